@@ -1,0 +1,1 @@
+"""mastctl: the command line of the Mast service mesh."""

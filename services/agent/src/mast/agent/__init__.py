@@ -1,0 +1,1 @@
+"""Mast agent: runs beside one Envoy and gives it identity, bootstrap and names."""

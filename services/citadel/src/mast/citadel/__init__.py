@@ -1,0 +1,1 @@
+"""Mast Citadel: identities and certificates."""

@@ -1,0 +1,1 @@
+"""Mast kit: what the services truly have in common."""

@@ -1,0 +1,1 @@
+"""Mast Galley: the platform edge and the only writer of configuration."""

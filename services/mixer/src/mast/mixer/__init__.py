@@ -1,0 +1,1 @@
+"""Mast Mixer: attribute-based policy and telemetry."""

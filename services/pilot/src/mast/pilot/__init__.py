@@ -1,0 +1,1 @@
+"""Mast Pilot: turns traffic rules into Envoy configuration and serves it over xDS."""
