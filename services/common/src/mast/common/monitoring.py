@@ -1,0 +1,87 @@
+"""The HTTP side of a service: metrics, readiness, version and a service's own debug pages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import structlog
+from aiohttp import web
+
+from mast.common.telemetry import Metrics
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a service can do its work, and what its parts say about themselves."""
+
+    ready: bool
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def monitoring(
+    listen: str,
+    *,
+    ready: Callable[[], Readiness],
+    metrics: Metrics,
+    routes: Mapping[str, Handler] | None = None,
+) -> AsyncIterator[int]:
+    """Serve GET /metrics, /ready, /healthz, /version and ``routes`` on ``host:port``.
+
+    Yields the bound port. /ready is 200 or 503 with a JSON object of details; /healthz is 200 as
+    long as the process answers.
+    """
+
+    async def on_ready(_: web.Request) -> web.Response:
+        now = ready()
+        body = {"ready": now.ready, **now.detail}
+        return web.json_response(body, status=200 if now.ready else 503)
+
+    async def on_metrics(_: web.Request) -> web.Response:
+        return web.Response(
+            text=metrics.render(),
+            headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    async def on_health(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def on_version(_: web.Request) -> web.Response:
+        return web.json_response({"version": version("mast-common")})
+
+    builtin = {
+        "/ready": on_ready,
+        "/metrics": on_metrics,
+        "/healthz": on_health,
+        "/version": on_version,
+    }
+    async with http_server(listen, {**builtin, **(routes or {})}, name="monitoring") as port:
+        yield port
+
+
+@asynccontextmanager
+async def http_server(
+    listen: str, routes: Mapping[str, Handler], *, name: str = "http"
+) -> AsyncIterator[int]:
+    """Serve GET ``routes`` in plaintext on ``host:port``; yields the bound port."""
+    app = web.Application()
+    for path, handler in routes.items():
+        app.router.add_get(path, handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    host, _, port = listen.rpartition(":")
+    try:
+        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        await site.start()
+        bound = int(runner.addresses[0][1])
+        log.info("service.listening", name=name, address=f"{host}:{bound}")
+        yield bound
+    finally:
+        await runner.cleanup()
