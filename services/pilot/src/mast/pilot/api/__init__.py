@@ -1,0 +1,1 @@
+"""Pilot's gRPC and HTTP faces."""

@@ -1,0 +1,1 @@
+"""Pilot's domain: values in, values out; no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""Adapters that turn etcd into core events and publish what Pilot knows."""
