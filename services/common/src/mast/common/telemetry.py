@@ -143,7 +143,11 @@ class Metrics:
 
 
 def _exposition(metric: Metric) -> Iterable[str]:
-    points = list(metric.data.data_points)
+    points: list[HistogramDataPoint | NumberDataPoint] = [
+        point
+        for point in metric.data.data_points
+        if isinstance(point, HistogramDataPoint | NumberDataPoint)
+    ]
     kind = "histogram" if points and isinstance(points[0], HistogramDataPoint) else "gauge"
     if getattr(metric.data, "is_monotonic", False):
         kind = "counter"
@@ -154,7 +158,7 @@ def _exposition(metric: Metric) -> Iterable[str]:
         labels = {str(k): str(v) for k, v in (point.attributes or {}).items()}
         if isinstance(point, HistogramDataPoint):
             yield from _distribution(metric.name, labels, point)
-        elif isinstance(point, NumberDataPoint):
+        else:
             yield f"{metric.name}{label_text(labels)} {number(point.value)}"
 
 
