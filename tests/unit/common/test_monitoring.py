@@ -1,0 +1,43 @@
+"""The monitoring endpoints over real HTTP."""
+
+import aiohttp
+from aiohttp import web
+
+from mast.common.monitoring import Readiness, monitoring
+from mast.common.telemetry import Metrics
+
+
+async def get(port: int, path: str) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}{path}") as answer,
+    ):
+        return answer.status, await answer.text()
+
+
+async def test_ready_says_what_is_missing() -> None:
+    state = Readiness(False, {"store": "connecting"})
+    async with monitoring("127.0.0.1:0", ready=lambda: state, metrics=Metrics("t")) as port:
+        code, body = await get(port, "/ready")
+        assert (code, '"store": "connecting"' in body) == (503, True)
+        state = Readiness(True)
+        assert (await get(port, "/ready"))[0] == 200
+
+
+async def test_metrics_version_health_and_own_routes() -> None:
+    metrics = Metrics("t")
+    metrics.counter("c").add(2)
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="mine")
+
+    routes = {"/debug/mine": page}
+    ready = Readiness(True)
+    async with monitoring(
+        "127.0.0.1:0", ready=lambda: ready, metrics=metrics, routes=routes
+    ) as port:
+        assert "c 2" in (await get(port, "/metrics"))[1]
+        assert "version" in (await get(port, "/version"))[1]
+        assert (await get(port, "/healthz"))[0] == 200
+        assert (await get(port, "/debug/mine"))[1] == "mine"
+        assert (await get(port, "/nothing"))[0] == 404
