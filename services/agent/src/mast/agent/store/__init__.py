@@ -1,0 +1,1 @@
+"""Adapters to what is outside: files, processes, the kernel, Citadel, Pilot, Envoy."""
