@@ -1,0 +1,147 @@
+"""What the control plane of a laptop mesh consists of: processes, flags and addresses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mast.cli.local import addresses, etcd
+from mast.cli.local.home import Home, Mesh
+
+SERVICE_ACCOUNTS: Mapping[str, str] = {
+    name: f"istio-{name}-service-account" for name in ("citadel", "galley", "pilot", "mixer")
+}
+SYSTEM_NAMESPACE = "istio-system"
+
+# What is served, its usual port and whether workloads in namespaces must reach it.
+_PORTS: Mapping[str, tuple[int, bool]] = {
+    "etcd": (2379, False),
+    "etcd-peer": (2380, False),
+    "etcd-metrics": (2381, False),
+    "citadel": (8060, True),
+    "citadel-monitoring": (15314, False),
+    "galley": (9901, False),
+    "galley-monitoring": (15414, False),
+    "pilot": (15010, False),
+    "pilot-secure": (15012, True),
+    "pilot-http": (8080, False),
+    "pilot-monitoring": (15014, False),
+    "mixer": (9091, False),
+    "mixer-secure": (15004, True),
+    "mixer-prometheus": (42422, False),
+    "mixer-monitoring": (15214, False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One control plane process; it is ready when GET ``ready`` answers 200."""
+
+    name: str
+    command: Sequence[str]
+    ready: str
+
+
+def choose_addresses(home: Home, shared_host: str) -> dict[str, str]:
+    """Addresses of everything served: the usual port where it is free, else another one.
+
+    What workloads dial is on ``shared_host`` (the bridge, or loopback), the rest on loopback.
+    """
+    chosen: dict[str, str] = {}
+    given: set[str] = set()
+    for name, (preferred, shared) in _PORTS.items():
+        host = shared_host if shared else "127.0.0.1"
+        address = f"{host}:{addresses.port(host, preferred)}"
+        while address in given:
+            address = f"{host}:{addresses.port(host, 0)}"
+        given.add(address)
+        chosen[name] = address
+    for name in ("citadel", "galley"):
+        chosen[f"{name}-admin"] = f"unix:{home.path('sockets', name)}"
+    return chosen
+
+
+def etcd_service(home: Home, mesh: Mesh) -> Service:
+    """The store."""
+    at = mesh.addresses
+    line = etcd.command(
+        home.path("data", "etcd"),
+        home.path("data", "etcd-pki"),
+        at["etcd"],
+        at["etcd-peer"],
+        at["etcd-metrics"],
+    )
+    return Service("etcd", line, f"http://{at['etcd-metrics']}/health")
+
+
+def services(home: Home, mesh: Mesh) -> tuple[Service, ...]:
+    """The four services. They may start in any order; each waits for what it needs."""
+    at = mesh.addresses
+    return (
+        _service(
+            home,
+            mesh,
+            "citadel",
+            listen=at["citadel"],
+            admin_socket=_socket(at["citadel-admin"]),
+            ca_key_file=str(home.path("data", "ca.key")),
+        ),
+        _service(
+            home, mesh, "galley", listen=at["galley"], admin_socket=_socket(at["galley-admin"])
+        ),
+        _service(
+            home,
+            mesh,
+            "pilot",
+            listen=at["pilot"],
+            secure_listen=at["pilot-secure"],
+            http_listen=at["pilot-http"],
+        ),
+        _service(
+            home,
+            mesh,
+            "mixer",
+            listen=at["mixer"],
+            secure_listen=at["mixer-secure"],
+            prometheus_listen=at["mixer-prometheus"],
+        ),
+    )
+
+
+def _service(home: Home, mesh: Mesh, name: str, **own: str) -> Service:
+    pki = home.path("data", "etcd-pki")
+    flags = {
+        "etcd_endpoints": mesh.addresses["etcd"],
+        "etcd_ca": str(pki / "ca.pem"),
+        "etcd_cert": str(pki / "client.pem"),
+        "etcd_key": str(pki / "client-key.pem"),
+        "trust_domain": mesh.trust_domain,
+        "monitoring_listen": mesh.addresses[f"{name}-monitoring"],
+        **own,
+    }
+    if name != "citadel":
+        flags |= {
+            "ca_address": mesh.addresses["citadel"],
+            "ca_root_file": str(root_file(home)),
+            "ca_token_file": str(token_file(home, name)),
+        }
+    line = [sys.executable, "-c", f"from mast.{name}.main import main; main()"]
+    for flag, value in flags.items():
+        line += ["--" + flag.replace("_", "-"), value]
+    return Service(name, line, f"http://{mesh.addresses[f'{name}-monitoring']}/ready")
+
+
+def _socket(address: str) -> str:
+    return address.removeprefix("unix:")
+
+
+def root_file(home: Home) -> Path:
+    """Where the mesh's root certificates stand once Citadel has answered."""
+    return home.path("root-cert.pem")
+
+
+def token_file(home: Home, service: str) -> Path:
+    """Where a control plane service finds the secret for its first certificate."""
+    return home.path("tokens", service)
