@@ -1,0 +1,1 @@
+"""The adapters that run inside Mixer (mixer.md G.1): pure state with injected edges."""

@@ -1,0 +1,1 @@
+"""Mixer's gRPC faces."""

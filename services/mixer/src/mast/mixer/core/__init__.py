@@ -1,0 +1,1 @@
+"""Mixer's domain: attributes in, verdicts out; no I/O, no clock."""

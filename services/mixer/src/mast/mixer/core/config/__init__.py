@@ -1,0 +1,1 @@
+"""Rules, instances and handlers compiled into one immutable snapshot (mixer.md D)."""

@@ -1,0 +1,1 @@
+"""Reads the shared state in etcd and turns it into core values."""
