@@ -341,7 +341,9 @@ class _Front:
             if self._overloaded():
                 connection.close()
                 continue
-            task = tasks.create_task(self._serve(connection, str(address[0])), name="tls_front")
+            task = tasks.create_task(
+                self._serve(connection, str(address[0])), name="tls_front.connection"
+            )
             self._open.add(task)
             task.add_done_callback(self._open.discard)
 
