@@ -25,7 +25,7 @@ DESTINATION_RULE: Final = "destination rule"
 CONFIG: Final = "config"
 SELECTOR_KEYS: Final = "selector keys"
 TRUST: Final = "trust"
-"""Kinds of facts; what names them is said where `Scope` reads them."""
+"""Kinds of facts."""
 
 
 class Fact(NamedTuple):

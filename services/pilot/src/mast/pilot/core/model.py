@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
@@ -129,19 +129,6 @@ class ConfigMeta:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Config(Generic[M]):
-    """One configuration object; the same Python object as long as it does not change."""
-
-    meta: ConfigMeta
-    spec: M
-
-    @property
-    def age(self) -> Age:
-        """Sort key: oldest first (pilot.md D4)."""
-        return self.meta.age
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visibility:
     """Namespaces that may see something: an `exportTo` without its shorthands (pilot.md D7)."""
@@ -166,6 +153,23 @@ def visibility(export_to: Sequence[str], owner: str, default: Sequence[str] = ("
     return Visibility(everyone=False, namespaces=names)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Config(Generic[M]):
+    """One configuration object; the same Python object as long as it does not change.
+
+    `visible_to` is its `exportTo`, resolved with the default of the mesh.
+    """
+
+    meta: ConfigMeta
+    spec: M
+    visible_to: Visibility = PUBLIC
+
+    @property
+    def age(self) -> Age:
+        """Sort key: oldest first (pilot.md D4)."""
+        return self.meta.age
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
     """A port of a service: callers dial `number`, workloads listen on `target_port`."""
@@ -174,6 +178,13 @@ class Port:
     number: int
     target_port: int
     protocol: Protocol = Protocol.AUTO
+
+
+class ServiceKey(NamedTuple):
+    """What names a service in the mesh: two namespaces may have services of one host."""
+
+    namespace: str
+    host: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +220,11 @@ class Service:
     def age(self) -> Age:
         """Sort key: oldest first (pilot.md D4)."""
         return self.created, self.name or self.host, self.namespace
+
+    @property
+    def key(self) -> ServiceKey:
+        """Its name in the mesh."""
+        return ServiceKey(self.namespace, self.host)
 
     @property
     def from_kubernetes(self) -> bool:
