@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +19,9 @@ from mast.cli.local.processes import Process
 
 NAMESPACES = "namespaces"
 LOOPBACK = "loopback"
+
+_FOLDERS = ("logs", "tokens", "sockets", "data")
+_CONTENTS = (*_FOLDERS, "workloads", "mesh.json", "services.json", "root-cert.pem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,19 @@ class Home:
             return cls(Path(runtime) / "mast")
         return cls(Path(tempfile.gettempdir()) / f"mast-{os.getuid()}")
 
+    def clear(self, *, keep_lock: bool = False) -> None:
+        """Remove what a mesh keeps here, and the directory if nothing else is in it."""
+        for name in _CONTENTS:
+            path = self.path(name)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        if not keep_lock:
+            self.path("lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                self.root.rmdir()
+
     @property
     def tag(self) -> str:
         """Four hex digits that keep names of different meshes on one machine apart."""
@@ -86,10 +103,15 @@ class Home:
         not list.
         """
         passable = 0o711 if os.geteuid() == 0 else 0o700
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.root.stat().st_uid != os.geteuid():
+            raise CommandError(
+                f"{self.root} belongs to somebody else", hint="choose another place with MAST_HOME"
+            )
         for folder in (self.root, self.path("workloads")):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(passable)
-        for name in ("logs", "tokens", "sockets", "data"):
+        for name in _FOLDERS:
             self.path(name).mkdir(exist_ok=True, mode=0o700)
 
     def mesh(self) -> Mesh | None:

@@ -1,0 +1,256 @@
+"""apply, delete, get, validate: configuration through Galley."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import grpc
+import grpc.aio
+import typer
+from google.protobuf import json_format
+from grpc_status import rpc_status
+
+from mast.cli.connect import galley
+from mast.cli.errors import CommandError
+from mast.cli.local.home import Home
+from mast.cli.output import Format, note, show
+from mast.common import kinds
+from mastapi.galley.v1 import config_pb2
+
+SUFFIXES = {".yaml", ".yml", ".json"}
+CALL_SECONDS = 30
+
+Files = Annotated[
+    list[Path], typer.Option("-f", "--filename", help="File, directory, or - for standard input.")
+]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of objects.")]
+Server = Annotated[
+    str, typer.Option(envvar="MAST_GALLEY", help="Galley's address; default: this machine's mesh.")
+]
+Output = Annotated[Format, typer.Option("-o", "--output", help="Format of the result.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(apply)
+    app.command()(delete)
+    app.command()(get)
+    app.command()(validate)
+
+
+def apply(
+    filename: Files,
+    namespace: Namespace = "default",
+    dry_run: Annotated[bool, typer.Option(help="Judge and compare, store nothing.")] = False,
+    server: Server = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Create or update objects: all of them, or none if one is invalid."""
+    request = config_pb2.ApplyRequest(
+        sources=sources(filename), default_namespace=namespace, dry_run=dry_run
+    )
+    answer = asyncio.run(_apply(_address(server), request))
+    for warning in answer.warnings:
+        note(problem_line(warning))
+    data = json_format.MessageToDict(answer, preserving_proto_field_name=False)
+    suffix = " (dry run)" if dry_run else ""
+    rows = [
+        [
+            reference(result.object),
+            config_pb2.ApplyResponse.Action.Name(result.action).lower() + suffix,
+        ]
+        for result in answer.results
+    ]
+    show(data, output, ["OBJECT", "RESULT"], rows)
+
+
+async def _apply(address: str, request: config_pb2.ApplyRequest) -> config_pb2.ApplyResponse:
+    async with galley(address) as api:
+        try:
+            return await api.Apply(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise refused(error) from error
+
+
+def delete(
+    filename: Annotated[
+        list[Path] | None, typer.Option("-f", "--filename", help="Delete what these files name.")
+    ] = None,
+    kind: Annotated[str, typer.Argument(help="Kind of the objects named after it.")] = "",
+    names: Annotated[list[str] | None, typer.Argument(help="Names.")] = None,
+    namespace: Namespace = "default",
+    ignore_not_found: Annotated[bool, typer.Option(help="Missing objects are no error.")] = False,
+    server: Server = "",
+) -> None:
+    """Delete objects: by file, or mastctl delete KIND NAME..."""
+    if bool(filename) == bool(kind):
+        raise CommandError("give files (-f) or a kind and names", status=2)
+    if kind and not names:
+        raise CommandError(f"which {kind}? give names after it", status=2)
+    request = config_pb2.DeleteRequest(
+        sources=sources(filename or ()),
+        objects=[_reference(_one_kind(kind), namespace, name) for name in names or ()],
+        ignore_missing=ignore_not_found,
+        default_namespace=namespace,
+    )
+    answer = asyncio.run(_delete(_address(server), request))
+    for deleted in answer.deleted:
+        typer.echo(f"{reference(deleted)} deleted")
+
+
+async def _delete(address: str, request: config_pb2.DeleteRequest) -> config_pb2.DeleteResponse:
+    async with galley(address) as api:
+        try:
+            return await api.Delete(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise refused(error) from error
+
+
+def get(
+    kind: Annotated[str, typer.Argument(help="Kind, plural or short name; 'all' for everything.")],
+    name: Annotated[str, typer.Argument(help="One object; default: all of the kind.")] = "",
+    namespace: Namespace = "default",
+    all_namespaces: Annotated[
+        bool, typer.Option("-A", "--all-namespaces", help="In every namespace.")
+    ] = False,
+    selector: Annotated[str, typer.Option("-l", "--selector", help="Label selector.")] = "",
+    server: Server = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Show stored objects."""
+    wanted = [] if kind == "all" else [str(_one_kind(kind))]
+    request = config_pb2.ListRequest(
+        kinds=wanted, namespace="" if all_namespaces else namespace, label_selector=selector
+    )
+    found = [
+        o
+        for o in asyncio.run(_list(_address(server), request)).objects
+        if not name or o.metadata.name == name
+    ]
+    if name and not found:
+        raise CommandError(f"{kind} {name!r} not found in namespace {namespace!r}")
+    objects = [as_document(o) for o in found]
+    data: Any = objects[0] if name else {"apiVersion": "v1", "kind": "List", "items": objects}
+    rows = [
+        [o.kind, o.metadata.namespace or "-", o.metadata.name, str(o.metadata.generation)]
+        for o in found
+    ]
+    if output is Format.TABLE and not rows:
+        note("No objects found.")
+        return
+    show(data, output, ["KIND", "NAMESPACE", "NAME", "GENERATION"], rows)
+
+
+async def _list(address: str, request: config_pb2.ListRequest) -> config_pb2.ListResponse:
+    async with galley(address) as api:
+        return await api.List(request, timeout=CALL_SECONDS)
+
+
+def validate(filename: Files, namespace: Namespace = "default", server: Server = "") -> None:
+    """Judge objects and store nothing; all findings are shown. Exit status 1 if one is an error."""
+    request = config_pb2.ValidateRequest(sources=sources(filename), default_namespace=namespace)
+    report = asyncio.run(_validate(_address(server), request))
+    for problem in report.problems:
+        typer.echo(problem_line(problem))
+    errors = sum(p.severity == config_pb2.Problem.ERROR for p in report.problems)
+    if errors:
+        raise CommandError(f"{errors} error(s) in {report.objects} object(s)")
+    typer.echo(f"{report.objects} object(s) valid")
+
+
+async def _validate(
+    address: str, request: config_pb2.ValidateRequest
+) -> config_pb2.ValidationReport:
+    async with galley(address) as api:
+        return await api.Validate(request, timeout=CALL_SECONDS)
+
+
+def sources(paths: Iterable[Path]) -> list[config_pb2.Source]:
+    """The texts of files; directories are searched for YAML and JSON, ``-`` is standard input."""
+    found = []
+    for path in paths:
+        if str(path) == "-":
+            found.append(config_pb2.Source(name="-", text=sys.stdin.read()))
+            continue
+        for file in _files(path):
+            try:
+                found.append(config_pb2.Source(name=str(file), text=file.read_text("utf-8")))
+            except (OSError, UnicodeDecodeError) as error:
+                raise CommandError(f"cannot read {file}: {error}") from error
+    return found
+
+
+def _files(path: Path) -> Sequence[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+    if not files:
+        raise CommandError(f"{path} holds no YAML or JSON file")
+    return files
+
+
+def refused(error: grpc.aio.AioRpcError) -> Exception:
+    """The failure of a call with every finding that came with it, or the error as it is."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    for detail in status.details if status else ():
+        report = config_pb2.ValidationReport()
+        if detail.Unpack(report) and report.problems:
+            lines = "\n".join(problem_line(p) for p in report.problems)
+            return CommandError(f"invalid configuration, nothing was stored\n{lines}")
+    return error
+
+
+def problem_line(problem: config_pb2.Problem) -> str:
+    """``file:line: error: Kind ns/name path: message [rule]``."""
+    where = f"{problem.source or '-'}:{problem.line}: " if problem.line else ""
+    severity = config_pb2.Problem.Severity.Name(problem.severity).lower()
+    name = "/".join(part for part in (problem.namespace, problem.name) if part)
+    subject = " ".join(part for part in (problem.kind, name, problem.path) if part)
+    return f"{where}{severity}: {subject}: {problem.message} [{problem.rule}]"
+
+
+def reference(ref: config_pb2.ObjectRef) -> str:
+    """``virtualservice.networking.istio.io/reviews`` as kubectl names objects."""
+    return f"{ref.kind.lower()}.{ref.group}/{ref.name}"
+
+
+def as_document(item: config_pb2.Object) -> dict[str, Any]:
+    """An object as users write it."""
+    meta = json_format.MessageToDict(item.metadata)
+    if "createTime" in meta:
+        meta["creationTimestamp"] = meta.pop("createTime")
+    if "generation" in meta:
+        meta["generation"] = int(meta["generation"])
+    return {
+        "apiVersion": item.api_version,
+        "kind": item.kind,
+        "metadata": meta,
+        "spec": json_format.MessageToDict(item.spec),
+    }
+
+
+def _one_kind(text: str) -> kinds.Kind:
+    found = kinds.named(text)
+    if not found:
+        raise CommandError(f"there is no kind {text!r}", status=2)
+    if len(found) > 1:
+        choices = ", ".join(str(kind) for kind in found)
+        raise CommandError(f"{text!r} may mean {choices}: write group/kind", status=2)
+    return found[0]
+
+
+def _reference(kind: kinds.Kind, namespace: str, name: str) -> config_pb2.ObjectRef:
+    return config_pb2.ObjectRef(
+        group=kind.group,
+        kind=kind.name,
+        namespace="" if kind.cluster_scoped else namespace,
+        name=name,
+    )
+
+
+def _address(server: str) -> str:
+    return server or Home.default().running().addresses["galley-admin"]

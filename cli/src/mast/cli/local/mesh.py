@@ -1,0 +1,160 @@
+"""Starting and removing a laptop mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+
+from mast.cli.errors import CommandError
+from mast.cli.local import addresses, configuration, etcd, network, plan
+from mast.cli.local.home import LOOPBACK, NAMESPACES, Home, Mesh
+from mast.cli.local.processes import Process, end, gone
+
+READY_SECONDS = 60
+Progress = Callable[[str], None]
+
+
+def default_mode() -> str:
+    """Namespaces for root on a machine with iproute2 and iptables, else loopback."""
+    capable = os.geteuid() == 0 and all(shutil.which(tool) for tool in ("ip", "iptables"))
+    return NAMESPACES if capable else LOOPBACK
+
+
+async def start(home: Home, mode: str, now: datetime, progress: Progress) -> Mesh:
+    """Start the control plane and give it its first configuration.
+
+    Raises CommandError if a mesh already runs here or a part does not come up; nothing is left
+    behind then.
+    """
+    with home.lock():
+        existing = home.mesh()
+        if existing is not None and existing.supervisor.alive():
+            raise CommandError(
+                "a mesh is already running here",
+                hint="mastctl status shows it, mastctl down ends it",
+            )
+        await remove(home, keep_lock=True)
+        home.create()
+        mesh = await _found(home, mode, now)
+    try:
+        await _until_ready(home, mesh, progress)
+        progress("storing the default configuration")
+        await configuration.apply(
+            mesh,
+            [configuration.mesh_config(), *configuration.mixer_services(mesh)],
+            configuration.telemetry_defaults(),
+        )
+    except BaseException:
+        await remove(home)
+        raise
+    return mesh
+
+
+async def _found(home: Home, mode: str, now: datetime) -> Mesh:
+    """Make the network and the records, and start the supervisor."""
+    names = network.Names(home.tag)
+    if mode == NAMESPACES:
+        if os.geteuid() != 0:
+            raise CommandError(
+                "namespaces mode needs root", hint="use: mastctl up --mode loopback, or sudo"
+            )
+        subnet, host = await network.create_bridge(names), ""
+        host = addresses.gateway(subnet)
+    else:
+        subnet, host = "", "127.0.0.1"
+    etcd.write_pki(home.path("data", "etcd-pki"), now)
+    chosen = plan.choose_addresses(home, host)
+    myself = Process.of(os.getpid())
+    if myself is None:
+        raise CommandError("this system has no /proc; a laptop mesh needs Linux")
+    bridge = names.bridge if mode == NAMESPACES else ""
+    mesh = Mesh(mode, myself, chosen, bridge, subnet)
+    home.record_mesh(mesh)
+    mesh = replace(mesh, supervisor=_supervise(home))
+    home.record_mesh(mesh)
+    return mesh
+
+
+def _supervise(home: Home) -> Process:
+    with home.path("logs", "supervisor.log").open("ab") as output:
+        child = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "mast.cli.local.supervisor", str(home.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    process = Process.of(child.pid)
+    if process is None:
+        raise CommandError("the supervisor ended at once", hint=f"see {home.path('logs')}")
+    return process
+
+
+async def _until_ready(home: Home, mesh: Mesh, progress: Progress) -> None:
+    wanted = [plan.etcd_service(home, mesh), *plan.services(home, mesh)]
+    try:
+        async with (
+            asyncio.timeout(READY_SECONDS),
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+        ):
+            for service in wanted:
+                progress(f"waiting for {service.name}")
+                while not await is_ready(session, service.ready):
+                    if not mesh.supervisor.alive():
+                        raise CommandError(
+                            "the supervisor ended",
+                            hint=_last_words(home.path("logs", "supervisor.log")),
+                        )
+                    await asyncio.sleep(0.05)
+    except TimeoutError:
+        log = home.path("logs", f"{service.name}.log")
+        raise CommandError(
+            f"{service.name} is not ready after {READY_SECONDS} s", hint=_last_words(log)
+        ) from None
+
+
+def _last_words(log: Path) -> str:
+    """The end of a log that is about to be removed with everything else."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "its last words: " + " | ".join(lines[-3:]) if lines else "it wrote nothing"
+
+
+async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    """Whether GET ``url`` answers 200 now."""
+    try:
+        async with session.get(url) as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+async def remove(home: Home, *, keep_lock: bool = False) -> None:
+    """End and remove everything ``up`` and ``run`` made, whichever of it still lives.
+
+    Works from the records and, for namespaces and links, from their names, so that nothing stays
+    after any process was killed.
+    """
+    workloads = home.workloads()
+    runners = [w.runner for w in workloads if w.runner.pid != os.getpid()]
+    await end(runners, timedelta(seconds=15))
+    await end([p for w in workloads for p in w.processes.values()], timedelta(seconds=5))
+    mesh = home.mesh()
+    if mesh is not None and mesh.supervisor.pid != os.getpid():
+        await end([mesh.supervisor], timedelta(seconds=30))
+    services = home.services().values()
+    for process in services:
+        process.send(signal.SIGKILL)
+    await gone(services)
+    if os.geteuid() == 0 and shutil.which("ip"):
+        await network.remove_all(network.Names(home.tag))
+    home.clear(keep_lock=keep_lock)

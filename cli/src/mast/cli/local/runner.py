@@ -1,0 +1,253 @@
+"""Runs one workload: its place, its agent and Envoy, the program, and the removal of all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+
+from mast.cli.connect import citadel_admin
+from mast.cli.errors import CommandError
+from mast.cli.local import addresses, network
+from mast.cli.local.configuration import apply
+from mast.cli.local.home import LOOPBACK, NAMESPACES, Home, Mesh, Workload
+from mast.cli.local.plan import root_file
+from mast.cli.local.processes import Process
+from mast.cli.local.spec import Place, Spec, agent_environment, objects, program_environment
+from mast.cli.local.supervisor import die_with_parent
+from mastapi.citadel.v1 import citadel_pb2
+
+PROXY_ID = 1337
+READY_SECONDS = 60
+_CAPTURE = (
+    *("-p", "15001", "-z", "15006", "-u", str(PROXY_ID), "-g", str(PROXY_ID), "-m", "REDIRECT"),
+    *("-i", "*", "-b", "*", "-d", "15090,15021,15020", "--redirect-dns"),
+)
+_STOP = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A workload that serves: where it is, and its two processes."""
+
+    record: Workload
+    program: asyncio.subprocess.Process
+    agent: asyncio.subprocess.Process
+
+
+@asynccontextmanager
+async def workload(home: Home, mesh: Mesh, spec: Spec) -> AsyncIterator[Running]:
+    """Run ``spec`` as a workload; yields when its proxy is ready and the program was started.
+
+    On exit the proxy drains, both processes end, and namespace, link and files are removed.
+    CommandError tells what did not come up and where its log is.
+    """
+    await apply(mesh, objects(spec))
+    async with AsyncExitStack() as stack:
+        record, place = await stack.enter_async_context(_place(home, mesh, spec))
+        folder = home.path("workloads", record.name)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        await _prepare(home, mesh, spec, folder)
+        agent = await stack.enter_async_context(
+            _child(
+                _agent_command(mesh, record),
+                {**os.environ, **agent_environment(spec, place, mesh, str(root_file(home)))},
+                home.path("logs", f"{record.name}.proxy.log"),
+                cwd=folder,
+            )
+        )
+        await _until_ready(home, place, agent)
+        program = await stack.enter_async_context(
+            _child(
+                _program_command(mesh, record, spec.command),
+                {**os.environ, **program_environment(spec, place, mesh)},
+                home.path("logs", f"{record.name}.log"),
+            )
+        )
+        processes = {"agent": Process.of(agent.pid), "program": Process.of(program.pid)}
+        record = replace(record, processes={k: v for k, v in processes.items() if v is not None})
+        home.record_workload(record)
+        yield Running(record, program, agent)
+
+
+@asynccontextmanager
+async def _place(home: Home, mesh: Mesh, spec: Spec) -> AsyncIterator[tuple[Workload, Place]]:
+    """Reserve a name and addresses, and in namespaces mode the namespace itself."""
+    with home.lock():
+        taken = {int(w.name.rpartition("-")[2]) for w in home.workloads()}
+        number = addresses.workload_number(taken)
+        record, place = _reserve(home, mesh, spec, number)
+        home.record_workload(record)
+    try:
+        if mesh.mode == NAMESPACES:
+            names = network.Names(home.tag)
+            await network.create_namespace(
+                names, record.name, number, place.address, addresses.gateway(mesh.subnet)
+            )
+            network.write_resolver(
+                record.namespace_path,
+                addresses.gateway(mesh.subnet),
+                spec.namespace,
+                mesh.trust_domain,
+            )
+            await _capture(record)
+        yield record, place
+    finally:
+        if mesh.mode == NAMESPACES:
+            await network.remove_namespace(record.namespace_path, record.link)
+        home.forget_workload(record.name)
+
+
+def _reserve(home: Home, mesh: Mesh, spec: Spec, number: int) -> tuple[Workload, Place]:
+    name = f"{spec.group}-{number}"
+    runner = Process.of(os.getpid())
+    if runner is None:
+        raise CommandError("this system has no /proc; a laptop mesh needs Linux")
+    if mesh.mode == LOOPBACK:
+        address, outbound = addresses.on_loopback(home.tag, number)
+        app_ports = {p.number: addresses.port("127.0.0.1", 0) for p in spec.ports}
+        place = Place(name, address, outbound, app_ports)
+    else:
+        place = Place(name, addresses.in_subnet(mesh.subnet, number))
+    names = network.Names(home.tag)
+    record = Workload(
+        name=name,
+        service=spec.service,
+        version=spec.version,
+        namespace=spec.namespace,
+        address=place.address,
+        outbound=place.outbound,
+        ports=tuple(p.number for p in spec.ports),
+        runner=runner,
+        namespace_path=names.namespace(name) if mesh.mode == NAMESPACES else "",
+        link=names.link(number) if mesh.mode == NAMESPACES else "",
+    )
+    return record, place
+
+
+async def _capture(record: Workload) -> None:
+    """Apply the rules of a pod inside the namespace (citadel-and-agent.md C)."""
+    line = ("ip", "netns", "exec", record.namespace_path, *_agent("istio-iptables"))
+    process = await asyncio.create_subprocess_exec(
+        *line, *_CAPTURE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    if process.returncode != 0:
+        text = output.decode().strip()[-400:]
+        raise CommandError(f"traffic capture for {record.name} failed: {text}")
+
+
+async def _prepare(home: Home, mesh: Mesh, spec: Spec, folder: Path) -> None:
+    """Make the agent's directory with the secret for its first certificate."""
+    request = citadel_pb2.CreateJoinTokenRequest(
+        namespace=spec.namespace, service_account=spec.account
+    )
+    async with citadel_admin(mesh) as citadel:
+        token = await citadel.CreateJoinToken(request, timeout=10)
+    secret = folder / "var/run/secrets/tokens/istio-token"
+    secret.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(token.token)
+    if mesh.mode == NAMESPACES:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, PROXY_ID, PROXY_ID)
+    folder.chmod(0o700)
+
+
+def _agent(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", "from mast.agent.main import main; main()", *arguments)
+
+
+def _agent_command(mesh: Mesh, record: Workload) -> tuple[str, ...]:
+    domain = f"{record.namespace}.svc.{mesh.trust_domain}"
+    line = _agent("proxy", "sidecar", "--domain", domain)
+    return line if mesh.mode == LOOPBACK else (*_inside(record, PROXY_ID, PROXY_ID), *line)
+
+
+def _program_command(mesh: Mesh, record: Workload, command: Sequence[str]) -> tuple[str, ...]:
+    if mesh.mode == LOOPBACK:
+        return tuple(command)
+    user = int(os.environ.get("SUDO_UID", os.geteuid()))
+    group = int(os.environ.get("SUDO_GID", os.getegid()))
+    return (*_inside(record, user, group), *command)
+
+
+def _inside(record: Workload, user: int, group: int) -> tuple[str, ...]:
+    enter = ("ip", "netns", "exec", record.namespace_path)
+    identity = ("setpriv", "--reuid", str(user), "--regid", str(group), "--clear-groups")
+    return (*enter, *identity, "--pdeathsig", "KILL", "--")
+
+
+@asynccontextmanager
+async def _child(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that writes to ``log``; on exit SIGTERM, and SIGKILL when patience is over."""
+    with log.open("ab") as output:
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *command,
+                env=environment,
+                cwd=cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=die_with_parent,
+            )
+        except OSError as error:
+            raise CommandError(f"cannot run {command[0]}: {error.strerror}") from error
+    try:
+        yield child
+    finally:
+        await _end(child)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is not None:
+        return
+    child.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(_STOP.total_seconds()):
+            await child.wait()
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+
+
+async def _until_ready(home: Home, place: Place, agent: asyncio.subprocess.Process) -> None:
+    url = f"http://{place.address}:15020/healthz/ready"
+    log = home.path("logs", f"{place.name}.proxy.log")
+    last = "no answer yet"
+    try:
+        async with (
+            asyncio.timeout(READY_SECONDS),
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+        ):
+            while True:
+                if agent.returncode is not None:
+                    raise CommandError(
+                        f"the proxy of {place.name} ended with status {agent.returncode}",
+                        hint=f"see {log}",
+                    )
+                try:
+                    async with session.get(url) as answer:
+                        if answer.status == 200:
+                            return
+                        last = (await answer.text()).strip()
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    last = str(error) or type(error).__name__
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise CommandError(
+            f"the proxy of {place.name} is not ready after {READY_SECONDS} s: {last}",
+            hint=f"see {log}",
+        ) from None

