@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import random as system_random
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import grpc
 import grpc.aio
@@ -184,16 +184,17 @@ class CaClient:
         )
         ParseDict(dict(self.request_metadata), request.metadata)
         backoff = retry_backoff()
-        for attempt in range(1, ATTEMPTS + 1):
+        attempt = 1
+        while True:
             try:
                 return _certificate(await self._call(request))
             except grpc.aio.AioRpcError as error:
                 code, detail = error.code(), error.details() or ""
                 if code not in RETRIED or attempt == ATTEMPTS:
                     raise CaError(code, detail) from error
-                log.debug("ca.retrying", attempt=attempt, status=code.name, detail=detail)
-                await self.sleep(backoff.next(self.random()))
-        raise AssertionError("unreachable")
+            log.debug("ca.retrying", attempt=attempt, status=code.name, detail=detail)
+            await self.sleep(backoff.next(self.random()))
+            attempt += 1
 
     async def _call(self, request: ca_pb2.IstioCertificateRequest) -> Sequence[str]:
         metadata = list(self.metadata)
@@ -289,9 +290,7 @@ class WorkloadCertificates:
 
     async def changed(self, seen: KeyPair | None) -> KeyPair:
         """The current certificate, as soon as there is another one than ``seen``."""
-        pair = await self._pair.after(seen)
-        assert pair is not None  # noqa: S101  nobody publishes None
-        return pair
+        return cast(KeyPair, await self._pair.after(seen))  # nobody publishes None
 
     def renew(self) -> None:
         """Ask for a new certificate now, whatever the age of the current one."""

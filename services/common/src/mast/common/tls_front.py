@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import structlog
@@ -286,9 +286,8 @@ class _End(asyncio.Protocol):
         self.ended = ended  # of the pair: either end is closed
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self.transport = transport
-        transport.pause_reading()  # until both ends are there
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.pause_reading()  # until both ends are there
 
     def data_received(self, data: bytes) -> None:
         if self.other is not None:
