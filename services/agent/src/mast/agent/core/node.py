@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.json_format import MessageToDict
 
 from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
+from mast.common.spiffe import SpiffeId
 
 ISTIO_VERSION: Final = "1.30.3"
 """The Istio release whose proxies this one equals; EnvoyFilters match on it (pilot.md K2)."""
@@ -73,8 +74,7 @@ class Node:
     @property
     def spiffe_id(self) -> str:
         """The identity its certificate carries (citadel-and-agent.md A3)."""
-        domain = self.trust_domain.replace("@", ".")
-        return f"spiffe://{domain}/ns/{self.namespace}/sa/{self.service_account}"
+        return str(SpiffeId(self.trust_domain, self.namespace, self.service_account))
 
     @property
     def ipv6_only(self) -> bool:

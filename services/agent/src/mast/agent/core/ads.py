@@ -1,0 +1,137 @@
+"""One proxied ADS stream: what passes through, what the agent asks and answers itself (B4)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+
+from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
+from istio.networking.nds.v1.nds_pb2 import NameTable
+from mast.agent.core import wire
+
+PREFIX: Final = "type.googleapis.com/"
+LDS: Final = f"{PREFIX}envoy.config.listener.v3.Listener"
+NDS: Final = f"{PREFIX}istio.networking.nds.v1.NameTable"
+PCDS: Final = f"{PREFIX}istio.mesh.v1alpha1.ProxyConfig"
+HEALTH: Final = f"{PREFIX}istio.v1.HealthInformation"
+
+_INTERNAL: Final = 13
+_SOTW_TYPE_URL: Final = DiscoveryRequest.TYPE_URL_FIELD_NUMBER
+_DELTA_TYPE_URL: Final = DeltaDiscoveryRequest.TYPE_URL_FIELD_NUMBER
+_RESPONSE_TYPE_URL: Final = DiscoveryResponse.TYPE_URL_FIELD_NUMBER
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the readiness probe of the workload last said; empty detail means healthy."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """A response that was for the agent: its content, and the request that answers it.
+
+    ``error`` is set, and both contents None, if it was rejected.
+    """
+
+    type_url: str
+    reply: bytes
+    names: NameTable | None = None
+    proxy_config: ProxyConfig | None = None
+    error: str = ""
+
+
+@dataclass(slots=True)
+class AdsSession:
+    """The agent's own part of one stream, in the variant that Envoy chose.
+
+    ``delta`` is the variant, ``wants`` the types that the agent subscribes for itself.
+    """
+
+    delta: bool
+    wants: frozenset[str]
+    subscribed: bool = False
+
+    def envoy_sent(self, data: bytes, health: Health | None) -> list[bytes]:
+        """The agent's requests that follow a request of Envoy: after the first one for LDS.
+
+        By then Envoy has introduced itself, so the agent's own requests need no node.
+        """
+        if self.subscribed:
+            return []
+        number = _DELTA_TYPE_URL if self.delta else _SOTW_TYPE_URL
+        if wire.peek(data, number).get(number) != LDS.encode():
+            return []
+        self.subscribed = True
+        requests = [self._request(type_url) for type_url in sorted(self.wants)]
+        return requests if health is None else [*requests, self.health_report(health)]
+
+    def health_report(self, health: Health) -> bytes:
+        """The request that tells the workload's health (pilot.md B26)."""
+        return self._request(HEALTH, error=health.detail)
+
+    def upstream_sent(self, data: bytes) -> Consumed | None:
+        """What the agent makes of a response; None if it is Envoy's and passes unchanged."""
+        found = wire.peek(data, _RESPONSE_TYPE_URL).get(_RESPONSE_TYPE_URL, b"")
+        type_url = found.decode(errors="replace")
+        if type_url not in {NDS, PCDS}:
+            return None
+        return self._consume(type_url, data)
+
+    def _consume(self, type_url: str, data: bytes) -> Consumed:
+        nonce = version = ""
+        try:
+            resources: list[Any]
+            if self.delta:
+                delta = DeltaDiscoveryResponse.FromString(data)
+                nonce, version = delta.nonce, delta.system_version_info
+                resources = [each.resource for each in delta.resources]
+            else:
+                sotw = DiscoveryResponse.FromString(data)
+                nonce, version = sotw.nonce, sotw.version_info
+                resources = list(sotw.resources)
+            reply = self._request(type_url, nonce=nonce, version=version)
+            if type_url == NDS:
+                table = _last(resources, NameTable) or NameTable()
+                return Consumed(type_url, reply, names=table)
+            config = _last(resources, ProxyConfig) or ProxyConfig()
+            return Consumed(type_url, reply, proxy_config=config)
+        except DecodeError as problem:
+            error = f"{type_url.removeprefix(PREFIX)}: {problem}"
+            return Consumed(
+                type_url, self._request(type_url, nonce=nonce, error=error), error=error
+            )
+
+    def _request(
+        self, type_url: str, *, nonce: str = "", version: str = "", error: str = ""
+    ) -> bytes:
+        detail = Status(code=_INTERNAL, message=error) if error else None
+        if self.delta:
+            return DeltaDiscoveryRequest(
+                type_url=type_url, response_nonce=nonce, error_detail=detail
+            ).SerializeToString()
+        return DiscoveryRequest(
+            type_url=type_url, version_info=version, response_nonce=nonce, error_detail=detail
+        ).SerializeToString()
+
+
+def _last(resources: Iterable[Any], kind: type[M]) -> M | None:
+    """The last resource, decoded. Raises DecodeError for another type than ``kind``."""
+    message: M | None = None
+    for each in resources:
+        message = kind()
+        if not each.Unpack(message):
+            raise DecodeError(f"resource has the type {each.type_url!r}")
+    return message
