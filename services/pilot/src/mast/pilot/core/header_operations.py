@@ -8,6 +8,7 @@ from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost, WeightedCluster
 
 from istio.networking.v1alpha3.virtual_service_pb2 import Headers
+from mast.pilot.core.header_values import header_value
 
 _HOST: Final = frozenset({"host", ":authority"})
 
@@ -52,7 +53,9 @@ def header_addition(
     name: str, value: str, action: "HeaderValueOption.HeaderAppendAction.ValueType"
 ) -> HeaderValueOption:
     """One header that Envoy adds with the append action given."""
-    return HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=action)
+    return HeaderValueOption(
+        header=HeaderValue(key=name, value=header_value(value)), append_action=action
+    )
 
 
 def _additions(operations: Headers.HeaderOperations) -> Iterator[HeaderValueOption]:
