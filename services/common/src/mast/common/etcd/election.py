@@ -140,10 +140,12 @@ async def _vacant(store: Store, key: str) -> None:
 
 async def _guard(store: Store, key: str, fence: int, lost: asyncio.Event) -> None:
     """Set ``lost`` when the leader key is no longer the one created at ``fence``."""
+    created = 0
     async with aclosing(store.follow_key(key)) as batches:
         async for batch in batches:
-            created = [change.create_revision for change in batch.changes]
-            if created and created[-1] != fence:
+            for change in batch.changes:
+                created = change.create_revision
+            if batch.synced and created != fence:
                 log.warning("leader.deposed", key=key, fence=fence)
                 lost.set()
                 return

@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import grpc
 import grpc.aio
 import structlog
 
 from mast.common.backoff import Backoff
 from mast.common.etcd.codec import Codec
 from mast.common.etcd.fold import Fold
-from mast.common.etcd.model import Batch, Compacted, EtcdError, Unavailable
+from mast.common.etcd.model import Batch, Compacted, EtcdError, Rejected
 from mast.common.etcd.stubs import kv_pb2, rpc_pb2
 from mast.common.etcd.transport import Endpoint, Transport
 
@@ -37,6 +36,7 @@ class Follower:
         self._name = key
         self._start, self._end = codec.range(key, prefix=prefix)
         self._fold = Fold()
+        self._cluster = 0
         self._news = asyncio.Event()
 
     async def next(self) -> Batch:
@@ -60,13 +60,13 @@ class Follower:
                     broken = False
                     backoff.reset()
                     await self._read(endpoint, call)
-            except Compacted as error:
-                log.warning("watch.compacted", prefix=self._name, detail=str(error))
-                self._fold.begin()
             except EtcdError as error:
-                if not broken:
+                if isinstance(error, Compacted):
+                    log.warning("watch.compacted", prefix=self._name, detail=str(error))
+                    self._fold.begin()
+                elif not broken:
                     log.warning("watch.broken", prefix=self._name, detail=str(error))
-                broken = True
+                    broken = True
                 pause = backoff.next(random.random())  # noqa: S311
                 await asyncio.sleep(pause.total_seconds())
 
@@ -80,6 +80,7 @@ class Follower:
             )
             page = await self._transport.call("list", lambda e: e.kv.Range, request, again=True)
             revision = revision or page.header.revision
+            self._cluster = page.header.cluster_id
             self._fold.page(map(self._codec.entry, page.kvs), revision)
             if not page.more:
                 break
@@ -102,27 +103,23 @@ class Follower:
         )
         call: WatchCall | None = None
         try:
-            async with asyncio.timeout(transport.timeout.total_seconds()):
-                metadata = await transport.metadata(endpoint)
-                call = endpoint.watch.Watch(metadata=(*metadata, _REQUIRE_LEADER))
-                await call.write(rpc_pb2.WatchRequest(create_request=create))
-                await self._accepted(endpoint, await self._next(endpoint, call))
-            yield endpoint, call
-        except grpc.aio.AioRpcError as error:
-            transport.forget_stale_token(error.details() or "")
-            raise transport.failed("watch", endpoint, error) from error
-        except TimeoutError as error:
-            transport.avoid(endpoint, "watch: no answer")
-            raise Unavailable("watch", endpoint.address, "no answer") from error
+            with transport.streaming("watch", endpoint):
+                async with asyncio.timeout(transport.timeout.total_seconds()):
+                    metadata = await transport.metadata(endpoint)
+                    call = endpoint.watch.Watch(metadata=(*metadata, _REQUIRE_LEADER))
+                    await call.write(rpc_pb2.WatchRequest(create_request=create))
+                    created = await self._next(endpoint, call)
+                self._check(created.header)
+                transport.succeeded(endpoint)
+                yield endpoint, call
         finally:
             if call is not None:
                 call.cancel()
 
-    async def _accepted(self, endpoint: Endpoint, response: rpc_pb2.WatchResponse) -> None:
-        """Check the first response: the store must not be older than what is known of it."""
-        self._transport.succeeded(endpoint)
-        if response.header.revision < self._fold.revision:
-            raise Compacted("watch (the store went back in time)", self._fold.revision)
+    def _check(self, header: rpc_pb2.ResponseHeader) -> None:
+        """What is known must come from this store; one restored from a backup is another."""
+        if header.revision < self._fold.revision or header.cluster_id != self._cluster:
+            raise Compacted("watch", "the store was restored or replaced")
 
     async def _read(self, endpoint: Endpoint, call: WatchCall) -> None:
         """Fold events until the stream ends with an exception."""
@@ -143,14 +140,13 @@ class Follower:
     async def _next(self, endpoint: Endpoint, call: WatchCall) -> rpc_pb2.WatchResponse:
         response = await call.read()
         if not isinstance(response, rpc_pb2.WatchResponse):
-            detail = await call.details() or "stream ended"
-            self._transport.forget_stale_token(detail)
-            self._transport.avoid(endpoint, detail)
-            raise Unavailable("watch", endpoint.address, detail)
+            raise asyncio.InvalidStateError
         if response.compact_revision:
-            raise Compacted("watch", self._fold.revision)
+            raise Compacted("watch", f"compacted up to revision {response.compact_revision}")
         if response.canceled:
-            self._transport.forget_stale_token(response.cancel_reason)
-            self._transport.avoid(endpoint, response.cancel_reason)
-            raise Unavailable("watch", endpoint.address, response.cancel_reason)
+            reason = response.cancel_reason
+            self._transport.forget_stale_token(reason)
+            if "no leader" in reason:
+                self._transport.avoid(endpoint, reason)
+            raise Rejected("watch", endpoint.address, "CANCELLED", reason)
         return response

@@ -8,8 +8,6 @@ import random
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import grpc
-import grpc.aio
 import structlog
 
 from mast.common.backoff import Backoff
@@ -83,22 +81,16 @@ async def keep(transport: Transport, lease: Lease, alive_until: float) -> None:
 async def _renew(transport: Transport, lease: Lease) -> int:
     """Seconds that the lease has left after this renewal; 0 or less: it is gone."""
     endpoint = await transport.connected("lease keepalive")
-    try:
+    with transport.streaming("lease keepalive", endpoint):
         async with asyncio.timeout(transport.timeout.total_seconds()):
             metadata = await transport.metadata(endpoint)
             call = endpoint.lease.LeaseKeepAlive(metadata=metadata)
             try:
                 await call.write(rpc_pb2.LeaseKeepAliveRequest(ID=lease.id))
                 response = await call.read()
-                if not isinstance(response, rpc_pb2.LeaseKeepAliveResponse):
-                    raise Unavailable("lease keepalive", endpoint.address, await call.details())
             finally:
                 call.cancel()
-    except grpc.aio.AioRpcError as error:
-        transport.forget_stale_token(error.details() or "")
-        raise transport.failed("lease keepalive", endpoint, error) from error
-    except TimeoutError as error:
-        transport.avoid(endpoint, "lease keepalive: no answer")
-        raise Unavailable("lease keepalive", endpoint.address, "no answer") from error
+    if not isinstance(response, rpc_pb2.LeaseKeepAliveResponse):
+        raise Unavailable("lease keepalive", endpoint.address, "stream ended")
     transport.succeeded(endpoint)
     return response.TTL

@@ -184,11 +184,12 @@ class Rejected(EtcdError):
 
 
 class Compacted(EtcdError):
-    """The revision asked for is gone; list again."""
+    """The history asked for is gone; list again."""
 
-    def __init__(self, operation: str, revision: int) -> None:
-        super().__init__(f"etcd: {operation}: revision {revision} is compacted")
-        self.revision = revision
+    def __init__(self, operation: str, detail: str) -> None:
+        super().__init__(f"etcd: {operation}: {detail}")
+        self.operation = operation
+        self.detail = detail
 
 
 class Conflict(EtcdError):

@@ -93,7 +93,11 @@ class Store:
     @property
     def health(self) -> Health:
         """Whether etcd answers; asked every few seconds."""
-        return self._transport.health
+        return self._transport.health.value
+
+    async def health_after(self, seen: Health) -> Health:
+        """The health as soon as it is another object than ``seen``."""
+        return await self._transport.health.after(seen)
 
     async def get(self, key: str) -> Entry | None:
         """The entry of a key, None if there is none; linearizable."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ import structlog
 from mast.common.backoff import Backoff
 from mast.common.etcd.model import Compacted, EtcdConfig, EtcdError, Health, Rejected, Unavailable
 from mast.common.etcd.stubs import rpc_pb2, rpc_pb2_grpc
+from mast.common.latest import Latest
 
 log = structlog.get_logger()
 
@@ -54,6 +56,8 @@ _UNCERTAIN = frozenset(
 )
 # A token expired, or was made before users or roles changed (etcd ErrAuthOldRevision).
 _STALE_TOKEN = ("invalid auth token", "revision of auth store is old", "revision in header is old")
+# What gRPC says of a call for which it had no connection.
+_NOT_SENT = "failed to connect to all addresses"
 
 
 class Endpoint:
@@ -72,8 +76,10 @@ class Endpoint:
         return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
     async def changed(self) -> None:
-        """Return when the state of the connection is another one."""
-        await self.channel.wait_for_state_change(self.channel.get_state())
+        """Return when it is connected or the state of the connection is another one."""
+        state = self.channel.get_state()
+        if state is not grpc.ChannelConnectivity.READY:
+            await self.channel.wait_for_state_change(state)
 
 
 class Transport:
@@ -81,7 +87,7 @@ class Transport:
 
     def __init__(self, config: EtcdConfig, now: Callable[[], datetime]) -> None:
         self.timeout = config.timeout
-        self.health = Health(connected=False, since=None, detail="not connected yet")
+        self.health = Latest(Health(connected=False, since=None, detail="not connected yet"))
         self._config = config
         self._now = now
         self._token: str | None = None
@@ -103,8 +109,8 @@ class Transport:
     ) -> Response:
         """The response to one call, within the timeout.
 
-        With ``again`` (the call may be repeated: it only reads) an endpoint that fails is
-        followed by the next one. Raises Unavailable, Rejected or Compacted.
+        A call that was not even sent is tried again until then; with ``again`` (it only reads)
+        also one that an endpoint failed to answer. Raises Unavailable, Rejected or Compacted.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.timeout.total_seconds()
@@ -113,18 +119,18 @@ class Transport:
         while True:
             endpoint = await self.connected(operation, deadline)
             try:
-                response = await method(endpoint)(
-                    request,
-                    timeout=max(0.0, deadline - loop.time()),
-                    metadata=await self.metadata(endpoint, deadline),
-                )
+                metadata = await self.metadata(endpoint, deadline)
+                left = max(0.0, deadline - loop.time())
+                share = left / len(self._endpoints) if again else left
+                response = await method(endpoint)(request, timeout=share, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 if not refreshed and self.forget_stale_token(error.details() or ""):
                     refreshed = True
                     continue
                 failure = self.failed(operation, endpoint, error)
                 pause = backoff.next(random.random()).total_seconds()  # noqa: S311
-                if not (again and isinstance(failure, Unavailable)):
+                repeat = again or (error.details() or "").startswith(_NOT_SENT)
+                if not (repeat and isinstance(failure, Unavailable)):
                     raise failure from error
                 if loop.time() + pause >= deadline:
                     raise failure from error
@@ -169,11 +175,24 @@ class Transport:
         self._token = None
         return True
 
+    @contextmanager
+    def streaming(self, operation: str, endpoint: Endpoint) -> Iterator[None]:
+        """Translate what a stream to an endpoint raises: to Unavailable, Rejected, Compacted."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            self.forget_stale_token(error.details() or "")
+            raise self.failed(operation, endpoint, error) from error
+        except (TimeoutError, asyncio.InvalidStateError) as error:
+            detail = "no answer" if isinstance(error, TimeoutError) else "stream ended"
+            self.avoid(endpoint, f"{operation}: {detail}")
+            raise Unavailable(operation, endpoint.address, detail) from error
+
     def failed(self, operation: str, endpoint: Endpoint, error: grpc.aio.AioRpcError) -> EtcdError:
         """Our error for one of gRPC's; an endpoint that did not answer moves to the end."""
         detail = error.details() or error.code().name
         if error.code() is grpc.StatusCode.OUT_OF_RANGE and "compacted" in detail:
-            return Compacted(operation, 0)
+            return Compacted(operation, detail)
         if error.code() in _UNCERTAIN:
             self.avoid(endpoint, detail)
             return Unavailable(operation, endpoint.address, f"{error.code().name}: {detail}")
@@ -188,16 +207,17 @@ class Transport:
 
     def succeeded(self, endpoint: Endpoint) -> None:
         """Note that an endpoint answered."""
-        if not self.health.connected:
-            self.health = Health(connected=True, since=self._now(), detail=endpoint.address)
+        if not self.health.value.connected:
+            self.health.publish(Health(connected=True, since=self._now(), detail=endpoint.address))
             log.info("etcd.connected", endpoint=endpoint.address)
 
     def _lost(self, detail: str) -> None:
-        if self.health.connected or self.health.since is None:
-            self.health = Health(connected=False, since=self._now(), detail=detail)
+        before = self.health.value
+        if before.connected or before.since is None:
+            self.health.publish(Health(connected=False, since=self._now(), detail=detail))
             log.warning("etcd.unavailable", endpoints=self._addresses, detail=detail)
         else:
-            self.health = replace(self.health, detail=detail)
+            self.health.publish(replace(before, detail=detail))
 
     async def _reason(self) -> str:
         """Why there is no connection: what a call that does not wait for one ends with."""
