@@ -1,0 +1,52 @@
+"""Compiled expressions: what the rest of Mixer sees of the language (mixer.md E)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mast.mixer.core.lang.checker import check
+from mast.mixer.core.lang.codegen import Program
+from mast.mixer.core.lang.parser import parse
+from mast.mixer.core.lang.tree import Constant, Node, Read, reads
+from mast.mixer.core.lang.types import ValueType
+from mast.mixer.core.values import Get, Value
+
+Types = Mapping[str, ValueType]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expression:
+    """An expression that has a type.
+
+    ``evaluate(get)`` gives its value or raises EvaluationError. ``reads`` is everything it can
+    read; what it does read depends on the request (E17).
+    """
+
+    text: str
+    type: ValueType
+    tree: Node
+    types: Types
+    reads: frozenset[Read]
+    evaluate: Callable[[Get], Any]
+
+    @property
+    def constant(self) -> Value | None:
+        """The value of a literal; None if the expression is more than that."""
+        return self.tree.value if isinstance(self.tree, Constant) else None
+
+
+def compile_expression(text: str, types: Types, *, outputs: bool = False) -> Expression:
+    """Parse, check and compile an expression over the attributes of a manifest.
+
+    ``outputs`` allows ``$out`` names, which then are in ``types`` (D4). Raises ExpressionError
+    with the texts of E5, E9 and E10.
+    """
+    tree = parse(text, outputs=outputs)
+    found = check(tree, types)
+    program = Program(lambda node: check(node, types))
+    code = program.value(tree)
+    if found is ValueType.STRING_MAP:
+        code = program.whole(code)
+    return Expression(text, found, tree, types, frozenset(reads(tree)), program.function(code))
