@@ -1,0 +1,1 @@
+"""The demonstration: bookinfo on a laptop mesh, every claim shown with real traffic."""

@@ -1,0 +1,93 @@
+"""Runs the whole demonstration: start, every claim, report, removal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import grpc.aio
+
+from mast.cli.demo import operations, routing, samples, security
+from mast.cli.demo.stage import Stage
+from mast.cli.errors import CommandError
+from mast.cli.local import fleet
+from mast.cli.local import mesh as meshes
+from mast.cli.local.home import Home
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One statement, what was measured, and whether it held."""
+
+    claim: str
+    evidence: str
+    ok: bool
+
+
+SCRIPT: Sequence[tuple[str, Callable[[Stage], Awaitable[tuple[str, bool]]]]] = (
+    ("services find each other by name", routing.discovery),
+    ("a canary gets 10 % of the traffic", routing.canary),
+    ("an A/B test chooses by header", routing.header_routing),
+    ("a live change is propagated at once", routing.live_change),
+    ("delays and errors are injected", routing.faults),
+    ("calls time out and are retried", routing.timeout_and_retry),
+    ("a failing instance is ejected", routing.circuit_breaker),
+    ("plain text is upgraded to mutual TLS", security.mutual_tls),
+    ("telemetry counts every request", operations.telemetry),
+    ("access is denied by a Mixer rule", security.denied_by_rule),
+    ("access is denied by a list", security.denied_by_list),
+    ("a quota answers 429", security.quota),
+    ("the control plane may be killed", operations.survives),
+)
+
+
+def home() -> Home:
+    """The demonstration's own state directory, so that it never meets the user's own mesh."""
+    chosen = Home.default().root
+    return Home(chosen.with_name(f"{chosen.name}-demo"))
+
+
+@asynccontextmanager
+async def stage(
+    at: Home, mode: str, now: datetime, say: Progress, keep: bool
+) -> AsyncIterator[Stage]:
+    """The mesh with bookinfo in it; everything is removed on exit unless ``keep``."""
+    scratch = Path(tempfile.mkdtemp(prefix="mast-demo-"))
+    scratch.chmod(0o755)
+    if "SUDO_UID" in os.environ:
+        os.chown(scratch, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
+    kept = False
+    try:
+        mesh = await meshes.start(at, mode, now, say)
+        say("starting bookinfo: eight programs, each with its own Envoy")
+        await fleet.launch(at, samples.workloads(scratch))
+        yield Stage(at, mesh, samples.bookinfo(), scratch)
+        kept = keep
+    finally:
+        if not kept:
+            say("removing everything")
+            await asyncio.shield(meshes.remove(at))
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+async def perform(on: Stage, say: Callable[[int, str], None]) -> list[Claim]:
+    """Show every claim; one that breaks down is reported as not held, the rest goes on."""
+    claims = []
+    for number, (text, show) in enumerate(SCRIPT, 1):
+        say(number, text)
+        try:
+            async with asyncio.timeout(60):
+                evidence, ok = await show(on)
+        except (CommandError, grpc.aio.AioRpcError, OSError, TimeoutError) as error:
+            evidence, ok = f"it broke down: {type(error).__name__}: {error}", False
+        claims.append(Claim(text, evidence, ok))
+    return claims

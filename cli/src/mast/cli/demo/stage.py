@@ -1,0 +1,160 @@
+"""What a claim works with: the running mesh, the load generator, configuration, measurements."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from mast.cli.config_commands import sources
+from mast.cli.connect import galley
+from mast.cli.local.home import Home, Mesh, Workload
+from mast.cli.proxy_commands import sync_status
+from mastapi.galley.v1 import config_pb2
+
+PATIENCE_SECONDS = 15.0
+_SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer the load generator got: ``status`` 0 is no answer at all."""
+
+    status: int
+    ms: float
+    at: float
+    body: str = ""
+    error: str = ""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The body as a JSON object; empty if it is none."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
+
+def statuses(answers: Sequence[Answer]) -> str:
+    """``200: 190, 503: 10`` for evidence."""
+    counted = Counter(answer.status for answer in answers)
+    return ", ".join(f"{status}: {count}" for status, count in sorted(counted.items()))
+
+
+class Stage:
+    """Everything claims need, on one running mesh with bookinfo in it."""
+
+    def __init__(self, home: Home, mesh: Mesh, samples: Path, scratch: Path) -> None:
+        self.home = home
+        self.mesh = mesh
+        self.samples = samples
+        self.scratch = scratch
+
+    async def send(self, url: str, **job: Any) -> list[Answer]:
+        """Have the load generator do one job (see samples/bookinfo/apps/loadgen.py)."""
+        path = str(self.scratch / "loadgen.sock")
+        reader, writer = await asyncio.open_unix_connection(path, limit=64 << 20)
+        try:
+            writer.write(json.dumps({"url": url, "keep_bodies": True, **job}).encode() + b"\n")
+            line = await reader.readline()
+        finally:
+            writer.close()
+            await writer.wait_closed()
+        return [Answer(**result) for result in json.loads(line)["results"]]
+
+    async def one(self, url: str, **job: Any) -> Answer:
+        """One request."""
+        (answer,) = await self.send(url, **job)
+        return answer
+
+    async def apply(self, *names: str) -> None:
+        """Apply files of the sample, e.g. ``networking/reviews-v1.yaml``, in one transaction."""
+        request = config_pb2.ApplyRequest(sources=sources(self.samples / n for n in names))
+        async with galley(self.mesh.addresses["galley-admin"]) as api:
+            await api.Apply(request, timeout=20)
+
+    async def delete(self, *names: str) -> None:
+        """Delete what files of the sample name."""
+        request = config_pb2.DeleteRequest(
+            sources=sources(self.samples / n for n in names), ignore_missing=True
+        )
+        async with galley(self.mesh.addresses["galley-admin"]) as api:
+            await api.Delete(request, timeout=20)
+
+    async def until(
+        self,
+        holds: Callable[[], Awaitable[bool]],
+        seconds: float = PATIENCE_SECONDS,
+        pause: float = 0.02,
+    ) -> bool:
+        """Whether ``holds`` comes true in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not await holds():  # noqa: ASYNC110 - asks the mesh, not this program
+                    await asyncio.sleep(pause)
+        except TimeoutError:
+            return False
+        return True
+
+    async def settled(self) -> bool:
+        """Wait until every proxy has acknowledged all it was sent, twice in a row."""
+        quiet = 0
+
+        async def holds() -> bool:
+            nonlocal quiet
+            proxies = await sync_status(self.mesh.addresses["pilot-http"])
+            kinds = ("cluster", "listener", "route", "endpoint")
+            synced = all(
+                proxy.get(f"{kind}_sent") == proxy.get(f"{kind}_acked")
+                for proxy in proxies
+                for kind in kinds
+            )
+            quiet = quiet + 1 if synced else 0
+            return quiet >= 2
+
+        return await self.until(holds, pause=0.2)
+
+    async def series(self, name: str, **labels: str) -> float:
+        """Sum of the samples of a metric that carry these labels, from Mixer's Prometheus page."""
+        url = f"http://{self.mesh.addresses['mixer-prometheus']}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            text = await answer.text()
+        return sum_of(text, name, labels)
+
+    def workload(self, service: str, version: str = "v1") -> Workload:
+        """The record of a workload."""
+        return next(
+            w for w in self.home.workloads() if (w.service, w.version) == (service, version)
+        )
+
+    def order(self, instance: str, fault: Mapping[str, Any] | None) -> None:
+        """Order a ratings instance (``ratings-a``, ``ratings-b``) to misbehave, or to behave."""
+        path = self.scratch / f"{instance}.json"
+        if fault is None:
+            path.unlink(missing_ok=True)
+        else:
+            aside = path.with_suffix(".new")
+            aside.write_text(json.dumps(fault))
+            aside.replace(path)
+
+
+def sum_of(text: str, name: str, labels: Mapping[str, str]) -> float:
+    """Sum of the matching samples of a Prometheus text page."""
+    total = 0.0
+    for line in text.splitlines():
+        found = _SAMPLE.match(line)
+        if found is None or found.group(1) != name:
+            continue
+        present = dict(_LABEL.findall(found.group(2)))
+        if all(present.get(k) == v for k, v in labels.items()):
+            total += float(found.group(3))
+    return total
