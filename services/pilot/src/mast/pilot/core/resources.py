@@ -2,7 +2,7 @@
 
 A generated message becomes a `Resource`: serialised deterministically, hashed, and kept with the
 protobuf field that carries it in a response of either protocol. A response is then a concatenation
-of ready fields (`discovery_response`, `delta_discovery_response`), the same bytes for every proxy.
+of ready fields, the same bytes for every proxy that needs the same resources.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -65,7 +65,8 @@ class Resource:
     """One xDS resource, ready to send.
 
     `version` is the hash of `body`: equal content has an equal version on every replica (pilot.md
-    B13). `requires` holds the EDS names that the resource, a cluster, makes Envoy wait for.
+    B13). `requires` names what Envoy asks for because of it: a cluster of type EDS its EDS service
+    name, a listener its RDS route configurations.
     """
 
     name: str
@@ -93,7 +94,8 @@ class Resource:
 def resource(name: str, type_url: str, message: Message, requires: Iterable[str] = ()) -> Resource:
     """The message as a resource: serialised once, deterministically, and hashed.
 
-    Give a cluster of type EDS its EDS service name in `requires` (pilot.md B14).
+    A cluster of type EDS must name its EDS service name in `requires` (pilot.md B14); a listener
+    should name its RDS route configurations (B17).
     """
     body = message.SerializeToString(deterministic=True)
     return Resource(name, type_url, body, content_version(body), frozenset(requires))
@@ -119,7 +121,7 @@ class Collection:
 
     @cached_property
     def requires(self) -> frozenset[str]:
-        """EDS names that clusters of this collection wait for."""
+        """Everything that resources of this collection require."""
         return frozenset().union(*(each.requires for each in self))
 
 
@@ -188,15 +190,18 @@ def absent(type_url: str, name: str) -> Resource | None:
 
 
 def discovery_response(
-    type_url: str, version: str, nonce: str, resources: Iterable[Resource], control_plane: bytes
+    type_url: str, version: str, resources: Iterable[Resource], control_plane: bytes
 ) -> bytes:
-    """Serialised DiscoveryResponse; `control_plane` is a serialised ControlPlane."""
+    """A serialised DiscoveryResponse but for its nonce: append `nonce_field`.
+
+    `control_plane` is a serialised ControlPlane. The order of fields means nothing in protobuf, so
+    what many streams share comes first.
+    """
     return b"".join(
         (
             _text(1, version),
             *(each.sotw_field for each in resources),
             _text(4, type_url),
-            _text(5, nonce),
             _bytes(6, control_plane),
         )
     )
@@ -205,22 +210,28 @@ def discovery_response(
 def delta_discovery_response(
     type_url: str,
     version: str,
-    nonce: str,
     resources: Iterable[Resource],
     removed: Iterable[str],
     control_plane: bytes,
 ) -> bytes:
-    """Serialised DeltaDiscoveryResponse; `version` is for people (`system_version_info`)."""
+    """A serialised DeltaDiscoveryResponse but for its nonce: append `nonce_field`.
+
+    `version` is for people (`system_version_info`).
+    """
     return b"".join(
         (
             _text(1, version),
             *(each.delta_field for each in resources),
             _text(4, type_url),
-            _text(5, nonce),
             *(_text(6, name) for name in removed),
             _bytes(7, control_plane),
         )
     )
+
+
+def nonce_field(nonce: str) -> bytes:
+    """Field `nonce`, which has number 5 in the responses of both protocols."""
+    return _text(5, nonce)
 
 
 def _text(number: int, value: str) -> bytes:

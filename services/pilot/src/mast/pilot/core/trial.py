@@ -1,0 +1,93 @@
+"""Which resource of a rejected response the client does not like: found by sending fewer at once.
+
+A client rejects a response as a whole, or applies a part of it, and often does not say which
+resource was bad (pilot.md B2). One bad resource must not keep the others from the client, and the
+same bytes must not be sent again (B19). So what was rejected is tried in halves, until the offender
+stands alone: it is not sent again until it has another version.
+"""
+
+from collections.abc import Iterable
+
+from mast.pilot.core.resources import CDS, LDS, Resource
+from mast.pilot.core.selection import Selection
+
+PATIENCE = 16
+"""After so many rejections in a row nothing is tried until something changes."""
+
+
+class Trial:
+    """What is known of the taste of one client for one type."""
+
+    def __init__(self) -> None:
+        self.refused: dict[str, str] = {}
+        self._limit: int | None = None
+        self._in_a_row = 0
+        self._tried: Selection | None = None
+
+    @property
+    def running(self) -> bool:
+        """Resources are sent in small groups, to find an offender."""
+        return self._limit is not None
+
+    @property
+    def neutral(self) -> bool:
+        """Nothing is known against any resource."""
+        return not self.refused and self._limit is None
+
+    def permitted(self, changed: tuple[Resource, ...], wanted: Selection) -> tuple[Resource, ...]:
+        """Those of the changed resources that may be sent now.
+
+        The result is `changed` itself if all may. An offender is forgiven as soon as it has another
+        version.
+        """
+        if self.neutral:
+            return changed
+        if wanted is not self._tried:
+            self._tried = wanted
+            self._in_a_row = 0
+            self._forgive(wanted)
+        if self._in_a_row >= PATIENCE:
+            return ()
+        agreeable = tuple(each for each in changed if each.name not in self.refused)
+        if not agreeable:
+            self._limit = None
+        return agreeable[: self._limit]
+
+    def accepted(self) -> None:
+        """The client liked a response: be bolder."""
+        self._in_a_row = 0
+        if self._limit is not None:
+            self._limit *= 2
+
+    def rejected(self, sent: tuple[Resource, ...], reason: str) -> tuple[Resource, ...]:
+        """The client rejected a response; those resources are returned that it may lack now."""
+        self._in_a_row += 1
+        offenders = tuple(blamed(sent, reason)) or (sent if len(sent) == 1 else ())
+        self.refused.update((each.name, each.version) for each in offenders)
+        if not offenders:
+            self._limit = max(1, len(sent) // 2)
+            return sent
+        if sent[0].type_url in (CDS, LDS):
+            return offenders
+        return sent
+
+    def _forgive(self, wanted: Selection) -> None:
+        for name, version in list(self.refused.items()):
+            found = wanted.resources.get(name)
+            if found is None or found.version != version:
+                del self.refused[name]
+
+
+def blamed(sent: Iterable[Resource], reason: str) -> Iterable[Resource]:
+    """Resources that the reason names as bad.
+
+    Envoy writes `Error adding/updating cluster(s) NAME: why, NAME: why` and has applied the others
+    then; the same for listeners. Reasons for other types may name innocent resources.
+    """
+    if "Error adding/updating" not in reason:
+        return ()
+    return (
+        each
+        for each in sent
+        if any(f"{before}{each.name}: " in reason for before in (" ", ", ", "\n"))
+    )
