@@ -1,0 +1,81 @@
+"""mastctl as a user meets it: one line for every failure, an exit status, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mast.cli.config_commands import problem_line
+from mastapi.galley.v1 import config_pb2
+
+
+def mastctl(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "mast.cli.main", *arguments],
+        env={**os.environ, "MAST_HOME": str(home), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        pytest.param(["bogus"], 2, ["No such command", "bogus"], id="unknown-command"),
+        pytest.param(["up", "--nope"], 2, ["--nope"], id="unknown-flag"),
+        pytest.param(["up", "--mode", "cloud"], 2, ["cloud", "loopback"], id="bad-mode"),
+        pytest.param(["status"], 1, ["no mesh is running", "mastctl up"], id="no-mesh"),
+        pytest.param(["get", "zebra"], 2, ["zebra"], id="unknown-kind"),
+        pytest.param(["get", "vs"], 1, ["no mesh is running"], id="get-without-mesh"),
+        pytest.param(["apply", "-f", "/nonexistent.yaml"], 1, ["/nonexistent.yaml"], id="no-file"),
+        pytest.param(["delete", "vs"], 2, ["names"], id="delete-without-names"),
+        pytest.param(["run", "--service", "a"], 2, ["COMMAND"], id="run-without-command"),
+        pytest.param(
+            ["run", "--service", "A_B", "--", "true"], 2, ["service 'A_B'"], id="bad-service-name"
+        ),
+        pytest.param(
+            ["get", "vs", "--server", "127.0.0.1:1"], 1, ["127.0.0.1:1"], id="unreachable-server"
+        ),
+        pytest.param(["proxy-status", "--pilot", "127.0.0.1:1"], 1, ["127.0.0.1:1"], id="no-pilot"),
+    ],
+)
+def test_failures(tmp_path: Path, arguments: list[str], status: int, words: list[str]) -> None:
+    ended = mastctl(tmp_path / "none", *arguments)
+    assert ended.returncode == status, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) <= 2
+    assert all(word in ended.stderr for word in words), ended.stderr
+
+
+def test_version_as_json(tmp_path: Path) -> None:
+    ended = mastctl(tmp_path / "none", "version", "-o", "json")
+    assert json.loads(ended.stdout)["mesh"] == "not running"
+
+
+def test_completion_is_offered(tmp_path: Path) -> None:
+    ended = mastctl(tmp_path / "none", "--help")
+    assert "--install-completion" in ended.stdout
+
+
+def test_problem_line_names_place_object_path_and_rule() -> None:
+    problem = config_pb2.Problem(
+        severity=config_pb2.Problem.ERROR,
+        source="vs.yaml",
+        line=7,
+        kind="VirtualService",
+        namespace="default",
+        name="reviews",
+        path="spec.http[0].rute",
+        rule="unknown-field",
+        message="no such field",
+    )
+    assert problem_line(problem) == (
+        "vs.yaml:7: error: VirtualService default/reviews spec.http[0].rute: "
+        "no such field [unknown-field]"
+    )
