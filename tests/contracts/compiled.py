@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+import etcd
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import (
     Descriptor,
@@ -14,6 +16,7 @@ from google.protobuf.descriptor import (
 )
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileOptions
 
+import istio
 from tests.contracts.facts import Facts, FieldFact, options_fact, rpc_fact, value_fact
 
 REQUIRED = field_behavior_pb2.FieldBehavior.Value("REQUIRED")
@@ -22,6 +25,15 @@ SCALAR_NAMES = {
     for name, value in vars(FieldDescriptor).items()
     if name.startswith("TYPE_")
 }
+
+
+def generated_modules(suffix: str) -> Iterator[str]:
+    """The modules under istio and etcd, which are namespace packages."""
+    for package in (etcd, istio):
+        for root in package.__path__:
+            for path in sorted(Path(root).rglob(f"*{suffix}.py")):
+                relative = path.relative_to(Path(root).parent).with_suffix("")
+                yield ".".join(relative.parts)
 
 
 def compiled(files: Iterable[FileDescriptor]) -> Facts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -10,23 +9,14 @@ from types import ModuleType
 
 import pytest
 
-HOOK = Path(__file__).parents[2] / "protos" / "hatch_build.py"
+from tests.contracts.conftest import HOOK
+
 DEMO = """syntax = "proto3";
 package demo.v1;
 import "google/rpc/status.proto";
 message Answer { google.rpc.Status status = 1; }
 service Oracle { rpc Ask(Answer) returns (Answer); }
 """
-
-
-@pytest.fixture(scope="module")
-def hook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hatch_build", HOOK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import etcd
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import Default, DescriptorPool
 
-import istio
-from tests.contracts.compiled import compiled
+from tests.contracts.compiled import compiled, generated_modules
 from tests.contracts.facts import Facts, difference
 from tests.contracts.notation import parse
 from tests.contracts.tabled import tabled
@@ -31,15 +29,6 @@ LEFT_OUT = {
 }
 
 
-def generated(suffix: str) -> Iterator[str]:
-    """The modules under istio and etcd, which are namespace packages."""
-    for package in (etcd, istio):
-        for root in package.__path__:
-            for path in sorted(Path(root).rglob(f"*{suffix}.py")):
-                relative = path.relative_to(Path(root).parent).with_suffix("")
-                yield ".".join(relative.parts)
-
-
 def definition(key: str) -> str:
     """The message or enum a key is about."""
     kind, name = key.split(" ", 1)
@@ -48,7 +37,7 @@ def definition(key: str) -> str:
 
 @pytest.fixture(scope="module")
 def files() -> list[FileDescriptor]:
-    return [importlib.import_module(module).DESCRIPTOR for module in generated("_pb2")]
+    return [importlib.import_module(module).DESCRIPTOR for module in generated_modules("_pb2")]
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +274,7 @@ KINDS = {
 def test_generated_clients_call_the_paths_of_the_tables() -> None:
     """A path is what is on the wire; the tables give it in full."""
     channel = RecordingChannel()
-    for name in generated("_pb2_grpc"):
+    for name in generated_modules("_pb2_grpc"):
         module = importlib.import_module(name)
         for stub in (value for key, value in vars(module).items() if key.endswith("Stub")):
             stub(channel)
