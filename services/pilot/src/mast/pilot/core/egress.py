@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
 from istio.networking.v1alpha3.sidecar_pb2 import IstioEgressListener
-from istio.networking.v1alpha3.virtual_service_pb2 import Destination, VirtualService
+from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.pilot.core import hosts, memo
 from mast.pilot.core.index import Index
 from mast.pilot.core.memo import Reads
 from mast.pilot.core.model import Config, Resolution, Service
+from mast.pilot.core.virtual_services import destinations
 
 ANY_WILDCARD: Final = "*"
 """Name of the fact that stands for all objects with a wildcard host."""
@@ -113,11 +114,6 @@ class OpenEgress:
             for host in self._index.standalone_hosts
             if self._visible(host) is None and (governing := self.virtual_service(host))
         ]
-
-    def full_host(self, host: str, namespace: str) -> str:
-        """A host of a resource in a namespace, in full."""
-        self._reads.note(memo.MESH)
-        return hosts.expand(host, namespace, self._index.mesh.domain)
 
     def _visible(self, host: str) -> Service | None:
         self._reads.note(memo.SERVICE, host)
@@ -280,8 +276,7 @@ def _imported(
     ports: dict[str, set[int]] = {}
     for each in virtual_services:
         for destination in destinations(each.spec):
-            host = everything.full_host(destination.host, each.meta.namespace)
-            ports.setdefault(host, set()).add(destination.port.number)
+            ports.setdefault(destination.host, set()).add(destination.port.number)
     for host in sorted(ports):
         service = everything.service(host)
         if service is None:
@@ -294,16 +289,3 @@ def _imported(
             service = replace(service, ports=kept) if kept else None
         if service is not None:
             yield service
-
-
-def destinations(spec: VirtualService) -> Iterator[Destination]:
-    """Every destination of a VirtualService, mirrors included."""
-    for http in spec.http:
-        yield from (each.destination for each in http.route)
-        if http.HasField("mirror"):
-            yield http.mirror
-        yield from (each.destination for each in http.mirrors)
-    for tls in spec.tls:
-        yield from (each.destination for each in tls.route)
-    for tcp in spec.tcp:
-        yield from (each.destination for each in tcp.route)

@@ -10,28 +10,29 @@ from mast.pilot.core.mesh import Mesh
 from mast.pilot.core.model import Config, Endpoint, Service, ServiceKey, Workload
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 
-AnyConfig = Config[Any]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
     """Everything generators may ask for; read it through a `Scope`, which notes what was asked.
 
+    - `generation`: counts the indexes of one world.
     - `services`: by host, the preferred first: Kubernetes, then oldest (pilot.md D4, D11).
-    - `hosts_on_port`, `hosts_in_namespace`: hosts of the services there, sorted.
+    - `hosts`, `hosts_on_port`, `hosts_in_namespace`: hosts of services, sorted.
     - `endpoints`, `accounts`: of a service, sorted; accounts are the service accounts behind it
       as (namespace, name).
     - `at_address`: services that have an endpoint at an address.
-    - `workloads_at`: workloads by address; `workloads`: by (namespace, name); oldest first.
-    - `virtual_services`: bound to `mesh`, by full host, oldest first; `standalone_hosts` are those
-      of these hosts that some proxies see no service for.
+    - `workloads_at`: workloads by address, oldest first.
+    - `virtual_services`: those of gateway `mesh` by full host, oldest first; `by_gateway`: by
+      gateway, "mesh" or "NAMESPACE/NAME". Their names are complete, delegates are joined.
+    - `standalone_hosts`: hosts of `virtual_services` that some proxies see no service for, sorted.
     - `destination_rules`: by full host, oldest first.
-    - `configs`: every object by collection and namespace, oldest first.
+    - `configs`: every object by collection and namespace; `collections`: by collection; oldest
+      first, as they were written.
     - `selector_keys`: labels of a caller that outbound configuration may depend on.
     - `trust`: root bundles by trust domain.
     """
 
-    revision: int = 0
+    generation: int = 0
     mesh: Mesh = field(default_factory=Mesh)
     services: Mapping[str, Sequence[Service]] = field(default_factory=dict)
     hosts: Sequence[str] = ()
@@ -41,10 +42,11 @@ class Index:
     accounts: Mapping[ServiceKey, Sequence[tuple[str, str]]] = field(default_factory=dict)
     at_address: Mapping[str, Sequence[ServiceKey]] = field(default_factory=dict)
     workloads_at: Mapping[str, Sequence[Workload]] = field(default_factory=dict)
-    workloads: Mapping[tuple[str, str], Sequence[Workload]] = field(default_factory=dict)
     virtual_services: Mapping[str, Sequence[Config[VirtualService]]] = field(default_factory=dict)
+    by_gateway: Mapping[str, Sequence[Config[VirtualService]]] = field(default_factory=dict)
     standalone_hosts: Sequence[str] = ()
     destination_rules: Mapping[str, Sequence[Config[DestinationRule]]] = field(default_factory=dict)
-    configs: Mapping[str, Mapping[str, Sequence[AnyConfig]]] = field(default_factory=dict)
+    configs: Mapping[tuple[str, str], Sequence[Config[Any]]] = field(default_factory=dict)
+    collections: Mapping[str, Sequence[Config[Any]]] = field(default_factory=dict)
     selector_keys: frozenset[str] = frozenset()
     trust: Mapping[str, TrustBundle] = field(default_factory=dict)

@@ -6,7 +6,7 @@ facts it touches, and every result that read one of them is forgotten. So the co
 that of its dependants, whatever the size of the mesh.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final, NamedTuple, TypeVar, cast
 
 T = TypeVar("T")
@@ -23,6 +23,8 @@ VIRTUAL_SERVICE: Final = "virtual service"
 STANDALONE_HOSTS: Final = "standalone hosts"
 DESTINATION_RULE: Final = "destination rule"
 CONFIG: Final = "config"
+COLLECTION: Final = "collection"
+GATEWAY: Final = "gateway"
 SELECTOR_KEYS: Final = "selector keys"
 TRUST: Final = "trust"
 """Kinds of facts."""
@@ -36,7 +38,7 @@ class Fact(NamedTuple):
 
 
 class Reads:
-    """Facts that a result was made from.
+    """Facts that a result is made from, collected while it is made.
 
     More than `LIMIT` of one kind are remembered as the whole kind: a result that looks at most of
     the mesh is cheap to keep, and is made anew by any change of that kind.
@@ -58,130 +60,126 @@ class Reads:
             if len(names) > self.LIMIT:
                 self._kinds[kind] = None
 
-    def extend(self, other: "Reads") -> None:
-        """The result depends on all that another one depends on."""
-        for kind, names in other._kinds.items():  # noqa: SLF001 - same class
-            if names is None:
-                self._kinds[kind] = None
-            else:
-                for name in names:
-                    self.note(kind, name)
+    def extend(self, facts: Iterable[Fact]) -> None:
+        """The result depends on all these facts."""
+        for kind, name in facts:
+            self.note(kind, name)
 
-    def __iter__(self) -> Iterator[Fact]:
-        for kind, names in self._kinds.items():
-            if names is None:
-                yield Fact(kind)
-            else:
-                for name in names:
-                    yield Fact(kind, name)
+    def facts(self) -> frozenset[Fact]:
+        """What has been noted."""
+        return frozenset(
+            Fact(kind, name)
+            for kind, names in self._kinds.items()
+            for name in ((None,) if names is None else names)
+        )
 
 
 class _Item:
-    """One kept result; `made` is the revision of the index it was made from."""
+    """One kept result; `made` is the generation of the index it was made from."""
 
-    __slots__ = ("made", "reads", "used", "value")
+    __slots__ = ("facts", "made", "used", "value")
 
-    def __init__(self, value: object, reads: Reads, made: int) -> None:
+    def __init__(self, value: object, facts: frozenset[Fact], made: int) -> None:
         self.value = value
-        self.reads = reads
+        self.facts = facts
         self.made = made
         self.used = True
 
 
 class Memo:
-    """Kept results of one index, which changes from revision to revision.
+    """Kept results of one index, which changes from generation to generation.
 
     Lives on one thread. A function that is given to `get` must depend on nothing but its key and
-    the facts it notes.
+    the facts it notes. Results with equal facts share one set of them.
     """
 
     _SWEEP_FLOOR: Final = 4096
 
     def __init__(self) -> None:
-        self.revision = 0
+        self.generation = 0
         self._items: dict[Hashable, _Item] = {}
-        self._readers: dict[Fact, set[Hashable]] = {}
-        self._previous: dict[Hashable, object] = {}
+        self._forgotten: dict[Hashable, object] = {}
+        self._dependants: dict[frozenset[Fact], set[Hashable]] = {}
+        self._sets_with: dict[Fact, set[frozenset[Fact]]] = {}
         self._sweep_at = self._SWEEP_FLOOR
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def advance(self, revision: int, touched: Iterable[Fact]) -> None:
-        """The index is at a new revision; forget the results that read a touched fact.
+    def advance(self, generation: int, touched: Iterable[Fact]) -> None:
+        """The index is at a new generation; forget the results that depend on a touched fact.
 
-        A touched fact with a name stands for its kind as well: who read all pieces reads this one.
+        A touched fact with a name stands for its kind as well: who read all pieces read this one.
         A touched fact without a name stands for all pieces of its kind.
         """
-        self.revision = revision
+        self.generation = generation
+        stale: set[frozenset[Fact]] = set()
         for fact in self._expanded(touched):
-            for key in self._readers.pop(fact, ()):
-                self._forget(key)
-        if len(self._items) > self._sweep_at:
+            stale |= self._sets_with.get(fact, set())
+        for facts in stale:
+            for key in self._drop(facts):
+                self._forgotten[key] = self._items.pop(key).value
+        if len(self._items) + len(self._forgotten) > self._sweep_at:
             self._sweep()
 
     def get(
-        self, key: Hashable, revision: int, reads: Reads | None, build: Callable[[Reads], T]
+        self, key: Hashable, generation: int, reads: Reads | None, build: Callable[[Reads], T]
     ) -> T:
-        """The result for a key at a revision: the kept one, or `build` called with fresh reads.
+        """The result for a key at a generation: the kept one, or `build` called with fresh reads.
 
-        What the result depends on is added to `reads`, those of the result it becomes part of. A
-        caller that still works on an older revision gets no result made from a newer one, and
-        leaves none behind. If the new result equals the forgotten one, that same object is
-        returned.
+        What it depends on is added to `reads`, those of the result it becomes part of. A caller
+        that still works on an older generation gets no result made from a newer one, and leaves
+        none behind. If a new result equals the forgotten one, that same object is returned.
         """
         item = self._items.get(key)
-        if item is None or item.made > revision:
+        if item is None or item.made > generation:
             own = Reads()
-            value = build(own)
-            if revision != self.revision:
-                if reads is not None:
-                    reads.extend(own)
-                return value
-            item = self._keep(key, value, own)
+            item = _Item(build(own), own.facts(), generation)
+            if generation == self.generation:
+                self._keep(key, item)
         item.used = True
         if reads is not None:
-            reads.extend(item.reads)
+            reads.extend(item.facts)
         return cast("T", item.value)
 
-    def _keep(self, key: Hashable, value: object, reads: Reads) -> _Item:
-        previous = self._previous.pop(key, None)
-        if previous is not None and type(previous) is type(value) and previous == value:
-            value = previous
-        item = self._items[key] = _Item(value, reads, self.revision)
-        for fact in reads:
-            self._readers.setdefault(fact, set()).add(key)
-        return item
+    def _keep(self, key: Hashable, item: _Item) -> None:
+        before = self._forgotten.pop(key, None)
+        if before is not None and type(before) is type(item.value) and before == item.value:
+            item.value = before
+        self._items[key] = item
+        dependants = self._dependants.get(item.facts)
+        if dependants is None:
+            dependants = self._dependants[item.facts] = set()
+            for fact in item.facts:
+                self._sets_with.setdefault(fact, set()).add(item.facts)
+        dependants.add(key)
+
+    def _drop(self, facts: frozenset[Fact]) -> set[Hashable]:
+        """Forget a set of facts; returns the keys of the results that depend on it."""
+        for fact in facts:
+            sets = self._sets_with[fact]
+            sets.remove(facts)
+            if not sets:
+                del self._sets_with[fact]
+        return self._dependants.pop(facts)
 
     def _expanded(self, touched: Iterable[Fact]) -> set[Fact]:
         facts = set(touched)
         whole = {fact.kind for fact in facts if fact.name is None}
         facts |= {Fact(fact.kind) for fact in facts}
         if whole:
-            facts |= {fact for fact in self._readers if fact.kind in whole}
+            facts |= {fact for fact in self._sets_with if fact.kind in whole}
         return facts
-
-    def _forget(self, key: Hashable) -> None:
-        item = self._items.pop(key, None)
-        if item is not None:
-            self._previous[key] = item.value
-            self._unlink(key, item)
-
-    def _unlink(self, key: Hashable, item: _Item) -> None:
-        for fact in item.reads:
-            readers = self._readers.get(fact)
-            if readers is not None:
-                readers.discard(key)
-                if not readers:
-                    del self._readers[fact]
 
     def _sweep(self) -> None:
         """Drop what nobody asked for since the last sweep; the next is due at twice the size."""
-        self._previous.clear()
-        for key, item in list(self._items.items()):
-            if item.used:
-                item.used = False
-            else:
-                del self._items[key]
-                self._unlink(key, item)
+        self._forgotten.clear()
+        for key in [key for key, item in self._items.items() if not item.used]:
+            facts = self._items.pop(key).facts
+            dependants = self._dependants[facts]
+            dependants.remove(key)
+            if not dependants:
+                self._drop(facts)
+        for item in self._items.values():
+            item.used = False
         self._sweep_at = max(self._SWEEP_FLOOR, 2 * len(self._items))

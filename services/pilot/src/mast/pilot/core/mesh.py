@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from istio.mesh.v1alpha1.network_pb2 import MeshNetworks
@@ -55,31 +56,16 @@ def complete(config: MeshConfig | None) -> MeshConfig:
     merged = _defaults()
     if config is None:
         return merged
-    for descriptor, value in config.ListFields():
-        name = descriptor.name
-        if name == "default_config":
-            merged.default_config.MergeFrom(config.default_config)
-        elif name == "extension_providers":
-            given = {each.name for each in config.extension_providers}
-            kept = [each for each in merged.extension_providers if each.name not in given]
-            del merged.extension_providers[:]
-            merged.extension_providers.extend([*kept, *config.extension_providers])
-        elif descriptor.message_type is None and not descriptor.is_repeated:
-            setattr(merged, name, value)
-        else:
-            merged.ClearField(name)
-            only = MeshConfig()
-            _copy_field(config, only, name)
-            merged.MergeFrom(only)
+    given = {each.name for each in config.extension_providers}
+    kept = [each for each in merged.extension_providers if each.name not in given]
+    message: Message = merged
+    for descriptor, _ in config.ListFields():
+        if descriptor.name != "default_config":
+            message.ClearField(descriptor.name)
+    merged.MergeFrom(config)
+    merged.ClearField("extension_providers")
+    merged.extension_providers.extend([*kept, *config.extension_providers])
     return merged
-
-
-def _copy_field(source: MeshConfig, target: MeshConfig, name: str) -> None:
-    value = getattr(source, name)
-    if hasattr(value, "CopyFrom"):
-        getattr(target, name).CopyFrom(value)
-    else:
-        getattr(target, name).extend(value)
 
 
 @dataclass(frozen=True, eq=False)

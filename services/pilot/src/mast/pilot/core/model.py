@@ -191,15 +191,17 @@ class ServiceKey(NamedTuple):
 class Service:
     """A name that callers dial (pilot.md D).
 
-    `name` is the short name, empty unless the platform has one; `addresses` holds VIPs and CIDRs,
-    `auto_addresses` those Pilot chose because there are none (D2); `aliases` the hosts of
-    ExternalName services that stand for this one. `created` counts nanoseconds since 1970.
+    `name` is the short name, empty unless the platform has one; `origin` the name of the object
+    that declares it. `addresses` holds VIPs and CIDRs, `auto_addresses` those Pilot chose because
+    there are none (D2); `aliases` the hosts of ExternalName services that stand for this one.
+    `created` counts nanoseconds since 1970.
     """
 
     host: str
     namespace: str
     ports: tuple[Port, ...]
     name: str = ""
+    origin: str = ""
     addresses: tuple[str, ...] = ()
     auto_addresses: tuple[str, ...] = ()
     resolution: Resolution = Resolution.STATIC
@@ -219,7 +221,7 @@ class Service:
     @property
     def age(self) -> Age:
         """Sort key: oldest first (pilot.md D4)."""
-        return self.created, self.name or self.host, self.namespace
+        return self.created, self.origin or self.host, self.namespace
 
     @property
     def key(self) -> ServiceKey:
@@ -255,12 +257,13 @@ class Endpoint:
 
     `address` is an IP, a host name (DNS resolutions) or `unix:///path`. `ports` maps the number of
     the *service* port to the number on the address; a service port that is not in it is not served
-    here. `service_account` is the bare name. `hostname` names a pod of a headless service.
+    here. `service_account` is the bare name.
     """
 
     address: str
     ports: Mapping[int, int]
     namespace: str
+    additional_addresses: tuple[str, ...] = ()
     labels: Labels = field(default_factory=_no_labels)
     service_account: str = ""
     locality: Locality = NOWHERE
@@ -271,7 +274,6 @@ class Endpoint:
     mtls: bool = False
     workload_name: str = ""
     node: str = ""
-    hostname: str = ""
 
     @property
     def is_ip(self) -> bool:

@@ -70,7 +70,7 @@ class Scope:
         So it may read `mesh`, `endpoints`, `accounts`, `configs` and what stands in the key.
         """
         return self._results.get(
-            key, self._index.revision, self._reads, lambda reads: build(self.noting(reads))
+            key, self._index.generation, self._reads, lambda reads: build(self.noting(reads))
         )
 
     # Mesh and Sidecar
@@ -180,7 +180,7 @@ class Scope:
     def configs(self, collection: str, namespace: str) -> Sequence[Config[Any]]:
         """Objects of a collection in a namespace, oldest first, whatever their `exportTo`."""
         self._note_configs(collection, namespace)
-        return self._index.configs.get(collection, {}).get(namespace, ())
+        return self._index.configs.get((collection, namespace), ())
 
     def config(self, collection: str, namespace: str, name: str) -> Config[Any] | None:
         """One object by its name, whatever its `exportTo`."""
@@ -195,14 +195,15 @@ class Scope:
 
     def visible(self, collection: str) -> Sequence[Config[Any]]:
         """Objects of all namespaces whose `exportTo` lets the proxies see them, oldest first."""
-        self._reads.note(memo.CONFIG)
-        found = (
-            each
-            for same_namespace in self._index.configs.get(collection, {}).values()
-            for each in same_namespace
-            if each.visible_to.includes(self.namespace)
-        )
-        return sorted(found, key=lambda each: each.age)
+        self._reads.note(memo.COLLECTION, collection)
+        every = self._index.collections.get(collection, ())
+        return [each for each in every if each.visible_to.includes(self.namespace)]
+
+    def gateway_virtual_services(self, gateway: str) -> Sequence[Config[VirtualService]]:
+        """Visible VirtualServices of a gateway, "mesh" or "NAMESPACE/NAME", oldest first."""
+        self._reads.note(memo.GATEWAY, gateway)
+        every = self._index.by_gateway.get(gateway, ())
+        return [each for each in every if each.visible_to.includes(self.namespace)]
 
     def destination_rules(self, host: str) -> Iterator[Sequence[Config[DestinationRule]]]:
         """Rules whose host covers the given one, grouped by that host, the most specific first.
