@@ -34,21 +34,6 @@ def gateway_semantics(meta: ConfigMeta) -> bool:
     return meta.annotations.get(SEMANTICS) == "gateway"
 
 
-def ready(
-    configs: Iterable[Config[VirtualService]], domain: str
-) -> tuple[Config[VirtualService], ...]:
-    """All VirtualServices that route anything, oldest first (pilot.md F1, F5).
-
-    Their names are complete, see `expanded`. Those without hosts are delegates: they only appear
-    inside of others, where their `exportTo` lets the namespace of the caller see them.
-    """
-    complete = sorted((expanded(each, domain) for each in configs), key=lambda each: each.age)
-    delegates = {
-        (each.meta.namespace, each.meta.name): each for each in complete if not each.spec.hosts
-    }
-    return tuple(with_delegates(each, delegates) for each in complete if each.spec.hosts)
-
-
 def expanded(config: Config[VirtualService], domain: str) -> Config[VirtualService]:
     """A VirtualService with complete names, its delegates still apart (pilot.md F1).
 
@@ -84,8 +69,8 @@ def with_delegates(
 ) -> Config[VirtualService]:
     """An expanded VirtualService with its delegates' routes in place of the calls (pilot.md F5).
 
-    `delegates` are expanded and keyed by namespace and name; those that the root's namespace may
-    not see count as missing. Without calls the result is the root itself.
+    `delegates` are expanded and keyed by namespace and name; one that has hosts of its own, or that
+    the root's namespace may not see, counts as missing. Without calls the result is the root.
     """
     called = called_delegates(root.spec)
     if not called:
@@ -93,7 +78,7 @@ def with_delegates(
     visible = {
         key: delegates[key].spec
         for key in called & delegates.keys()
-        if delegates[key].visible_to.includes(root.meta.namespace)
+        if not delegates[key].spec.hosts and delegates[key].visible_to.includes(root.meta.namespace)
     }
     spec = VirtualService()
     spec.CopyFrom(root.spec)
