@@ -304,8 +304,8 @@ def _outbound(capture: Capture, family: Family) -> Iterator[Rule]:
     for port in capture.outbound_ports:
         yield _nat(OUTPUT, f"-p tcp --dport {port} -j {REDIRECT}")
     for cidr in capture.cidrs(capture.outbound_cidrs, family):
-        destination = "" if cidr == "*" else f"-d {cidr}"
-        yield _nat(OUTPUT, f"{destination} -j {REDIRECT}")
+        only = "" if cidr == "*" else f"-d {cidr}"
+        yield _nat(OUTPUT, f"{only} -j {REDIRECT}")
 
 
 def _proxy_traffic(capture: Capture, loopback: str, kind: str, identity: str) -> Iterator[Rule]:

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from istio.networking.v1alpha3.workload_group_pb2 import ReadinessProbe
+
 _SECOND: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpProbe:
-    """GET over HTTP or HTTPS, the certificate unverified."""
+    """GET over HTTP or HTTPS, the certificate unverified. No ``host``: the workload itself."""
 
     port: int
+    host: str = ""
     path: str
     https: bool = False
     headers: tuple[tuple[str, str], ...] = ()
@@ -22,9 +25,10 @@ class HttpProbe:
 
 @dataclass(frozen=True, kw_only=True)
 class TcpProbe:
-    """A connection that is accepted."""
+    """A connection that is accepted. No ``host``: the workload itself."""
 
     port: int
+    host: str = ""
     timeout: timedelta = _SECOND
 
 
@@ -37,7 +41,38 @@ class GrpcProbe:
     timeout: timedelta = _SECOND
 
 
-Probe = HttpProbe | TcpProbe | GrpcProbe
+@dataclass(frozen=True, kw_only=True)
+class ExecProbe:
+    """A command that ends with status 0."""
+
+    command: tuple[str, ...]
+    timeout: timedelta = _SECOND
+
+
+Probe = HttpProbe | TcpProbe | GrpcProbe | ExecProbe
+
+
+def readiness(probe: ReadinessProbe) -> Probe:
+    """The probe of a WorkloadGroup (B9). Raises ValueError if it names no check."""
+    timeout = timedelta(seconds=probe.timeout_seconds or 1)
+    kind = probe.WhichOneof("health_check_method")
+    if kind == "http_get":
+        http = probe.http_get
+        return HttpProbe(
+            port=http.port,
+            host=http.host,
+            path=http.path or "/",
+            https=http.scheme.upper() == "HTTPS",
+            headers=tuple((each.name, each.value) for each in http.http_headers),
+            timeout=timeout,
+        )
+    if kind == "tcp_socket":
+        return TcpProbe(port=probe.tcp_socket.port, host=probe.tcp_socket.host, timeout=timeout)
+    if kind == "exec":
+        return ExecProbe(command=tuple(probe.exec.command), timeout=timeout)
+    if kind == "grpc":
+        return GrpcProbe(port=probe.grpc.port, service=probe.grpc.service, timeout=timeout)
+    raise ValueError("readinessProbe: want one of httpGet, tcpSocket, exec, grpc")
 
 
 def probers(text: str) -> Mapping[str, Probe]:

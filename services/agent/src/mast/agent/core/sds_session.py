@@ -32,6 +32,7 @@ class SdsSession:
     _version: str = ""
     _sent: dict[str, str] = field(default_factory=dict)
     _count: int = 0
+    _answered: bool = False
 
     def receive(self, request: DiscoveryRequest) -> Received:
         """Record a request (xDS protocol, "ACK/NACK"); the node stands in the first only.
@@ -46,6 +47,7 @@ class SdsSession:
             return Received.STALE
         for name in request.resource_names:
             secrets.secret_name(name)
+        self._answered = bool(request.response_nonce)
         added = frozenset(request.resource_names) - self.names
         self.names = frozenset(request.resource_names)
         self._sent = {name: self._sent[name] for name in self._sent if name in self.names}
@@ -57,6 +59,12 @@ class SdsSession:
             return Received.ACKNOWLEDGED
         return Received.SUBSCRIBED
 
+    def settled(self, secret: Secret) -> bool:
+        """Nothing about this secret is open: not subscribed, or its version was answered."""
+        if secret.name not in self.names:
+            return True
+        return self._answered and self._sent.get(secret.name) == secrets.version(secret)
+
     def respond(self, known: Mapping[str, Secret]) -> DiscoveryResponse | None:
         """The next response, None if nothing is due: something unknown, or nothing new.
 
@@ -67,7 +75,7 @@ class SdsSession:
         current = {name: secrets.version(known[name]) for name in sorted(self.names)}
         if current == self._sent:
             return None
-        self._sent = current
+        self._sent, self._answered = current, False
         self._count += 1
         self._version = "-".join(current.values())
         self._nonce = f"{self._count}-{self._version}"

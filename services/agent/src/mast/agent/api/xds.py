@@ -1,0 +1,200 @@
+"""The ADS server for Envoy: a proxy to Pilot that lets bytes through and adds the agent (B4)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+import structlog
+
+from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
+from istio.networking.nds.v1.nds_pb2 import NameTable
+from mast.agent.core import ads
+from mast.agent.core.ads import AdsSession, Consumed, Health
+from mast.agent.core.outbox import Outbox
+from mast.common.latest import Latest
+
+log = structlog.get_logger()
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+SOTW = "StreamAggregatedResources"
+DELTA = "DeltaAggregatedResources"
+
+Call = grpc.aio.StreamStreamCall[bytes, bytes]
+Dial = Callable[[str], AbstractAsyncContextManager[Call]]
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class _Over(Exception):
+    """A stream ended: the status for Envoy, OK if Envoy itself is done."""
+
+    def __init__(self, code: grpc.StatusCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    session: AdsSession
+    outbox: Outbox = field(default_factory=Outbox)
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+    drained: asyncio.Event = field(default_factory=asyncio.Event)
+    replaced: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def send_own(self, kind: str, data: bytes) -> None:
+        self.outbox.add_own(kind, data)
+        self.filled.set()
+
+
+class AdsProxy:
+    """Each stream of Envoy is one stream to Pilot, in the same variant; a newer one ends an older.
+
+    ``dial`` opens a stream of raw messages by method name and raises ``unreachable`` if it
+    cannot. ``wants`` are the types that the agent subscribes for itself; their contents go to
+    ``on_names`` and ``on_proxy_config``. Publish to ``health`` what the workload's probe says.
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        unreachable: type[Exception],
+        wants: frozenset[str],
+        on_names: Callable[[NameTable], None],
+        on_proxy_config: Callable[[ProxyConfig], None],
+    ) -> None:
+        self.health: Latest[Health | None] = Latest(None)
+        self.connected = False
+        self._dial = dial
+        self._unreachable = unreachable
+        self._wants = wants
+        self._on_names = on_names
+        self._on_proxy_config = on_proxy_config
+        self._current: _Stream | None = None
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add both variants to a gRPC server; messages stay serialised."""
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            SOTW: grpc.stream_stream_rpc_method_handler(self._sotw),
+            DELTA: grpc.stream_stream_rpc_method_handler(self._delta),
+        }
+        handler = grpc.method_handlers_generic_handler(SERVICE, methods)
+        server.add_generic_rpc_handlers((handler,))
+
+    async def _sotw(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        await self._proxy(SOTW, requests, context)
+
+    async def _delta(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        await self._proxy(DELTA, requests, context)
+
+    async def _proxy(self, method: str, requests: AsyncIterator[bytes], context: Context) -> None:
+        stream = _Stream(AdsSession(delta=method == DELTA, wants=self._wants))
+        if self._current is not None:
+            self._current.replaced.set()
+        self._current = stream
+        try:
+            async with self._dial(method) as call:
+                log.info("ads.connected", method=method)
+                self.connected = True
+                over = await self._run(stream, call, requests, context)
+        except self._unreachable as error:
+            over = _Over(grpc.StatusCode.UNAVAILABLE, str(error))
+        finally:
+            if self._current is stream:
+                self._current, self.connected = None, False
+        log.info("ads.disconnected", method=method, status=over.code.name, detail=over.detail)
+        if over.code is not grpc.StatusCode.OK:
+            await context.abort(over.code, over.detail)
+
+    async def _run(
+        self, stream: _Stream, call: Call, requests: AsyncIterator[bytes], context: Context
+    ) -> _Over:
+        """Move messages both ways until one side is done; what it said."""
+        ends: list[_Over] = []
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._take(stream, requests), name="ads-take")
+                tasks.create_task(self._send(stream, call), name="ads-send")
+                tasks.create_task(self._return(stream, call, context), name="ads-return")
+                tasks.create_task(self._report(stream), name="ads-health")
+                tasks.create_task(_end_when_replaced(stream), name="ads-replaced")
+        except* _Over as group:
+            ends += [error for error in group.exceptions if isinstance(error, _Over)]
+        return ends[0]
+
+    async def _take(self, stream: _Stream, requests: AsyncIterator[bytes]) -> None:
+        async for data in requests:
+            while stream.outbox.full:
+                stream.drained.clear()
+                await stream.drained.wait()
+            try:
+                own = stream.session.envoy_sent(data, self.health.value)
+            except ValueError as error:
+                raise _Over(grpc.StatusCode.INVALID_ARGUMENT, f"ADS request: {error}") from error
+            stream.outbox.add(data)
+            for number, request in enumerate(own):
+                stream.outbox.add_own(f"first-{number}", request)
+            stream.filled.set()
+        raise _Over(grpc.StatusCode.OK, "Envoy closed the stream")
+
+    async def _send(self, stream: _Stream, call: Call) -> None:
+        while True:
+            stream.filled.clear()
+            while (data := stream.outbox.next()) is not None:
+                try:
+                    await call.write(data)
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+                    raise await _status(call) from error
+                stream.drained.set()
+            await stream.filled.wait()
+
+    async def _return(self, stream: _Stream, call: Call, context: Context) -> None:
+        while True:
+            try:
+                data = await call.read()
+            except grpc.aio.AioRpcError as error:
+                raise await _status(call) from error
+            if not isinstance(data, bytes):  # the end of the stream
+                raise await _status(call)
+            try:
+                consumed = stream.session.upstream_sent(data)
+            except ValueError as error:
+                raise _Over(grpc.StatusCode.INTERNAL, f"ADS response: {error}") from error
+            if consumed is None:
+                await context.write(data)
+            else:
+                self._consume(stream, consumed)
+
+    def _consume(self, stream: _Stream, consumed: Consumed) -> None:
+        if consumed.error:
+            log.warning("ads.rejected", type_url=consumed.type_url, error=consumed.error)
+        if consumed.names is not None:
+            self._on_names(consumed.names)
+        if consumed.proxy_config is not None:
+            self._on_proxy_config(consumed.proxy_config)
+        stream.send_own(consumed.type_url, consumed.reply)
+
+    async def _report(self, stream: _Stream) -> None:
+        """Tell changes of health; the state at subscription went with it."""
+        seen = self.health.value
+        while True:
+            seen = await self.health.after(seen)
+            if seen is not None and stream.session.subscribed:
+                stream.send_own(ads.HEALTH, stream.session.health_report(seen))
+
+
+async def _end_when_replaced(stream: _Stream) -> None:
+    await stream.replaced.wait()
+    raise _Over(grpc.StatusCode.CANCELLED, "a newer stream of Envoy took over")
+
+
+async def _status(call: Call) -> _Over:
+    """How Pilot ended the stream. A clean end is a reason for Envoy to come back, too."""
+    code = await call.code()
+    detail = await call.details() or ""
+    if code is grpc.StatusCode.OK:
+        return _Over(grpc.StatusCode.UNAVAILABLE, "Pilot closed the stream")
+    return _Over(code, detail)

@@ -1,0 +1,61 @@
+"""Files that others change: read, wait for changes, write at once or not at all."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+POLL = timedelta(milliseconds=500)
+
+
+def read_if_there(path: str | Path) -> bytes | None:
+    """The content of a file, None if there is no such file; other errors are raised."""
+    try:
+        return Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def text_if_there(path: str | Path) -> str:
+    """The text of a file, empty if there is no such file."""
+    return (read_if_there(path) or b"").decode()
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file: readers see the old content or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
+        os.fchmod(temporary.fileno(), mode)
+        temporary.write(data)
+    Path(temporary.name).replace(path)
+
+
+async def changes(
+    paths: Sequence[str], *, debounce: timedelta, poll: timedelta = POLL
+) -> AsyncGenerator[None, None]:
+    """Yield after each change of the files, once they have been quiet for ``debounce``.
+
+    Files are looked at every ``poll``, through symbolic links: a kubelet swaps a directory link,
+    and a laptop with many agents has few inotify instances to give.
+    """
+    seen = [_fingerprint(path) for path in paths]
+    while True:
+        await asyncio.sleep(poll.total_seconds())
+        now = [_fingerprint(path) for path in paths]
+        if now == seen:
+            continue
+        while now != seen:
+            seen = now
+            await asyncio.sleep(debounce.total_seconds())
+            now = [_fingerprint(path) for path in paths]
+        yield
+
+
+def _fingerprint(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

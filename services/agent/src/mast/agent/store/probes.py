@@ -1,0 +1,148 @@
+"""Probes of the application, made from the proxy's source address so that nothing captures them
+(citadel-and-agent.md B7, B9).
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+import aiohttp
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from multidict import CIMultiDict
+from yarl import URL
+
+from mast.agent.core.probers import ExecProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
+
+MOST_REDIRECTS = 10
+MOST_BYTES = 10 * 1024
+GROUP_PROBE_AGENT = "istio-probe/1.0"
+
+_SOURCES = {4: "127.0.0.6", 6: "::6"}
+_HOP_HEADERS = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a probe found. ``status`` is an HTTP status; 200 also stands for other successes."""
+
+    status: int
+    body: bytes = b""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Prober:
+    """Probes one workload at its own address.
+
+    ``source`` binds connections to 127.0.0.6 or ::6; without it they may be captured, which is
+    right only where nothing is.
+    """
+
+    host: str
+    source: bool = True
+    _insecure: ssl.SSLContext = field(default_factory=lambda: _unverified())
+
+    async def probe(self, probe: Probe, headers: Mapping[str, str] | None = None) -> Outcome:
+        """Make a probe; never raises for what the application does. ``headers`` go with HTTP."""
+        try:
+            async with asyncio.timeout(probe.timeout.total_seconds()):
+                match probe:
+                    case HttpProbe():
+                        return await self._http(probe, headers or {})
+                    case TcpProbe():
+                        return await self._tcp(probe)
+                    case GrpcProbe():
+                        return await self._grpc(probe)
+                    case ExecProbe():
+                        return await self._exec(probe.command)
+        except TimeoutError:
+            return Outcome(500, problem=f"no answer within {probe.timeout.total_seconds():g} s")
+        except (OSError, aiohttp.ClientError, grpc.aio.AioRpcError) as error:
+            return Outcome(500, problem=f"{type(error).__name__}: {error}")
+
+    def _local_address(self, host: str) -> tuple[str, int] | None:
+        try:
+            version = ip_address(host).version
+        except ValueError:
+            return None
+        return (_SOURCES[version], 0) if self.source else None
+
+    async def _http(self, probe: HttpProbe, headers: Mapping[str, str]) -> Outcome:
+        host = probe.host or self.host
+        scheme = "https" if probe.https else "http"
+        sent = CIMultiDict(
+            (name, value) for name, value in headers.items() if name.lower() not in _HOP_HEADERS
+        )
+        sent.update(probe.headers)
+        connector = aiohttp.TCPConnector(
+            ssl=self._insecure, local_addr=self._local_address(host), force_close=True
+        )
+        url = URL.build(scheme=scheme, host=host, port=probe.port).join(
+            URL(probe.path, encoded=True)
+        )
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for _ in range(MOST_REDIRECTS + 1):
+                async with session.get(url, headers=sent, allow_redirects=False) as response:
+                    location = response.headers.get("location", "")
+                    if not (300 <= response.status < 400 and location):
+                        body = await response.content.read(MOST_BYTES)
+                        return Outcome(response.status, body)
+                    target = url.join(URL(location))
+                    if target.host != url.host:  # Kubernetes: a redirect elsewhere is a success
+                        return Outcome(200)
+                    url = target
+        return Outcome(500, problem=f"more than {MOST_REDIRECTS} redirects")
+
+    async def _tcp(self, probe: TcpProbe) -> Outcome:
+        host = probe.host or self.host
+        _, writer = await asyncio.open_connection(
+            host, probe.port, local_addr=self._local_address(host)
+        )
+        writer.close()
+        return Outcome(200)
+
+    async def _grpc(self, probe: GrpcProbe) -> Outcome:
+        """Differs from Istio's source address: gRPC's C library cannot choose one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(f"{host}:{probe.port}", options=options) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service=probe.service)
+            response = await stub.Check(request)
+        if response.status == health_pb2.HealthCheckResponse.SERVING:
+            return Outcome(200)
+        name = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
+        return Outcome(500, problem=f"gRPC health: {name}")
+
+    async def _exec(self, command: Sequence[str]) -> Outcome:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            status = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return Outcome(200) if status == 0 else Outcome(500, problem=f"exit status {status}")
+
+
+def healthy(outcome: Outcome) -> str:
+    """Empty if a group probe's outcome is good, HTTP 200 to 399; else the reason (B9)."""
+    if 200 <= outcome.status < 400:
+        return ""
+    return outcome.problem or f"HTTP status {outcome.status}"
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
