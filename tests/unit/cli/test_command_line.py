@@ -15,7 +15,7 @@ from mastapi.galley.v1 import config_pb2
 
 
 def mastctl(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-m", "mast.cli.main", *arguments],
         env={**os.environ, "MAST_HOME": str(home), "COLUMNS": "200"},
         capture_output=True,

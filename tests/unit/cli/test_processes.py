@@ -19,7 +19,7 @@ WAIT = "; import time; time.sleep(60)"
 @pytest.fixture
 def child(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     line = [sys.executable, "-c", request.param + WAIT]
-    with subprocess.Popen(line, stdout=subprocess.PIPE) as process:  # noqa: S603
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         yield process
