@@ -6,7 +6,9 @@ import asyncio
 from contextlib import aclosing
 from datetime import timedelta
 
+import grpc.aio
 import pytest
+from etcd.api.etcdserverpb import rpc_pb2, rpc_pb2_grpc
 
 from mast.common.etcd import EtcdConfig, Rejected, Store, Unavailable, connect
 from tests.support.etcd_server import EtcdServer, free_port
@@ -62,8 +64,6 @@ async def test_a_lease_that_is_not_renewed_expires_and_is_lost(
 
 
 async def test_a_revoked_lease_is_lost(store: Store, direct: Store, server: EtcdServer) -> None:
-    import grpc.aio
-    from etcd.api.etcdserverpb import rpc_pb2, rpc_pb2_grpc
 
     async with store.lease(SHORT) as lease:
         async with grpc.aio.insecure_channel(server.endpoint) as channel:
