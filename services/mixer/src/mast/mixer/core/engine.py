@@ -81,6 +81,9 @@ class Status:
     message: str = ""
 
 
+SUCCESS = Status()
+
+
 @dataclass(frozen=True, slots=True)
 class QuotaAsk:
     """How much of a quota a request wants (A32, A35); with ``best_effort`` less will do."""
@@ -96,7 +99,7 @@ class QuotaGrant:
     amount: int
     valid_duration: timedelta
     referenced: tuple[Reference, ...] = ()
-    status: Status = Status()
+    status: Status = SUCCESS
 
 
 @dataclass(frozen=True, slots=True)

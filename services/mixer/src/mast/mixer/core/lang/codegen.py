@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any
 
 from mast.mixer.core.lang import functions as library
+from mast.mixer.core.lang.checker import check
 from mast.mixer.core.lang.hosts import dns_name, email, same_dns_name, same_email
 from mast.mixer.core.lang.tree import Attribute, Call, Constant, Node
 from mast.mixer.core.lang.types import SIGNATURES, ValueType
@@ -69,8 +70,8 @@ _OTHER_READERS: Mapping[ValueType, tuple[type, Callable[[str, Any], Any]]] = {
 class Program:
     """Builds one Python function of ``get`` out of any number of expressions."""
 
-    def __init__(self, types: Callable[[Node], ValueType]) -> None:
-        self._types = types
+    def __init__(self, attributes: Mapping[str, ValueType]) -> None:
+        self._attributes = attributes
         self._globals: dict[str, Any] = {"__builtins__": {}}
         self._names: dict[int, str] = {}
         self._temporaries = 0
@@ -81,6 +82,11 @@ class Program:
         tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, body)))
         code = compile(tree, "<expression>", "eval").co_consts[0]
         return FunctionType(code, self._globals)
+
+    def result(self, node: Node) -> ast.expr:
+        """Code for a whole expression; of a map every key counts as read (A10)."""
+        code = self.value(node)
+        return self._apply(entire, code) if self._type(node) is ValueType.STRING_MAP else code
 
     def value(self, node: Node) -> ast.expr:
         """Code that gives the value of the expression or raises EvaluationError."""
@@ -105,10 +111,6 @@ class Program:
             return self._optional_index(node)
         return self.value(node)
 
-    def whole(self, code: ast.expr) -> ast.expr:
-        """Code for a map that leaves as a value: every key of it counts as read (A10)."""
-        return self._apply(entire, code)
-
     def constant(self, value: object) -> ast.expr:
         """A reference to any Python object."""
         name = self._names.get(id(value))
@@ -117,6 +119,9 @@ class Program:
             self._globals[name] = value
         return ast.Name(name, ast.Load())
 
+    def _type(self, node: Node) -> ValueType:
+        return check(node, self._attributes)
+
     def _constant(self, value: object) -> ast.expr:
         if isinstance(value, str | int | float | bool):
             return ast.Constant(value)
@@ -124,7 +129,7 @@ class Program:
 
     def _attribute(self, node: Attribute, *, optional: bool) -> ast.expr:
         """``t if (t := get(name)).__class__ is kind else read(name, t)``."""
-        found = self._types(node)
+        found = self._type(node)
         kind, read = _OTHER_READERS.get(found) or _READERS[found.storage]
         fetched, keep = self._keep(self._apply_code(_name("get"), ast.Constant(node.name)))
         test: ast.expr = _is(ast.Attribute(fetched, "__class__", ast.Load()), self.constant(kind))
@@ -157,7 +162,7 @@ class Program:
             return ast.BoolOp(operator, [self.value(part) for part in _chain(node)])
         if node.name == "ADD":
             left, right = (self.value(argument) for argument in node.arguments[:2])
-            if self._types(node.arguments[0]) is ValueType.INT64:
+            if self._type(node.arguments[0]) is ValueType.INT64:
                 return self._apply(library.wrapped_sum, left, right)
             return ast.BinOp(left, ast.Add(), right)
         if node.name == "conditional":
@@ -173,7 +178,7 @@ class Program:
 
     def _comparison(self, node: Call) -> ast.expr:
         left, right = (self.value(argument) for argument in node.arguments[:2])
-        equality = _EQUALITY.get(self._types(node.arguments[0]))
+        equality = _EQUALITY.get(self._type(node.arguments[0]))
         if equality is None or node.name not in {"EQ", "NEQ"}:
             return ast.Compare(left, [_COMPARISONS[node.name]()], [right])
         equal = self._apply(equality, left, right)

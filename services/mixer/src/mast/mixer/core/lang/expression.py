@@ -45,8 +45,6 @@ def compile_expression(text: str, types: Types, *, outputs: bool = False) -> Exp
     """
     tree = parse(text, outputs=outputs)
     found = check(tree, types)
-    program = Program(lambda node: check(node, types))
-    code = program.value(tree)
-    if found is ValueType.STRING_MAP:
-        code = program.whole(code)
-    return Expression(text, found, tree, types, frozenset(reads(tree)), program.function(code))
+    program = Program(types)
+    evaluate = program.function(program.result(tree))
+    return Expression(text, found, tree, types, frozenset(reads(tree)), evaluate)

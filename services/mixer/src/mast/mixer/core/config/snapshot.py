@@ -1,0 +1,127 @@
+"""The whole configuration compiled into one immutable snapshot (mixer.md D7, D9, D10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mast.common.kinds import LEGACY_ADAPTERS, LEGACY_TEMPLATES
+from mast.mixer.core.adapter import Adapter
+from mast.mixer.core.config.entry import Entry, Problem
+from mast.mixer.core.config.handlers import (
+    ResolvedHandler,
+    UsedHandler,
+    resolve_handler,
+    used_handlers,
+)
+from mast.mixer.core.config.instances import CompiledInstance, compile_instance
+from mast.mixer.core.config.manifests import Expressions, united
+from mast.mixer.core.config.rules import CompiledRule, Parts, compile_rule
+from mast.mixer.core.templates import Template
+
+MANIFEST, RULE, HANDLER, INSTANCE = "attributemanifest", "rule", "handler", "instance"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many objects of each sort a snapshot was made from, and how many have problems (I)."""
+
+    attributes: int = 0
+    handlers: int = 0
+    instances: int = 0
+    instance_errors: int = 0
+    rules: int = 0
+    rule_errors: int = 0
+    match_errors: int = 0
+    unsatisfied_actions: int = 0
+    handler_validation_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A version of the configuration: what serves, and all that was wrong with the rest.
+
+    ``rules`` are sorted by FQN (A24). ``expressions`` is carried over to the next snapshot.
+    """
+
+    id: int
+    rules: tuple[CompiledRule, ...]
+    handlers: Mapping[str, UsedHandler]
+    problems: tuple[Problem, ...]
+    counts: Counts
+    expressions: Expressions
+
+
+EMPTY = Snapshot(0, (), {}, (), Counts(), Expressions({}))
+
+
+@dataclass(slots=True)
+class _Work:
+    problems: list[Problem] = field(default_factory=list)
+    handlers: dict[str, ResolvedHandler] = field(default_factory=dict)
+    instances: dict[str, CompiledInstance] = field(default_factory=dict)
+    rules: list[CompiledRule] = field(default_factory=list)
+
+
+def compile_snapshot(
+    entries: Iterable[Entry],
+    templates: Mapping[str, Template],
+    adapters: Mapping[str, Adapter],
+    before: Snapshot = EMPTY,
+) -> Snapshot:
+    """Compile everything; a bad object is reported and hurts only what needs it (D7).
+
+    Objects of kinds that Mixer does not know are ignored. Expressions that ``before`` has
+    compiled over the same attributes are taken from it.
+    """
+    known = sorted(entries, key=lambda entry: entry.fqn)
+    of_kind: dict[str, list[Entry]] = {}
+    for entry in known:
+        of_kind.setdefault(entry.kind, []).append(entry)
+    expressions = before.expressions.over(united(of_kind.get(MANIFEST, ())))
+    work = _Work()
+    handler_entries = [e for e in known if e.kind == HANDLER or e.kind in LEGACY_ADAPTERS]
+    instance_entries = [e for e in known if e.kind == INSTANCE or e.kind in LEGACY_TEMPLATES]
+    for entry in handler_entries:
+        handler, problems = resolve_handler(entry, adapters)
+        work.problems += problems
+        if handler is not None:
+            work.handlers[entry.fqn] = handler
+    for entry in instance_entries:
+        instance, problems = compile_instance(entry, templates, expressions)
+        work.problems += problems
+        if instance is not None:
+            work.instances[entry.fqn] = instance
+    parts = Parts(work.handlers, work.instances, expressions)
+    for entry in of_kind.get(RULE, ()):
+        rule, problems = compile_rule(entry, parts)
+        work.problems += problems
+        if rule is not None:
+            work.rules.append(rule)
+    handlers, problems = used_handlers(_uses(work.rules))
+    work.problems += problems
+    counts = Counts(
+        attributes=len(expressions.types),
+        handlers=len(handler_entries),
+        instances=len(instance_entries),
+        instance_errors=len(instance_entries) - len(work.instances),
+        rules=len(of_kind.get(RULE, ())),
+        rule_errors=len({p.resource for p in work.problems if f".{RULE}." in p.resource}),
+        match_errors=sum(p.field == "match" for p in work.problems),
+        unsatisfied_actions=sum(p.text.startswith("Handler not found") for p in work.problems),
+        handler_validation_errors=len(problems),
+    )
+    return Snapshot(
+        before.id + 1, tuple(work.rules), handlers, tuple(work.problems), counts, expressions
+    )
+
+
+def _uses(
+    rules: Iterable[CompiledRule],
+) -> dict[str, tuple[ResolvedHandler, list[CompiledInstance]]]:
+    uses: dict[str, tuple[ResolvedHandler, list[CompiledInstance]]] = {}
+    for rule in rules:
+        for action in rule.actions:
+            _, instances = uses.setdefault(action.handler.fqn, (action.handler, []))
+            instances += action.instances
+    return uses
