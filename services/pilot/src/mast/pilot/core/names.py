@@ -24,6 +24,7 @@ DEFAULT_ROUTE: Final = "default"
 
 SDS_CERTIFICATE: Final = "default"
 SDS_ROOTS: Final = "ROOTCA"
+SDS_CA_SUFFIX: Final = "-cacert"
 
 PEER_EXCHANGE: Final = "istio-peer-exchange"
 ISTIO: Final = "istio"
@@ -147,3 +148,18 @@ def config_reference(meta: ConfigMeta) -> str:
     """Path of a configuration object in cluster and route metadata (C3)."""
     kebab = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", meta.kind).lower()
     return f"/apis/{meta.group}/{meta.api_version}/namespaces/{meta.namespace}/{kebab}/{meta.name}"
+
+
+def file_certificate(chain: str, key: str) -> str:
+    """SDS name of a certificate in files of the proxy's machine."""
+    return f"file-cert:{chain}~{key}"
+
+
+def file_roots(path: str) -> str:
+    """SDS name of trusted roots in a file of the proxy's machine."""
+    return f"file-root:{path}"
+
+
+def kubernetes_credential(name: str) -> str:
+    """SDS name of a `credentialName`; a complete SDS name stays as it is."""
+    return name if "://" in name else f"kubernetes://{name}"
