@@ -74,7 +74,7 @@ def new_key_and_csr(
     The key is written as ``EC PRIVATE KEY`` or ``RSA PRIVATE KEY``, as Istio's agent does, or as
     ``PRIVATE KEY`` if ``pkcs8`` (``PKCS8_KEY``, B1). Raises ValueError for an unknown algorithm.
     """
-    key = _new_key(algorithm)
+    key = new_private_key(algorithm)
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(spiffe_id)]
     names += [x509.DNSName(name) for name in dns]
     csr = (
@@ -92,7 +92,8 @@ def new_key_and_csr(
     return key_pem, csr.public_bytes(serialization.Encoding.PEM)
 
 
-def _new_key(algorithm: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+def new_private_key(algorithm: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    """A fresh key; ValueError names the algorithms there are."""
     if algorithm in _CURVES:
         return ec.generate_private_key(_CURVES[algorithm])
     if algorithm in get_args(Algorithm):

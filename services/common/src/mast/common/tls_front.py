@@ -108,14 +108,16 @@ async def tls_front(
     material: Callable[[], Material],
     *,
     limits: Limits | None = None,
+    name: str = "tls_front",
 ) -> AsyncIterator[TlsFront]:
     """Accept TLS (>= 1.2, ALPN h2) on ``host:port`` and pipe it to the gRPC server at a Unix path.
 
-    A caller may present a certificate; then exactly one URI SAN is wanted, and the chain must end
-    in a root of that SAN's trust domain (A6). ``material`` is asked for every connection: return
-    the same object while nothing changed. New material counts for new connections; material that
-    does not load is logged, and the last good one stays. Raises OSError if the address cannot be
-    bound, ValueError or OSError (SSLError) if the first material does not load.
+    A caller may present a certificate; then exactly one URI SAN is wanted, and the chain must
+    end in a root of that SAN's trust domain (A6). ``material`` is asked for every connection:
+    return the same object while nothing changed. New material counts for new connections;
+    material that does not load is logged, and the last good one stays. ``name`` is the
+    listener's in the log. Raises OSError if the address cannot be bound, ValueError or OSError
+    (SSLError) if the first material does not load.
 
     Enter it before the gRPC server and leave it after, so that the server drains its calls first.
     The directory of ``upstream_path`` should be private (0700): whoever can connect to that socket
@@ -135,7 +137,7 @@ async def tls_front(
             accepting = tasks.create_task(front.accept(listener, tasks), name="tls_front.accept")
             log.info(
                 "service.listening",
-                name="tls_front",
+                name=name,
                 address=f"{listen.rpartition(':')[0]}:{port}",
                 tls=True,
             )

@@ -1,0 +1,1 @@
+"""What Citadel serves over gRPC."""

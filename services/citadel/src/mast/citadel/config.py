@@ -1,0 +1,65 @@
+"""Citadel's settings: flags ``--like-this`` or variables ``CITADEL_LIKE_THIS``."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Citadel, the certificate authority of the mesh.
+
+    Defaults of lifetimes and names are Istio's (citadel-and-agent.md A1, A2, A10).
+    """
+
+    # host:port of the certificate services (TLS), and of /metrics and /ready.
+    listen: str = "127.0.0.1:8060"
+    monitoring_listen: str = "127.0.0.1:15014"
+    # Unix socket of the administration API: who can open it administers. Without it no join tokens.
+    admin_socket: Path | None = None
+
+    # Trust domain of all identities; identities under the aliases count as ours, never signed.
+    trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+
+    # Of the control plane; they and server_names make the names of Citadel's own certificate.
+    namespace: str = "istio-system"
+    revision: str = ""
+    server_names: tuple[str, ...] = ()
+    # SERVICE-ACCOUNT.NAMESPACE:DNS-NAME, added to that account's certificates.
+    custom_dns_names: tuple[str, ...] = ()
+
+    # A plugged-in CA; if the directory holds none, the CA is self-signed and kept in etcd.
+    root_ca_dir: Path = Path("etc/cacerts")
+    # Whether a plugged-in CA may change its roots while serving.
+    multiroot_mesh: bool = False
+    # PEM of roots to trust beside the CA's own.
+    root_cert_file: Path | None = None
+
+    # 32 bytes that seal the self-signed CA's key in etcd; made if absent.
+    ca_key_file: Path = Path("var/lib/mast/citadel/ca.key")
+    # P256, P384, RSA2048, RSA3072 or RSA4096.
+    ca_key_algorithm: str = "P256"
+    ca_cert_ttl: timedelta = timedelta(days=3650)
+
+    # Lifetime of a leaf if none is asked for, and the longest that may be.
+    workload_cert_ttl: timedelta = timedelta(hours=24)
+    max_workload_cert_ttl: timedelta = timedelta(hours=2160)
+
+    # Certificates a second that one peer may ask for; TLS connections at a time.
+    sign_rate: float = 500.0
+    max_connections: int = 20_000
+    # Time for running calls when stopping.
+    drain: timedelta = timedelta(seconds=5)
+
+    etcd_endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
+    etcd_root: str = "/mast"
+    etcd_ca: Path | None = None
+    etcd_cert: Path | None = None
+    etcd_key: Path | None = None
+    etcd_user: str = ""
+    etcd_password_file: Path | None = None
+
+    # debug, info, warning or error; json or console.
+    log_level: str = "info"
+    log_format: str = "json"

@@ -1,0 +1,1 @@
+"""What Citadel decides: pure functions over certificates, keys and stored records."""

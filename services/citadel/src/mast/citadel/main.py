@@ -1,0 +1,291 @@
+"""Citadel's wiring: settings, adapters, tasks."""
+
+import asyncio
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import random
+
+import structlog
+from grpc import aio
+
+from mast.citadel.api import admin, certificates
+from mast.citadel.api.authenticators import AdminSocket, ClientCertificate, JoinToken
+from mast.citadel.api.issuance import SERIAL_BYTES, Issuance
+from mast.citadel.api.metrics import CitadelMetrics
+from mast.citadel.api.server_certificate import ServerCertificates
+from mast.citadel.config import Config
+from mast.citadel.core import authority as ca
+from mast.citadel.core.authority import Authority
+from mast.citadel.core.identity import control_plane_names, server_names
+from mast.citadel.core.leaf import TtlPolicy, serial_number
+from mast.citadel.core.limits import PeerLimits
+from mast.citadel.store.authorities import StoredAuthority
+from mast.citadel.store.housekeeping import keep_house
+from mast.citadel.store.join_tokens import JoinTokens
+from mast.citadel.store.plugged_in import PluggedInAuthority
+from mast.citadel.store.sealing_key import sealing_key
+from mast.common.ca_client import new_private_key
+from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.latest import Latest
+from mast.common.lifecycle import run
+from mast.common.monitoring import Readiness, monitoring
+from mast.common.serving import Listen, serving
+from mast.common.settings import parse
+from mast.common.spiffe import trust_domain
+from mast.common.telemetry import Metrics, configure_logging
+from mast.common.tls_front import Limits, Material, tls_front
+
+log = structlog.get_logger()
+
+# Connection age, grace and ping of CA and ADS ports (citadel-and-agent.md A6).
+_CONNECTIONS = (
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 10_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.max_receive_message_length", 256 << 10),
+)
+_GAUGES_EVERY = timedelta(seconds=15)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run Citadel until SIGTERM."""
+    config = parse(Config, sys.argv[1:] if argv is None else argv, os.environ, prefix="CITADEL")
+    configure_logging("citadel", config.log_level, config.log_format)
+    run(partial(serve, config))
+
+
+def wall_clock() -> datetime:
+    """The time; everything else is told it."""
+    return datetime.now(tz=UTC)  # noqa: TID251
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set; the certificate services open as soon as there is a CA."""
+    metrics = Metrics("citadel")
+    citadel = Citadel(config, CitadelMetrics(metrics), trust_domain(config.trust_domain))
+    async with (
+        connect(_etcd_config(config)) as store,
+        monitoring(
+            config.monitoring_listen, ready=partial(citadel.readiness, store), metrics=metrics
+        ),
+        asyncio.TaskGroup() as tasks,
+    ):
+        background = [
+            tasks.create_task(citadel.keep_authority(store), name="authority"),
+            tasks.create_task(citadel.keep_gauges(), name="gauges"),
+            tasks.create_task(
+                keep_house(store, citadel.authority, wall_clock), name="housekeeping"
+            ),
+        ]
+        authority = await _unless(stop, citadel.authority)
+        if authority is not None:
+            await citadel.serve(store, authority, stop)
+        for task in background:
+            task.cancel()
+
+
+async def _unless(stop: asyncio.Event, slot: Latest[Authority | None]) -> Authority | None:
+    """The first authority; None if ``stop`` comes before."""
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(stop.wait()), tasks.create_task(slot.after(None))]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+    return slot.value
+
+
+class Citadel:
+    """The parts of one process: the authority in force and what is made of it."""
+
+    def __init__(self, config: Config, metrics: CitadelMetrics, domain: str) -> None:
+        self.authority: Latest[Authority | None] = Latest(None)
+        self._config = config
+        self._metrics = metrics
+        self._domain = domain
+        self._aliases = tuple(map(trust_domain, config.trust_domain_aliases))
+        self._open = False
+
+    def readiness(self, store: Store) -> Readiness:
+        """Ready while certificates can be signed and asked for; etcd may be away meanwhile."""
+        authority, health = self.authority.value, store.health
+        etcd = "connected" if health.connected else f"disconnected: {health.detail}"
+        if authority is None:
+            return Readiness(False, {"authority": "none yet", "etcd": etcd})
+        end = authority.active.not_after
+        detail = {"authority": f"valid until {end.isoformat()}", "etcd": etcd}
+        return Readiness(self._open and wall_clock() < end, detail)
+
+    async def keep_authority(self, store: Store) -> None:
+        """Put the authority in force, and every other one that replaces it."""
+        async with aclosing(self._authorities(store)) as authorities:
+            async for authority in authorities:
+                self.authority.publish(authority)
+                self._metrics.authority(authority, wall_clock())
+                log.info(
+                    "authority.loaded",
+                    subject=authority.active.certificate.subject.rfc4514_string(),
+                    not_after=authority.active.not_after.isoformat(),
+                    roots=len(authority.roots),
+                )
+
+    def _authorities(self, store: Store) -> AsyncGenerator[Authority, None]:
+        config = self._config
+        more_roots = (
+            ca.certificates(config.root_cert_file.read_bytes()) if config.root_cert_file else ()
+        )
+        plugged_in = PluggedInAuthority(
+            directory=config.root_ca_dir,
+            trust_domain=self._domain,
+            now=wall_clock,
+            multiroot=config.multiroot_mesh,
+            more_roots=more_roots,
+        )
+        if (found := plugged_in.load()) is not None:
+            return plugged_in.changes(found)
+        return StoredAuthority(
+            store=store,
+            key=sealing_key(config.ca_key_file, secrets.token_bytes),
+            trust_domain=self._domain,
+            new_slot=self._new_slot,
+            entropy=secrets.token_bytes,
+            random=random,
+            more_roots=more_roots,
+        ).changes()
+
+    def _new_slot(self) -> ca.Slot:
+        return ca.self_signed(
+            self._domain,
+            new_private_key(self._config.ca_key_algorithm),
+            now=wall_clock(),
+            ttl=self._config.ca_cert_ttl,
+            serial=serial_number(secrets.token_bytes(SERIAL_BYTES)),
+        )
+
+    async def keep_gauges(self) -> None:
+        """Keep the seconds until expiry up to date."""
+        while True:
+            authority = await self.authority.after(None)
+            if authority is not None:
+                self._metrics.authority(authority, wall_clock())
+            await asyncio.sleep(_GAUGES_EVERY.total_seconds())
+
+    async def serve(self, store: Store, authority: Authority, stop: asyncio.Event) -> None:
+        """Open the ways in until ``stop``; then let running calls finish."""
+        own = ServerCertificates(
+            names=self._own_names(),
+            aliases=self._aliases,
+            now=wall_clock,
+            entropy=secrets.token_bytes,
+        )
+        certificate = Latest(await own.new(authority))
+        async with (
+            asyncio.TaskGroup() as tasks,
+            self._tls_entrance(store, lambda: certificate.value.material),
+            self._admin_entrance(store),
+        ):
+            keeping = tasks.create_task(own.keep(self.authority, certificate), name="own cert")
+            self._open = True
+            await stop.wait()
+            self._open = False
+            keeping.cancel()
+
+    @asynccontextmanager
+    async def _tls_entrance(
+        self, store: Store, material: Callable[[], Material]
+    ) -> AsyncIterator[None]:
+        config = self._config
+        limits = Limits(connections=config.max_connections)
+        with tempfile.TemporaryDirectory(prefix="mast-citadel-") as private:
+            upstream = Path(private, "grpc.sock")
+            async with tls_front(
+                config.listen, upstream, material, limits=limits, name="ca"
+            ) as front:
+                by_certificate = ClientCertificate(self._domain, self._aliases)
+                entrance = certificates.tls_entrance(
+                    (by_certificate, self._by_join_token(store)), front.peers
+                )
+                async with serving(
+                    lambda server: certificates.register(server, self._issuance(store), entrance),
+                    [Listen(f"unix:{upstream}", name="ca-upstream")],
+                    services=certificates.SERVICES,
+                    grace=config.drain,
+                    options=_CONNECTIONS,
+                ) as running:
+                    await running.set_serving(True)
+                    yield
+
+    @asynccontextmanager
+    async def _admin_entrance(self, store: Store) -> AsyncIterator[None]:
+        """Everything on one Unix socket, for whoever can open it: mode 0600 (A5)."""
+        socket = self._config.admin_socket
+        if socket is None:
+            yield
+            return
+        socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        entrance = certificates.socket_entrance((self._by_join_token(store), AdminSocket()))
+        service = admin.AdminService(
+            authority=lambda: self.authority.value,
+            add=JoinTokens(store).add,
+            trust_domain=self._domain,
+            now=wall_clock,
+            entropy=secrets.token_bytes,
+        )
+
+        def register(server: aio.Server) -> None:
+            certificates.register(server, self._issuance(store), entrance)
+            admin.register(server, service)
+
+        async with serving(
+            register,
+            [Listen(f"unix:{socket}", name="admin")],
+            services=(*certificates.SERVICES, admin.SERVICE),
+            grace=self._config.drain,
+        ) as running:
+            await running.set_serving(True)
+            yield
+
+    def _by_join_token(self, store: Store) -> JoinToken:
+        return JoinToken(self._domain, JoinTokens(store).find, wall_clock, self._aliases)
+
+    def _issuance(self, store: Store) -> Issuance:
+        config = self._config
+        return Issuance(
+            authority=lambda: self.authority.value,
+            use=JoinTokens(store).use,
+            now=wall_clock,
+            monotonic=time.monotonic,
+            entropy=secrets.token_bytes,
+            metrics=self._metrics,
+            trust_domain=self._domain,
+            aliases=self._aliases,
+            dns_names=control_plane_names(config.namespace, config.custom_dns_names),
+            policy=TtlPolicy(config.workload_cert_ttl, config.max_workload_cert_ttl),
+            limits=PeerLimits(config.sign_rate, config.sign_rate),
+        )
+
+    def _own_names(self) -> Sequence[str]:
+        config = self._config
+        host = config.listen.rpartition(":")[0].strip("[]")
+        concrete = () if host in {"", "0.0.0.0", "::"} else (host,)  # noqa: S104
+        return server_names(config.namespace, config.revision, (*config.server_names, *concrete))
+
+
+def _etcd_config(config: Config) -> EtcdConfig:
+    password = config.etcd_password_file
+    return EtcdConfig(
+        endpoints=config.etcd_endpoints,
+        root=config.etcd_root,
+        ca=config.etcd_ca,
+        cert=config.etcd_cert,
+        key=config.etcd_key,
+        user=config.etcd_user or None,
+        password=password.read_text().strip() if password else None,
+    )

@@ -1,0 +1,1 @@
+"""Where Citadel keeps things: etcd and files."""

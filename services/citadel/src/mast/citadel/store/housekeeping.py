@@ -1,0 +1,48 @@
+"""What Citadel keeps in order in etcd: the published bundle, and no join tokens that expired."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import structlog
+
+from mast.citadel.core.authority import Authority
+from mast.citadel.store.bundles import publish_bundle
+from mast.citadel.store.join_tokens import JoinTokens
+from mast.common.etcd import EtcdError, Store
+from mast.common.latest import Latest
+
+log = structlog.get_logger()
+
+EVERY = timedelta(seconds=60)
+AFTER_A_FAILURE = timedelta(seconds=2)
+
+
+async def keep_house(
+    store: Store,
+    authority: Latest[Authority | None],
+    now: Callable[[], datetime],
+    *,
+    every: timedelta = EVERY,
+    after_a_failure: timedelta = AFTER_A_FAILURE,
+) -> None:
+    """Publish the bundle of every new authority; look after it and the tokens now and then."""
+    tokens = JoinTokens(store)
+    failing = False
+    seen: Authority | None = None
+    while True:
+        seen = authority.value if seen else await authority.after(None)
+        delay = every
+        try:
+            if seen is not None:
+                await publish_bundle(store, seen)
+            await tokens.prune(now())
+            failing = False
+        except EtcdError as error:
+            if not failing:
+                log.warning("housekeeping.failed", error=str(error))
+            failing, delay = True, after_a_failure
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay.total_seconds()):
+                await authority.after(seen)
