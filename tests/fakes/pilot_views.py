@@ -113,9 +113,8 @@ def assignment(name: str, ports: Iterable[int] = ()) -> Resource:
 
 def listener(name: str, route: str = "", stat: str = "") -> Resource:
     """A listener in name only: enough where no Envoy looks at it."""
-    return resource(
-        name, LDS, Listener(name=name, stat_prefix=stat), requires=[route] if route else []
-    )
+    message = Listener(name=name, stat_prefix=f"{route} {stat}")
+    return resource(name, LDS, message, requires=[route] if route else [])
 
 
 def routes(name: str, cluster: str) -> Resource:

@@ -1,6 +1,7 @@
 """Responses as bytes: written once, sent to every session that needs the same."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from mast.pilot.core.resources import (
@@ -14,39 +15,31 @@ from mast.pilot.core.resources import (
 )
 from mast.pilot.core.selection import Recent
 
+NO_RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType({})
+
 
 class Response:
     """What is said to a client in one message; the nonce is added when it is sent.
 
-    `changed` are the resources the client did not have, `removed` the names it must forget.
-    `version` is the hash of the content.
+    `changed` are the resources the client did not have. `full` is the full set, if the message
+    carries one. `version` is the hash of the content, `count` the number of resources in it.
     """
 
-    __slots__ = (
-        "_body",
-        "_number",
-        "_payload",
-        "changed",
-        "count",
-        "removed",
-        "type_url",
-        "version",
-    )
+    __slots__ = ("_body", "_number", "_payload", "changed", "count", "full", "type_url", "version")
 
     def __init__(
         self,
         type_url: str,
-        body: bytes,
         version: str,
+        body: bytes,
         changed: tuple[Resource, ...],
-        removed: tuple[str, ...],
-        count: int,
+        full: Mapping[str, Resource] | None,
     ) -> None:
         self.type_url = type_url
         self.version = version
         self.changed = changed
-        self.removed = removed
-        self.count = count
+        self.full = NO_RESOURCES if full is None else full
+        self.count = len(changed) if full is None else len(full)
         self._body = body
         self._number = -1
         self._payload = b""
@@ -81,11 +74,11 @@ class Encoder(Protocol):
     def response(
         self,
         type_url: str,
-        resources: Iterable[Resource],
         changed: tuple[Resource, ...],
         removed: tuple[str, ...],
+        full: Mapping[str, Resource] | None,
     ) -> Response:
-        """A message with `resources`, of which the client lacks `changed`."""
+        """A message that tells changes and removals or, if `full` is given, all there is."""
 
 
 class SotwEncoder:
@@ -100,15 +93,16 @@ class SotwEncoder:
     def response(
         self,
         type_url: str,
-        resources: Iterable[Resource],
         changed: tuple[Resource, ...],
         removed: tuple[str, ...],
+        full: Mapping[str, Resource] | None,
     ) -> Response:
-        """`removed` is said by absence from the full set and cannot be said of other types."""
-        everything = tuple(resources)
-        version = _content(everything, ())
-        body = discovery_response(type_url, version, everything, self._control_plane)
-        return Response(type_url, body, version, changed, removed, len(everything))
+        """What is removed is absent from the full set; of other types it cannot be said."""
+        del removed
+        resources = changed if full is None else tuple(full.values())
+        version = _content(resources, ())
+        body = discovery_response(type_url, version, resources, self._control_plane)
+        return Response(type_url, version, body, changed, full)
 
 
 class DeltaEncoder:
@@ -123,15 +117,15 @@ class DeltaEncoder:
     def response(
         self,
         type_url: str,
-        resources: Iterable[Resource],
         changed: tuple[Resource, ...],
         removed: tuple[str, ...],
+        full: Mapping[str, Resource] | None,
     ) -> Response:
-        """`resources` are `changed`: nothing else is sent."""
-        everything = tuple(resources)
-        version = _content(everything, removed)
-        body = delta_discovery_response(type_url, version, everything, removed, self._control_plane)
-        return Response(type_url, body, version, changed, removed, len(everything))
+        """There are no full sets."""
+        del full
+        version = _content(changed, removed)
+        body = delta_discovery_response(type_url, version, changed, removed, self._control_plane)
+        return Response(type_url, version, body, changed, None)
 
 
 def _content(resources: Iterable[Resource], removed: Iterable[str]) -> str:
@@ -172,5 +166,4 @@ class Responses:
         full: Mapping[str, Resource] | None,
     ) -> Response:
         """A message that tells the changes or, if `full` is given, everything there is."""
-        resources = changed if full is None else full.values()
-        return self.encoder.response(type_url, resources, changed, removed)
+        return self.encoder.response(type_url, changed, removed, full)

@@ -67,12 +67,21 @@ class Selection:
 class Difference:
     """What turns one state of a client into another.
 
-    `kept` is the state of a client that was sent `changed` but not told `removed`.
+    `changed` are resources it lacks, `obsolete` names it must forget, `absent` names it asked for
+    and does not have. `kept` is the state of a client that was told all but `obsolete`. `adds` is
+    true if the client knew nothing of one of the changed names.
     """
 
     changed: tuple[Resource, ...]
-    removed: tuple[str, ...]
+    obsolete: tuple[str, ...]
+    absent: tuple[str, ...]
     kept: Versions
+    adds: bool
+
+    @cached_property
+    def removed(self) -> tuple[str, ...]:
+        """All names that do not exist."""
+        return tuple(sorted(self.obsolete + self.absent))
 
     @cached_property
     def requires(self) -> frozenset[str]:
@@ -129,19 +138,15 @@ def difference(
     )
     removed = {name for name in wanted.missing if name in forced or held.get(name) != GONE}
     if wanted.whole:
-        removed.update(
-            name
-            for name, version in held.items()
-            if version != GONE and name not in wanted.resources
-        )
+        removed.update(name for name in held if name not in wanted.versions)
+    obsolete = tuple(sorted(name for name in removed if held.get(name, GONE) != GONE))
     kept = wanted.versions
-    if removed:
+    if obsolete:
         kept = Versions(kept)
-        for name in removed:
-            kept.pop(name, None)
-            if name in held:
-                kept[name] = held[name]
-    return Difference(changed, tuple(sorted(removed)), kept)
+        kept.update((name, held[name]) for name in obsolete)
+    absent = tuple(sorted(removed.difference(obsolete)))
+    adds = any(held.get(each.name, GONE) == GONE for each in changed)
+    return Difference(changed, obsolete, absent, kept, adds)
 
 
 class Recent:

@@ -39,6 +39,9 @@ from mast.pilot.core.watch import Instant, Watch
 REMOVAL_HOLD: Final = timedelta(seconds=5)
 """Cluster removals wait so long for listeners and routes to be acknowledged (pilot.md B17)."""
 
+ADDITION_HOLD: Final = timedelta(seconds=1)
+"""Pushed listeners and routes wait so long for clusters that were added before them to be ready."""
+
 WARMING: Final = (timedelta(seconds=1), timedelta(seconds=5))
 """A stream on which nobody asks for clusters is told endpoints, later clusters (pilot.md B15)."""
 
@@ -114,6 +117,7 @@ class Session:
         self._numbers: dict[str, int] = {}
         self._owed = NOTHING
         self._removals_held_since: Instant | None = None
+        self._added_since: Instant | None = None
         self._unasked_since: Instant | None = None
         self._warming_step = 0
 
@@ -148,6 +152,7 @@ class Session:
 
     def flush(self, now: Instant) -> list[Send]:
         """What the client lacks and may be sent now, in the order of a push (pilot.md B17)."""
+        self._end_addition(now)
         sends: list[Send] = []
         for watch in self.watches.values():
             sends += self._update(watch, now, removals=watch.type_url != CDS)
@@ -160,6 +165,8 @@ class Session:
         due = []
         if self._removals_held_since is not None:
             due.append(self._removals_held_since + REMOVAL_HOLD)
+        if self._added_since is not None:
+            due.append(self._added_since + ADDITION_HOLD)
         if self._unasked_since is not None and self._warming_step < len(WARMING):
             due.append(self._unasked_since + WARMING[self._warming_step])
         return min(due, default=None)
@@ -199,34 +206,72 @@ class Session:
         if wanted is watch.settled and not forced and not watch.must_answer:
             return
         if not self._may_send(watch):
+            watch.settled = None
             return
         change = self._shared.selections.difference(watch.held, wanted, forced)
-        changed = watch.trial.permitted(change.changed, wanted)
-        removed = change.removed if removals and watch.type_url != ECDS else ()
-        watch.removals_held = bool(change.removed) and not removals
-        complete = self._complete(watch)
-        tells_absence = complete or not self._encoder.complete
-        if changed or (tells_absence and (removed or watch.must_answer)):
-            full = self._full_set(watch, wanted, change, changed) if complete else None
-            yield self._send(watch, self._response(watch, change, changed, removed, full), now)
-            if full is not None:
-                watch.full = full
+        removed = change.removed if removals else change.absent
+        watch.removals_held = bool(change.obsolete) and not removals
+        changed, response = self._composed(watch, wanted, change, removed)
+        if response is not None:
+            yield self._send(watch, response, now)
             self._note_owed(watch, change, changed, removed)
+            if watch.type_url == CDS and change.adds and self._can_warm:
+                self._added_since = now if self._added_since is None else self._added_since
         watch.must_answer = watch.urgent = False
         watch.settle(wanted, change, changed)
 
+    def _composed(
+        self, watch: Watch, wanted: Selection, change: Difference, removed: tuple[str, ...]
+    ) -> tuple[tuple[Resource, ...], Response | None]:
+        """What may be sent of a change, and the response that says it, if anything is to be said.
+
+        A full set can turn out to be one that was rejected before; then the part that is new in
+        it is as guilty as if it had been rejected just now.
+        """
+        complete = self._complete(watch)
+        told = removed if complete or self._tells_removals(watch) else ()
+        empty = watch.must_answer and (complete or not self._encoder.complete)
+        while True:
+            changed = watch.trial.permitted(change.changed, wanted)
+            if not changed and not told and not empty:
+                return changed, None
+            full = self._full_set(watch, wanted, change, changed) if complete else None
+            response = self._response(watch, change, changed, told, full)
+            if not watch.trial.known_bad(response.version):
+                return changed, response
+            if not changed:
+                return changed, None
+            watch.trial.rejected(changed, response.version, "")
+
     def _may_send(self, watch: Watch) -> bool:
-        """One response of a type at a time, but for clusters: Envoy keeps their acknowledgement
-        back while anything warms (pilot.md B4, B18)."""
-        if not watch.outstanding or watch.urgent or watch.must_answer:
+        """An answer always; else one response of a type at a time, but for clusters, whose
+        acknowledgement Envoy keeps back while anything warms (pilot.md B4, B18)."""
+        if watch.urgent or watch.must_answer:
             return True
-        return watch.type_url == CDS and not watch.trial.running
+        if watch.type_url in (LDS, RDS) and self._added_since is not None:
+            return False
+        return not watch.outstanding or (watch.type_url == CDS and not watch.trial.running)
+
+    def _end_addition(self, now: Instant) -> None:
+        """Envoy acknowledges clusters when they are ready; before that a route to a new one fails.
+
+        It may never be (B4), so the wait is short.
+        """
+        clusters = self.watches.get(CDS)
+        if self._added_since is not None and (
+            clusters is None or not clusters.outstanding or now >= self._added_since + ADDITION_HOLD
+        ):
+            self._added_since = None
 
     def _complete(self, watch: Watch) -> bool:
         """Responses of the type carry the full set (pilot.md B9i, B10)."""
         if not self._encoder.complete:
             return False
         return watch.wildcard or self.proxy.proxyless or watch.type_url in (CDS, LDS)
+
+    def _tells_removals(self, watch: Watch) -> bool:
+        """The protocol can say that a name is gone; of extensions it must not (pilot.md B12)."""
+        return not self._encoder.complete and watch.type_url != ECDS
 
     def _wanted(self, watch: Watch) -> Selection:
         return self._shared.selections.select(
@@ -254,7 +299,7 @@ class Session:
             wanted = whole(full)
         if not watch.removals_held:
             return wanted.resources
-        return self._shared.selections.retaining(wanted, watch.full, change.removed)
+        return self._shared.selections.retaining(wanted, watch.full, change.obsolete)
 
     def _response(
         self,

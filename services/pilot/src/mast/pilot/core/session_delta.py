@@ -7,7 +7,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from mast.pilot.core.proxy import Proxy
 from mast.pilot.core.resources import WILDCARD_TYPES, View
-from mast.pilot.core.selection import NOTHING, Versions
+from mast.pilot.core.selection import EMPTY_VERSIONS, NOTHING
 from mast.pilot.core.session import Acked, Output, Rejected, Send, Session, Shared, Stale
 from mast.pilot.core.watch import Instant, Watch
 
@@ -61,7 +61,7 @@ class DeltaSession:
                 request.type_url,
                 names=NOTHING if wildcard else frozenset(initial),
                 wildcard=wildcard,
-                held=initial or Versions(),
+                held=initial or EMPTY_VERSIONS,
                 must_answer=wildcard and not initial,
             ),
             now,

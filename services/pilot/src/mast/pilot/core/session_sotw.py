@@ -76,7 +76,6 @@ def _acknowledge(watch: Watch, request: DiscoveryRequest, now: Instant) -> list[
     if watch.acknowledge(request.response_nonce, now) is None:
         return []
     watch.outstanding.clear()
-    watch.accepted = watch.full
     return [Acked(watch.type_url, request.response_nonce)]
 
 

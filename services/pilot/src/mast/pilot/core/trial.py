@@ -23,6 +23,7 @@ class Trial:
         self._limit: int | None = None
         self._in_a_row = 0
         self._tried: Selection | None = None
+        self._rejected: set[str] = set()
 
     @property
     def running(self) -> bool:
@@ -41,17 +42,22 @@ class Trial:
         version.
         """
         if self.neutral:
+            self._rejected.clear()
+            self._tried = None
             return changed
         if wanted is not self._tried:
-            self._tried = wanted
-            self._in_a_row = 0
-            self._forgive(wanted)
+            self._begin_with(wanted)
         if self._in_a_row >= PATIENCE:
             return ()
         agreeable = tuple(each for each in changed if each.name not in self.refused)
-        if not agreeable:
+        if self._limit is None or not agreeable:
             self._limit = None
-        return agreeable[: self._limit]
+            return agreeable
+        return agreeable[: min(self._limit, max(1, len(agreeable) // 2))]
+
+    def known_bad(self, version: str) -> bool:
+        """A response of that content was rejected, and nothing has changed since."""
+        return version in self._rejected
 
     def accepted(self) -> None:
         """The client liked a response: be bolder."""
@@ -59,9 +65,12 @@ class Trial:
         if self._limit is not None:
             self._limit *= 2
 
-    def rejected(self, sent: tuple[Resource, ...], reason: str) -> tuple[Resource, ...]:
+    def rejected(
+        self, sent: tuple[Resource, ...], version: str, reason: str
+    ) -> tuple[Resource, ...]:
         """The client rejected a response; those resources are returned that it may lack now."""
         self._in_a_row += 1
+        self._rejected.add(version)
         offenders = tuple(blamed(sent, reason)) or (sent if len(sent) == 1 else ())
         self.refused.update((each.name, each.version) for each in offenders)
         if not offenders:
@@ -71,7 +80,12 @@ class Trial:
             return offenders
         return sent
 
-    def _forgive(self, wanted: Selection) -> None:
+    def _begin_with(self, wanted: Selection) -> None:
+        """Something else is wanted than was tried: try again, and forgive what has changed."""
+        if self._tried is not None:
+            self._in_a_row = 0
+            self._rejected.clear()
+        self._tried = wanted
         for name, version in list(self.refused.items()):
             found = wanted.resources.get(name)
             if found is None or found.version != version:

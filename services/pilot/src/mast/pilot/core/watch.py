@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from types import MappingProxyType
 
 from mast.pilot.core.resources import Resource
-from mast.pilot.core.responses import Response
+from mast.pilot.core.responses import NO_RESOURCES, Response
 from mast.pilot.core.selection import (
     DOUBTFUL,
     EMPTY_VERSIONS,
@@ -19,8 +18,6 @@ from mast.pilot.core.trial import Trial
 
 Instant = timedelta
 """A point in time: what has passed since an arbitrary start, on a clock that never goes back."""
-
-NO_RESOURCES: Mapping[str, Resource] = MappingProxyType({})
 
 
 class SyncState(Enum):
@@ -51,9 +48,9 @@ class Watch:
     names: frozenset[str] = NOTHING
     wildcard: bool = False
     requested: bool = True
-    held: Mapping[str, str] = EMPTY_VERSIONS
-    full: Mapping[str, Resource] = NO_RESOURCES
-    accepted: Mapping[str, Resource] = NO_RESOURCES
+    held: Mapping[str, str] = field(default_factory=lambda: EMPTY_VERSIONS)
+    full: Mapping[str, Resource] = field(default_factory=lambda: NO_RESOURCES)
+    accepted: Mapping[str, Resource] = field(default_factory=lambda: NO_RESOURCES)
     settled: Selection | None = None
     forced: frozenset[str] = NOTHING
     must_answer: bool = False
@@ -92,6 +89,7 @@ class Watch:
         self.sent_version = response.version
         self.sent_at = now
         self.resources = response.count
+        self.full = response.full
 
     def settle(self, wanted: Selection, change: Difference, changed: tuple[Resource, ...]) -> None:
         """Of a change, `changed` was sent, and the removals unless they are held."""
@@ -113,6 +111,7 @@ class Watch:
             return None
         self.acked_version = response.version
         self.acked_at = now
+        self.accepted = response.full
         self.trial.accepted()
         if not self.trial.refused:
             self.error = ""
@@ -131,7 +130,7 @@ class Watch:
             return response
         doubtful = {
             each.name: DOUBTFUL
-            for each in self.trial.rejected(response.changed, reason)
+            for each in self.trial.rejected(response.changed, response.version, reason)
             if self.held.get(each.name) == each.version
         }
         self.held = {**self.held, **doubtful}
