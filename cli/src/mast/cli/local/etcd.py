@@ -63,6 +63,8 @@ def command(data: Path, pki: Path, client: str, peer: str, metrics: str) -> Sequ
         f"--key-file={pki / 'server-key.pem'}",
         f"--trusted-ca-file={pki / 'ca.pem'}",
         "--client-cert-auth",
+        "--heartbeat-interval=50",
+        "--election-timeout=250",
         f"--max-txn-ops={MAX_TXN_OPS}",
         "--auto-compaction-mode=periodic",
         "--auto-compaction-retention=1h",
