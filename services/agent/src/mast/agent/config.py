@@ -100,6 +100,7 @@ class Config:
     rsa_key_size: int = _env("WORKLOAD_RSA_KEY_SIZE", 0)
     ecc_algorithm: str = _env("ECC_SIGNATURE_ALGORITHM", "")
     ecc_curve: str = _env("ECC_CURVE", "P256")
+    pkcs8_key: bool = _env("PKCS8_KEY", default=False)
     file_debounce: timedelta = field(
         default=_TENTH_SECOND, metadata={"env": "FILE_DEBOUNCE_DURATION"}
     )

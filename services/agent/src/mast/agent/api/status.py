@@ -36,15 +36,15 @@ class Status:
     """What the server tells and what it sets off.
 
     ``problems`` says why the proxy is not ready (empty: it is), ``metrics`` merges the pages for
-    a query string and a timeout in seconds, ``probe`` makes one of ``probers``, ``drain`` takes
-    skip_exit, ``leave`` ends the agent without draining.
+    a query string and a timeout in seconds, ``probe`` makes one of ``probers``, ``drain`` begins
+    to drain without ending, ``leave`` ends the agent without draining.
     """
 
     problems: Callable[[], Awaitable[tuple[str, ...]]]
     metrics: Callable[[str, float], Awaitable[Page]]
     probers: Mapping[str, Probe]
     probe: Callable[[Probe, Mapping[str, str]], Awaitable[Outcome]]
-    drain: Callable[[bool], Awaitable[bool]]
+    drain: Callable[[], Awaitable[bool]]
     leave: Callable[[], None]
     names: Callable[[], NameTable | None]
 
@@ -122,7 +122,7 @@ class _Pages:
     async def drain(self, request: web.Request) -> web.Response:
         if refusal := _refuse(request, "POST"):
             return refusal
-        taken = await self._status.drain("skip_exit" in request.query)
+        taken = await self._status.drain()
         if not taken:
             return web.Response(status=503, text="Envoy did not begin to drain\n")
         return web.Response(text="draining\n")

@@ -22,6 +22,8 @@ _UNCOUNTED: Final = re.compile(
     r"^listener\.(admin|envoy_internal|.*internal)\b|\.worker_\d+\.|^listener\.admin\."
 )
 
+_TERMINATING: Final = "the proxy is terminating"
+
 Stats = Mapping[str, int]
 
 
@@ -50,7 +52,7 @@ class Readiness:
         ``seen`` are statistics of Envoy, None if its admin port did not answer in time.
         """
         if self.terminating:
-            return ("the proxy is terminating",)
+            return (_TERMINATING,)
         if seen is None:
             return ("Envoy's admin port does not answer",)
         self.configured = self.configured or bool(seen.get(CDS) and seen.get(LDS))
@@ -64,9 +66,16 @@ class Readiness:
             found.append(f"Envoy is not live: server.state {seen.get(STATE, 'unknown')}")
         if not seen.get(WORKERS):
             found.append("Envoy's workers have not started")
+        return (*found, *self._names_missing())
+
+    def problems_without_envoy(self) -> tuple[str, ...]:
+        """The same for an agent that runs no Envoy (``DISABLE_ENVOY``)."""
+        return (_TERMINATING,) if self.terminating else self._names_missing()
+
+    def _names_missing(self) -> tuple[str, ...]:
         if self.names_needed and not self.names_known:
-            found.append("the DNS proxy has no name table yet")
-        return tuple(found)
+            return ("the DNS proxy has no name table yet",)
+        return ()
 
 
 def _updates(seen: Stats, success: str, rejected: str) -> str:

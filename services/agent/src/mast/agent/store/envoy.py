@@ -105,20 +105,14 @@ async def supervised(
     *,
     restart: bool,
     random: Callable[[], float],
-    started: Callable[[Envoy | None], None],
 ) -> int:
-    """Run Envoy until it ends; its exit status, or with ``restart`` never: start it again.
-
-    ``started`` is told each new Envoy, and None between two of them.
-    """
+    """Run Envoy until it ends; its exit status, or with ``restart`` never: start it again."""
     backoff = restart_backoff()
     clock = asyncio.get_running_loop().time
     while True:
         begun = clock()
         async with running(command) as envoy:
-            started(envoy)
             status = await envoy.wait()
-        started(None)
         log.error("envoy.exited", status=status, restart=restart)
         if not restart:
             return status

@@ -37,6 +37,7 @@ class Pilot:
     client_cert: Callable[[], tuple[bytes, bytes] | None]
     token: Callable[[], str | None]
     now: Callable[[], datetime]
+    plaintext: bool = False
     metadata: Sequence[tuple[str, str]] = ()
     tls_server_name: str = ""
 
@@ -80,7 +81,7 @@ class Pilot:
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.initial_reconnect_backoff_ms", 500),
         ]
-        if not encrypted(self.address):
+        if self.plaintext or not encrypted(self.address):
             return grpc.aio.insecure_channel(self.address, options=options)
         chain, key = pair or (None, None)
         credentials = grpc.ssl_channel_credentials(self.roots() or None, key, chain)

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import aiohttp
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -34,17 +34,26 @@ class Outcome:
     problem: str = ""
 
 
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 @dataclass(frozen=True)
 class Prober:
     """Probes one workload at its own address.
 
     ``source`` binds connections to 127.0.0.6 or ::6; without it they may be captured, which is
-    right only where nothing is.
+    right only where nothing is. ``endpoints`` says where ports of the workload really are, as
+    ``{"9080": "127.0.0.1:43121"}`` (interception mode NONE).
     """
 
     host: str
     source: bool = True
-    _insecure: ssl.SSLContext = field(default_factory=lambda: _unverified())
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    _insecure: ssl.SSLContext = field(default_factory=_unverified)
 
     async def probe(self, probe: Probe, headers: Mapping[str, str] | None = None) -> Outcome:
         """Make a probe; never raises for what the application does. ``headers`` go with HTTP."""
@@ -64,6 +73,12 @@ class Prober:
         except (OSError, aiohttp.ClientError, grpc.aio.AioRpcError) as error:
             return Outcome(500, problem=f"{type(error).__name__}: {error}")
 
+    def _place(self, host: str, port: int) -> tuple[str, int]:
+        if not host and (endpoint := self.endpoints.get(str(port))):
+            real_host, _, real_port = endpoint.rpartition(":")
+            return real_host.strip("[]"), int(real_port)
+        return host or self.host, port
+
     def _local_address(self, host: str) -> tuple[str, int] | None:
         try:
             version = ip_address(host).version
@@ -72,7 +87,7 @@ class Prober:
         return (_SOURCES[version], 0) if self.source else None
 
     async def _http(self, probe: HttpProbe, headers: Mapping[str, str]) -> Outcome:
-        host = probe.host or self.host
+        host, port = self._place(probe.host, probe.port)
         scheme = "https" if probe.https else "http"
         sent = CIMultiDict(
             (name, value) for name, value in headers.items() if name.lower() not in _HOP_HEADERS
@@ -81,9 +96,7 @@ class Prober:
         connector = aiohttp.TCPConnector(
             ssl=self._insecure, local_addr=self._local_address(host), force_close=True
         )
-        url = URL.build(scheme=scheme, host=host, port=probe.port).join(
-            URL(probe.path, encoded=True)
-        )
+        url = URL.build(scheme=scheme, host=host, port=port).join(URL(probe.path, encoded=True))
         async with aiohttp.ClientSession(connector=connector) as session:
             for _ in range(MOST_REDIRECTS + 1):
                 async with session.get(url, headers=sent, allow_redirects=False) as response:
@@ -98,21 +111,24 @@ class Prober:
         return Outcome(500, problem=f"more than {MOST_REDIRECTS} redirects")
 
     async def _tcp(self, probe: TcpProbe) -> Outcome:
-        host = probe.host or self.host
-        _, writer = await asyncio.open_connection(
-            host, probe.port, local_addr=self._local_address(host)
-        )
+        host, port = self._place(probe.host, probe.port)
+        local = self._local_address(host)
+        _, writer = await asyncio.open_connection(host, port, local_addr=local)
         writer.close()
         return Outcome(200)
 
     async def _grpc(self, probe: GrpcProbe) -> Outcome:
         """Differs from Istio's source address: gRPC's C library cannot choose one."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host, port = self._place("", probe.port)
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         options = [("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(f"{host}:{probe.port}", options=options) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            request = health_pb2.HealthCheckRequest(service=probe.service)
-            response = await stub.Check(request)
+        async with grpc.aio.insecure_channel(target, options=options) as channel:
+            check = channel.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
+            response = await check(health_pb2.HealthCheckRequest(service=probe.service))
         if response.status == health_pb2.HealthCheckResponse.SERVING:
             return Outcome(200)
         name = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
@@ -139,10 +155,3 @@ def healthy(outcome: Outcome) -> str:
     if 200 <= outcome.status < 400:
         return ""
     return outcome.problem or f"HTTP status {outcome.status}"
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

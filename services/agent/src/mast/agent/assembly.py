@@ -1,0 +1,221 @@
+"""Puts the parts of one agent together from its inputs; starts nothing (wiring, with main)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+
+from istio.mesh.v1alpha1.proxy_pb2 import AuthenticationPolicy, ProxyConfig
+from istio.networking.nds.v1.nds_pb2 import NameTable
+from mast.agent.api.dns import DnsProxy
+from mast.agent.api.sds import SecretServer
+from mast.agent.api.xds import AdsProxy
+from mast.agent.config import Config
+from mast.agent.core import ads, dns, paths, probers, scrape
+from mast.agent.core.bootstrap import Places, bootstrap
+from mast.agent.core.probers import Probe
+from mast.agent.core.readiness import Readiness
+from mast.agent.core.scrape import Target
+from mast.agent.store import identity, sockets
+from mast.agent.store.credentials import Credentials
+from mast.agent.store.draining import Drain
+from mast.agent.store.files import text_if_there
+from mast.agent.store.inputs import Inputs
+from mast.agent.store.key_pairs import Mounted
+from mast.agent.store.metering import Meters
+from mast.agent.store.pilot import Pilot, Unreachable
+from mast.agent.store.resolver import Upstream
+from mast.common.ca_client import WorkloadCertificates
+from mast.common.latest import Latest
+from mast.common.telemetry import Metrics
+
+_DEFAULT_SOCKET = "socket"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clocks:
+    """What the agent may not take from the air: wall clock, monotonic seconds, chance."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    random: Random
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """The parts of an agent. ``certificates`` is None where files or another server give the
+    identity; ``dns`` is None where DNS is not captured.
+    """
+
+    inputs: Inputs
+    clocks: Clocks
+    meters: Meters
+    readiness: Readiness
+    secrets: SecretServer
+    credentials: Credentials
+    mounted: Mounted | None
+    certificates: WorkloadCertificates | None
+    ads: AdsProxy
+    table: Latest[NameTable | None]
+    dns: DnsProxy | None
+    search: tuple[str, ...]
+    places: Places
+    bootstrap: Bootstrap
+    probers: dict[str, Probe]
+    targets: tuple[Target, ...]
+    drain: Drain
+    status_host: str
+
+    @property
+    def sds_socket(self) -> str:
+        """Where this agent serves secrets: the workload's socket, or the one for files."""
+        return self.places.files_socket or self.places.sds_socket
+
+
+def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
+    """Make the parts. Raises ValueError or OSError for what cannot work (B10)."""
+    config, proxy_config = inputs.config, inputs.proxy_config
+    metrics = Metrics("agent")
+    meters = Meters(metrics, clocks.monotonic)
+    secrets = SecretServer()
+    roots = tuple(each.encode() for each in proxy_config.ca_certificates_pem)
+    credentials = Credentials(
+        publish=secrets.publish,
+        mesh_roots=Latest(roots),
+        revocations=paths.CERTIFICATE_REVOCATIONS,
+        debounce=config.file_debounce,
+        output=config.output_certs,
+        output_mode=0o644 if "KUBERNETES_SERVICE_HOST" in inputs.env else 0o600,
+        failed=meters.file_failed,
+    )
+    places = _places(inputs)
+    external = places.files_socket is not None
+    mounted = None if external else identity.mounted(config)
+    table: Latest[NameTable | None] = Latest(None)
+    resolver = dns.resolver(_resolv_conf(config))
+    return Agent(
+        inputs=inputs,
+        clocks=clocks,
+        meters=meters,
+        readiness=Readiness(names_needed=config.dns_capture),
+        secrets=secrets,
+        credentials=credentials,
+        mounted=mounted,
+        certificates=(
+            None if external or mounted else _certificates(inputs, credentials, meters, clocks)
+        ),
+        ads=_ads_proxy(inputs, credentials, table, clocks),
+        table=table,
+        dns=_dns_proxy(config, resolver, metrics, clocks) if config.dns_capture else None,
+        search=resolver.search,
+        places=places,
+        bootstrap=bootstrap(inputs.node, proxy_config, places, exit_on_zero=config.exit_on_zero),
+        probers=dict(probers.probers(config.app_probers)),
+        targets=scrape.targets(config.prometheus_annotations),
+        drain=_drain(inputs),
+        status_host=config.bind_address or ("::" if inputs.node.ipv6_only else "0.0.0.0"),  # noqa: S104
+    )
+
+
+def _places(inputs: Inputs) -> Places:
+    """Where everything listens; ``MAST_BIND_ADDRESS`` takes the place of all other addresses.
+
+    A live server on the workload's socket, SPIRE for example, is used as it is; then the agent
+    serves files only, on a socket of its own (B3.1).
+    """
+    config, proxy_config = inputs.config, inputs.proxy_config
+    ipv6 = inputs.node.ipv6_only
+    sds_socket = f"{paths.WORKLOAD_SOCKETS}/{config.sds_socket}"
+    live = sockets.is_live(sds_socket)
+    if not live and config.sds_socket != _DEFAULT_SOCKET:
+        raise ValueError(f"WORKLOAD_IDENTITY_SOCKET_FILE: nobody serves {sds_socket}")
+    return Places(
+        bind=config.bind_address or ("::" if ipv6 else "0.0.0.0"),  # noqa: S104
+        local=config.bind_address or ("::1" if ipv6 else "127.0.0.1"),
+        admin_port=proxy_config.proxy_admin_port,
+        agent_port=proxy_config.status_port,
+        status_port=config.status_port,
+        prometheus_port=config.prometheus_port,
+        sds_socket=sds_socket,
+        files_socket=paths.FILES_SOCKET if live else None,
+        env=inputs.env,
+    )
+
+
+def _certificates(
+    inputs: Inputs, credentials: Credentials, meters: Meters, clocks: Clocks
+) -> WorkloadCertificates:
+    return identity.certificates(
+        inputs.config,
+        inputs.node,
+        inputs.env,
+        address=inputs.config.ca_address or inputs.proxy_config.discovery_address,
+        identity=credentials.identity,
+        now=clocks.now,
+        observe=meters.signing,
+    )
+
+
+def _ads_proxy(
+    inputs: Inputs, credentials: Credentials, table: Latest[NameTable | None], clocks: Clocks
+) -> AdsProxy:
+    config, node = inputs.config, inputs.node
+    secure = inputs.proxy_config.control_plane_auth_policy != AuthenticationPolicy.NONE
+    pilot = Pilot(
+        address=inputs.proxy_config.discovery_address,
+        plaintext=not secure,
+        roots=identity.xds_roots(config, credentials.identity),
+        client_cert=identity.presented(config, credentials.identity),
+        token=identity.token,
+        now=clocks.now,
+        metadata=[("clusterid", node.cluster_id), *identity.headers(inputs.env, "XDS_HEADER_")],
+        tls_server_name=config.istiod_san,
+    )
+    wants = {ads.NDS} if config.dns_capture else set()
+    if config.xds_agent_config:
+        wants.add(ads.PCDS)
+
+    def on_proxy_config(new: ProxyConfig) -> None:
+        bundle = tuple(each.encode() for each in new.ca_certificates_pem)
+        if bundle != credentials.mesh_roots.value:
+            credentials.mesh_roots.publish(bundle)
+
+    return AdsProxy(
+        pilot.stream,
+        unreachable=Unreachable,
+        wants=frozenset(wants),
+        on_names=table.publish,
+        on_proxy_config=on_proxy_config,
+    )
+
+
+def _resolv_conf(config: Config) -> str:
+    """The resolver's configuration: needed if DNS is captured, else without meaning."""
+    return text_if_there(config.resolv_conf) if config.dns_capture else ""
+
+
+def _dns_proxy(
+    config: Config, resolver: dns.Resolver, metrics: Metrics, clocks: Clocks
+) -> DnsProxy:
+    if not resolver.servers:
+        raise ValueError(f"{config.resolv_conf}: no nameserver, but DNS is to be captured")
+    upstream = Upstream(
+        servers=resolver.servers,
+        timeout=config.dns_timeout,
+        parallel=config.dns_parallel,
+        random=clocks.random,
+    )
+    return DnsProxy(upstream.ask, metrics)
+
+
+def _drain(inputs: Inputs) -> Drain:
+    config, proxy_config = inputs.config, inputs.proxy_config
+    return Drain(
+        inbound_only=inputs.node.role != "router",
+        exit_on_zero=config.exit_on_zero,
+        termination=proxy_config.termination_drain_duration.ToTimedelta(),
+        minimum=config.minimum_drain,
+        own_ports=frozenset({config.status_port, config.prometheus_port}),
+    )

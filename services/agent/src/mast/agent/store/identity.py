@@ -1,0 +1,140 @@
+"""How this workload proves who it is: mounted files, or certificates of Citadel (B2, B3)."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from mast.agent.config import Config
+from mast.agent.core import paths, trust
+from mast.agent.core.node import Node
+from mast.agent.store.credentials import Identity
+from mast.agent.store.files import read_if_there, text_if_there
+from mast.agent.store.key_pairs import BadKeyPair, Mounted, read_pair
+from mast.common.ca_client import Algorithm, CaClient, Certificate, WorkloadCertificates, encrypted
+from mast.common.latest import Latest
+
+Sign = Callable[[bytes, timedelta], Awaitable[Certificate]]
+
+CURRENT_PROVIDERS = ("Citadel", "Istiod", "")
+
+
+def mounted(config: Config) -> Mounted | None:
+    """The directory whose files are the identity; None if Citadel is asked.
+
+    Credentials of the platform win over ``./etc/certs``, which is not looked at if the agent
+    itself writes there (``OUTPUT_CERTS``: never a source, B3.6).
+    """
+    platform, own = Mounted(paths.WORKLOAD_CREDENTIALS), Mounted(paths.MOUNTED_CERTIFICATES)
+    if not config.file_mounted_certs and platform.complete():
+        return platform
+    if config.file_mounted_certs or (own.complete() and not _same(config.output_certs, own)):
+        return own
+    return None
+
+
+def _same(directory: str, other: Mounted) -> bool:
+    return bool(directory) and Path(directory).resolve() == Path(other.directory).resolve()
+
+
+def token() -> str | None:
+    """The token for Citadel, read anew; None if there is none."""
+    return text_if_there(paths.TOKEN).strip() or None
+
+
+def presented(
+    config: Config, identity: Latest[Identity | None]
+) -> Callable[[], tuple[bytes, bytes] | None]:
+    """Gives the client certificate: the workload's own, before that the one of ``PROV_CERT``."""
+    provisioned = Mounted(config.provisioned_certs)
+
+    def pair() -> tuple[bytes, bytes] | None:
+        if identity.value is not None:
+            return identity.value.chain, identity.value.key
+        if not config.provisioned_certs:
+            return None
+        try:
+            return read_pair(*provisioned.files[:2])
+        except BadKeyPair:
+            return None
+
+    return pair
+
+
+def ca_roots(config: Config, address: str) -> Callable[[], bytes]:
+    """Gives the roots for Citadel. Raises ValueError if they are needed and not there (B10)."""
+    path = trust.ca_root_file(config.ca_root, config.pilot_cert_provider, config.provisioned_certs)
+    if path == trust.SYSTEM:
+        return lambda: b""
+    if encrypted(address) and not Path(path).exists():
+        raise ValueError(f"roots for Citadel: {path}: no such file (CA_ROOT_CA names another)")
+    return lambda: Path(path).read_bytes()
+
+
+def xds_roots(config: Config, identity: Latest[Identity | None]) -> Callable[[], bytes]:
+    """Gives the roots for Pilot: of the first file that is there, and those of the mesh.
+
+    Raises ValueError if ``XDS_ROOT_CA`` names a file that is not there (B10).
+    """
+    if config.xds_root == trust.SYSTEM:
+        return lambda: b""
+    if config.xds_root and not Path(config.xds_root).exists():
+        raise ValueError(f"XDS_ROOT_CA {config.xds_root}: no such file")
+    candidates = trust.xds_root_files(config.xds_root, config.provisioned_certs)
+
+    def roots() -> bytes:
+        found = next((text for each in candidates if (text := read_if_there(each))), b"")
+        return found + (identity.value.roots if identity.value is not None else b"")
+
+    return roots
+
+
+def headers(env: Mapping[str, str], prefix: str) -> list[tuple[str, str]]:
+    """Metadata of variables like ``XDS_HEADER_X``, as gRPC wants it: lower case."""
+    return [
+        (name.removeprefix(prefix).lower(), value)
+        for name, value in sorted(env.items())
+        if name.startswith(prefix)
+    ]
+
+
+def certificates(
+    config: Config,
+    node: Node,
+    env: Mapping[str, str],
+    *,
+    address: str,
+    identity: Latest[Identity | None],
+    now: Callable[[], datetime],
+    observe: Callable[[Sign], Sign],
+) -> WorkloadCertificates:
+    """The certificates of this workload from Citadel at ``address``.
+
+    Raises ValueError that names the setting that cannot be used.
+    """
+    if config.ca_provider not in CURRENT_PROVIDERS:
+        raise ValueError(f"CA_PROVIDER {config.ca_provider!r}: want Citadel")
+    signer = str(node.metadata.get("CERT_SIGNER", ""))
+    client = CaClient(
+        address=address,
+        root_pem=ca_roots(config, address),
+        token=token,
+        client_cert=presented(config, identity),
+        now=now,
+        cluster_id=node.cluster_id,
+        metadata=headers(env, "CA_HEADER_"),
+        request_metadata={"CertSigner": signer} if signer else {},
+        tls_server_name=config.istiod_san,
+    )
+    algorithm: Algorithm = trust.key_algorithm(
+        config.ecc_algorithm, config.ecc_curve, config.rsa_key_size
+    )
+    return WorkloadCertificates(
+        sign=observe(client.sign),
+        spiffe_id=node.spiffe_id,
+        now=now,
+        ttl=config.secret_ttl,
+        algorithm=algorithm,
+        pkcs8=config.pkcs8_key,
+        ratio=config.grace_ratio,
+        jitter=config.grace_ratio_jitter,
+    )
