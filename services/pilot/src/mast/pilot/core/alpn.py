@@ -37,10 +37,11 @@ def _per_route(value: str) -> Mapping[str, Any]:
     return {ALPN_FILTER: packed(Config(on_request_headers=[state]))}
 
 
-HTTP_1: Final = _per_route(_HTTP_1)
-HTTP_2: Final = _per_route(_HTTP_2)
 AS_DOWNSTREAM: Final = _per_route(_AS_DOWNSTREAM)
-"""Per-route configuration for clusters that speak HTTP/1.1, HTTP/2, or what their client speaks."""
+"""Per-route configuration for clusters that speak HTTP as their client does.
+
+Clusters of one protocol have a fixed ALPN and need none.
+"""
 
 
 def alpn_filter() -> HttpFilter:

@@ -1,7 +1,6 @@
 """HTTP filters of a sidecar's connection managers, in their order (pilot.md E10)."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
@@ -21,8 +20,7 @@ from mast.pilot.core.extensions import Direction, Extensions, Spot
 from mast.pilot.core.faults import FAULT_FILTER
 from mast.pilot.core.model import Protocol
 from mast.pilot.core.packing import packed
-
-STATEFUL_SESSION_FILTER: Final = "envoy.filters.http.stateful_session"
+from mast.pilot.core.persistent_sessions import STATEFUL_SESSION_FILTER
 
 
 def http_filters(spot: Spot, protocol: Protocol, extensions: Extensions) -> Iterator[HttpFilter]:

@@ -10,16 +10,18 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from istio.networking.v1alpha3.virtual_service_pb2 import Destination, PortSelector, VirtualService
 from mast.pilot.core import hosts, names
-from mast.pilot.core.backends import outbound_backend, passthrough_cluster
+from mast.pilot.core.backends import Backends, passthrough_cluster
 from mast.pilot.core.egress import Egress
 from mast.pilot.core.extensions import NO_EXTENSIONS, Direction, Extensions, Spot
 from mast.pilot.core.http_routes import default_route, virtual_service_routes
 from mast.pilot.core.matches import Caller
 from mast.pilot.core.model import Config, Port, Protocol, Service
+from mast.pilot.core.outbound_sockets import reaches_automatic_addresses
 from mast.pilot.core.proxy import Proxy
 from mast.pilot.core.retries import DEFAULT_RETRY
 from mast.pilot.core.route_actions import MAX_DIRECT_RESPONSE_BYTES, Setting
 from mast.pilot.core.scope import Scope
+from mast.pilot.core.sockets import UNIX
 from mast.pilot.core.virtual_hosts import (
     Candidate,
     Loss,
@@ -63,7 +65,7 @@ def routes(name: str, scope: Scope, proxy: Proxy, extensions: Extensions) -> Rou
         port = int(name)
         return _with_catch_all(name, site, _on_port(site, site.egress_on(port), port))
     for egress in scope.egress:
-        if egress.listener and _socket_path(egress.listener.bind) == name:
+        if egress.listener and egress.listener.bind.removeprefix(UNIX) == name:
             port = egress.listener.port.number
             candidates = map(_with_ports, _on_port(site, egress, port))
             return _with_catch_all(name, site, candidates)
@@ -71,10 +73,6 @@ def routes(name: str, scope: Scope, proxy: Proxy, extensions: Extensions) -> Rou
     if not number.isdecimal():
         return None
     return Routes(configuration=_sniffed(name, site, host, int(number)))
-
-
-def _socket_path(bind: str) -> str:
-    return bind.removeprefix("unix://")
 
 
 @dataclass(frozen=True)
@@ -105,11 +103,10 @@ class _Site:
     def setting(self, egress: Egress, port: int) -> Setting:
         mesh = self.scope.mesh.config
         spot = self.spot(port)
+        backends = Backends(self.scope, egress, self.extensions)
         return Setting(
             port=port,
-            backend=lambda destination: outbound_backend(
-                destination, spot, egress, self.scope, self.extensions
-            ),
+            backend=lambda destination: backends.http(destination, spot),
             retry=(
                 mesh.default_http_retry_policy
                 if mesh.HasField("default_http_retry_policy")
@@ -208,7 +205,7 @@ def _candidate(site: _Site, egress: Egress, service: Service, port: Port) -> Can
         service,
         site.proxy.namespace,
         site.proxy.dns_domain,
-        automatic=site.proxy.flag("DNS_CAPTURE"),
+        automatic=reaches_automatic_addresses(site.proxy),
     )
     own = [each for each in domains if each in (service.host, f"{service.host}.")]
     return Candidate(

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 from istio.networking.v1alpha3.virtual_service_pb2 import (
     Destination,
-    L4MatchAttributes,
     PortSelector,
     RouteDestination,
-    TLSMatchAttributes,
     VirtualService,
 )
-from mast.pilot.core.matches import Caller, source_fits
+from mast.pilot.core.matches import Caller, applies
 from mast.pilot.core.model import Config, ConfigMeta, Port, Service
 
 
@@ -20,13 +18,13 @@ class TcpRoute:
     """Connections that go the same way.
 
     They are recognised by destination (`subnets`, CIDRs or addresses) and server name (`snis`);
-    empty means any. `source` is the VirtualService that says so, None without one.
+    empty means any. `prefix` names the statistics of several destinations.
     """
 
     subnets: tuple[str, ...] = ()
     snis: tuple[str, ...] = ()
     destinations: tuple[RouteDestination, ...]
-    source: ConfigMeta | None = None
+    prefix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +76,18 @@ def _default(service: Service, port: Port, site: Site, snis: tuple[str, ...]) ->
 def _tls_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRoute]:
     for tls in config.spec.tls:
         for match in tls.match:
-            if tls.route and _applies(match, site.caller):
+            if tls.route and applies(match, site.caller):
                 yield TcpRoute(
                     subnets=tuple(match.destination_subnets) or site.subnets,
                     snis=() if "*" in match.sni_hosts else tuple(match.sni_hosts),
                     destinations=tuple(tls.route),
-                    source=config.meta,
+                    prefix=_prefix(config.meta),
                 )
 
 
 def _plain_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRoute]:
     for tcp in config.spec.tcp:
-        matches = [each for each in tcp.match if _applies(each, site.caller)]
+        matches = [each for each in tcp.match if applies(each, site.caller)]
         if not tcp.route or (tcp.match and not matches):
             continue
         everywhere = not matches or any(not each.destination_subnets for each in matches)
@@ -97,19 +95,14 @@ def _plain_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRou
         yield TcpRoute(
             subnets=site.subnets if everywhere else tuple(dict.fromkeys(subnets)),
             destinations=tuple(tcp.route),
-            source=config.meta,
+            prefix=_prefix(config.meta),
         )
         if everywhere:
             return
 
 
-def _applies(match: L4MatchAttributes | TLSMatchAttributes, caller: Caller) -> bool:
-    """As for HTTP, gateways in a match make source labels irrelevant (pilot.md F3)."""
-    if match.port not in (0, caller.port):
-        return False
-    if match.gateways:
-        return not caller.gateways.isdisjoint(match.gateways)
-    return source_fits(match.source_labels, match.source_namespace, caller)
+def _prefix(meta: ConfigMeta) -> str:
+    return f"{meta.name}.{meta.namespace}"
 
 
 def weighted(destinations: Sequence[RouteDestination]) -> list[RouteDestination]:
