@@ -1,7 +1,7 @@
 """Which DestinationRule a proxy follows for a service, and the policy it makes for a port."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 from istio.networking.v1alpha3.destination_rule_pb2 import (
@@ -26,6 +26,8 @@ class Rule:
     policy: TrafficPolicy | None
     subsets: Mapping[str, Subset]
     duplicates: tuple[str, ...] = ()
+    selects_callers: bool = False
+    """It has a workload selector: no other callers follow it."""
 
 
 def rule_for(scope: Scope, service: Service, labels: Labels) -> Rule | None:
@@ -82,14 +84,15 @@ def traffic_policy(mesh: Mesh, rule: Rule | None, subset: str, port: int) -> Tra
 
 
 _PortBlock = Literal["connection_pool", "load_balancer", "outlier_detection", "tls"]
+_OtherBlock = Literal["tunnel", "proxy_protocol", "retry_budget"]
 _PORT_BLOCKS: Final[tuple[_PortBlock, ...]] = get_args(_PortBlock)
-_OTHER_BLOCKS: Final = ("tunnel", "proxy_protocol", "retry_budget")
+_BLOCKS: Final[tuple[_PortBlock | _OtherBlock, ...]] = (*_PORT_BLOCKS, *get_args(_OtherBlock))
 
 
 def _overlay(target: TrafficPolicy, layer: TrafficPolicy, port: int) -> None:
-    for block in (*_PORT_BLOCKS, *_OTHER_BLOCKS):
-        if layer.HasField(block):
-            getattr(target, block).CopyFrom(getattr(layer, block))
+    for each in _BLOCKS:
+        if layer.HasField(each):
+            getattr(target, each).CopyFrom(getattr(layer, each))
     settings = next((each for each in layer.port_level_settings if each.port.number == port), None)
     if settings is None:
         return
@@ -120,7 +123,7 @@ def _merged(candidates: Sequence[Config[DestinationRule]]) -> Rule:
     """
     selecting = [each for each in candidates if each.spec.HasField("workload_selector")]
     if selecting:
-        return _united(selecting[:1])
+        return replace(_united(selecting[:1]), selects_callers=True)
     first = candidates[0]
     return _united([each for each in candidates if each.visible_to == first.visible_to])
 

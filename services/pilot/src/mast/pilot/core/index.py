@@ -7,7 +7,7 @@ from typing import Any
 from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.pilot.core.mesh import Mesh
-from mast.pilot.core.model import Config, Endpoint, Service, ServiceKey, Workload
+from mast.pilot.core.model import Config, Endpoint, Identities, Service, ServiceKey, Workload
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 
 
@@ -18,8 +18,7 @@ class Index:
     - `generation`: counts the indexes of one world.
     - `services`: by host, the preferred first: Kubernetes, then oldest (pilot.md D4, D11).
     - `hosts`, `hosts_on_port`, `hosts_in_namespace`: hosts of services, sorted.
-    - `endpoints`, `accounts`: of a service, sorted; accounts are the service accounts behind it
-      as (namespace, name).
+    - `endpoints`, `identities`: of a service that has endpoints, these sorted by address.
     - `at_address`: services that have an endpoint at an address.
     - `workloads_at`: workloads by address, oldest first.
     - `virtual_services`: those of gateway `mesh` by full host, oldest first; `by_gateway`: by
@@ -39,7 +38,7 @@ class Index:
     hosts_on_port: Mapping[int, Sequence[str]] = field(default_factory=dict)
     hosts_in_namespace: Mapping[str, Sequence[str]] = field(default_factory=dict)
     endpoints: Mapping[ServiceKey, Sequence[Endpoint]] = field(default_factory=dict)
-    accounts: Mapping[ServiceKey, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    identities: Mapping[ServiceKey, Identities] = field(default_factory=dict)
     at_address: Mapping[str, Sequence[ServiceKey]] = field(default_factory=dict)
     workloads_at: Mapping[str, Sequence[Workload]] = field(default_factory=dict)
     virtual_services: Mapping[str, Sequence[Config[VirtualService]]] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from mast.pilot.core.model import Endpoint, Service, Workload, selects
+from mast.pilot.core.model import Endpoint, Identities, Service, Workload, selects
 from mast.pilot.core.service_entries import Contribution, endpoint_of, from_shard
 from mastapi.registry.v1.registry_pb2 import EndpointShard
 
@@ -87,10 +87,11 @@ def merged_endpoints(
     return tuple(ordered)
 
 
-def accounts(endpoints: Iterable[Endpoint]) -> tuple[tuple[str, str], ...]:
-    """Service accounts behind endpoints as (namespace, name), sorted."""
-    found = {(each.namespace, each.service_account) for each in endpoints if each.service_account}
-    return tuple(sorted(found))
+def identities(endpoints: Iterable[Endpoint]) -> Identities:
+    """Who may answer for a service with these endpoints."""
+    known = list(endpoints)
+    found = {(each.namespace, each.service_account) for each in known if each.service_account}
+    return Identities(tuple(sorted(found)), bool(known) and all(each.mtls for each in known))
 
 
 def _order(endpoint: Endpoint) -> tuple[object, ...]:

@@ -284,6 +284,21 @@ class Endpoint:
             return False
         return True
 
+    @property
+    def is_dialable(self) -> bool:
+        """The address is an IP address or a Unix socket, not a name that has to be resolved."""
+        return self.address.startswith("unix:") or self.is_ip
+
+
+class Identities(NamedTuple):
+    """Who may answer for a service: service accounts as (namespace, name), sorted.
+
+    `mtls` tells whether every endpoint, and there are some, accepts mutual TLS.
+    """
+
+    accounts: tuple[tuple[str, str], ...] = ()
+    mtls: bool = False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:

@@ -9,13 +9,13 @@ from mast.pilot.core import memo
 from mast.pilot.core.auto_addresses import AutoAddresses, Claim
 from mast.pilot.core.memo import Fact
 from mast.pilot.core.merging import (
-    accounts,
     considered,
+    identities,
     merged_endpoints,
     merged_service,
     selected_by,
 )
-from mast.pilot.core.model import Endpoint, Service, ServiceKey, Workload
+from mast.pilot.core.model import Endpoint, Identities, Service, ServiceKey, Workload
 from mast.pilot.core.service_entries import Contribution
 from mast.pilot.core.table import Groups, Table
 from mastapi.registry.v1.registry_pb2 import EndpointShard
@@ -32,7 +32,7 @@ class Registered:
     hosts_on_port: Mapping[int, Sequence[str]]
     hosts_in_namespace: Mapping[str, Sequence[str]]
     endpoints: Mapping[ServiceKey, Sequence[Endpoint]]
-    accounts: Mapping[ServiceKey, Sequence[tuple[str, str]]]
+    identities: Mapping[ServiceKey, Identities]
     at_address: Mapping[str, Sequence[ServiceKey]]
     workloads_at: Mapping[str, Sequence[Workload]]
 
@@ -61,7 +61,7 @@ class Registry:
         self._in_namespace: Groups[str, str] = Groups(str)
         self._merged: dict[ServiceKey, Service] = {}
         self._endpoints: Table[ServiceKey, Sequence[Endpoint]] = Table()
-        self._accounts: Table[ServiceKey, Sequence[tuple[str, str]]] = Table()
+        self._identities: Table[ServiceKey, Identities] = Table()
         self._at_address: Groups[str, ServiceKey] = Groups(tuple)
         self._workloads_at: Table[str, Sequence[Workload]] = Table()
 
@@ -136,7 +136,7 @@ class Registry:
             hosts_on_port=self._on_port.snapshot(),
             hosts_in_namespace=self._in_namespace.snapshot(),
             endpoints=self._endpoints.snapshot(),
-            accounts=self._accounts.snapshot(),
+            identities=self._identities.snapshot(),
             at_address=self._at_address.snapshot(),
             workloads_at=self._workloads_at.snapshot(),
         )
@@ -226,10 +226,10 @@ class Registry:
             return
         self._endpoints.put(key, endpoints or None)
         self._touched.add(Fact(memo.ENDPOINTS, key))
-        now = accounts(endpoints)
-        if now != (self._accounts.get(key) or ()):
-            self._accounts.put(key, now or None)
-            self._touched.add(Fact(memo.ACCOUNTS, key))
+        now = identities(endpoints) if endpoints else None
+        if now != self._identities.get(key):
+            self._identities.put(key, now)
+            self._touched.add(Fact(memo.IDENTITIES, key))
         before_at, now_at = _all_addresses(old), _all_addresses(endpoints)
         self._at_address.move(key, before_at, now_at)
         self._touched |= {Fact(memo.ADDRESS, address) for address in before_at ^ now_at}

@@ -5,7 +5,7 @@ are visible by `exportTo`; a Sidecar narrows them down per egress listener (pilo
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from istio.networking.v1alpha3.sidecar_pb2 import OutboundTrafficPolicy, Sidecar
@@ -15,9 +15,20 @@ from mast.pilot.core.egress import ANY_WILDCARD, Egress, OpenEgress, selected, u
 from mast.pilot.core.index import Index
 from mast.pilot.core.memo import Memo, Reads
 from mast.pilot.core.mesh import Mesh
-from mast.pilot.core.model import Config, Endpoint, Labels, Service, ServiceKey, Workload, selects
+from mast.pilot.core.model import (
+    Config,
+    Endpoint,
+    Identities,
+    Labels,
+    Service,
+    ServiceKey,
+    Workload,
+    selects,
+)
 
 T = TypeVar("T")
+
+NOBODY: Final = Identities()
 
 
 class ScopeKey(NamedTuple):
@@ -67,11 +78,18 @@ class Scope:
     def shared(self, key: Hashable, build: Callable[["Scope"], T]) -> T:
         """As `cached`, but kept once for all scopes: the result must be equal in all of them.
 
-        So it may read `mesh`, `endpoints`, `accounts`, `configs` and what stands in the key.
+        So it may read `mesh`, `endpoints`, `identities`, `configs`, and what stands in the key and
+        was made known by `depend_on`.
         """
         return self._results.get(
             key, self._index.generation, self._reads, lambda reads: build(self.noting(reads))
         )
+
+    def depend_on(self, service: Service) -> None:
+        """The result uses this service, and rules for it, that were looked up before."""
+        self._reads.note(memo.SERVICE, service.host)
+        self._reads.note(memo.DESTINATION_RULE, service.host)
+        self._reads.note(memo.DESTINATION_RULE, ANY_WILDCARD)
 
     # Mesh and Sidecar
 
@@ -144,10 +162,10 @@ class Scope:
         self._reads.note(memo.ENDPOINTS, service)
         return self._index.endpoints.get(service, ())
 
-    def accounts(self, service: ServiceKey) -> Sequence[tuple[str, str]]:
-        """Service accounts behind a service as (namespace, name), sorted."""
-        self._reads.note(memo.ACCOUNTS, service)
-        return self._index.accounts.get(service, ())
+    def identities(self, service: ServiceKey) -> Identities:
+        """Who may answer for a service; changes less often than its endpoints."""
+        self._reads.note(memo.IDENTITIES, service)
+        return self._index.identities.get(service, NOBODY)
 
     def services_at(self, address: str) -> Sequence[ServiceKey]:
         """Services that have an endpoint at an IP address, sorted."""

@@ -111,8 +111,8 @@ def client(
 ) -> TransportSocket:
     """TLS of a DestinationRule with mode SIMPLE or MUTUAL (pilot.md G5).
 
-    `credential` is the SDS name of `credentialName`, empty if the proxy may not use it. Without
-    `sni` the host of the request is sent, and without names the certificate must be for it.
+    `credential` is the SDS name of `credentialName`, empty if there is none that the proxy may
+    use. The cluster sees to server names that come from the request (`auto_sni`).
     """
     context = UpstreamTlsContext(sni=settings.sni)
     common = context.common_tls_context
@@ -141,9 +141,6 @@ def _add_validation(
         for each in settings.subject_alt_names
         for kind in _kinds_of(each)
     ]
-    if not settings.sni:
-        context.auto_host_sni = True
-        context.auto_sni_san_validation = verified and not by_name
     validation = CertificateValidationContext()
     if verified:
         validation.match_typed_subject_alt_names.extend(by_name)

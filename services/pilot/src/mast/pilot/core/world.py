@@ -145,7 +145,7 @@ class World:
             hosts_on_port=registered.hosts_on_port,
             hosts_in_namespace=registered.hosts_in_namespace,
             endpoints=registered.endpoints,
-            accounts=registered.accounts,
+            identities=registered.identities,
             at_address=registered.at_address,
             workloads_at=registered.workloads_at,
             virtual_services=cataloged.virtual_services,
