@@ -122,13 +122,23 @@ async def remove_namespace(namespace: str, link: str) -> None:
     """Remove a workload's namespace, its veth pair and its resolver settings, if they exist."""
     if namespace in await namespaces():
         await ip("netns", "delete", namespace)
-    if link in await links():
-        await ip("link", "delete", link)
+    await _delete_link(link)
     folder = Path("/etc/netns", namespace)
     if folder.is_dir():
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
+
+
+async def _delete_link(link: str) -> None:
+    """Delete a link if it exists; the end of its namespace may delete it at the same moment."""
+    if link not in await links():
+        return
+    try:
+        await ip("link", "delete", link)
+    except CommandError:
+        if link in await links():
+            raise
 
 
 async def namespaces() -> list[str]:
@@ -151,6 +161,5 @@ async def remove_all(names: Names) -> None:
             await remove_namespace(namespace, "")
     for link in await links():
         if link.startswith(for_links):
-            await ip("link", "delete", link)
-    if names.bridge in await links():
-        await ip("link", "delete", names.bridge)
+            await _delete_link(link)
+    await _delete_link(names.bridge)
