@@ -44,11 +44,12 @@ class Instance:
 class Batch:
     """Records that one instance describes: ``count`` of them.
 
-    For template ``metric`` the fields have no ``value``; ``values`` has one per record instead.
+    For template ``metric`` the fields have no ``value``; ``values`` has one per record instead,
+    None if the operator left it empty.
     """
 
     instance: Instance
-    values: Sequence[Value] | None = None
+    values: Sequence[Value | None] | None = None
     count: int = 1
 
     def instances(self) -> Iterator[Instance]:
@@ -153,7 +154,10 @@ class Worker(Handler, Protocol):
     """A handler with work of its own beside the calls."""
 
     async def prepare(self) -> None:
-        """Do what should be done before the first call; must not raise for what may pass."""
+        """Do what should be done before the first call.
+
+        Raises AdapterError if the handler cannot work at all; what may pass is no reason.
+        """
         ...
 
     async def run(self) -> None:

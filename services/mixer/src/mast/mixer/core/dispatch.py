@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -62,6 +63,7 @@ class Route:
     rule: str
     match: Callable[[Get], bool] | None
     dispatches: tuple[Dispatch, ...]
+    match_reads: frozenset[Read]
     reads: frozenset[Read]
     request_operations: tuple[HeaderTemplate, ...] = ()
     response_operations: tuple[HeaderTemplate, ...] = ()
@@ -72,9 +74,12 @@ Routes: TypeAlias = tuple[Route, ...]
 
 @dataclass(slots=True)
 class Notes:
-    """What happened on the way that is no part of the answer: for logs and counters."""
+    """What happened on the way that is no part of the answer: for logs and counters.
 
-    match_errors: list[tuple[str, str]] = field(default_factory=list)
+    ``match_errors`` counts by rule FQN and text, ``instances`` are those made for handlers.
+    """
+
+    match_errors: Counter[tuple[str, str]] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     instances: int = 0
 
@@ -207,13 +212,13 @@ def _route(rule: CompiledRule, varieties: frozenset[Variety], destinations: _Des
     response = rule.response_operations if checks else ()
     parts = [each.instance.reads for each in dispatches]
     parts += [value.reads for each in (*request, *response) for value in each.values]
-    if rule.match is not None:
-        parts.append(rule.match.reads)
+    match_reads = frozenset[Read]() if rule.match is None else rule.match.reads
     return Route(
         rule.fqn,
         None if rule.match is None else rule.match.evaluate,
         dispatches,
-        frozenset[Read]().union(*parts),
+        match_reads,
+        match_reads.union(*parts),
         request,
         response,
     )
@@ -229,7 +234,7 @@ def matching(routes: Routes, get: Get, notes: Notes) -> Iterator[Route]:
             if route.match(get):
                 yield route
         except EvaluationError as error:
-            notes.match_errors.append((route.rule, str(error)))
+            notes.match_errors[route.rule, str(error)] += 1
 
 
 def made(dispatch: Dispatch, get: Get) -> Instance:

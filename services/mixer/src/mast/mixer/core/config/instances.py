@@ -56,6 +56,13 @@ class CompiledInstance:
         found = frozenset[Read]().union(*[part.reads for part in parts])
         return frozenset(read for read in found if not read.name.startswith("$out."))
 
+    @property
+    def shared_reads(self) -> frozenset[Read]:
+        """Everything that making the fields but the varying one can read."""
+        varying = VARYING.get(self.template.name)
+        parts = [each.reads for path, each in self.expressions.items() if path != varying]
+        return frozenset[Read]().union(*parts)
+
     def evaluate(self, get: Get) -> dict[str, Any]:
         """Values of all fields but the varying one; EvaluationError names instance and field."""
         try:
