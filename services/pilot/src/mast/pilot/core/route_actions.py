@@ -69,7 +69,7 @@ class Setting:
 
     port: int
     backend: Callable[[Destination], Backend]
-    retry: HTTPRetry = DEFAULT_RETRY
+    retry: HTTPRetry = field(default_factory=lambda: DEFAULT_RETRY)
     scheme: str = "http"
     gateway_semantics: bool = False
     """The route comes from Gateway API: a missing cluster is answered with 500, not 503."""

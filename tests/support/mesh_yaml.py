@@ -1,0 +1,115 @@
+"""Meshes for Pilot's tests, written as the YAML that users and registries would give.
+
+Istio kinds stand as in Kubernetes. Registry objects have apiVersion `registry.mast/v1`, kind
+Service, Workload or EndpointShard, and the fields of that message (mastapi.registry.v1) as spec.
+Objects without a creationTimestamp are as old as their place in the text: the first is the oldest.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import yaml
+from envoy.config.core.v3.base_pb2 import Node
+from google.protobuf.json_format import ParseDict
+
+from istio.mcp.v1alpha1.resource_pb2 import Resource
+from mast.common import keys, kinds
+from mast.pilot.core.extensions import NO_EXTENSIONS, Extensions
+from mast.pilot.core.memo import Reads
+from mast.pilot.core.proxy import Proxy, parse
+from mast.pilot.core.scope import Scope, applicable_sidecar
+from mast.pilot.core.world import World
+from mastapi.registry.v1 import registry_pb2 as registry
+
+REGISTRY = "registry.mast/v1"
+_EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Put:
+    """A key of the store and the bytes under it."""
+
+    key: str
+    value: bytes | None
+
+
+def world(*texts: str, extensions: Extensions = NO_EXTENSIONS) -> World:
+    """A world that holds the objects of the texts; every one of them is accepted."""
+    made = World(extensions=extensions)
+    rejections = made.apply(changes(*texts))
+    assert not rejections, rejections
+    return made
+
+
+def scope(proxy: Proxy, *texts: str) -> Scope:
+    """What a proxy sees of a mesh that holds the objects of the texts."""
+    snapshot = world(*texts).snapshot(1)
+    everything = snapshot.scope(proxy.namespace)
+    sidecar = applicable_sidecar(everything, proxy.labels)
+    return Scope(snapshot.index, snapshot.results, Reads(), proxy.namespace, sidecar)
+
+
+def sidecar_proxy(
+    namespace: str = "shop",
+    *,
+    ip: str = "10.1.0.7",
+    labels: Mapping[str, str] | None = None,
+    **metadata: object,
+) -> Proxy:
+    """A sidecar named `client-1` with labels and further node metadata."""
+    node = Node(id=f"sidecar~{ip}~client-1.{namespace}~{namespace}.svc.cluster.local")
+    node.metadata.update({"NAMESPACE": namespace, "LABELS": dict(labels or {}), **metadata})
+    return parse(node)
+
+
+def changes(*texts: str) -> Iterator[Put]:
+    """The store keys and values of the objects of YAML texts."""
+    documents = [each for text in texts for each in yaml.safe_load_all(text) if each]
+    for age, document in enumerate(documents):
+        created = document["metadata"].get("creationTimestamp") or _EPOCH + timedelta(hours=age)
+        if document["apiVersion"] == REGISTRY:
+            yield _registered(document, created)
+        else:
+            yield _configured(document, created)
+
+
+def _configured(document: Mapping[str, Any], created: datetime) -> Put:
+    group, _, _ = document["apiVersion"].rpartition("/")
+    kind = kinds.BY_GROUP_KIND[group, document["kind"]]
+    metadata = document["metadata"]
+    namespace = "" if kind.cluster_scoped else metadata.get("namespace", "default")
+    resource = Resource()
+    resource.body.Pack(ParseDict(document.get("spec", {}), kind.message()))
+    resource.metadata.name = f"{namespace}/{metadata['name']}"
+    resource.metadata.version = "1"
+    resource.metadata.create_time.FromDatetime(created)
+    resource.metadata.labels.update(metadata.get("labels", {}))
+    resource.metadata.annotations.update(metadata.get("annotations", {}))
+    key = keys.config_key(kind.collection, namespace, metadata["name"])
+    return Put(key, resource.SerializeToString())
+
+
+def _registered(document: Mapping[str, Any], created: datetime) -> Put:
+    spec = document.get("spec", {})
+    match document["kind"]:
+        case "Service":
+            service = ParseDict(spec, registry.Service())
+            service.create_time.FromDatetime(created)
+            return Put(
+                keys.service_key(service.namespace, service.host), service.SerializeToString()
+            )
+        case "Workload":
+            workload = ParseDict(spec, registry.Workload())
+            return Put(
+                keys.workload_key(workload.cluster, workload.namespace, workload.name),
+                workload.SerializeToString(),
+            )
+        case "EndpointShard":
+            shard = ParseDict(spec, registry.EndpointShard())
+            return Put(
+                keys.endpoints_key(shard.namespace, shard.host, shard.shard),
+                shard.SerializeToString(),
+            )
+    raise ValueError(f"{document['kind']}: want Service, Workload or EndpointShard")
