@@ -164,8 +164,20 @@ def _selector_keys(config: Config[Any]) -> set[str]:
             for key in match.source_labels
         }
     found: set[str] = set()
+    if isinstance(spec, DestinationRule):
+        found.update(_failover_labels(spec))
     for field in _SELECTOR_FIELDS:
         if field in spec.DESCRIPTOR.fields_by_name and spec.HasField(field):
             selector = getattr(spec, field)
             found.update(getattr(selector, "match_labels", getattr(selector, "labels", {})))
     return found
+
+
+def _failover_labels(spec: DestinationRule) -> Iterator[str]:
+    """Labels by which a rule ranks endpoints (Istio LocalityLoadBalancerSetting)."""
+    for policy in (spec.traffic_policy, *(each.traffic_policy for each in spec.subsets)):
+        balancers = [policy.load_balancer]
+        balancers += (each.load_balancer for each in policy.port_level_settings)
+        for balancer in balancers:
+            for entry in balancer.locality_lb_setting.failover_priority:
+                yield entry.partition("=")[0]

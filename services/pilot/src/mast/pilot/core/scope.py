@@ -68,6 +68,10 @@ class Scope:
         """The same scope for another result, which depends on what is asked of it."""
         return Scope(self._index, self._results, reads, self.namespace, self._sidecar)
 
+    def under(self, sidecar: Config[Sidecar] | None) -> "Scope":
+        """What the same namespace sees under a Sidecar, or (None) under none."""
+        return Scope(self._index, self._results, self._reads, self.namespace, sidecar)
+
     def cached(self, key: Hashable, build: Callable[["Scope"], T]) -> T:
         """`build(scope)`, kept for this scope until a fact that it reads changes.
 
@@ -233,6 +237,12 @@ class Scope:
         for pattern in dict.fromkeys((host, *hosts.wildcards_over(host))):
             if (found := self._index.destination_rules.get(pattern)) is not None:
                 yield found
+
+    @property
+    def selector_keys(self) -> frozenset[str]:
+        """Labels of callers that outbound configuration may depend on."""
+        self._reads.note(memo.SELECTOR_KEYS)
+        return self._index.selector_keys
 
     def _note_configs(self, collection: str, namespace: str) -> None:
         self._reads.note(memo.CONFIG, (collection, namespace))

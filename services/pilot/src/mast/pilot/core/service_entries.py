@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from istio.networking.v1alpha3.service_entry_pb2 import ServiceEntry, ServicePort
 from istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
-from mast.pilot.core import proxy
+from mast.pilot.core import hosts, proxy
 from mast.pilot.core.model import (
     EXTERNAL,
     KUBERNETES,
@@ -81,6 +81,7 @@ def from_service_entry(
         service = Service(
             host=host,
             namespace=meta.namespace,
+            name=_short_name(host),
             origin=meta.name,
             ports=ports,
             addresses=addresses,
@@ -295,6 +296,12 @@ def _known(table: Mapping[int, K], number: int, field: str) -> K:
     if number not in table:
         raise ValueError(f"{field}: value {number} is unknown, allowed are {sorted(table)}")
     return table[number]
+
+
+def _short_name(host: str) -> str:
+    """NAME of a host in Kubernetes' form, whatever registry it comes from."""
+    parts = hosts.kubernetes_parts(host)
+    return parts[0] if parts else ""
 
 
 def _own_address(host: str) -> tuple[str, ...]:

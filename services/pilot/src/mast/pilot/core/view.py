@@ -1,0 +1,227 @@
+"""What one class of proxies sees in one snapshot: resources, generated when they are asked for."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+
+from mast.pilot.core import collection_names, listeners, name_table, names, routes
+from mast.pilot.core.audience import Audience, targets
+from mast.pilot.core.clusters import outbound_cluster, service_clusters
+from mast.pilot.core.destination_rules import Rule, rule_for, traffic_policy
+from mast.pilot.core.endpoints import Destination, load_assignment
+from mast.pilot.core.extensions import Extensions
+from mast.pilot.core.inbound_clusters import fixed_clusters, inbound_clusters
+from mast.pilot.core.index import Index
+from mast.pilot.core.locality import preference
+from mast.pilot.core.memo import Memo, Reads
+from mast.pilot.core.model import Resolution, Service
+from mast.pilot.core.proxy import Proxy, ProxyType
+from mast.pilot.core.resources import (
+    CDS,
+    EDS,
+    EMPTY,
+    LDS,
+    NDS,
+    RDS,
+    Collection,
+    Resource,
+    collection,
+    resource,
+)
+from mast.pilot.core.scope import Scope
+
+T = TypeVar("T")
+
+_NAME_TABLE: Final = "nametable"
+
+
+@dataclass(frozen=True)
+class MeshView:
+    """The resources of one audience; see `mast.pilot.core.resources.View`."""
+
+    audience: Audience
+    index: Index
+    results: Memo
+    extensions: Extensions
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for all proxies of the class, in every snapshot."""
+        return self.audience.key
+
+    def collection(self, type_url: str) -> Collection:
+        """All resources of a wildcard type; `EMPTY` for a type that the view does not have."""
+        if type_url == CDS:
+            return self._collection(("clusters", self.audience.key), self._clusters)
+        if type_url == LDS:
+            return self._collection(("listeners", self.audience.key), self._listeners)
+        if type_url == NDS:
+            return self._collection(("names", self.audience.caller_key), self._name_table)
+        return EMPTY
+
+    def named(self, type_url: str, name: str) -> Resource | None:
+        """The resource of that name, None if there is none.
+
+        A cluster that is not in the collection may be asked for on demand (pilot.md B25): one of
+        any visible service, even if the Sidecar leaves it out.
+        """
+        if type_url == EDS:
+            return self._kept(("endpoints", self.audience.caller_key, name), self._assignment)
+        if type_url == RDS:
+            return self._kept(("routes", self.audience.caller_key, name), self._routes)
+        if type_url == CDS:
+            found = self.collection(CDS).resources.get(name)
+            key = ("on demand", self.audience.caller_key, name)
+            return found or self._kept(key, self._cluster_on_demand)
+        return self.collection(type_url).resources.get(name)
+
+    def scope(self, reads: Reads) -> Scope:
+        """What the audience sees; questions asked of it are noted in `reads`."""
+        everything = Scope(self.index, self.results, reads, self.audience.proxy.namespace)
+        if self.audience.sidecar is None:
+            return everything
+        found = everything.config(collection_names.SIDECARS, *self.audience.sidecar)
+        return everything.under(found)
+
+    def _collection(
+        self, key: Hashable, build: Callable[[Scope], Iterable[Resource]]
+    ) -> Collection:
+        def made(reads: Reads) -> Collection:
+            before: Collection | None = self.results.before(key)
+            return collection(_reused(build(self.scope(reads)), before))
+
+        return self.results.get(key, self.index.generation, None, made)
+
+    def _kept(self, key: tuple[str, str, str], build: Callable[[str, Scope], T]) -> T:
+        """The result for the name at the end of a key."""
+        return self.results.get(
+            key, self.index.generation, None, lambda reads: build(key[-1], self.scope(reads))
+        )
+
+    # Clusters
+
+    def _clusters(self, scope: Scope) -> Iterator[Resource]:
+        proxy = self.audience.proxy
+        own = proxy.type is ProxyType.SIDECAR
+        yield from scope.cached(("outbound clusters", self.audience.caller_key), self._outbound)
+        yield from map(_cluster, fixed_clusters(scope.mesh, proxy, inbound=own))
+        served = targets(self.audience.served, scope)
+        yield from map(_cluster, inbound_clusters(scope, proxy, served) if own else ())
+
+    def _outbound(self, scope: Scope) -> Sequence[Resource]:
+        """Clusters of all services, those of each service shared by all who follow one rule."""
+        caller = self.audience.caller
+        found: list[Resource] = []
+        for service in scope.services():
+            rule = rule_for(scope, service, caller.labels)
+            key = ("service clusters", _identity(service, rule), _traits(service, caller))
+            found += scope.shared(key, partial(_of_service, service, rule, caller))
+        return found
+
+    def _cluster_on_demand(self, name: str, scope: Scope) -> Resource | None:
+        destination = self._destination(name, scope)
+        if destination is None:
+            return None
+        cluster = outbound_cluster(destination, scope, self.audience.caller)
+        return _cluster(cluster) if cluster else None
+
+    # Endpoints, routes, names
+
+    def _assignment(self, name: str, scope: Scope) -> Resource | None:
+        """Endpoints of a cluster, shared by all callers for whom they are the same."""
+        destination = self._destination(name, scope)
+        if destination is None or not _has_eds(destination.service, self.audience.caller):
+            return None
+        caller = self.audience.caller
+        policy = traffic_policy(
+            scope.mesh, destination.rule, destination.subset, destination.port.number
+        )
+        wish = preference(scope.mesh, policy, destination.service)
+        place = (caller.network, caller.cluster_id, caller.text("REQUESTED_NETWORK_VIEW"))
+        near = (caller.locality, *sorted(caller.labels.items())) if wish.matters else ()
+        key = ("assignment", name, _identity(destination.service, destination.rule), place, near)
+
+        def made(inner: Scope) -> Resource:
+            inner.depend_on(destination.service)
+            return resource(name, EDS, load_assignment(name, destination, inner, caller))
+
+        return scope.shared(key, made)
+
+    def _routes(self, name: str, scope: Scope) -> Resource | None:
+        made = routes.route_configuration(name, scope, self.audience.caller, self.extensions)
+        return resource(name, RDS, made) if made else None
+
+    def _name_table(self, scope: Scope) -> Iterator[Resource]:
+        yield resource(_NAME_TABLE, NDS, name_table.name_table(scope, self.audience.caller))
+
+    def _listeners(self, scope: Scope) -> Iterator[Resource]:
+        proxy = self.audience.proxy
+        if proxy.type is not ProxyType.SIDECAR:
+            return
+        served = targets(self.audience.served, scope)
+        for each in listeners.outbound(scope, proxy, self.extensions):
+            yield resource(each.name, LDS, each)
+        for each in listeners.inbound(scope, proxy, served, self.extensions):
+            yield resource(each.name, LDS, each)
+
+    def _destination(self, name: str, scope: Scope) -> Destination | None:
+        """What an outbound cluster name stands for; also beyond the Sidecar (pilot.md B25)."""
+        parts = names.parse_outbound_cluster(name)
+        if parts is None:
+            return None
+        service = scope.service(parts.host) or scope.under(None).service(parts.host)
+        port = service.port(parts.port) if service and service.host == parts.host else None
+        if service is None or port is None:
+            return None
+        rule = rule_for(scope, service, self.audience.caller.labels)
+        if parts.subset and (rule is None or parts.subset not in rule.subsets):
+            return None
+        return Destination(service, port, parts.subset, rule)
+
+
+def _reused(made: Iterable[Resource], before: Collection | None) -> Iterator[Resource]:
+    """The resources, those that did not change as the objects they were before."""
+    for each in made:
+        known = before.resources.get(each.name) if before else None
+        yield known if known is not None and known.version == each.version else each
+
+
+def _of_service(
+    service: Service, rule: Rule | None, caller: Proxy, scope: Scope
+) -> Sequence[Resource]:
+    scope.depend_on(service)
+    return tuple(map(_cluster, service_clusters(service, rule, scope, caller)))
+
+
+def _cluster(cluster: Cluster) -> Resource:
+    waits_for: Sequence[str] = ()
+    if cluster.type == Cluster.EDS and not cluster.HasField("cluster_type"):
+        waits_for = (cluster.eds_cluster_config.service_name or cluster.name,)
+    return resource(cluster.name, CDS, cluster, waits_for)
+
+
+def _identity(service: Service, rule: Rule | None) -> Hashable:
+    """What names a service, the ports of it that are seen, and a rule, within one snapshot."""
+    ports = tuple(each.number for each in service.ports)
+    origins = tuple((each.namespace, each.name) for each in rule.origins) if rule else ()
+    return service.key, ports, origins
+
+
+def _traits(service: Service, caller: Proxy) -> Hashable:
+    """What else a service's clusters depend on: with names in them, on the endpoints seen too."""
+    files = tuple(caller.text(f"TLS_CLIENT_{each}") for each in ("CERT_CHAIN", "KEY", "ROOT_CERT"))
+    traits = (caller.type, caller.ipv4, caller.ipv6, files)
+    if not service.resolution.is_dns:
+        return traits
+    place = (caller.network, caller.cluster_id, caller.text("REQUESTED_NETWORK_VIEW"))
+    return (*traits, place, caller.locality, *sorted(caller.labels.items()))
+
+
+def _has_eds(service: Service, caller: Proxy) -> bool:
+    """Whether clusters of a service get their endpoints by EDS at all."""
+    if service.resolution is Resolution.PASSTHROUGH:
+        return service.headless and caller.type is not ProxyType.SIDECAR
+    return service.resolution is Resolution.STATIC
