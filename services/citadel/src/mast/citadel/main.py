@@ -265,7 +265,6 @@ class Citadel:
             entropy=secrets.token_bytes,
             metrics=self._metrics,
             trust_domain=self._domain,
-            aliases=self._aliases,
             dns_names=control_plane_names(config.namespace, config.custom_dns_names),
             policy=TtlPolicy(config.workload_cert_ttl, config.max_workload_cert_ttl),
             limits=PeerLimits(config.sign_rate, config.sign_rate),

@@ -13,6 +13,8 @@ from mast.citadel.api.status import CA_SERVICE, CERTIFICATE_SERVICE, Context, re
 from mast.citadel.core.authn import Credentials
 from mast.common.tls_front import PeerTable
 
+_LONGEST = 10**10
+
 SERVICES = ("istio.v1.auth.IstioCertificateService", "istio.v1.auth.IstioCAService")
 
 
@@ -24,10 +26,10 @@ class Entrance:
     identities: Callable[[Context], tuple[str, ...]]
     address: Callable[[Context], str]
 
-    def credentials(self, context: Context) -> Credentials:
+    def credentials(self, context: Context, impersonated: str = "") -> Credentials:
         """What a call brings."""
         metadata = tuple((str(k), v) for k, v in context.invocation_metadata() or ())
-        return Credentials(self.identities(context), metadata)
+        return Credentials(self.identities(context), metadata, impersonated)
 
 
 def tls_entrance(authenticators: Sequence[Authenticator], peers: PeerTable) -> Entrance:
@@ -55,12 +57,12 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
         self, request: ca_pb2.IstioCertificateRequest, context: Context
     ) -> ca_pb2.IstioCertificateResponse:
         """``cert_chain`` is the leaf, each intermediate, last the whole root bundle."""
+        impersonated = request.metadata.fields["ImpersonatedIdentity"].string_value
         asked = Request(
             peer=self.entrance.address(context),
-            credentials=self.entrance.credentials(context),
+            credentials=self.entrance.credentials(context, impersonated),
             csr_pem=request.csr.encode(),
             ttl=_ttl(request.validity_duration),
-            impersonated=request.metadata.fields["ImpersonatedIdentity"].string_value,
         )
         async with refusing(context, CERTIFICATE_SERVICE):
             issued = await self.issuance.issue(asked, self.entrance.authenticators)
@@ -97,9 +99,8 @@ class CaService(ca_service_pb2_grpc.IstioCAServiceServicer):
 
 
 def _ttl(seconds: int) -> timedelta:
-    """Seconds beyond what a timedelta holds are too long all the same."""
-    bound = int(timedelta.max.total_seconds())
-    return timedelta(seconds=max(-bound, min(seconds, bound)))
+    """Any int64 as a duration; centuries are too long whatever their number."""
+    return timedelta(seconds=max(-_LONGEST, min(seconds, _LONGEST)))
 
 
 def _intermediates(issued: Issued) -> bytes:

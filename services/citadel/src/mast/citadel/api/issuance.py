@@ -3,7 +3,7 @@
 Section numbers are those of citadel-and-agent.md.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -43,7 +43,6 @@ class Request:
     credentials: Credentials
     csr_pem: bytes
     ttl: timedelta
-    impersonated: str = ""
     needs_san: bool = False
 
 
@@ -66,7 +65,6 @@ class Issuance:
     entropy: Callable[[int], bytes]
     metrics: CitadelMetrics
     trust_domain: str
-    aliases: Collection[str] = ()
     dns_names: DnsNames = field(default_factory=dict)
     policy: TtlPolicy = field(default_factory=TtlPolicy)
     limits: PeerLimits = field(default_factory=PeerLimits)
@@ -94,7 +92,7 @@ class Issuance:
             raise RateLimited(f"more than {self.limits.rate:g} a second")
         caller = await authenticated(authenticators, request.credentials)
         facts["authenticator"] = caller.authenticator
-        identity = subject(caller, request.impersonated, self.trust_domain, self.aliases)
+        identity = subject(caller, request.credentials.impersonated, self.trust_domain)
         facts["identity"] = str(identity)
         authority = self.authority()
         if authority is None:

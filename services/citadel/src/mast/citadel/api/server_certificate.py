@@ -21,7 +21,6 @@ from mast.common.tls_front import Material
 
 log = structlog.get_logger()
 
-_CHECKED_EVERY = timedelta(seconds=60)
 _SERIAL_BYTES = 16
 _FAMILY = {256: "P256", 384: "P384"}
 
@@ -47,6 +46,7 @@ class ServerCertificates:
     aliases: Collection[str]
     now: Callable[[], datetime]
     entropy: Callable[[int], bytes]
+    checked_every: timedelta = timedelta(seconds=60)
 
     async def new(self, authority: Authority) -> OwnCertificate:
         """A certificate with a fresh key of the CA's family, for as long as the CA lasts."""
@@ -74,7 +74,7 @@ class ServerCertificates:
         """Publish another certificate after every change of the authority, and in time."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_CHECKED_EVERY.total_seconds()):
+                async with asyncio.timeout(self.checked_every.total_seconds()):
                     await authority.after(own.value.authority)
             current = authority.value or own.value.authority
             if not own.value.serves(current, self.now()):

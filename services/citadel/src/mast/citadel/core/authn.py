@@ -1,6 +1,6 @@
 """Who calls, and for whom a certificate may be made (citadel-and-agent.md A3, A4, A5)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mast.citadel.core.refusals import ImpersonationRefused, Unauthenticated
@@ -11,10 +11,14 @@ _BEARER = "Bearer "
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a call brings: verified URI SANs of its certificate, and its gRPC metadata."""
+    """What a call brings: verified URI SANs of its certificate, and its gRPC metadata.
+
+    ``impersonated`` is the identity that it asks for instead of its own, "" for none.
+    """
 
     identities: tuple[str, ...] = ()
     metadata: Sequence[tuple[str, str | bytes]] = ()
+    impersonated: str = ""
 
     @property
     def bearer_token(self) -> str | None:
@@ -46,9 +50,7 @@ class Caller:
     one_use: OneUse | None = None
 
 
-def subject(
-    caller: Caller, impersonated: str, trust_domain: str, aliases: Collection[str] = ()
-) -> SpiffeId:
+def subject(caller: Caller, impersonated: str, trust_domain: str) -> SpiffeId:
     """The identity that the certificate is for: the caller's own, or the one it may name (A4).
 
     Raises ImpersonationRefused if the caller may not name one, or names none of ours;

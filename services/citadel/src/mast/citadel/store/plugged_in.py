@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
-from mast.citadel.core.authority import Authority
+from mast.citadel.core.authority import Authority, record
 from mast.citadel.core.plugged_in import (
     ALL_FILES,
     InvalidPluggedInCa,
@@ -48,27 +48,38 @@ class PluggedInAuthority:
         One that is not usable, or whose roots may not take over, is logged once and left out.
         """
         yield current
-        seen = self._read()
+        seen: Mapping[str, bytes] | None = None  # the directory may have changed since the load
+        while True:
+            seen = await self._settled(seen)
+            if (new := self._replacement(current, seen)) is not None:
+                current = new
+                yield current
+
+    async def _settled(self, seen: Mapping[str, bytes] | None) -> Mapping[str, bytes]:
+        """The files, once they differ from ``seen`` and nobody is writing them any more."""
         while True:
             await asyncio.sleep(self.interval.total_seconds())
             files = self._read()
-            if files == seen:
-                continue
-            await asyncio.sleep(self.debounce.total_seconds())
-            if self._read() != files:
-                continue  # still being written
-            seen = files
-            try:
-                new = self._authority(files)
-            except InvalidPluggedInCa as error:
-                log.error("authority.rejected", directory=str(self.directory), error=str(error))
-                continue
-            if new is None:
-                log.error("authority.missing", directory=str(self.directory))
-            elif problem := refused_reload(current, new, multiroot=self.multiroot):
-                log.error("authority.rejected", directory=str(self.directory), error=problem)
-            else:
-                yield (current := new)
+            if files != seen:
+                await asyncio.sleep(self.debounce.total_seconds())
+                if self._read() == files:
+                    return files
+
+    def _replacement(self, current: Authority, files: Mapping[str, bytes]) -> Authority | None:
+        try:
+            new = self._authority(files)
+        except InvalidPluggedInCa as error:
+            log.error("authority.rejected", directory=str(self.directory), error=str(error))
+            return None
+        if new is None:
+            log.error("authority.missing", directory=str(self.directory))
+            return None
+        if record(new) == record(current):
+            return None
+        if problem := refused_reload(current, new, multiroot=self.multiroot):
+            log.error("authority.rejected", directory=str(self.directory), error=problem)
+            return None
+        return new
 
     def _read(self) -> Mapping[str, bytes]:
         files: dict[str, bytes] = {}

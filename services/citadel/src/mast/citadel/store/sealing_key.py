@@ -1,7 +1,9 @@
 """The file with the key that seals the CA's private key in the store."""
 
 import os
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mast.citadel.core.sealing import KEY_BYTES
@@ -34,16 +36,13 @@ def _read(path: Path) -> bytes:
 def _create(path: Path, key: bytes) -> None:
     """Write beside and link into place: nobody ever reads half a key."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
         with open(descriptor, "wb") as file:
             file.write(key)
             file.flush()
             os.fsync(file.fileno())
-        try:
+        with suppress(FileExistsError):  # another process was faster
             os.link(draft, path)
-        except FileExistsError:
-            return  # another process was faster
     finally:
-        draft.unlink()
+        os.unlink(draft)
