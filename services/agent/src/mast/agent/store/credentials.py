@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -91,10 +90,11 @@ class Credentials:
                 certificates.renew()
 
     async def _each_revocation(self, certificates: WorkloadCertificates) -> None:
-        async with aclosing(files.changes((self.revocations,), debounce=self.debounce)) as changed:
-            async for _ in changed:
-                if certificates.current is not None:
-                    await self._offer(self._of(certificates.current))
+        watch = files.FileWatch((self.revocations,), debounce=self.debounce)
+        while True:
+            await watch.changed()
+            if certificates.current is not None:
+                await self._offer(self._of(certificates.current))
 
     def _of(self, pair: KeyPair) -> Identity:
         own = pair.certificate.roots_pem.encode()
@@ -126,34 +126,33 @@ class Credentials:
 
     async def _contents(self, path: str) -> AsyncIterator[bytes]:
         """The content of a root file, at first and after each change of it or the CRL."""
-        watched = (path, self.revocations)
-        async with aclosing(files.changes(watched, debounce=self.debounce)) as changed:
-            while True:
-                content = files.read_if_there(path)
-                if content:
-                    yield content
-                else:
-                    self.failed()
-                    log.warning("secret.unavailable", file=path, error="no such file, or empty")
-                await anext(changed)
+        watch = files.FileWatch((path, self.revocations), debounce=self.debounce)
+        while True:
+            content = files.read_if_there(path)
+            if content:
+                yield content
+            else:
+                self.failed()
+                log.warning("secret.unavailable", file=path, error="no such file, or empty")
+            await watch.changed()
 
     async def _pairs(
         self, chain: str, key: str, watched: Sequence[str]
     ) -> AsyncIterator[tuple[bytes, bytes]]:
         """The pair in two files, at first and after each change; only pairs that match."""
-        async with aclosing(files.changes(watched, debounce=self.debounce)) as changed:
-            while True:
-                for attempt in range(RETRIES):
-                    try:
-                        pair = read_pair(chain, key)
-                    except BadKeyPair as error:
-                        if attempt == 0:
-                            self.failed()
-                            log.warning("secret.unavailable", file=chain, error=str(error))
-                        await asyncio.sleep(RETRY.total_seconds())
-                    else:
-                        yield pair
-                        break
+        watch = files.FileWatch(watched, debounce=self.debounce)
+        while True:
+            for attempt in range(RETRIES):
+                try:
+                    pair = read_pair(chain, key)
+                except BadKeyPair as error:
+                    if attempt == 0:
+                        self.failed()
+                        log.warning("secret.unavailable", file=chain, error=str(error))
+                    await asyncio.sleep(RETRY.total_seconds())
                 else:
-                    log.error("secret.given_up", file=chain, until="the files change")
-                await anext(changed)
+                    yield pair
+                    break
+            else:
+                log.error("secret.given_up", file=chain, until="the files change")
+            await watch.changed()

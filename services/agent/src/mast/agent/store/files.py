@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -32,25 +32,32 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     Path(temporary.name).replace(path)
 
 
-async def changes(
-    paths: Sequence[str], *, debounce: timedelta, poll: timedelta = POLL
-) -> AsyncGenerator[None, None]:
-    """Yield after each change of the files, once they have been quiet for ``debounce``.
+class FileWatch:
+    """Notices changes of files from the moment it is made.
 
     Files are looked at every ``poll``, through symbolic links: a kubelet swaps a directory link,
     and a laptop with many agents has few inotify instances to give.
     """
-    seen = [_fingerprint(path) for path in paths]
-    while True:
-        await asyncio.sleep(poll.total_seconds())
-        now = [_fingerprint(path) for path in paths]
-        if now == seen:
-            continue
-        while now != seen:
-            seen = now
-            await asyncio.sleep(debounce.total_seconds())
-            now = [_fingerprint(path) for path in paths]
-        yield
+
+    def __init__(
+        self, paths: Sequence[str], *, debounce: timedelta, poll: timedelta = POLL
+    ) -> None:
+        self._paths = paths
+        self._debounce = debounce.total_seconds()
+        self._poll = poll.total_seconds()
+        self._seen = self._look()
+
+    async def changed(self) -> None:
+        """Return once files differ from the last look and were quiet for ``debounce``."""
+        while (now := self._look()) == self._seen:  # noqa: ASYNC110 - files give no event here
+            await asyncio.sleep(self._poll)
+        while now != self._seen:
+            self._seen = now
+            await asyncio.sleep(self._debounce)
+            now = self._look()
+
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        return [_fingerprint(path) for path in self._paths]
 
 
 def _fingerprint(path: str) -> tuple[int, int, int] | None:
