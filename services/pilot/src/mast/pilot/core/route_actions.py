@@ -50,6 +50,8 @@ REDIRECT_CODES: Final = {
 
 _ELIDED_PORTS: Final = {"http": 80, "https": 443}
 _NO_LIMIT: Final = Duration()
+_NO_BACKEND: Final = 500
+"""What a route without destinations answers (pilot.md I8)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +79,14 @@ class Setting:
 
 def set_action(route: Route, http: HTTPRoute, setting: Setting) -> None:
     """Give a route that has its match the action of an HTTPRoute (pilot.md F)."""
-    mutations = header_mutations(http.headers)
-    mutations.apply(route)
     if http.HasField("redirect"):
+        header_mutations(http.headers).apply(route)
         route.redirect.CopyFrom(redirect(http.redirect, setting))
     elif http.HasField("direct_response"):
+        header_mutations(http.headers).apply(route)
         route.direct_response.CopyFrom(direct_response(http.direct_response))
     else:
-        _set_forwarding(route, http, mutations.host, setting)
+        _set_forwarding(route, http, setting)
     if injected := fault(http.fault):
         route.typed_per_filter_config[FAULT_FILTER].CopyFrom(packed(injected))
     if http.HasField("cors_policy"):
@@ -154,21 +156,26 @@ def forwarding(backend: Backend, retry: HTTPRetry, timeout: Duration = _NO_LIMIT
     return action
 
 
-def _set_forwarding(route: Route, http: HTTPRoute, host: str, setting: Setting) -> None:
+def _set_forwarding(route: Route, http: HTTPRoute, setting: Setting) -> None:
     chosen = _weighted(http.route)
+    if not chosen:
+        route.direct_response.status = _NO_BACKEND
+        return
     backends = [setting.backend(each.destination) for each in chosen]
     action = route.route
     if len(chosen) == 1:
         action.cluster = backends[0].cluster
-        own = header_mutations(chosen[0].headers)
-        own.apply(route)
-        backends[0].additions.apply(route)
-        host = own.host or http.rewrite.authority or host
+        _set_mutations(route, http, chosen[0], backends[0])
     else:
-        host = http.rewrite.authority or host
-        action.weighted_clusters.CopyFrom(_weighted_clusters(chosen, backends))
-    for backend in backends[:1]:
-        backend.additions.apply_metadata(route)
+        for destination, backend in zip(chosen, backends, strict=True):
+            weight = action.weighted_clusters.clusters.add(
+                name=backend.cluster, weight=UInt32Value(value=destination.weight)
+            )
+            _set_mutations(weight, http, destination, backend)
+    backends[0].additions.apply_metadata(route)
+    host = http.rewrite.authority or header_mutations(http.headers).host
+    if len(chosen) == 1:
+        host = header_mutations(chosen[0].headers).host or host
     if host:
         action.host_rewrite_literal = host
     _set_rewrite(action, http.rewrite, route.match)
@@ -206,20 +213,23 @@ def _weighted(destinations: Sequence[HTTPRouteDestination]) -> list[HTTPRouteDes
     return [each for each in destinations if each.weight > 0]
 
 
-def _weighted_clusters(
-    chosen: Sequence[HTTPRouteDestination], backends: Sequence[Backend]
-) -> WeightedCluster:
-    clusters = WeightedCluster()
-    for destination, backend in zip(chosen, backends, strict=True):
-        weight = clusters.clusters.add(
-            name=backend.cluster, weight=UInt32Value(value=destination.weight)
-        )
-        mutations = header_mutations(destination.headers)
-        mutations.apply(weight)
-        backend.additions.apply(weight)
-        if mutations.host:
-            weight.host_rewrite_literal = mutations.host
-    return clusters
+def _set_mutations(
+    target: Route | WeightedCluster.ClusterWeight,
+    http: HTTPRoute,
+    destination: HTTPRouteDestination,
+    backend: Backend,
+) -> None:
+    """The mutations of a route, then those of its destination, then those of the mesh.
+
+    All of them go into the weighted cluster if there are several: Envoy would apply what stands in
+    the route after that, and a destination could not override it.
+    """
+    header_mutations(http.headers).apply(target)
+    own = header_mutations(destination.headers)
+    own.apply(target)
+    backend.additions.apply(target)
+    if isinstance(target, WeightedCluster.ClusterWeight) and own.host:
+        target.host_rewrite_literal = own.host
 
 
 def _set_rewrite(action: RouteAction, rewrite: HTTPRewrite, match: RouteMatch) -> None:

@@ -158,8 +158,6 @@ def _configuration(name: str, made: Sequence[VirtualHost]) -> RouteConfiguration
         virtual_hosts=made,
         validate_clusters=BoolValue(value=False),
         max_direct_response_body_size_bytes=UInt32Value(value=MAX_DIRECT_RESPONSE_BYTES),
-        # The mutations of a destination come after, and so win over, those of its route.
-        most_specific_header_mutations_wins=True,
     )
 
 
