@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -85,7 +85,7 @@ def _known(dictionary: Sequence[str]) -> frozenset[str]:
 
 
 def decode(
-    message: CompressedAttributes, words: Words, maps: Collection[str] | None = None
+    message: CompressedAttributes, words: Words, maps: Container[str] | None = None
 ) -> dict[str, Value]:
     """The attributes of a message through the lazy view: what does not resolve is absent (A5).
 

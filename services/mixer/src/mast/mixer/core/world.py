@@ -1,0 +1,80 @@
+"""What etcd holds that concerns Mixer, decoded: configuration objects and workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from google.protobuf.message import DecodeError
+
+from istio.mcp.v1alpha1.resource_pb2 import Resource
+from istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
+from mast.common.keys import CONFIG, REGISTRY_WORKLOADS, collection_prefix, parse_config_key
+from mast.common.kinds import BY_COLLECTION, unpack
+from mast.mixer.core.config.entry import Entry, Problem
+from mast.mixer.core.workloads import Workloads, pod_of_entry, pod_of_workload
+from mastapi.registry.v1.registry_pb2 import Workload
+
+_WORKLOAD_ENTRIES = "istio/networking/v1alpha3/workloadentries"
+
+# The prefixes that Mixer reads.
+PREFIXES = (
+    f"{CONFIG}istio/policy/v1beta1/",
+    f"{CONFIG}istio/config/v1alpha2/",
+    collection_prefix(_WORKLOAD_ENTRIES),
+    REGISTRY_WORKLOADS,
+)
+
+
+class World:
+    """The shared state as Mixer sees it. One writer."""
+
+    def __init__(self) -> None:
+        self.workloads = Workloads()
+        self._entries: dict[str, Entry] = {}
+        self._broken: dict[str, Problem] = {}
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All configuration objects that could be decoded."""
+        return tuple(self._entries.values())
+
+    @property
+    def broken(self) -> tuple[Problem, ...]:
+        """What is wrong with the others; they count as they were before, if they were."""
+        return tuple(self._broken.values())
+
+    def apply(self, changes: Mapping[str, bytes | None]) -> bool:
+        """Take changes by key, None for a deletion; whether the configuration has changed."""
+        changed = False
+        for key, value in changes.items():
+            self._broken.pop(key, None)
+            try:
+                changed |= self._apply(key, value)
+            except (ValueError, DecodeError) as error:
+                self._broken[key] = Problem(key, "", str(error))
+                changed = True
+        return changed
+
+    def _apply(self, key: str, value: bytes | None) -> bool:
+        if key.startswith(REGISTRY_WORKLOADS):
+            if value is None:
+                self.workloads.remove(key)
+            else:
+                self.workloads.put(key, pod_of_workload(Workload.FromString(value)))
+            return False
+        where = parse_config_key(key)
+        if value is None:
+            self.workloads.remove(key)
+            return self._entries.pop(key, None) is not None
+        kind = BY_COLLECTION.get(where.collection)
+        if kind is None:
+            return False
+        resource = Resource.FromString(value)
+        spec = unpack(kind, resource.body)
+        annotations = dict(resource.metadata.annotations)
+        if isinstance(spec, WorkloadEntry):
+            pod = pod_of_entry(where.name, where.namespace, spec, annotations)
+            self.workloads.put(key, pod)
+            return False
+        self._entries[key] = Entry(kind.name, where.namespace, where.name, spec, annotations)
+        return True

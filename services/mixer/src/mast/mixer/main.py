@@ -1,0 +1,243 @@
+"""Mixer's wiring: settings, adapters, tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import structlog
+from aiohttp import web
+from grpc import aio
+
+from mast.common.ca_client import CaClient, KeyPair, WorkloadCertificates
+from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.lifecycle import run
+from mast.common.monitoring import Readiness, http_server, monitoring
+from mast.common.serving import Listen, Serving, serving
+from mast.common.settings import parse
+from mast.common.spiffe import SpiffeId
+from mast.common.telemetry import Metrics, configure_logging
+from mast.mixer.adapters.catalog import Edges, adapters
+from mast.mixer.adapters.fetching import fetch
+from mast.mixer.adapters.series import Registry
+from mast.mixer.api import mixer
+from mast.mixer.api.mixer import Admission, MixerServicer
+from mast.mixer.api.mutual_tls import mutual_tls
+from mast.mixer.config import Config
+from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
+from mast.mixer.core.world import World
+from mast.mixer.runtime.calls import Calls
+from mast.mixer.runtime.engine import LiveEngine
+from mast.mixer.runtime.handlers import Handlers
+from mast.mixer.runtime.instruments import BUCKETS, Instruments
+from mast.mixer.store.follow import Configuration
+
+log = structlog.get_logger()
+
+PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_GAUGES_EVERY = timedelta(seconds=15)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run Mixer until SIGTERM."""
+    config = parse(Config, sys.argv[1:] if argv is None else argv, os.environ, prefix="MIXER")
+    configure_logging("mixer", config.log_level, config.log_format)
+    run(partial(serve, config))
+
+
+def wall_clock() -> datetime:
+    """The time; everything else is told it."""
+    return datetime.now(tz=UTC)  # noqa: TID251
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set; then finish running calls and deliver what is buffered."""
+    service = Mixer(config)
+    async with (
+        connect(_etcd_config(config)) as store,
+        monitoring(
+            config.monitoring_listen,
+            ready=partial(service.readiness, store),
+            metrics=service.metrics,
+        ),
+        http_server(config.prometheus_listen, {"/metrics": service.scrape}, name="prometheus"),
+        asyncio.TaskGroup() as tasks,
+    ):
+        await service.serve(store, tasks, stop)
+
+
+class Mixer:
+    """The parts of one process."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.metrics = Metrics("mixer", buckets=BUCKETS)
+        self._instruments = Instruments(self.metrics)
+        self._registry = Registry(config.max_prometheus_series)
+        self._world = World()
+        self._admission = _admission(config, self._instruments)
+        self._open = False
+
+    def readiness(self, store: Store) -> Readiness:
+        """Ready once a complete configuration is in force; etcd may be away afterwards (D11)."""
+        health = store.health
+        etcd = "connected" if health.connected else f"disconnected: {health.detail}"
+        state = "in force" if self._open else "none yet"
+        return Readiness(self._open, {"configuration": state, "etcd": etcd})
+
+    async def scrape(self, _: web.Request) -> web.Response:
+        """The metrics of the prometheus adapter."""
+        text = await asyncio.to_thread(self._registry.render)
+        return web.Response(text=text, headers={"content-type": PROMETHEUS_TYPE})
+
+    async def serve(self, store: Store, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Follow the configuration, open the ways in once it is complete, close after ``stop``."""
+        config = self._config
+        handlers = Handlers(tasks, self._instruments)
+        calls = Calls(self._instruments, config.adapter_timeout)
+        engine = LiveEngine(handlers, calls, self._instruments, config.config_default_namespace)
+        edges = Edges(wall_clock, time.monotonic, fetch, self._registry, self._world.workloads)
+        configuration = Configuration(
+            store, self._world, adapters(edges), engine.swap, config.config_gather
+        )
+        background = [
+            tasks.create_task(configuration.run(), name="configuration"),
+            tasks.create_task(self._keep_gauges(), name="gauges"),
+        ]
+        if await self._configured(configuration, stop):
+            await self._serve(engine, stop)
+        for task in background:
+            task.cancel()
+        await engine.close()
+
+    async def _configured(self, configuration: Configuration, stop: asyncio.Event) -> bool:
+        """Wait for the first complete configuration; False if ``stop`` comes before (D11).
+
+        Nothing is answered before: without rules every check would be allowed.
+        """
+        seconds = self._config.config_wait_timeout.total_seconds()
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [
+                tasks.create_task(stop.wait()),
+                tasks.create_task(configuration.complete.wait()),
+            ]
+            done, _ = await asyncio.wait(
+                waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in waiting:
+                task.cancel()
+        if not done:
+            raise TimeoutError(f"no complete configuration from etcd within {seconds:g} s")
+        return not stop.is_set()
+
+    async def _serve(self, engine: LiveEngine, stop: asyncio.Event) -> None:
+        listen = [Listen(self._config.listen, name="grpc")]
+        async with asyncio.TaskGroup() as tasks, self._server(engine, listen) as running:
+            secure = tasks.create_task(self._serve_securely(engine), name="secure")
+            await running.set_serving(True)
+            self._open = True
+            await stop.wait()
+            self._open = False
+            secure.cancel()
+
+    async def _serve_securely(self, engine: LiveEngine) -> None:
+        """Open the port with mutual TLS as soon as there is a certificate; until cancelled."""
+        config = self._config
+        if not config.ca_address:
+            return
+        certificates = _certificates(config)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(certificates.run(), name="certificates")
+            first = await certificates.changed(None)
+
+            def current() -> KeyPair:
+                return certificates.current or first
+
+            listen = [Listen(config.secure_listen, mutual_tls(current), name="grpc-mtls")]
+            async with self._server(engine, listen) as running:
+                await running.set_serving(True)
+                await asyncio.Event().wait()
+
+    def _server(
+        self, engine: LiveEngine, listen: Sequence[Listen]
+    ) -> AbstractAsyncContextManager[Serving]:
+        config = self._config
+
+        def register(server: aio.Server) -> None:
+            mixer.register(server, MixerServicer(engine, self._admission))
+
+        return serving(
+            register,
+            listen,
+            services=(mixer.SERVICE,),
+            grace=config.drain,
+            options=(
+                ("grpc.max_receive_message_length", config.max_message_size),
+                ("grpc.max_concurrent_streams", config.max_concurrent_streams),
+            ),
+        )
+
+    async def _keep_gauges(self) -> None:
+        while True:
+            self._instruments.series.set(self._registry.size)
+            self._instruments.series_dropped.set(self._registry.dropped)
+            await asyncio.sleep(_GAUGES_EVERY.total_seconds())
+
+
+def _admission(config: Config, instruments: Instruments) -> Admission:
+    shedder = Shedder(
+        Mode(config.loadshedding_mode),
+        RateLimiter(config.max_requests_per_second, config.burst_size),
+        LatencyLimiter(
+            config.average_latency_threshold.total_seconds(),
+            config.latency_sample_halflife.total_seconds(),
+            config.latency_enforcement_threshold,
+        ),
+    )
+
+    def refused(cost: float) -> None:
+        instruments.throttled.add()
+        instruments.shed_cost.add(cost)
+
+    return Admission(shedder, time.monotonic, refused)
+
+
+def _certificates(config: Config) -> WorkloadCertificates:
+    """Certificates for Mixer's identity: the first with the token, later ones with the last."""
+    identity = SpiffeId(config.trust_domain, config.namespace, config.service_account)
+
+    def token() -> str | None:
+        file = config.ca_token_file
+        return file.read_text().strip() if file else None
+
+    def root() -> bytes:
+        return config.ca_root_file.read_bytes() if config.ca_root_file else b""
+
+    def own() -> tuple[bytes, bytes] | None:
+        pair = certificates.current
+        return (pair.chain_pem, pair.key_pem) if pair else None
+
+    client = CaClient(
+        address=config.ca_address, root_pem=root, token=token, client_cert=own, now=wall_clock
+    )
+    certificates = WorkloadCertificates(sign=client.sign, spiffe_id=str(identity), now=wall_clock)
+    return certificates
+
+
+def _etcd_config(config: Config) -> EtcdConfig:
+    password = config.etcd_password_file
+    return EtcdConfig(
+        endpoints=config.etcd_endpoints,
+        root=config.etcd_root,
+        ca=config.etcd_ca,
+        cert=config.etcd_cert,
+        key=config.etcd_key,
+        user=config.etcd_user or None,
+        password=password.read_text().strip() if password else None,
+    )

@@ -1,0 +1,134 @@
+"""The life of handlers: built, kept while unchanged, closed when nobody uses them (D9, D10)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import random
+from typing import Any
+
+import structlog
+
+from mast.common.backoff import Backoff
+from mast.mixer.core.adapter import AdapterError, Handler
+from mast.mixer.core.config.handlers import Signature, UsedHandler
+from mast.mixer.runtime.instruments import Instruments
+
+log = structlog.get_logger()
+
+# How long a handler may prepare itself before it serves as it is, and take to close.
+PREPARE = timedelta(seconds=5)
+CLOSE = timedelta(seconds=10)
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """A built handler; ``holders`` counts the routing tables that it is in."""
+
+    fqn: str
+    signature: Signature
+    handler: Handler
+    worker: asyncio.Task[None] | None = None
+    holders: int = 0
+
+
+@dataclass(slots=True)
+class Handlers:
+    """Builds handlers for snapshots and closes them; background work runs in ``tasks``."""
+
+    tasks: asyncio.TaskGroup
+    instruments: Instruments
+    jitter: Callable[[], float] = random
+    _live: dict[str, Live] = field(default_factory=dict)
+    _workers: int = 0
+
+    async def build(self, used: Mapping[str, UsedHandler]) -> dict[str, Live]:
+        """The handlers for a snapshot, by FQN; those that fail to build are left out (D9).
+
+        A handler is taken over if its signature is unchanged. Each is held once more: give them
+        to :meth:`release` when the routing table has no user any more.
+        """
+        built: dict[str, Live] = {}
+        for fqn, wanted in used.items():
+            before = self._live.get(fqn)
+            if before is not None and before.signature == wanted.signature:
+                self.instruments.reused_handlers.add()
+                built[fqn] = before
+            elif (made := await self._build(fqn, wanted)) is not None:
+                built[fqn] = made
+        for live in built.values():
+            live.holders += 1
+        self._live = dict(built)
+        return built
+
+    async def _build(self, fqn: str, wanted: UsedHandler) -> Live | None:
+        try:
+            handler = wanted.handler.adapter.build(wanted.config)
+            if hasattr(handler, "prepare"):
+                await self._prepare(fqn, handler)
+        except AdapterError as error:
+            log.error("handler.build_failed", handler=fqn, error=str(error))
+        except Exception as error:
+            log.error("handler.build_failed", handler=fqn, error=repr(error), exc_info=error)
+        else:
+            self.instruments.new_handlers.add()
+            log.info("handler.built", handler=fqn, adapter=wanted.config.adapter)
+            live = Live(fqn, wanted.signature, handler)
+            if hasattr(handler, "run"):
+                live.worker = self.tasks.create_task(self._work(fqn, handler), name=fqn)
+            return live
+        self.instruments.build_failures.add()
+        return None
+
+    async def _prepare(self, fqn: str, handler: Any) -> None:
+        try:
+            async with asyncio.timeout(PREPARE.total_seconds()):
+                await handler.prepare()
+        except TimeoutError:
+            log.warning("handler.not_prepared", handler=fqn, seconds=PREPARE.total_seconds())
+
+    async def _work(self, fqn: str, handler: Any) -> None:
+        """Keep a handler's background work going, whatever happens in it."""
+        backoff = Backoff(timedelta(milliseconds=100), timedelta(seconds=30))
+        self._count(1)
+        try:
+            while True:
+                try:
+                    await handler.run()
+                    return
+                except Exception as error:
+                    log.error("handler.worker_failed", handler=fqn, exc_info=error)
+                await asyncio.sleep(backoff.next(self.jitter()).total_seconds())
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._workers += change
+        self.instruments.workers.set(self._workers)
+
+    async def release(self, held: Mapping[str, Live]) -> None:
+        """Hold these handlers once less; close those that nobody holds."""
+        for live in held.values():
+            live.holders -= 1
+        for live in held.values():
+            if not live.holders:
+                await self._close(live)
+
+    async def _close(self, live: Live) -> None:
+        try:
+            async with asyncio.timeout(CLOSE.total_seconds()):
+                if live.worker is not None:
+                    live.worker.cancel()
+                    await asyncio.wait([live.worker])
+                if hasattr(live.handler, "close"):
+                    await live.handler.close()
+        except Exception as error:
+            self.instruments.close_failures.add()
+            log.error("handler.close_failed", handler=live.fqn, error=repr(error), exc_info=error)
+            if live.worker is not None and not live.worker.done():
+                log.warning("handler.worker_left", handler=live.fqn)
+        else:
+            self.instruments.closed_handlers.add()
+            log.info("handler.closed", handler=live.fqn)

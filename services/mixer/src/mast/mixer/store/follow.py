@@ -1,0 +1,72 @@
+"""Follows etcd into the world and puts each quiet moment's configuration in force (D10, D11)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import structlog
+
+from mast.common.etcd import Store
+from mast.mixer.core.adapter import Adapter
+from mast.mixer.core.config.snapshot import EMPTY, Snapshot, compile_snapshot
+from mast.mixer.core.templates import TEMPLATES
+from mast.mixer.core.world import PREFIXES, World
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Configuration:
+    """Keeps the configuration in force equal to what etcd holds.
+
+    Changes are gathered for ``gather`` before they are compiled. ``complete`` is set once the
+    first complete configuration is in force (D11).
+    """
+
+    store: Store
+    world: World
+    adapters: Mapping[str, Adapter]
+    swap: Callable[[Snapshot], Awaitable[None]]
+    gather: timedelta = timedelta(seconds=1)
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
+    _synced: set[str] = field(default_factory=set)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for prefix in PREFIXES:
+                tasks.create_task(self._follow(prefix), name=f"follow {prefix}")
+            tasks.create_task(self._apply(), name="apply")
+
+    async def _follow(self, prefix: str) -> None:
+        async with aclosing(self.store.follow(prefix)) as batches:
+            async for batch in batches:
+                changed = self.world.apply({each.key: each.value for each in batch.changes})
+                first = batch.synced and prefix not in self._synced
+                if first:
+                    self._synced.add(prefix)
+                if changed or first:
+                    self._changed.set()
+
+    async def _apply(self) -> None:
+        snapshot = EMPTY
+        while True:
+            await self._changed.wait()
+            if len(self._synced) < len(PREFIXES):
+                self._changed.clear()
+                continue
+            if self.complete.is_set():
+                await asyncio.sleep(self.gather.total_seconds())
+            self._changed.clear()
+            snapshot = await asyncio.to_thread(
+                compile_snapshot, self.world.entries, TEMPLATES, self.adapters, snapshot
+            )
+            problems = (*self.world.broken, *snapshot.problems)
+            snapshot = replace(snapshot, problems=problems)
+            await self.swap(snapshot)
+            self.complete.set()
