@@ -20,6 +20,7 @@ MARKS: Final = "istio.mixer"
 
 REPORTER: Final = "x-mixer-reporter"
 UID: Final = "x-mixer-uid"
+ADDRESS: Final = "x-mixer-address"
 VERSION: Final = "x-mixer-proxy-version"
 """gRPC metadata of every check: the direction, and who the proxy is (C.5, static attributes)."""
 
@@ -107,6 +108,7 @@ def check_service(check: Check) -> GrpcService:
         initial_metadata=[
             HeaderValue(key=REPORTER, value=check.direction.value),
             HeaderValue(key=UID, value=SELF),
+            HeaderValue(key=ADDRESS, value="%ENVIRONMENT(INSTANCE_IP)%"),
             HeaderValue(key=VERSION, value="%ENVIRONMENT(ISTIO_META_ISTIO_VERSION)%"),
         ],
     )

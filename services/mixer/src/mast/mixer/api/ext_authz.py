@@ -1,0 +1,114 @@
+"""Envoy's ext_authz face: checks of requests and connections (mixer_proxy.md K)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+import structlog
+from envoy.service.auth.v3 import external_auth_pb2_grpc
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from google.protobuf.struct_pb2 import Struct
+
+from mast.mixer.core import status_codes
+from mast.mixer.core.engine import CheckFailed, Engine, QuotaAsk
+from mast.mixer.core.envoy_attributes import INBOUND, MARKS, Find, Reporter, check_attributes
+from mast.mixer.core.quota_specs import QuotaSpecs
+from mast.mixer.core.verdict_metadata import Charge, Charges, check_response, error_response
+from mast.mixer.core.workloads import packed_ip
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+
+log = structlog.get_logger()
+
+
+class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
+    """Answers checks; ``quotas`` gives the QuotaSpecs of the moment."""
+
+    def __init__(self, engine: Engine, find: Find, quotas: Callable[[], QuotaSpecs]) -> None:
+        self._engine = engine
+        self._find = find
+        self._quotas = quotas
+
+    async def Check(self, request: CheckRequest, context: Context) -> CheckResponse:
+        """A verdict; an OK, a denial, or an error that the proxy's fail policy decides on (A39)."""
+        reporter = _reporter(context)
+        attributes = check_attributes(request, reporter, self._find)
+        http = request.attributes.request.HasField("http")
+        charges = Charges()
+        # Quotas are charged where the service is, over HTTP (C17).
+        if http and reporter.kind == INBOUND:
+            amounts, references = self._quotas().charges(attributes)
+            charges = _charges(amounts, references, _asks(request))
+        asks = {
+            each.quota: QuotaAsk(each.asked, best_effort=each.asked > each.amount)
+            for each in charges.charges
+        }
+        try:
+            verdict = await self._engine.check(
+                attributes, asks, deduplication_id=_deduplication_id(request, reporter)
+            )
+        except CheckFailed as error:
+            log.warning("check.failed", uid=reporter.uid, error=str(error))
+            if not http:
+                await context.abort(grpc.StatusCode.INTERNAL, str(error))
+            return error_response(status_codes.INTERNAL, str(error))
+        return check_response(
+            verdict, charges, reporter.kind, request.attributes.request.http.headers
+        )
+
+
+def register(
+    server: grpc.aio.Server, engine: Engine, find: Find, quotas: Callable[[], QuotaSpecs]
+) -> None:
+    """Serve ext_authz on a server; its full name is :data:`SERVICE`."""
+    external_auth_pb2_grpc.add_AuthorizationServicer_to_server(
+        Authorization(engine, find, quotas), server
+    )
+
+
+def _reporter(context: Context) -> Reporter:
+    """The proxy, as the metadata that Pilot gave it says (C.5, static)."""
+    given = {
+        key: value if isinstance(value, str) else value.decode("utf-8", "replace")
+        for key, value in context.invocation_metadata() or ()
+    }
+    version = given.get("x-mixer-proxy-version", "")
+    return Reporter(
+        kind=given.get("x-mixer-reporter", INBOUND),
+        uid=given.get("x-mixer-uid", ""),
+        version="" if version == "-" else version,
+        address=packed_ip(given.get("x-mixer-address", "")),
+    )
+
+
+def _asks(request: CheckRequest) -> Mapping[str, int]:
+    """What the check cache would like to have of each quota, in stock."""
+    metadata: Mapping[str, Struct] = request.attributes.metadata_context.filter_metadata
+    if MARKS not in metadata:
+        return {}
+    asks = metadata[MARKS].fields.get("asks")
+    if asks is None:
+        return {}
+    return {name: int(value.number_value) for name, value in asks.struct_value.fields.items()}
+
+
+def _charges(amounts: Mapping[str, int], references: Any, asks: Mapping[str, int]) -> Charges:
+    return Charges(
+        [Charge(name, amount, max(amount, asks.get(name, 0))) for name, amount in amounts.items()],
+        references,
+    )
+
+
+def _deduplication_id(request: CheckRequest, reporter: Reporter) -> str:
+    """Equal for the attempts of one check, different for any two requests.
+
+    Not the request id: clients choose it, and pass it on to all calls of a trace.
+    """
+    context = request.attributes
+    time = context.request.time
+    return f"{reporter.uid}/{context.request.http.id}/{time.seconds}.{time.nanos}"

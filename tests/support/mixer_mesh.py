@@ -1,0 +1,254 @@
+"""A real Envoy that asks Mixer's Envoy faces, with an engine that tests script."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import grpc.aio
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpConnectionManager,
+    HttpFilter,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from mast.mixer.core.engine import SUCCESS, CheckVerdict, QuotaAsk, QuotaGrant, Reads
+from mast.mixer.core.values import Attributes
+from mast.pilot.core.extensions import Direction, Spot
+from mast.pilot.core.mesh import Mesh, complete
+from mast.pilot.core.mixer_filters import MixerExtensions
+from mast.pilot.core.model import Port, Protocol, Service
+from mast.pilot.core.packing import packed
+from mast.pilot.core.proxy import Proxy, ProxyType
+
+POLICY = "istio-policy.istio-system.svc.cluster.local"
+TELEMETRY = "istio-telemetry.istio-system.svc.cluster.local"
+MIXER_PORT = 15004
+NODE_ID = "sidecar~127.0.0.1~ratings-1.default~default.svc.cluster.local"
+
+RATINGS = Service(
+    host="ratings.default.svc.cluster.local",
+    namespace="default",
+    name="ratings",
+    ports=(Port(name="http", number=9080, target_port=9080, protocol=Protocol.HTTP),),
+)
+
+
+def allow(*, seconds: float = 60, uses: int = 10000, **changes: object) -> CheckVerdict:
+    """An OK verdict; ``changes`` set further fields."""
+    return CheckVerdict(
+        status=SUCCESS,
+        valid_duration=timedelta(seconds=seconds),
+        valid_use_count=uses,
+        **{"referenced": (), **changes},  # type: ignore[arg-type]
+    )
+
+
+@dataclass
+class ScriptedEngine:
+    """Answers what ``answer`` gives; keeps what it was asked and told."""
+
+    answer: Callable[[Attributes], CheckVerdict] = lambda _: allow()
+    grant: Callable[[str, QuotaAsk], QuotaGrant] | None = None
+    checked: list[Attributes] = field(default_factory=list)
+    asked: list[Mapping[str, QuotaAsk]] = field(default_factory=list)
+    reported: list[Attributes] = field(default_factory=list)
+    check_reads: Reads = field(default_factory=Reads)
+    report_reads: Reads = field(default_factory=Reads)
+    deduplication_ids: list[str] = field(default_factory=list)
+
+    async def check(
+        self,
+        attributes: Attributes,
+        quotas: Mapping[str, QuotaAsk] | None = None,
+        *,
+        deduplication_id: str = "",
+    ) -> CheckVerdict:
+        self.checked.append(attributes)
+        self.asked.append(quotas or {})
+        self.deduplication_ids.append(deduplication_id)
+        verdict = self.answer(attributes)
+        if verdict.status.code or not quotas or self.grant is None:
+            return verdict
+        granted = {name: self.grant(name, ask) for name, ask in quotas.items()}
+        return CheckVerdict(
+            verdict.status,
+            verdict.valid_duration,
+            verdict.valid_use_count,
+            verdict.referenced,
+            verdict.directive,
+            granted,
+        )
+
+    async def report(self, records: Sequence[Attributes]) -> Sequence[str]:
+        self.reported.extend(records)
+        return ()
+
+
+def mesh(**settings: object) -> Mesh:
+    """A MeshConfig with Mixer in it."""
+    config = MeshConfig(
+        mixer_check_server=f"{POLICY}:{MIXER_PORT}",
+        mixer_report_server=f"{TELEMETRY}:{MIXER_PORT}",
+        **settings,  # type: ignore[arg-type]
+    )
+    return Mesh(config=complete(config))
+
+
+def proxy(**metadata: object) -> Proxy:
+    """The sidecar of a ratings pod."""
+    return Proxy(
+        node_id=NODE_ID,
+        type=ProxyType.SIDECAR,
+        ip_addresses=("127.0.0.1",),
+        id="ratings-1.default",
+        dns_domain="default.svc.cluster.local",
+        namespace="default",
+        metadata=metadata,
+    )
+
+
+def spot(direction: Direction = Direction.INBOUND, **metadata: object) -> Spot:
+    """A place in that sidecar's listeners."""
+    service = RATINGS if direction is Direction.INBOUND else None
+    return Spot(proxy=proxy(**metadata), direction=direction, port=9080, service=service)
+
+
+def bootstrap(
+    extensions: MixerExtensions, where: Spot, mixer_port: int, app_port: int
+) -> Bootstrap:
+    """Listeners ``http`` and ``tcp`` in front of one program, with Mixer's filters."""
+    result = Bootstrap()
+    result.node.id = NODE_ID
+    result.node.cluster = "ratings.default"
+    for host in (POLICY, TELEMETRY):
+        cluster = result.static_resources.clusters.add()
+        cluster.CopyFrom(_cluster(f"outbound|{MIXER_PORT}||{host}", mixer_port))
+        options = HttpProtocolOptions()
+        options.explicit_http_config.http2_protocol_options.SetInParent()
+        cluster.typed_extension_protocol_options[
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        ].CopyFrom(packed(options))
+    name = "inbound|9080||" if where.direction is Direction.INBOUND else f"outbound|9080||{RATINGS.host}"
+    result.static_resources.clusters.append(_cluster(name, app_port))
+    result.static_resources.listeners.extend(
+        [_http_listener(extensions, where, name), _tcp_listener(extensions, where, name)]
+    )
+    return result
+
+
+def _cluster(name: str, port: int) -> Cluster:
+    cluster = Cluster(name=name, type=Cluster.STATIC)
+    cluster.connect_timeout.FromTimedelta(timedelta(seconds=1))
+    cluster.load_assignment.cluster_name = name
+    endpoint = LbEndpoint()
+    endpoint.endpoint.address.socket_address.address = "127.0.0.1"
+    endpoint.endpoint.address.socket_address.port_value = port
+    cluster.load_assignment.endpoints.add().lb_endpoints.append(endpoint)
+    return cluster
+
+
+def _http_listener(extensions: MixerExtensions, where: Spot, cluster: str) -> Listener:
+    route = Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster=cluster))
+    additions = extensions.destination(where, RATINGS.host, RATINGS)
+    additions.apply(route)
+    additions.apply_metadata(route)
+    manager = HttpConnectionManager(
+        stat_prefix="http",
+        http_filters=[
+            *extensions.http_filters(where),
+            HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),
+        ],
+        access_log=extensions.http_access_logs(where),
+        route_config=RouteConfiguration(
+            name="http", virtual_hosts=[VirtualHost(name="all", domains=["*"], routes=[route])]
+        ),
+    )
+    manager.use_remote_address.value = False
+    return _listener("http", [Filter(name="http", typed_config=packed(manager))])
+
+
+def _tcp_listener(extensions: MixerExtensions, where: Spot, cluster: str) -> Listener:
+    proxied = TcpProxy(
+        stat_prefix="tcp", cluster=cluster, access_log=extensions.tcp_access_logs(where)
+    )
+    interval = extensions.tcp_log_interval(where)
+    if interval:
+        options = proxied.access_log_options
+        options.flush_access_log_on_connected = True
+        options.access_log_flush_interval.FromTimedelta(timedelta(seconds=1))
+    return _listener(
+        "tcp",
+        [
+            *extensions.network_filters(where),
+            Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxied)),
+        ],
+    )
+
+
+def _listener(name: str, filters: Sequence[Filter]) -> Listener:
+    listener = Listener(name=name)
+    listener.address.socket_address.address = "127.0.0.1"
+    listener.address.socket_address.port_value = 0
+    listener.filter_chains.add().filters.extend(filters)
+    return listener
+
+
+@dataclass
+class Application:
+    """A program that answers HTTP requests and keeps their headers."""
+
+    port: int
+    requests: list[dict[str, str]] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def application(extra: str = "") -> AsyncIterator[Application]:
+    """An HTTP/1 server with keep-alive; ``extra`` are header lines of its responses."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lines = head.decode().split("\r\n")[1:]
+                pairs = [line.partition(": ")[::2] for line in lines if line]
+                app.requests.append({name.lower(): value for name, value in pairs})
+                writer.write(
+                    f"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{extra}\r\nok".encode()
+                )
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    app = Application(server.sockets[0].getsockname()[1])
+    async with server:
+        yield app
+
+
+@asynccontextmanager
+async def mixer(
+    register: Callable[[grpc.aio.Server], None], port: int = 0
+) -> AsyncIterator[int]:
+    """A gRPC server with what ``register`` adds, and its port."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    register(server)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(None)
