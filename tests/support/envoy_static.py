@@ -1,11 +1,11 @@
 """Static Envoy configuration around what Pilot generates, for tests without a control plane."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 import ProxyProtocol
@@ -55,6 +55,16 @@ def black_hole(name: str) -> Cluster:
     return cluster(name)
 
 
+def route_names(listeners: Iterable[Listener]) -> set[str]:
+    """Names of the route configurations that listeners subscribe."""
+    return {
+        manager.rds.route_config_name
+        for each in listeners
+        for chain in [*each.filter_chains, each.default_filter_chain]
+        for _, manager in _subscribing(chain)
+    }
+
+
 def with_routes(
     listeners: Sequence[Listener], configurations: Mapping[str, RouteConfiguration]
 ) -> list[Listener]:
@@ -88,11 +98,16 @@ def told_destination(each: Listener) -> Listener:
 
 
 def _inline_routes(chain: FilterChain, configurations: Mapping[str, RouteConfiguration]) -> None:
+    for each, manager in _subscribing(chain):
+        manager.route_config.CopyFrom(configurations[manager.rds.route_config_name])
+        each.typed_config.CopyFrom(packed(manager))
+
+
+def _subscribing(chain: FilterChain) -> Iterator[tuple[Filter, HttpConnectionManager]]:
     for each in chain.filters:
         manager = HttpConnectionManager()
         if each.typed_config.Unpack(manager) and manager.HasField("rds"):
-            manager.route_config.CopyFrom(configurations[manager.rds.route_config_name])
-            each.typed_config.CopyFrom(packed(manager))
+            yield each, manager
 
 
 def _endpoint(port: int) -> LbEndpoint:

@@ -1,0 +1,298 @@
+"""Outbound listeners in a real Envoy: who gets a captured connection (pilot.md E1 to E8, C5)."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
+
+from mast.pilot.core import listeners, names
+from mast.pilot.core.proxy import Proxy
+from mast.pilot.core.routes import route_configuration
+from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
+from tests.support.envoy_static import (
+    black_hole,
+    bootstrap,
+    cluster,
+    passthrough,
+    route_names,
+    told_destination,
+    with_routes,
+)
+from tests.support.http_probe import dial, echo_server, fetch, serving
+from tests.support.mesh_yaml import scope, sidecar_proxy
+
+MESH = """
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: web},
+ spec: {hosts: [web.default.svc.cluster.local], addresses: [10.9.0.1], resolution: STATIC,
+        ports: [{number: 80, name: http, protocol: HTTP},
+                {number: 8080, name: web, protocol: HTTP}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: tcp},
+ spec: {hosts: [tcp.default.svc.cluster.local], addresses: [10.9.0.2], resolution: STATIC,
+        ports: [{number: 80, name: tcp, protocol: TCP}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: auto},
+ spec: {hosts: [auto.default.svc.cluster.local], addresses: [10.9.0.3], resolution: STATIC,
+        ports: [{number: 7000, name: any}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: bare-one},
+ spec: {hosts: [one.test], resolution: STATIC, ports: [{number: 9000, name: tcp, protocol: TCP}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: bare-two},
+ spec: {hosts: [two.test], resolution: STATIC,
+        ports: [{number: 9000, name: tcp, protocol: TCP},
+                {number: 80, name: tcp80, protocol: TCP}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: range},
+ spec: {hosts: [range.test], addresses: [172.16.0.0/16], resolution: STATIC,
+        ports: [{number: 9000, name: tcp, protocol: TCP}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: secure},
+ spec: {hosts: [secure.test, "*.wild.test"], resolution: DNS,
+        ports: [{number: 443, name: tls, protocol: TLS}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: headless},
+ spec: {hosts: [headless.test], resolution: NONE, workloadSelector: {labels: {app: headless}},
+        ports: [{number: 5000, name: tcp, protocol: TCP}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: pod},
+ spec: {address: 10.1.2.3, labels: {app: headless}}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: secure},
+ spec: {hosts: [routed.test], tls: [{match: [{sniHosts: [routed.test]}],
+        route: [{destination: {host: secure.test, port: {number: 443}}}]}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: routed},
+ spec: {hosts: [routed.test], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]}}
+"""
+
+REGISTRY_ONLY = """
+{apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig,
+ metadata: {name: default, namespace: istio-system},
+ spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}}}
+"""
+
+TCP_CLUSTERS = (
+    "outbound|80||tcp.default.svc.cluster.local",
+    "outbound|80||two.test",
+    "outbound|7000||auto.default.svc.cluster.local",
+    "outbound|9000||one.test",
+    "outbound|9000||two.test",
+    "outbound|9000||range.test",
+    "outbound|443||secure.test",
+    "outbound|443||*.wild.test",
+    "outbound|443||routed.test",
+    "outbound|5000||headless.test",
+)
+HTTP_CLUSTERS = (
+    "outbound|80||web.default.svc.cluster.local",
+    "outbound|8080||web.default.svc.cluster.local",
+)
+
+
+@dataclass
+class Site:
+    """An Envoy with outbound listeners; every cluster answers with its own name."""
+
+    envoy: EnvoyServer
+
+    async def tcp(self, destination: str, *, sni: str = "", send: bytes = b"\0" * 32) -> str:
+        """What answers bytes that are captured on their way to IP:PORT; empty if nobody does."""
+        port = self.envoy.ports[names.VIRTUAL_OUTBOUND]
+        payload = client_hello(sni) if sni else send
+        async with dial(port, captured_for=destination) as (reader, writer):
+            writer.write(payload)
+            try:
+                async with asyncio.timeout(5):
+                    return (await reader.read(200)).decode(errors="replace")
+            except ConnectionError:
+                return ""
+
+    async def http(self, destination: str, host: str) -> tuple[int, str]:
+        """Status of a request that is captured on its way to IP:PORT, and who answered it."""
+        reply = await fetch(
+            self.envoy.ports[names.VIRTUAL_OUTBOUND], host, captured_for=destination
+        )
+        return reply.status, reply.header("x-upstream")
+
+
+def client_hello(sni: str) -> bytes:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname=sni).do_handshake()
+    return outgoing.read()
+
+
+@asynccontextmanager
+async def answering(name: str) -> AsyncIterator[int]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.read(1):
+            writer.write(name.encode())
+            await writer.drain()
+        writer.close()
+
+    async with serving(answer) as port:
+        yield port
+
+
+@asynccontextmanager
+async def running(directory: Path, proxy: Proxy, *texts: str) -> AsyncIterator[Site]:
+    """An Envoy with the outbound half of a proxy; `virtualOutbound` is told destinations."""
+    seen = scope(proxy, *texts)
+    made = listeners.outbound(seen, proxy)
+    configurations = {
+        name: found
+        for name in route_names(made)
+        if (found := route_configuration(name, seen, proxy)) is not None
+    }
+    async with AsyncExitStack() as stack:
+        clusters = [
+            cluster(name, await stack.enter_async_context(answering(name))) for name in TCP_CLUSTERS
+        ]
+        for name in HTTP_CLUSTERS:
+            server = await stack.enter_async_context(echo_server(name))
+            clusters.append(cluster(name, server.port))
+        clusters += [passthrough(names.PASSTHROUGH), black_hole(names.BLACK_HOLE)]
+        prepared = [_bound_anywhere(each) for each in with_routes(made, configurations)]
+        envoy = await stack.enter_async_context(
+            envoy_server(bootstrap(prepared, clusters), directory)
+        )
+        yield Site(envoy)
+        assert complaints(envoy.log.read_text()) == []
+
+
+def _bound_anywhere(each: Listener) -> Listener:
+    return told_destination(each) if each.name == names.VIRTUAL_OUTBOUND else each
+
+
+WEB, WEB8080 = HTTP_CLUSTERS
+
+
+async def test_http_is_routed_by_host_whatever_address_was_dialled(tmp_path: Path) -> None:
+    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
+        assert await site.http("10.9.0.1:80", "web") == (200, WEB)
+        assert await site.http("198.51.100.9:80", "WEB.default:80") == (200, WEB)
+        assert await site.http("10.9.0.1:8080", "web:8080") == (200, WEB8080)
+
+
+async def test_http_and_tcp_share_a_port(tmp_path: Path) -> None:
+    """Checklist 16: by address where there is one, else by sniffing (pilot.md E3, E6)."""
+    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
+        assert await site.tcp("10.9.0.2:80") == "outbound|80||tcp.default.svc.cluster.local"
+        assert await site.tcp("198.51.100.9:80") == "outbound|80||two.test"
+
+
+async def test_sniffed_port(tmp_path: Path) -> None:
+    auto = "outbound|7000||auto.default.svc.cluster.local"
+    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
+        assert await site.tcp("10.9.0.3:7000") == auto
+        # The server speaks no HTTP, so the connection manager gives its own answer.
+        assert (await site.http("10.9.0.3:7000", "anything.test"))[0] == 502
+        requests = await site.envoy.stat("http.outbound_10.9.0.3_7000;.downstream_rq_total")
+        assert requests == 1
+
+
+async def test_tcp_without_addresses_goes_to_the_oldest(tmp_path: Path) -> None:
+    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
+        assert await site.tcp("198.51.100.9:9000") == "outbound|9000||one.test"
+        assert await site.tcp("172.16.3.4:9000") == "outbound|9000||range.test"
+
+
+@pytest.mark.parametrize(
+    ("sni", "expected"),
+    [
+        ("secure.test", "outbound|443||secure.test"),
+        ("a.wild.test", "outbound|443||*.wild.test"),
+        ("routed.test", "outbound|443||secure.test"),
+    ],
+)
+async def test_tls_is_routed_by_server_name(tmp_path: Path, sni: str, expected: str) -> None:
+    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
+        assert await site.tcp("198.51.100.9:443", sni=sni) == expected
+
+
+async def test_headless_service_is_reached_by_the_address_of_its_endpoint(tmp_path: Path) -> None:
+    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
+        assert await site.tcp("10.1.2.3:5000") == "outbound|5000||headless.test"
+
+
+async def test_unknown_destinations_pass(tmp_path: Path) -> None:
+    """Checklist 19, ALLOW_ANY: HTTP on a known port, TLS with an unknown name, any other port."""
+    async with (
+        running(tmp_path, sidecar_proxy("default"), MESH) as site,
+        answering("outside") as port,
+        echo_server("outside-http") as http,
+    ):
+        assert await site.tcp(f"127.0.0.1:{port}") == "outside"
+        outside = await fetch(
+            site.envoy.ports[names.VIRTUAL_OUTBOUND],
+            "x.test",
+            captured_for=f"127.0.0.1:{http.port}",
+        )
+        assert outside.header("x-upstream") == "outside-http"
+
+
+async def test_unknown_destinations_are_refused(tmp_path: Path) -> None:
+    """Checklist 19, REGISTRY_ONLY: HTTP 502, anything else is closed."""
+    async with (
+        running(tmp_path, sidecar_proxy("default"), MESH, REGISTRY_ONLY) as site,
+        answering("outside") as port,
+    ):
+        assert await site.tcp(f"127.0.0.1:{port}") == ""
+        assert await site.tcp("198.51.100.9:443", sni="unknown.test") == ""
+        assert await site.http("198.51.100.9:8080", "unknown.test") == (502, "")
+        assert await site.http("198.51.100.9:80", "web.default") == (200, WEB)
+
+
+async def test_connections_to_the_capture_port_itself_do_not_loop(tmp_path: Path) -> None:
+    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
+        assert await site.tcp("127.0.0.1:15001") == ""
+
+
+async def test_forward_proxy_tells_ports_apart(tmp_path: Path) -> None:
+    """Without capture programs use the sidecar as their proxy (pilot.md C5, E8)."""
+    proxy = sidecar_proxy(
+        "default", INTERCEPTION_MODE="NONE", HTTP_PROXY_PORT="15080", OUTBOUND_BIND="127.0.0.1"
+    )
+    async with running_unbound(tmp_path, proxy, ["127.0.0.1_15080"]) as site:
+        port = site.envoy.ports["127.0.0.1_15080"]
+
+        async def ask(host: str) -> tuple[int, str]:
+            reply = await fetch(port, host, f"http://{host}/path")
+            return reply.status, reply.header("x-upstream")
+
+        assert await ask("web") == (200, WEB)
+        assert await ask("web.default.svc.cluster.local:80") == (200, WEB)
+        assert await ask("web:8080") == (200, WEB8080)
+        assert (await ask("unknown.test"))[0] == 503
+
+
+@asynccontextmanager
+async def running_unbound(
+    directory: Path, proxy: Proxy, wanted: Sequence[str]
+) -> AsyncIterator[Site]:
+    """An Envoy with some outbound listeners of a proxy, on ports of their own."""
+    seen = scope(proxy, MESH)
+    made = [each for each in listeners.outbound(seen, proxy) if each.name in wanted]
+    for each in made:
+        each.address.socket_address.port_value = 0
+    configurations = {
+        name: found
+        for name in route_names(made)
+        if (found := route_configuration(name, seen, proxy)) is not None
+    }
+    async with AsyncExitStack() as stack:
+        clusters = [passthrough(names.PASSTHROUGH)]
+        for name in HTTP_CLUSTERS:
+            server = await stack.enter_async_context(echo_server(name))
+            clusters.append(cluster(name, server.port))
+        envoy = await stack.enter_async_context(
+            envoy_server(bootstrap(with_routes(made, configurations), clusters), directory)
+        )
+        yield Site(envoy)
