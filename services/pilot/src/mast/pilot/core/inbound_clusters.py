@@ -161,12 +161,12 @@ def _passthrough(name: str, mesh: Mesh) -> Cluster:
 
 
 def _loop_guard(proxy: Proxy) -> BindConfig:
-    first, second = LOOP_GUARD_V4, LOOP_GUARD_V6
-    if not proxy.ipv4:
-        return BindConfig(source_address=SocketAddress(address=second))
-    config = BindConfig(source_address=SocketAddress(address=first))
-    if proxy.ipv6:
-        config.extra_source_addresses.append(
-            ExtraSourceAddress(address=SocketAddress(address=second))
-        )
+    first = _any_port(LOOP_GUARD_V4 if proxy.ipv4 else LOOP_GUARD_V6)
+    config = BindConfig(source_address=first)
+    if proxy.ipv4 and proxy.ipv6:
+        config.extra_source_addresses.append(ExtraSourceAddress(address=_any_port(LOOP_GUARD_V6)))
     return config
+
+
+def _any_port(ip: str) -> SocketAddress:
+    return SocketAddress(address=ip, port_value=0)
