@@ -61,9 +61,7 @@ class Stream:
         encoder = DeltaEncoder(b"") if self.delta else SotwEncoder(b"")
         self.shared = self.shared or Shared(Responses(encoder), lambda: next(self.numbers))
         kind = DeltaSession if self.delta else SotwSession
-        self.session: Any = kind(
-            self.proxy, self.mesh.view(), self.shared, withheld=self.withheld
-        )
+        self.session: Any = kind(self.proxy, self.mesh.view(), self.shared, withheld=self.withheld)
 
     def ask(self, kind: str, *names: str, **more: Any) -> list[Told]:
         """A request: `nonce`, `error`, and by protocol `version` or `drop` and `initial`."""

@@ -21,11 +21,22 @@ NO_RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType({})
 class Response:
     """What is said to a client in one message; the nonce is added when it is sent.
 
-    `changed` are the resources the client did not have. `full` is the full set, if the message
-    carries one. `version` is the hash of the content, `count` the number of resources in it.
+    `changed` are the resources the client did not have, `removed` the names it must forget. `full`
+    is the full set, if the message carries one. `version` is the hash of the content, `count` the
+    number of resources in it.
     """
 
-    __slots__ = ("_body", "_number", "_payload", "changed", "count", "full", "type_url", "version")
+    __slots__ = (
+        "_body",
+        "_number",
+        "_payload",
+        "changed",
+        "count",
+        "full",
+        "removed",
+        "type_url",
+        "version",
+    )
 
     def __init__(
         self,
@@ -33,11 +44,13 @@ class Response:
         version: str,
         body: bytes,
         changed: tuple[Resource, ...],
+        removed: tuple[str, ...],
         full: Mapping[str, Resource] | None,
     ) -> None:
         self.type_url = type_url
         self.version = version
         self.changed = changed
+        self.removed = removed
         self.full = NO_RESOURCES if full is None else full
         self.count = len(changed) if full is None else len(full)
         self._body = body
@@ -98,11 +111,10 @@ class SotwEncoder:
         full: Mapping[str, Resource] | None,
     ) -> Response:
         """What is removed is absent from the full set; of other types it cannot be said."""
-        del removed
         resources = changed if full is None else tuple(full.values())
         version = _content(resources, ())
         body = discovery_response(type_url, version, resources, self._control_plane)
-        return Response(type_url, version, body, changed, full)
+        return Response(type_url, version, body, changed, removed, full)
 
 
 class DeltaEncoder:
@@ -125,7 +137,7 @@ class DeltaEncoder:
         del full
         version = _content(changed, removed)
         body = delta_discovery_response(type_url, version, changed, removed, self._control_plane)
-        return Response(type_url, version, body, changed, None)
+        return Response(type_url, version, body, changed, removed, None)
 
 
 def _content(resources: Iterable[Resource], removed: Iterable[str]) -> str:

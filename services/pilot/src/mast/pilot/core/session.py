@@ -40,7 +40,7 @@ REMOVAL_HOLD: Final = timedelta(seconds=5)
 """Cluster removals wait so long for listeners and routes to be acknowledged (pilot.md B17)."""
 
 ADDITION_HOLD: Final = timedelta(seconds=1)
-"""Pushed listeners and routes wait so long for clusters that were added before them to be ready."""
+"""Listeners and routes wait so long for clusters that were added before them to be ready."""
 
 WARMING: Final = (timedelta(seconds=1), timedelta(seconds=5))
 """A stream on which nobody asks for clusters is told endpoints, later clusters (pilot.md B15)."""
@@ -244,12 +244,13 @@ class Session:
             watch.trial.rejected(changed, response.version, "")
 
     def _may_send(self, watch: Watch) -> bool:
-        """An answer always; else one response of a type at a time, but for clusters, whose
-        acknowledgement Envoy keeps back while anything warms (pilot.md B4, B18)."""
-        if watch.urgent or watch.must_answer:
-            return True
+        """Listeners and routes wait for added clusters. An answer waits for nothing else; a push
+        waits for the acknowledgement of the last response of its type, but clusters do not: Envoy
+        keeps theirs back while anything warms (pilot.md B4, B18)."""
         if watch.type_url in (LDS, RDS) and self._added_since is not None:
             return False
+        if watch.urgent or watch.must_answer:
+            return True
         return not watch.outstanding or (watch.type_url == CDS and not watch.trial.running)
 
     def _end_addition(self, now: Instant) -> None:

@@ -32,8 +32,8 @@ class Trial:
 
     @property
     def neutral(self) -> bool:
-        """Nothing is known against any resource."""
-        return not self.refused and self._limit is None
+        """Nothing is known against any resource or response."""
+        return not self.refused and not self._rejected and self._limit is None
 
     def permitted(self, changed: tuple[Resource, ...], wanted: Selection) -> tuple[Resource, ...]:
         """Those of the changed resources that may be sent now.
@@ -42,18 +42,17 @@ class Trial:
         version.
         """
         if self.neutral:
-            self._rejected.clear()
-            self._tried = None
             return changed
         if wanted is not self._tried:
             self._begin_with(wanted)
         if self._in_a_row >= PATIENCE:
             return ()
         agreeable = tuple(each for each in changed if each.name not in self.refused)
-        if self._limit is None or not agreeable:
+        if not agreeable:
             self._limit = None
-            return agreeable
-        return agreeable[: min(self._limit, max(1, len(agreeable) // 2))]
+        if self._limit is not None:
+            agreeable = agreeable[: min(self._limit, max(1, len(agreeable) // 2))]
+        return changed if len(agreeable) == len(changed) else agreeable
 
     def known_bad(self, version: str) -> bool:
         """A response of that content was rejected, and nothing has changed since."""
@@ -64,21 +63,28 @@ class Trial:
         self._in_a_row = 0
         if self._limit is not None:
             self._limit *= 2
+        elif not self.refused:
+            self._rejected.clear()
+            self._tried = None
 
     def rejected(
-        self, sent: tuple[Resource, ...], version: str, reason: str
+        self, suspects: tuple[Resource, ...], version: str, reason: str
     ) -> tuple[Resource, ...]:
-        """The client rejected a response; those resources are returned that it may lack now."""
+        """The client rejected a response; those resources are returned that it may lack now.
+
+        `suspects` are the resources in it that the client has not accepted in another response.
+        """
         self._in_a_row += 1
         self._rejected.add(version)
-        offenders = tuple(blamed(sent, reason)) or (sent if len(sent) == 1 else ())
+        explained = any(self.refused.get(each.name) == each.version for each in suspects)
+        named = tuple(blamed(suspects, reason))
+        offenders = suspects if len(suspects) == 1 else named
         self.refused.update((each.name, each.version) for each in offenders)
-        if not offenders:
-            self._limit = max(1, len(sent) // 2)
-            return sent
-        if sent[0].type_url in (CDS, LDS):
-            return offenders
-        return sent
+        if named and suspects[0].type_url in (CDS, LDS):
+            return named
+        if suspects and not offenders and not explained:
+            self._limit = max(1, len(suspects) // 2)
+        return suspects
 
     def _begin_with(self, wanted: Selection) -> None:
         """Something else is wanted than was tried: try again, and forgive what has changed."""

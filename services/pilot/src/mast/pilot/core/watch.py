@@ -126,13 +126,20 @@ class Watch:
         self.rejections += 1
         self.error = reason or "rejected without a reason"
         response = self.outstanding.pop(nonce, None)
-        if response is None or not response.changed:
-            return response
+        if response is None:
+            return None
+        suspects = response.changed
+        if response.full:
+            suspects = tuple(
+                each
+                for name, each in response.full.items()
+                if name not in self.accepted or self.accepted[name].version != each.version
+            )
+        lacking = self.trial.rejected(suspects, response.version, reason)
         doubtful = {
-            each.name: DOUBTFUL
-            for each in self.trial.rejected(response.changed, response.version, reason)
-            if self.held.get(each.name) == each.version
+            each.name: DOUBTFUL for each in lacking if self.held.get(each.name) == each.version
         }
+        doubtful.update((name, DOUBTFUL) for name in response.removed if name not in self.held)
         self.held = {**self.held, **doubtful}
         self.settled = None
         return response
