@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as installed_version
 
+from mast.agent.capture_command import istio_iptables
 from mast.agent.core.node import ISTIO_VERSION
 
 _DEBUG_PORT = 15000
@@ -73,4 +74,5 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "wait": wait,
     "request": request,
     "version": version,
+    "istio-iptables": istio_iptables,
 }

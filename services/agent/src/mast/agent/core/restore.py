@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from mast.agent.core.capture import Capture, Family, Rule
+from mast.agent.core.capture import PROXY_SOURCE, Capture, Family, Rule
 
 OWN: Final = "ISTIO_"
 
@@ -20,6 +20,14 @@ class Dump:
     def own_chains(self) -> frozenset[tuple[str, str]]:
         """Our chains, as (table, chain)."""
         return frozenset(each for each in self.chains if each[1].startswith(OWN))
+
+    def of_table(self, name: str) -> "Dump":
+        """The part of one table."""
+        return Dump({key: rules for key, rules in self.chains.items() if key[0] == name})
+
+    def without_table(self, name: str) -> "Dump":
+        """The part of all other tables."""
+        return Dump({key: rules for key, rules in self.chains.items() if key[0] != name})
 
     def jumps(self, table: str, chain: str) -> tuple[str, ...]:
         """Rules of a built-in chain that lead into our chains."""
@@ -130,14 +138,17 @@ def removal_input(found: Dump) -> str:
     return "\n".join([*lines, ""]) if lines else ""
 
 
-def route_commands(capture: Capture, family: Family, action: str) -> tuple[tuple[str, ...], ...]:
-    """The ``ip`` commands of TPROXY's policy route; ``action`` is add or del (C5)."""
-    if not capture.tproxy:
-        return ()
-    inet = "inet" if family == 4 else "inet6"
-    everything = "0.0.0.0/0" if family == 4 else "::/0"
-    return (
-        ("ip", "-f", inet, "rule", action, "fwmark", capture.mark, "lookup", capture.route_table),
-        ("ip", "-f", inet, "route", action, "local", everything, "dev", "lo", "table",
-         capture.route_table),
-    )  # fmt: skip
+def ip_commands(capture: Capture, family: Family, action: str) -> tuple[tuple[str, ...], ...]:
+    """What ``ip`` must ``add`` or ``del`` beside the rules: TPROXY's policy route, and for IPv6
+    the proxy's source address, which has no network of its own on lo (C2, C5).
+    """
+    commands: list[tuple[str, ...]] = []
+    if capture.tproxy:
+        inet = ("ip", "-f", "inet" if family == 4 else "inet6")
+        everything = "0.0.0.0/0" if family == 4 else "::/0"
+        table = ("table", capture.route_table)
+        commands.append((*inet, "rule", action, "fwmark", capture.mark, "lookup", table[1]))
+        commands.append((*inet, "route", action, "local", everything, "dev", "lo", *table))
+    if family == 6:
+        commands.append(("ip", "-6", "addr", action, PROXY_SOURCE[6], "dev", "lo"))
+    return tuple(commands)

@@ -1,0 +1,207 @@
+"""`mast-agent istio-iptables`: program traffic capture, once, before the program starts (C1, C4).
+
+For init containers, `mastctl run` and VMs; needs CAP_NET_ADMIN and CAP_NET_RAW.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+import structlog
+
+from mast.agent.core import dns
+from mast.agent.core.capture import Capture, Family, rules
+from mast.agent.core.restore import ip_commands, restore_input
+from mast.agent.store import capture_check, files
+from mast.agent.store.inputs import host_addresses
+from mast.agent.store.netfilter import Failed, Netfilter, State, detect_backend
+from mast.common.settings import boolean, items
+from mast.common.telemetry import configure_logging
+
+log = structlog.get_logger()
+
+INVALID = 126
+"""Exit status if the check of captured connections fails: CNI's repair looks for it (C6)."""
+
+_TEXT: Mapping[str, tuple[tuple[str, ...], str, str]] = {
+    "outbound_port": (("-p", "--envoy-port"), "ENVOY_PORT", "15001"),
+    "inbound_port": (("-z", "--inbound-capture-port"), "INBOUND_CAPTURE_PORT", "15006"),
+    "tunnel_port": (("-e", "--inbound-tunnel-port"), "INBOUND_TUNNEL_PORT", "15008"),
+    "mode": (
+        ("-m", "--istio-inbound-interception-mode"),
+        "ISTIO_INBOUND_INTERCEPTION_MODE",
+        "REDIRECT",
+    ),
+    "mark": (("-t", "--istio-inbound-tproxy-mark"), "ISTIO_INBOUND_TPROXY_MARK", "1337"),
+    "route_table": (
+        ("-r", "--istio-inbound-tproxy-route-table"),
+        "ISTIO_INBOUND_TPROXY_ROUTE_TABLE",
+        "133",
+    ),
+    "loopback_cidr": (
+        ("--istio-outbound-ipv4-loopback-cidr",),
+        "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR",
+        "127.0.0.1/32",
+    ),
+}
+_LISTS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
+    "uids": (("-u", "--proxy-uid"), "PROXY_UID", "1337"),
+    "gids": (("-g", "--proxy-gid"), "PROXY_GID", "1337"),
+    "inbound_ports": (("-b", "--istio-inbound-ports"), "ISTIO_INBOUND_PORTS", ""),
+    "excluded_inbound_ports": (
+        ("-d", "--istio-local-exclude-ports"),
+        "ISTIO_LOCAL_EXCLUDE_PORTS",
+        "",
+    ),
+    "outbound_cidrs": (("-i", "--istio-service-cidr"), "ISTIO_SERVICE_CIDR", ""),
+    "excluded_outbound_cidrs": (
+        ("-x", "--istio-service-exclude-cidr"),
+        "ISTIO_SERVICE_EXCLUDE_CIDR",
+        "",
+    ),
+    "outbound_ports": (("-q", "--istio-outbound-ports"), "ISTIO_OUTBOUND_PORTS", ""),
+    "excluded_outbound_ports": (
+        ("-o", "--istio-local-outbound-ports-exclude"),
+        "ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE",
+        "",
+    ),
+    "kubevirt_interfaces": (("-k", "--kube-virt-interfaces"), "KUBE_VIRT_INTERFACES", ""),
+    "excluded_interfaces": (
+        ("-c", "--istio-exclude-interfaces"),
+        "ISTIO_EXCLUDE_INTERFACES",
+        "",
+    ),
+    "owner_groups": (("--owner-groups",), "ISTIO_OUTBOUND_OWNER_GROUPS", "*"),
+    "excluded_groups": (
+        ("--owner-groups-exclude",),
+        "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE",
+        "",
+    ),
+}
+_SWITCHES: Mapping[str, tuple[str, str]] = {
+    "redirect_dns": ("--redirect-dns", "ISTIO_META_DNS_CAPTURE"),
+    "capture_all_dns": ("--capture-all-dns", "CAPTURE_ALL_DNS"),
+    "drop_invalid": ("--drop-invalid", "INVALID_DROP"),
+    "dual_stack": ("--dual-stack", "ISTIO_DUAL_STACK"),
+    "dry_run": ("--dry-run", "DRY_RUN"),
+    "cleanup_only": ("--cleanup-only", "CLEANUP_ONLY"),
+    "reconcile": ("--reconcile", "RECONCILE"),
+    "force_apply": ("--force-apply", "FORCE_APPLY"),
+    "run_validation": ("--run-validation", "RUN_VALIDATION"),
+    "skip_rule_apply": ("--skip-rule-apply", "SKIP_RULE_APPLY"),
+}
+_ACTIONS = frozenset(_SWITCHES) - {"redirect_dns", "capture_all_dns", "drop_invalid"}
+
+
+def istio_iptables(argv: Sequence[str]) -> int:
+    """Apply, check or remove the rules; 0 if what was asked for holds afterwards."""
+    configure_logging("agent", "info", os.environ.get("MAST_LOG_FORMAT", "json"))
+    flags = parse(argv, os.environ)
+    try:
+        capture = capture_of(flags, files.text_if_there("/etc/resolv.conf"))
+        if flags["dry_run"]:
+            sys.stdout.write(plan(capture, families(flags)))
+            return 0
+        if not flags["skip_rule_apply"]:
+            status = program(flags, capture)
+            if status or flags["cleanup_only"]:
+                return status
+        return validate(capture, families(flags)) if flags["run_validation"] else 0
+    except (ValueError, Failed) as error:
+        log.error("capture.failed", error=str(error))
+        return 1
+
+
+def parse(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
+    """Flags win over variables, these over defaults (C1)."""
+    parser = argparse.ArgumentParser(prog="mast-agent istio-iptables", description=__doc__)
+    for name, (spellings, variable, default) in _TEXT.items():
+        parser.add_argument(*spellings, dest=name, default=env.get(variable) or default)
+    for name, (spellings, variable, default) in _LISTS.items():
+        parser.add_argument(*spellings, dest=name, type=items, default=env.get(variable) or default)
+    for name, (spelling, variable) in _SWITCHES.items():
+        on = boolean(env.get(variable) or "false")
+        parser.add_argument(spelling, dest=name, action="store_true", default=on)
+    parser.add_argument("-n", dest="dry_run", action="store_true", help="the same as --dry-run")
+    return vars(parser.parse_args(argv))
+
+
+def capture_of(flags: Mapping[str, Any], resolv_conf: str) -> Capture:
+    """The capture that flags describe. Raises ValueError for values iptables would not take."""
+    wanted = {name: value for name, value in flags.items() if name not in _ACTIONS}
+    servers = dns.resolver(resolv_conf).servers if flags["redirect_dns"] else ()
+    return Capture(**wanted, dns_servers=servers)
+
+
+def families(flags: Mapping[str, Any]) -> tuple[Family, ...]:
+    """IPv4, and IPv6 if it was asked for or the machine has a global address of it."""
+    has_ipv6 = any(
+        parsed.version == 6 and not parsed.is_loopback and not parsed.is_link_local
+        for parsed in map(ip_address, host_addresses())
+    )
+    return (4, 6) if flags["dual_stack"] or has_ipv6 else (4,)
+
+
+def plan(capture: Capture, wanted: Sequence[Family]) -> str:
+    """What would be done, as input of iptables-restore and as ip commands."""
+    parts = []
+    for family in wanted:
+        parts.append(f"# {'iptables' if family == 4 else 'ip6tables'}-restore --noflush\n")
+        parts.append(restore_input(rules(capture, family)))
+        parts += [f"{' '.join(each)}\n" for each in ip_commands(capture, family, "add")]
+    return "".join(parts)
+
+
+def program(flags: Mapping[str, Any], capture: Capture) -> int:
+    """Bring the kernel's rules to what is wanted, or say why not."""
+    netfilter = Netfilter(detect_backend())
+    for family in families(flags):
+        if flags["cleanup_only"]:
+            netfilter.clean(capture, family)
+            log.info("capture.removed", family=family)
+            continue
+        found = netfilter.compare(capture, family)
+        if found.state is State.NONE:
+            netfilter.apply(capture, family)
+            log.info("capture.applied", family=family, backend=netfilter.backend)
+        elif found.state is State.EQUAL and not flags["force_apply"]:
+            log.info("capture.unchanged", family=family)
+        elif flags["reconcile"] or flags["force_apply"]:
+            log.warning("capture.reconciled", family=family, differences=found.differences)
+            netfilter.reconcile(capture, family)
+        else:
+            log.error(
+                "capture.different",
+                family=family,
+                differences=found.differences,
+                hint="--reconcile replaces the rules, --cleanup-only removes them",
+            )
+            return 1
+    return 0
+
+
+def validate(capture: Capture, wanted: Sequence[Family]) -> int:
+    """Check as the proxy's user that connections are captured; 126 if they are not."""
+    if os.geteuid() == 0:
+        return _as_proxy_user(capture)
+    ports = (int(capture.outbound_port), int(capture.inbound_port))
+    for family in wanted:
+        problem = capture_check.check(ports, ipv6=family == 6)
+        if problem:
+            log.error("capture.invalid", family=family, problem=problem)
+            return INVALID
+    log.info("capture.valid")
+    return 0
+
+
+def _as_proxy_user(capture: Capture) -> int:
+    """Run the check in a process of the proxy's user and group; its exit status."""
+    command = [sys.argv[0], "istio-iptables", *sys.argv[2:], "--skip-rule-apply"]
+    result = subprocess.run(  # noqa: S603 - this program itself
+        command, user=int(capture.uids[0]), group=int(capture.gids[0]), extra_groups=(), check=False
+    )
+    return result.returncode
