@@ -17,8 +17,10 @@ from mast.pilot.core import alpn, hosts, names
 from mast.pilot.core.destination_rules import rule_for, traffic_policy
 from mast.pilot.core.egress import Egress
 from mast.pilot.core.extensions import Additions, Extensions, Spot
-from mast.pilot.core.model import Port, Protocol, Service
+from mast.pilot.core.mesh import Mesh
+from mast.pilot.core.model import Service
 from mast.pilot.core.persistent_sessions import session_config
+from mast.pilot.core.pools import Upstream, upstream_protocol
 from mast.pilot.core.route_actions import Backend
 from mast.pilot.core.scope import Scope
 from mast.pilot.core.tcp_routes import TcpRoute, weighted
@@ -45,7 +47,9 @@ class Backends:
         number = destination_port(destination, service, spot.port)
         policy = self._policy(service, number, destination.subset, spot)
         balancer = policy.load_balancer
-        own = Additions(typed_per_filter_config=_filter_config(service, number, policy))
+        own = Additions(
+            typed_per_filter_config=_filter_config(service, number, policy, self.scope.mesh)
+        )
         return Backend(
             cluster=names.outbound_cluster(number, destination.subset, host),
             hash=balancer.consistent_hash if balancer.HasField("consistent_hash") else None,
@@ -112,19 +116,18 @@ def passthrough_cluster(scope: Scope) -> str | None:
     return names.outbound_cluster(port, proxy.subset, service.host if service else host)
 
 
-def _filter_config(service: Service | None, number: int, policy: TrafficPolicy) -> dict[str, Any]:
+def _filter_config(
+    service: Service | None, number: int, policy: TrafficPolicy, mesh: Mesh
+) -> dict[str, Any]:
     if service is None:
         return {}
     config = dict(session_config(service))
     port = service.port(number)
-    if port and _follows_downstream(port, policy) and policy.tls.mode not in _OWN_TLS:
-        config.update(alpn.AS_DOWNSTREAM)
+    if port and policy.tls.mode not in _OWN_TLS:
+        upstream = upstream_protocol(mesh, port.protocol, policy.connection_pool)
+        if upstream is Upstream.AS_DOWNSTREAM:
+            config.update(alpn.AS_DOWNSTREAM)
     return config
-
-
-def _follows_downstream(port: Port, policy: TrafficPolicy) -> bool:
-    """The cluster speaks to servers what its client speaks, so its ALPN is not fixed."""
-    return port.protocol is Protocol.AUTO or policy.connection_pool.http.use_client_protocol
 
 
 def _apply_policy(proxy: TcpProxy, policy: TrafficPolicy) -> None:

@@ -16,7 +16,12 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ListMatcher, OrMatcher, ValueMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from istio.networking.v1alpha3.virtual_service_pb2 import HTTPMatchRequest, StringMatch
+from istio.networking.v1alpha3.virtual_service_pb2 import (
+    HTTPMatchRequest,
+    L4MatchAttributes,
+    StringMatch,
+    TLSMatchAttributes,
+)
 
 MESH_GATEWAY: Final = "mesh"
 """Name under which VirtualServices bind to sidecars (Istio VirtualService, "gateways")."""
@@ -42,7 +47,9 @@ class Caller:
     gateways: frozenset[str] = frozenset({MESH_GATEWAY})
 
 
-def applies(match: HTTPMatchRequest, caller: Caller) -> bool:
+def applies(
+    match: HTTPMatchRequest | L4MatchAttributes | TLSMatchAttributes, caller: Caller
+) -> bool:
     """Whether a match concerns a caller at all (pilot.md F3).
 
     `gateways` of a match override those of its VirtualService; a match that names them ignores
@@ -52,12 +59,8 @@ def applies(match: HTTPMatchRequest, caller: Caller) -> bool:
         return False
     if match.gateways:
         return not caller.gateways.isdisjoint(match.gateways)
-    return source_fits(match.source_labels, match.source_namespace, caller)
-
-
-def source_fits(labels: Mapping[str, str], namespace: str, caller: Caller) -> bool:
-    """Whether a caller has all source labels and, if one is asked for, the source namespace."""
-    return labels.items() <= caller.labels.items() and namespace in ("", caller.namespace)
+    labels_fit = match.source_labels.items() <= caller.labels.items()
+    return labels_fit and match.source_namespace in ("", caller.namespace)
 
 
 def route_match(match: HTTPMatchRequest, *, path_separated: bool = False) -> RouteMatch:
