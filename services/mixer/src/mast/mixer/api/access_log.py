@@ -1,0 +1,83 @@
+"""Envoy's access-log face: reports of requests and connections, in batches (mixer_proxy.md K6)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import grpc.aio
+import structlog
+from envoy.service.accesslog.v3 import als_pb2_grpc
+from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
+
+from mast.mixer.core.engine import Engine
+from mast.mixer.core.envoy_attributes import Find
+from mast.mixer.core.envoy_reports import Stream, http_attributes
+from mast.mixer.core.tcp_flows import Flows
+from mast.mixer.core.values import Attributes
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+SERVICE = "envoy.service.accesslog.v3.AccessLogService"
+
+log = structlog.get_logger()
+
+
+class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
+    """Turns the entries of all streams into reports, each exactly once, in order."""
+
+    def __init__(self, engine: Engine, find: Find, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._find = find
+        self._now = now
+        self._flows = Flows()
+
+    async def StreamAccessLogs(
+        self, request_iterator: AsyncIterator[StreamAccessLogsMessage], context: Context
+    ) -> StreamAccessLogsResponse:
+        """Take batches until the proxy ends the stream; the next batch waits for this one."""
+        stream: Stream | None = None
+        async for message in request_iterator:
+            if message.HasField("identifier"):
+                identifier = message.identifier
+                stream = Stream.of(identifier.node, identifier.log_name)
+            if stream is None:
+                await context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT, "identifier: the first message must have it"
+                )
+            await self._report(self._records(message, stream), stream)
+        return StreamAccessLogsResponse()
+
+    def _records(self, message: StreamAccessLogsMessage, stream: Stream) -> list[Attributes]:
+        if message.HasField("http_logs"):
+            return [
+                http_attributes(entry, stream, self._find) for entry in message.http_logs.log_entry
+            ]
+        now = self._now()
+        self._flows.expire(now)
+        return [
+            record
+            for entry in message.tcp_logs.log_entry
+            for record in self._flows.attributes(entry, stream, self._find, now)
+        ]
+
+    async def _report(self, records: list[Attributes], stream: Stream) -> None:
+        if not records:
+            return
+        errors = await self._engine.report(records)
+        if errors:
+            log.warning(
+                "report.failed",
+                uid=stream.reporter.uid,
+                records=len(records),
+                errors=len(errors),
+                first=errors[0],
+            )
+
+
+def register(
+    server: grpc.aio.Server, engine: Engine, find: Find, now: Callable[[], datetime]
+) -> None:
+    """Serve access logs on a server; the full name of the service is :data:`SERVICE`."""
+    als_pb2_grpc.add_AccessLogServiceServicer_to_server(AccessLogs(engine, find, now), server)
