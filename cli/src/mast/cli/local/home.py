@@ -28,8 +28,8 @@ _CONTENTS = (*_FOLDERS, "workloads", "mesh.json", "services.json", "root-cert.pe
 class Mesh:
     """A running mesh, as ``mesh.json`` records it.
 
-    ``addresses`` maps what is served to ``host:port`` (or ``unix:/path``); ``bridge`` and
-    ``subnet`` are set in namespaces mode only.
+    ``addresses`` maps what is served to ``host:port`` (or ``unix:/path``); ``bridge``,
+    ``subnet`` and ``proxy_user`` are set in namespaces mode only.
     """
 
     mode: str
@@ -37,6 +37,7 @@ class Mesh:
     addresses: Mapping[str, str]
     bridge: str = ""
     subnet: str = ""
+    proxy_user: int = -1
     trust_domain: str = "cluster.local"
 
 

@@ -18,6 +18,7 @@ import aiohttp
 from mast.cli.errors import CommandError
 from mast.cli.local import addresses, configuration, etcd, network, plan
 from mast.cli.local.home import LOOPBACK, NAMESPACES, Home, Mesh
+from mast.cli.local.identities import proxy_user
 from mast.cli.local.processes import Process, end, gone
 
 READY_SECONDS = 60
@@ -68,17 +69,17 @@ async def _found(home: Home, mode: str, now: datetime) -> Mesh:
             raise CommandError(
                 "namespaces mode needs root", hint="use: mastctl up --mode loopback, or sudo"
             )
-        subnet, host = await network.create_bridge(names), ""
+        subnet, user = await network.create_bridge(names), await proxy_user()
         host = addresses.gateway(subnet)
     else:
-        subnet, host = "", "127.0.0.1"
+        subnet, user, host = "", os.geteuid(), "127.0.0.1"
     etcd.write_pki(home.path("data", "etcd-pki"), now)
     chosen = plan.choose_addresses(home, host)
     myself = Process.of(os.getpid())
     if myself is None:
         raise CommandError("this system has no /proc; a laptop mesh needs Linux")
     bridge = names.bridge if mode == NAMESPACES else ""
-    mesh = Mesh(mode, myself, chosen, bridge, subnet)
+    mesh = Mesh(mode, myself, chosen, bridge, subnet, user)
     home.record_mesh(mesh)
     mesh = replace(mesh, supervisor=_supervise(home))
     home.record_mesh(mesh)

@@ -20,16 +20,16 @@ from mast.cli.errors import CommandError
 from mast.cli.local import addresses, network
 from mast.cli.local.configuration import apply
 from mast.cli.local.home import LOOPBACK, NAMESPACES, Home, Mesh, Workload
+from mast.cli.local.identities import PROXY_ID, as_program, as_proxy
 from mast.cli.local.plan import root_file
 from mast.cli.local.processes import Process
 from mast.cli.local.spec import Place, Spec, agent_environment, objects, program_environment
 from mast.cli.local.supervisor import die_with_parent
 from mastapi.citadel.v1 import citadel_pb2
 
-PROXY_ID = 1337
 READY_SECONDS = 60
 _CAPTURE = (
-    *("-p", "15001", "-z", "15006", "-u", str(PROXY_ID), "-g", str(PROXY_ID), "-m", "REDIRECT"),
+    *("-p", "15001", "-z", "15006", "-g", str(PROXY_ID), "-m", "REDIRECT"),
     *("-i", "*", "-b", "*", "-d", "15090,15021,15020", "--redirect-dns"),
 )
 _STOP = timedelta(seconds=10)
@@ -99,7 +99,7 @@ async def _place(home: Home, mesh: Mesh, spec: Spec) -> AsyncIterator[tuple[Work
                 spec.namespace,
                 mesh.trust_domain,
             )
-            await _capture(record)
+            await _capture(mesh, record)
         yield record, place
     finally:
         if mesh.mode == NAMESPACES:
@@ -134,9 +134,9 @@ def _reserve(home: Home, mesh: Mesh, spec: Spec, number: int) -> tuple[Workload,
     return record, place
 
 
-async def _capture(record: Workload) -> None:
+async def _capture(mesh: Mesh, record: Workload) -> None:
     """Apply the rules of a pod inside the namespace (citadel-and-agent.md C)."""
-    line = ("ip", "netns", "exec", record.namespace_path, *_agent("istio-iptables"))
+    line = (*_inside(record), *_agent("istio-iptables"))
     process = await asyncio.create_subprocess_exec(
         *line, *_CAPTURE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -159,7 +159,7 @@ async def _prepare(home: Home, mesh: Mesh, spec: Spec, folder: Path) -> None:
         file.write(token.token)
     if mesh.mode == NAMESPACES:
         for path in (folder, *folder.rglob("*")):
-            os.chown(path, PROXY_ID, PROXY_ID)
+            os.chown(path, mesh.proxy_user, PROXY_ID)
     folder.chmod(0o700)
 
 
@@ -170,21 +170,17 @@ def _agent(*arguments: str) -> tuple[str, ...]:
 def _agent_command(mesh: Mesh, record: Workload) -> tuple[str, ...]:
     domain = f"{record.namespace}.svc.{mesh.trust_domain}"
     line = _agent("proxy", "sidecar", "--domain", domain)
-    return line if mesh.mode == LOOPBACK else (*_inside(record, PROXY_ID, PROXY_ID), *line)
+    return line if mesh.mode == LOOPBACK else (*_inside(record), *as_proxy(mesh), *line)
 
 
 def _program_command(mesh: Mesh, record: Workload, command: Sequence[str]) -> tuple[str, ...]:
     if mesh.mode == LOOPBACK:
         return tuple(command)
-    user = int(os.environ.get("SUDO_UID", os.geteuid()))
-    group = int(os.environ.get("SUDO_GID", os.getegid()))
-    return (*_inside(record, user, group), *command)
+    return (*_inside(record), *as_program(), *command)
 
 
-def _inside(record: Workload, user: int, group: int) -> tuple[str, ...]:
-    enter = ("ip", "netns", "exec", record.namespace_path)
-    identity = ("setpriv", "--reuid", str(user), "--regid", str(group), "--clear-groups")
-    return (*enter, *identity, "--pdeathsig", "KILL", "--")
+def _inside(record: Workload) -> tuple[str, ...]:
+    return ("ip", "netns", "exec", record.namespace_path)
 
 
 @asynccontextmanager

@@ -143,6 +143,7 @@ def agent_environment(spec: Spec, place: Place, mesh: Mesh, root_cert: str) -> d
         "XDS_ROOT_CA": root_cert,
         "ISTIOD_SAN": CONTROL_PLANE_NAME,
         "ECC_SIGNATURE_ALGORITHM": "ECDSA",
+        "MAST_SUPERVISE": "true",
         "PROXY_CONFIG": json.dumps({"discoveryAddress": mesh.addresses["pilot-secure"]}),
         "ISTIO_META_CLUSTER_ID": CLUSTER,
         "ISTIO_META_MESH_ID": mesh.trust_domain,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
+from typing import cast
 
 import structlog
 
@@ -101,8 +102,8 @@ class _Exchange(asyncio.DatagramProtocol):
         self._answer = answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101 - narrows the type
-        transport.sendto(self._query.data)
+        # Python before 3.11.4 does not derive its datagram transport from this class.
+        cast(asyncio.DatagramTransport, transport).sendto(self._query.data)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if not self._answer.done() and matches(self._query, data):
