@@ -1,0 +1,1 @@
+"""Galley's domain: reading, judging and comparing configuration objects; pure, without I/O."""

@@ -1,0 +1,271 @@
+"""Trees into protobuf messages by the proto3 JSON mapping, strictly and with all findings at once.
+
+Field names are lowerCamelCase or as in the proto. An unknown field, a wrong type, a field given
+under both names and two fields of a oneof are errors; ``null`` leaves a field unset.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from mast.galley.core import scalars
+from mast.galley.core.documents import Node
+from mast.galley.core.problem import Finding, Path, Position
+from mast.galley.core.scalars import WrongValue, shown
+
+M = TypeVar("M", bound=Message)
+
+WRAPPERS = frozenset(
+    f"google.protobuf.{name}Value"
+    for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
+)
+_ALLOWED_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What was understood, what was not, and where each field stands."""
+
+    message: Any
+    findings: tuple[Finding, ...]
+    positions: Mapping[Path, Position]
+
+
+def decode(node: Node, kind: type[M], at: Path = ()) -> Decoded:
+    """A message of ``kind`` from a tree; fields with findings are left out of it."""
+    decoder = _Decoder()
+    message = kind()
+    decoder.message(node, message, at)
+    return Decoded(message, tuple(decoder.findings), decoder.positions)
+
+
+class _Decoder:
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.positions: dict[Path, Position] = {}
+
+    def message(self, node: Node, into: Message, at: Path) -> None:
+        """Read any message, well-known types included."""
+        descriptor = descriptor_of(into)
+        name = descriptor.full_name
+        if name in WRAPPERS:
+            self._set(node, into, descriptor.fields_by_name["value"], at)
+        elif name in _SPECIAL:
+            try:
+                _SPECIAL[name](node, into)
+            except WrongValue as error:
+                self._wrong(at, error)
+        elif isinstance(node.value, dict):
+            self._fields(node, node.value, into, at)
+        else:
+            self._wrong(at, WrongValue(f"{shown(node)} is not an object"))
+
+    def _fields(self, node: Node, content: dict[str, Node], into: Message, at: Path) -> None:
+        descriptor = descriptor_of(into)
+        known = _fields_by_name(descriptor)
+        seen: dict[str, str] = {}
+        chosen: dict[str, str] = {}
+        for written, value in content.items():
+            field = known.get(written)
+            here = (*at, written if field is None else field.json_name)
+            self.positions[here] = node.keys.get(written, value.position)
+            if field is None:
+                self.findings.append(_unknown(here, written, descriptor))
+                continue
+            if field.name in seen:
+                message = f"given twice, as {seen[field.name]!r} and {written!r}"
+                self.findings.append(Finding(here, "duplicate-key", message))
+                continue
+            seen[field.name] = written
+            if value.value is None and not _takes_null(field):
+                continue
+            oneof = field.containing_oneof
+            if oneof is not None and chosen.setdefault(oneof.name, written) != written:
+                message = f"only one of {chosen[oneof.name]!r} and {written!r} may be set"
+                self.findings.append(Finding(here, "one-of", message))
+                continue
+            self._field(value, into, field, here)
+
+    def _field(self, node: Node, into: Message, field: FieldDescriptor, at: Path) -> None:
+        if is_map(field):
+            self._map(node, into, field, at)
+        elif field.is_repeated:
+            self._list(node, into, field, at)
+        elif field.message_type is not None:
+            target = getattr(into, field.name)
+            target.SetInParent()
+            self.message(node, target, at)
+        else:
+            self._set(node, into, field, at)
+
+    def _set(self, node: Node, into: Message, field: FieldDescriptor, at: Path) -> None:
+        try:
+            setattr(into, field.name, scalars.scalar(node, field))
+        except WrongValue as error:
+            self._wrong(at, error)
+
+    def _list(self, node: Node, into: Message, field: FieldDescriptor, at: Path) -> None:
+        if not isinstance(node.value, list):
+            return self._wrong(at, WrongValue(f"{shown(node)} is not a list"))
+        target = getattr(into, field.name)
+        for index, item in enumerate(node.value):
+            here = (*at, index)
+            self.positions[here] = item.position
+            if field.message_type is not None:
+                # Added in any case: later paths count the items as they were written.
+                added = target.add()
+                if item.value is None and not _takes_null(field):
+                    self._wrong(here, WrongValue("null is not allowed in a list"))
+                else:
+                    self.message(item, added, here)
+                continue
+            try:
+                target.append(scalars.scalar(item, field))
+            except WrongValue as error:
+                self._wrong(here, error)
+                target.append("" if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else 0)
+        return None
+
+    def _map(self, node: Node, into: Message, field: FieldDescriptor, at: Path) -> None:
+        if not isinstance(node.value, dict):
+            return self._wrong(at, WrongValue(f"{shown(node)} is not an object"))
+        target = getattr(into, field.name)
+        key_field, value_field = map_entry(field)
+        for written, item in node.value.items():
+            here = (*at, written)
+            self.positions[here] = node.keys.get(written, item.position)
+            try:
+                key = scalars.key(written, key_field)
+                if value_field.message_type is None:
+                    target[key] = scalars.scalar(item, value_field)
+                elif item.value is None and not _takes_null(value_field):
+                    # An empty object: users write `port:` and nothing after it.
+                    target[key].SetInParent()
+                else:
+                    self.message(item, target[key], here)
+            except WrongValue as error:
+                self._wrong(here, error)
+        return None
+
+    def _wrong(self, at: Path, error: WrongValue) -> None:
+        self.findings.append(Finding(at, "wrong-type", str(error)))
+
+
+def _unknown(at: Path, written: str, descriptor: Descriptor) -> Finding:
+    names = sorted(field.json_name for field in descriptor.fields)
+    close = difflib.get_close_matches(written, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    if not close and len(names) <= _ALLOWED_SHOWN:
+        hint = f"; allowed: {', '.join(names) or 'none'}"
+    return Finding(at, "unknown-field", f"unknown field {written!r} of {descriptor.name}{hint}")
+
+
+_NAMES: dict[str, dict[str, FieldDescriptor]] = {}
+
+
+def _fields_by_name(descriptor: Descriptor) -> Mapping[str, FieldDescriptor]:
+    """Fields by JSON name and by proto name."""
+    found = _NAMES.get(descriptor.full_name)
+    if found is None:
+        found = {field.name: field for field in descriptor.fields}
+        found.update({field.json_name: field for field in descriptor.fields})
+        _NAMES[descriptor.full_name] = found
+    return found
+
+
+def descriptor_of(message: Message) -> Descriptor:
+    """The descriptor, as the one type that all of its implementations share."""
+    return cast("Descriptor", message.DESCRIPTOR)
+
+
+def map_entry(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]:
+    """Descriptors of the keys and the values of a map field."""
+    entry = cast("Descriptor", field.message_type)
+    return entry.fields_by_name["key"], entry.fields_by_name["value"]
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Whether a field is a map."""
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def _takes_null(field: FieldDescriptor) -> bool:
+    """Only a free-form value may be null."""
+    return field.message_type is not None and (
+        field.message_type.full_name == "google.protobuf.Value"
+    )
+
+
+def _duration(node: Node, into: Message) -> None:
+    nanos = scalars.duration_ns(node)
+    if isinstance(into, duration_pb2.Duration):
+        into.FromNanoseconds(nanos)
+        into.SetInParent()
+
+
+def _timestamp(node: Node, into: Message) -> None:
+    text = scalars.string(node)
+    if isinstance(into, timestamp_pb2.Timestamp):
+        try:
+            into.FromJsonString(text)
+        except ValueError as error:
+            raise WrongValue(
+                f"{text!r} is not a time; write for example 2026-01-31T12:00:00Z"
+            ) from (error)
+
+
+def _struct(node: Node, into: Message) -> None:
+    if not isinstance(node.value, dict):
+        raise WrongValue(f"{shown(node)} is not an object")
+    if isinstance(into, struct_pb2.Struct):
+        into.SetInParent()
+        for key, item in node.value.items():
+            _value(item, into.fields[key])
+
+
+def _value(node: Node, into: Message) -> None:
+    if not isinstance(into, struct_pb2.Value):
+        return
+    match node.value:
+        case None:
+            into.null_value = struct_pb2.NULL_VALUE
+        case bool() as value:
+            into.bool_value = value
+        case int() | float() as value:
+            into.number_value = scalars.number(Node(value, text=node.text))
+        case str() as value:
+            into.string_value = value
+        case list():
+            _list_value(node, into.list_value)
+        case dict():
+            _struct(node, into.struct_value)
+
+
+def _list_value(node: Node, into: Message) -> None:
+    if not isinstance(node.value, list):
+        raise WrongValue(f"{shown(node)} is not a list")
+    if isinstance(into, struct_pb2.ListValue):
+        into.SetInParent()
+        for item in node.value:
+            _value(item, into.values.add())
+
+
+def _any(node: Node, into: Message) -> None:
+    raise WrongValue("a field of type Any cannot be given in configuration")
+
+
+_SPECIAL: Mapping[str, Callable[[Node, Message], None]] = {
+    "google.protobuf.Duration": _duration,
+    "google.protobuf.Timestamp": _timestamp,
+    "google.protobuf.Struct": _struct,
+    "google.protobuf.Value": _value,
+    "google.protobuf.ListValue": _list_value,
+    "google.protobuf.Any": _any,
+}

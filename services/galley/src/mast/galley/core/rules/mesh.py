@@ -1,0 +1,194 @@
+"""MeshConfig, MeshNetworks, ProxyConfig (B3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mast.galley.core.metadata import dns_label, label_key
+from mast.galley.core.objects import ConfigObject
+from mast.galley.core.problem import Finding, Path, warning
+from mast.galley.core.rules import values
+from mast.galley.core.rules.gateway import CIPHERS
+from mast.galley.core.rules.table import (
+    SPEC,
+    Family,
+    json_name,
+    prefixed,
+    required,
+    when,
+)
+
+CURVES = frozenset({"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"})
+
+_HOUR_NS = 3_600_000_000_000
+_MS_NS = 1_000_000
+_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
+
+
+def _mesh_config(obj: ConfigObject) -> Iterator[Finding]:
+    spec = obj.spec
+    for name in ("mixer_check_server", "mixer_report_server"):
+        if text := getattr(spec, name):
+            shown = spec.DESCRIPTOR.fields_by_name[name].json_name
+            yield from when(address(text), (*SPEC, shown), "address")
+    aliases = list(spec.trust_domain_aliases)
+    for index in values.duplicates(aliases):
+        message = f"{aliases[index]!r} is given twice"
+        yield Finding((*SPEC, "trustDomainAliases", index), "duplicate", message)
+    names = [provider.name for provider in spec.extension_providers]
+    for index in values.duplicates(names):
+        message = f"provider {names[index]!r} is given twice"
+        yield Finding((*SPEC, "extensionProviders", index, "name"), "duplicate", message)
+
+
+def _proxy_config(config: Any, at: Path) -> Iterator[Finding]:
+    for name in ("discovery_address", "statsd_udp_address", "zipkin_address"):
+        if text := getattr(config, name):
+            shown = config.DESCRIPTOR.fields_by_name[name].json_name
+            yield from when(address(text), (*at, shown), "address")
+
+
+def _tracing(tracing: Any, at: Path) -> Iterator[Finding]:
+    for tracer in ("zipkin", "lightstep", "datadog"):
+        if tracing.HasField(tracer):
+            text = getattr(tracing, tracer).address
+            yield from when(address(text), (*at, tracer, "address"), "address")
+
+
+def address(text: str) -> str | None:
+    """``host:port``; the host is a name or an address, an IPv6 one in brackets."""
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not colon or not port.isdigit():
+        return f"{text!r} must be host:port"
+    if "$" in bare:  # Expanded by the agent: $(HOST_IP):8126.
+        return None
+    return values.host_or_ip(bare) or values.port(int(port))
+
+
+def _provider(provider: Any, at: Path) -> Iterator[Finding]:
+    if not provider.name:
+        yield required((*at, "name"), "name")
+    kind = provider.WhichOneof("provider")
+    if kind is None:
+        yield Finding(at, "required", "the provider says not what it is")
+        return
+    settings = getattr(provider, kind)
+    fields = settings.DESCRIPTOR.fields_by_name
+    here = (*at, json_name(provider, kind))
+    if "service" in fields and "port" in fields:
+        if not settings.service:
+            yield required((*here, "service"), "service")
+        else:
+            namespace, _, host = settings.service.rpartition("/")
+            yield from when(values.host_or_ip(host), (*here, "service"), "host")
+            if namespace:
+                yield from when(dns_label(namespace), (*here, "service"), "name")
+        yield from when(values.port(settings.port), (*here, "port"), "port")
+
+
+def _tls(config: Any, at: Path) -> Iterator[Finding]:
+    for index, suite in enumerate(config.cipher_suites):
+        if suite not in CIPHERS:
+            message = f"{suite!r} is unknown and ignored"
+            yield warning((*at, "cipherSuites", index), "cipher", message)
+    curves = list(config.ecdh_curves)
+    for index, curve in enumerate(curves):
+        if curve not in CURVES:
+            message = f"{curve!r} is unknown; allowed: {', '.join(sorted(CURVES))}"
+            yield Finding((*at, "ecdhCurves", index), "curve", message)
+    for index in values.duplicates(curves):
+        message = f"{curves[index]!r} is given twice"
+        yield Finding((*at, "ecdhCurves", index), "duplicate", message)
+
+
+def _requirement(requirement: Any, at: Path) -> Iterator[Finding]:
+    yield from when(label_key(requirement.key), (*at, "key"), "label")
+    if requirement.operator not in _OPERATORS:
+        message = f"{requirement.operator!r} is unknown; allowed: {', '.join(sorted(_OPERATORS))}"
+        yield Finding((*at, "operator"), "operator", message)
+    elif requirement.operator in {"In", "NotIn"} and not requirement.values:
+        yield required((*at, "values"), "values")
+    elif requirement.operator in {"Exists", "DoesNotExist"} and requirement.values:
+        message = f"'values' is not allowed with operator {requirement.operator}"
+        yield Finding((*at, "values"), "not-allowed", message)
+
+
+def _networks(obj: ConfigObject) -> Iterator[Finding]:
+    for name, network in obj.spec.networks.items():
+        at = (*SPEC, "networks", name)
+        yield from when(dns_label(name), at, "name")
+        for index, endpoint in enumerate(network.endpoints):
+            here = (*at, "endpoints", index)
+            if endpoint.WhichOneof("ne") is None:
+                yield required(here, "fromCidr", "fromRegistry")
+            elif endpoint.from_cidr:
+                yield from when(values.cidr(endpoint.from_cidr), (*here, "fromCidr"), "cidr")
+        for index, gateway in enumerate(network.gateways):
+            here = (*at, "gateways", index)
+            if gateway.WhichOneof("gw") is None:
+                yield required(here, "address", "registryServiceName")
+            elif gateway.address:
+                complaint = values.host_or_ip(gateway.address)
+                yield from when(complaint, (*here, "address"), "address")
+
+
+def _connect_timeout(value: Any) -> str | None:
+    if _MS_NS <= value.ToNanoseconds() <= _HOUR_NS:
+        return None
+    return f"duration {value.ToJsonString()} is out of range; allowed: 1ms to 1h"
+
+
+def _trust_domain(text: str) -> str | None:
+    complaint = values.fqdn(text)
+    return None if complaint is None else f"{text!r} is not a trust domain, such as cluster.local"
+
+
+_PACKAGE = "istio.mesh.v1alpha1"
+_OFF_BY_ZERO = (
+    "MeshConfig.protocol_detection_timeout",
+    "MeshConfig.hbone_idle_timeout",
+    "MeshConfig.rds_refresh_delay",
+    "MeshConfig.sds_refresh_delay",
+    "MeshConfig.report_batch_max_time",
+    "ProxyConfig.termination_drain_duration",
+    "ProxyConfig.discovery_refresh_delay",
+    "ProxyConfig.file_flush_interval",
+)
+
+FAMILY = Family(
+    fields=prefixed(
+        _PACKAGE,
+        {
+            **dict.fromkeys(_OFF_BY_ZERO, ("duration", values.duration_or_zero)),
+            "MeshConfig.connect_timeout": ("duration", _connect_timeout),
+            "MeshConfig.proxy_listen_port": ("port", values.port),
+            "MeshConfig.proxy_inbound_listen_port": ("port", values.port),
+            "MeshConfig.proxy_http_port": ("port", values.port),
+            "MeshConfig.trust_domain": ("trust-domain", _trust_domain),
+            "MeshConfig.root_namespace": ("name", dns_label),
+            "MeshConfig.ServiceSettings.hosts": ("host", values.wildcard),
+            "ProxyConfig.drain_duration": ("duration", values.whole_seconds),
+            "ProxyConfig.parent_shutdown_duration": ("duration", values.whole_seconds),
+            "ProxyConfig.proxy_admin_port": ("port", values.port),
+            "ProxyConfig.status_port": ("port", values.port),
+            "ProxyConfig.concurrency": ("number", values.not_negative),
+            "ProxyConfig.ProxyStatsMatcher.inclusion_regexps": ("regex", values.regex),
+            "Tracing.sampling": ("percentage", values.percent),
+            "Network.IstioNetworkGateway.port": ("port", values.port),
+        },
+    )
+    | {"istio.networking.v1beta1.ProxyConfig.concurrency": ("number", values.not_negative)},
+    messages=prefixed(
+        _PACKAGE,
+        {
+            "ProxyConfig": _proxy_config,
+            "Tracing": _tracing,
+            "MeshConfig.ExtensionProvider": _provider,
+            "MeshConfig.TLSConfig": _tls,
+            "LabelSelectorRequirement": _requirement,
+        },
+    ),
+    objects={"MeshConfig": _mesh_config, "MeshNetworks": _networks},
+)

@@ -1,0 +1,279 @@
+"""Mixer's rule, instance, handler, attributemanifest, template, adapter and legacy kinds (B4)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+
+from istio.mixer.adapter.bypass.config import config_pb2 as bypass
+from istio.mixer.adapter.denier.config import config_pb2 as denier
+from istio.mixer.adapter.fluentd.config import config_pb2 as fluentd
+from istio.mixer.adapter.kubernetesenv.config import config_pb2 as kubernetesenv
+from istio.mixer.adapter.list.config import config_pb2 as listchecker
+from istio.mixer.adapter.memquota.config import config_pb2 as memquota
+from istio.mixer.adapter.opa.config import config_pb2 as opa
+from istio.mixer.adapter.prometheus.config import config_pb2 as prometheus
+from istio.mixer.adapter.rbac.config import config_pb2 as rbac
+from istio.mixer.adapter.redisquota.config import config_pb2 as redisquota
+from istio.mixer.adapter.statsd.config import config_pb2 as statsd
+from istio.mixer.adapter.stdio.config import config_pb2 as stdio
+from istio.mixer.adapter.zipkin.config import config_pb2 as zipkin
+from istio.mixer.template.apikey import template_pb2 as apikey
+from istio.mixer.template.authorization import template_pb2 as authorization
+from istio.mixer.template.checknothing import template_pb2 as checknothing
+from istio.mixer.template.edge import template_pb2 as edge
+from istio.mixer.template.kubernetes import template_pb2 as kubernetes
+from istio.mixer.template.listentry import template_pb2 as listentry
+from istio.mixer.template.logentry import template_pb2 as logentry
+from istio.mixer.template.metric import template_pb2 as metric
+from istio.mixer.template.quota import template_pb2 as quota
+from istio.mixer.template.reportnothing import template_pb2 as reportnothing
+from istio.mixer.template.tracespan import template_pb2 as tracespan
+from mast.galley.core.decode import decode, is_map, map_entry
+from mast.galley.core.documents import from_json
+from mast.galley.core.objects import ConfigObject
+from mast.galley.core.problem import Finding, Path, warning
+from mast.galley.core.rules import values
+from mast.galley.core.rules.table import (
+    SPEC,
+    Family,
+    exclusive,
+    prefixed,
+    required,
+)
+
+ADAPTERS: Mapping[str, Any] = {
+    "bypass": bypass.Params,
+    "denier": denier.Params,
+    "fluentd": fluentd.Params,
+    "kubernetesenv": kubernetesenv.Params,
+    "listchecker": listchecker.Params,
+    "memquota": memquota.Params,
+    "opa": opa.Params,
+    "prometheus": prometheus.Params,
+    "rbac": rbac.Params,
+    "redisquota": redisquota.Params,
+    "statsd": statsd.Params,
+    "stdio": stdio.Params,
+    "zipkin": zipkin.Params,
+}
+# Vendor adapters of 1.0 to 1.4, and noop: known by name, their parameters are not.
+OTHER_ADAPTERS = frozenset(
+    {"circonus", "cloudwatch", "dogstatsd", "noop", "signalfx", "solarwinds", "stackdriver"}
+)
+TEMPLATES: Mapping[str, Any] = {
+    "apikey": apikey.Template,
+    "authorization": authorization.Template,
+    "checknothing": checknothing.Template,
+    "edge": edge.Template,
+    "kubernetes": kubernetes.Template,
+    "listentry": listentry.Template,
+    "logentry": logentry.Template,
+    "metric": metric.Template,
+    "quota": quota.Template,
+    "reportnothing": reportnothing.Template,
+    "tracespan": tracespan.Template,
+}
+
+_POLICY_TYPES = "istio.policy.v1beta1."
+
+
+def _rule(obj: ConfigObject) -> Iterator[Finding]:
+    spec = obj.spec
+    if not (spec.actions or spec.request_header_operations or spec.response_header_operations):
+        yield required((*SPEC, "actions"), "actions")
+    names = [action.name for action in spec.actions]
+    for index in values.duplicates(names):
+        if names[index]:
+            message = f"action {names[index]!r} is given twice"
+            yield Finding((*SPEC, "actions", index, "name"), "duplicate", message)
+
+
+def _header_operation(operation: Any, at: Path) -> Iterator[Finding]:
+    if operation.operation != operation.REMOVE and not operation.values:
+        yield required((*at, "values"), "values")
+
+
+def _handler(obj: ConfigObject) -> Iterator[Finding]:
+    """A compiled adapter with parameters it understands, or an adapter resource and where it is."""
+    spec = obj.spec
+    yield from exclusive(spec, SPEC, "compiled_adapter", "adapter")
+    if not spec.compiled_adapter and not spec.adapter:
+        yield required((*SPEC, "compiledAdapter"), "compiledAdapter", "adapter")
+    if spec.compiled_adapter:
+        yield from adapter_params(
+            spec.compiled_adapter, spec.params, (*SPEC, "compiledAdapter"), (*SPEC, "params")
+        )
+        if spec.HasField("connection"):
+            message = "'connection' is only allowed with 'adapter'"
+            yield Finding((*SPEC, "connection"), "not-allowed", message)
+    elif spec.adapter and not spec.connection.address:
+        yield required((*SPEC, "connection", "address"), "address")
+
+
+def adapter_params(name: str, params: Any, name_at: Path, at: Path) -> Iterator[Finding]:
+    """A known adapter, and parameters that decode into its message."""
+    kind = ADAPTERS.get(name)
+    if kind is not None:
+        yield from decode(from_json(MessageToDict(params)), kind, at).findings
+    elif name in OTHER_ADAPTERS:
+        if name != "noop":
+            message = f"adapter {name!r} is not built in: Mixer skips the handler"
+            yield warning(name_at, "adapter", message)
+    else:
+        known = ", ".join(sorted({*ADAPTERS, *OTHER_ADAPTERS}))
+        yield Finding(name_at, "adapter", f"adapter {name!r} is unknown; allowed: {known}")
+
+
+def _instance(obj: ConfigObject) -> Iterator[Finding]:
+    """A compiled template with the fields it has, or a template resource."""
+    spec = obj.spec
+    yield from exclusive(spec, SPEC, "compiled_template", "template")
+    if not spec.compiled_template and not spec.template:
+        yield required((*SPEC, "compiledTemplate"), "compiledTemplate", "template")
+    if spec.compiled_template:
+        template = TEMPLATES.get(spec.compiled_template)
+        at = (*SPEC, "compiledTemplate")
+        if template is None:
+            message = f"template {spec.compiled_template!r} is unknown; allowed: " + ", ".join(
+                TEMPLATES
+            )
+            yield Finding(at, "template", message)
+        else:
+            content = MessageToDict(spec.params)
+            yield from expressions(content, template.DESCRIPTOR, (*SPEC, "params"))
+
+
+def expressions(content: Mapping[str, Any], template: Descriptor, at: Path) -> Iterator[Finding]:
+    """Parameters of an instance: an expression for each field of the template that is given.
+
+    An expression is text; numbers and booleans stand for themselves.
+    """
+    by_name = {field.name: field for field in template.fields}
+    by_name |= {field.json_name: field for field in template.fields}
+    for name, value in content.items():
+        field = by_name.get(name)
+        if field is None:
+            known = ", ".join(field.name for field in template.fields) or "none"
+            message = f"unknown field {name!r} of the template; allowed: {known}"
+            yield Finding((*at, name), "unknown-field", message)
+        elif is_map(field):
+            yield from _expression_map(value, field, (*at, name))
+        else:
+            yield from _expression(value, field, (*at, name))
+
+
+def _expression_map(value: Any, field: FieldDescriptor, at: Path) -> Iterator[Finding]:
+    if not isinstance(value, dict):
+        yield Finding(at, "wrong-type", f"{value!r} is not an object of expressions")
+        return
+    _, value_field = map_entry(field)
+    for key, item in value.items():
+        yield from _expression(item, value_field, (*at, key))
+
+
+def _expression(value: Any, field: FieldDescriptor, at: Path) -> Iterator[Finding]:
+    of = field.message_type
+    nested = of is not None and not of.full_name.startswith(_POLICY_TYPES)
+    if nested and of is not None and isinstance(value, dict):
+        yield from expressions(value, of, at)
+    elif nested or isinstance(value, dict | list) or value is None:
+        wanted = "an object" if nested else "an expression"
+        yield Finding(at, "wrong-type", f"{value!r} is not {wanted}")
+    elif value == "":
+        yield Finding(at, "expression", "an expression must not be empty; write '\"\"' for no text")
+
+
+def _legacy(obj: ConfigObject) -> Iterator[Finding]:
+    """A kind per adapter or template (1.0, 1.1): the specification is its parameters."""
+    name = obj.kind.name
+    if name in TEMPLATES:
+        yield from expressions(MessageToDict(obj.spec), TEMPLATES[name].DESCRIPTOR, SPEC)
+    else:
+        yield from adapter_params(name, obj.spec, ("kind",), SPEC)
+
+
+def _descriptor_resource(obj: ConfigObject) -> Iterator[Finding]:
+    """A template resource: a base64 FileDescriptorSet."""
+    text = _text(obj.spec, "descriptor")
+    if not text:
+        yield required((*SPEC, "descriptor"), "descriptor")
+    else:
+        yield from _base64(text, (*SPEC, "descriptor"))
+    yield from _known_keys(obj.spec, {"descriptor"})
+
+
+def _adapter_resource(obj: ConfigObject) -> Iterator[Finding]:
+    """An adapter resource: Info with its templates and a base64 FileDescriptorSet."""
+    names = {"name", "description", "templates", "config", "session_based", "sessionBased"}
+    yield from _known_keys(obj.spec, names)
+    templates = obj.spec.fields["templates"].list_value if "templates" in obj.spec.fields else ()
+    if not templates:
+        yield required((*SPEC, "templates"), "templates")
+    if config := _text(obj.spec, "config"):
+        yield from _base64(config, (*SPEC, "config"))
+
+
+def _text(spec: Any, name: str) -> str:
+    return str(spec.fields[name].string_value) if name in spec.fields else ""
+
+
+def _base64(text: str, at: Path) -> Iterator[Finding]:
+    try:
+        base64.b64decode("".join(text.split()), validate=True)
+    except binascii.Error as error:
+        yield Finding(at, "wrong-type", f"not base64: {error}")
+
+
+def _known_keys(spec: Any, names: set[str]) -> Iterator[Finding]:
+    for key in spec.fields:
+        if key not in names:
+            message = f"unknown field {key!r}; allowed: {', '.join(sorted(names))}"
+            yield Finding((*SPEC, key), "unknown-field", message)
+
+
+def _connection_address(text: str) -> str | None:
+    if text.startswith("unix:"):
+        return None
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdigit() and host:
+        return values.port(int(port))
+    return None if text and not colon else f"{text!r} must be host:port or unix:///path"
+
+
+FAMILY = Family(
+    fields=prefixed(
+        "istio.policy.v1beta1",
+        {
+            "Connection.address": ("address", _connection_address),
+            "Action.instances": ("empty", values.nonempty),
+            "Rule.HeaderOperationTemplate.name": ("header", values.token),
+        },
+    ),
+    messages={"istio.policy.v1beta1.Rule.HeaderOperationTemplate": _header_operation},
+    objects={
+        "rule": _rule,
+        "handler": _handler,
+        "instance": _instance,
+        "template": _descriptor_resource,
+        "adapter": _adapter_resource,
+        **dict.fromkeys({*ADAPTERS, *OTHER_ADAPTERS, *TEMPLATES}, _legacy),
+    },
+    # The object's name serves; the compiled forms and the resources are alternatives.
+    optional=frozenset(
+        f"istio.policy.v1beta1.{name}"
+        for name in (
+            "AttributeManifest.name",
+            "Handler.name",
+            "Handler.compiled_adapter",
+            "Instance.name",
+            "Instance.params",
+            "Instance.compiled_template",
+        )
+    ),
+)

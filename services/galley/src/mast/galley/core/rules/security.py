@@ -1,0 +1,294 @@
+"""PeerAuthentication, RequestAuthentication, AuthorizationPolicy (B3)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mast.galley.core.metadata import dns_label
+from mast.galley.core.objects import ConfigObject
+from mast.galley.core.problem import Finding, Path, warning
+from mast.galley.core.rules import common, values
+from mast.galley.core.rules.table import (
+    SPEC,
+    Family,
+    exclusive,
+    is_set,
+    json_name,
+    prefixed,
+    required,
+    when,
+)
+
+DRY_RUN = "istio.io/dry-run"
+SERVICE_ACCOUNTS_LIMIT = 16
+
+_PRIVATE_JWK = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_HTTP_ONLY_SOURCE = ("request_principals", "not_request_principals")
+_HTTP_ONLY_OPERATION = (
+    "hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths",
+)  # fmt: skip
+# Identities come from mutual TLS, which an external authorizer's trigger cannot look at.
+_NOT_FOR_CUSTOM = (
+    "principals", "not_principals", "namespaces", "not_namespaces", "service_accounts",
+    "not_service_accounts", "trust_domains", "not_trust_domains", "request_principals",
+    "not_request_principals",
+)  # fmt: skip
+_CONDITIONS = frozenset(
+    {
+        "source.ip", "source.namespace", "source.principal", "source.serviceAccount",
+        "source.trustDomain", "remote.ip", "request.auth.principal", "request.auth.audiences",
+        "request.auth.presenter", "destination.ip", "destination.port", "connection.sni",
+    }
+)  # fmt: skip
+_CONDITION_MAPS = re.compile(r"(request\.headers|request\.auth\.claims)(\[[^\[\]]+\])+")
+_ENVOY_FILTERS = "experimental.envoy.filters."
+_TEMPLATE = re.compile(r"\{\*\*?\}")
+
+
+def _peer_authentication(obj: ConfigObject) -> Iterator[Finding]:
+    spec = obj.spec
+    if spec.port_level_mtls and not spec.selector.match_labels:
+        message = "settings of ports need a selector: ports differ from workload to workload"
+        yield Finding((*SPEC, "portLevelMtls"), "selector", message)
+
+
+def _request_authentication(obj: ConfigObject) -> Iterator[Finding]:
+    yield from common.attachment(obj)
+
+
+def _jwt_rule(rule: Any, at: Path) -> Iterator[Finding]:
+    if not rule.issuer and not rule.jwks_uri:
+        yield required((*at, "issuer"), "issuer", "jwksUri")
+    yield from exclusive(rule, at, "jwks_uri", "jwks")
+    if rule.jwks:
+        yield from _jwks(rule.jwks, (*at, "jwks"))
+
+
+def _jwks(text: str, at: Path) -> Iterator[Finding]:
+    """A JSON Web Key Set; one key alone is accepted as well, private parts are not wanted."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        yield Finding(at, "jwks", f"not JSON: {error}")
+        return
+    keys = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        yield Finding(at, "jwks", "not a JSON Web Key Set: needs 'keys', a list of objects")
+        return
+    for key in keys:
+        if not key.get("kty"):
+            yield Finding(at, "jwks", "a key has no 'kty'")
+        elif _PRIVATE_JWK & set(key):
+            yield warning(at, "private-key", "a key holds its private part; leave it out")
+
+
+def _authorization_policy(obj: ConfigObject) -> Iterator[Finding]:
+    spec = obj.spec
+    yield from common.attachment(obj)
+    yield from _dry_run(obj)
+    if spec.action == spec.CUSTOM:
+        if not spec.provider.name:
+            yield required((*SPEC, "provider", "name"), "name")
+        if not spec.rules:
+            yield required((*SPEC, "rules"), "rules")
+        yield from _custom(spec)
+    elif spec.HasField("provider"):
+        message = "'provider' is only allowed for action CUSTOM"
+        yield Finding((*SPEC, "provider"), "not-allowed", message)
+    if spec.action == spec.DENY:
+        if not spec.rules:
+            message = "DENY without rules never denies; write rules: [{}] to deny everything"
+            yield Finding((*SPEC, "rules"), "required", message)
+        for index, rule in enumerate(spec.rules):
+            if _http_only(rule):
+                message = "the rule looks at HTTP only, and so denies all plain TCP traffic"
+                yield warning((*SPEC, "rules", index), "http-only", message)
+
+
+def _dry_run(obj: ConfigObject) -> Iterator[Finding]:
+    if DRY_RUN not in obj.meta.annotations:
+        return
+    if obj.spec.action not in {obj.spec.ALLOW, obj.spec.DENY}:
+        message = "a dry run is only possible for ALLOW and DENY"
+        yield Finding(("metadata", "annotations", DRY_RUN), "dry-run", message)
+
+
+def _custom(spec: Any) -> Iterator[Finding]:
+    why = "is not allowed for action CUSTOM"
+    for index, rule in enumerate(spec.rules):
+        at = (*SPEC, "rules", index)
+        for number, origin in enumerate(rule_sources(rule)):
+            for name in _NOT_FOR_CUSTOM:
+                if is_set(origin, name):
+                    shown = json_name(origin, name)
+                    where = (*at, "from", number, "source", shown)
+                    yield Finding(where, "not-allowed", f"{shown!r} {why}")
+        for number, condition in enumerate(rule.when):
+            if condition.key.startswith("request.auth."):
+                where = (*at, "when", number, "key")
+                yield Finding(where, "not-allowed", f"{condition.key!r} {why}")
+
+
+def rule_sources(rule: Any) -> list[Any]:
+    """The sources of a rule; their field is named by a word of Python."""
+    return [entry.source for entry in getattr(rule, "from")]
+
+
+def _http_only(rule: Any) -> bool:
+    """Whether every field of a rule needs HTTP: it then matches all TCP (B3)."""
+    sources = rule_sources(rule)
+    operations = [entry.operation for entry in rule.to]
+    fields = [(m, f.name) for m in (*sources, *operations) for f, _ in m.ListFields()]
+    conditions = [c.key.startswith("request.") for c in rule.when]
+    return bool(fields or conditions) and all(
+        [name in (*_HTTP_ONLY_SOURCE, *_HTTP_ONLY_OPERATION) for _, name in fields] + conditions
+    )
+
+
+def _from(entry: Any, at: Path) -> Iterator[Finding]:
+    if not entry.source.ListFields():
+        yield Finding((*at, "source"), "empty", "the source is empty; leave 'from' out for any")
+
+
+def _to(entry: Any, at: Path) -> Iterator[Finding]:
+    if not entry.operation.ListFields():
+        message = "the operation is empty; leave 'to' out for any"
+        yield Finding((*at, "operation"), "empty", message)
+
+
+def _rule(rule: Any, at: Path) -> Iterator[Finding]:
+    """Lists that are given have something in them (``from: []`` cannot be told from none)."""
+    for index, condition in enumerate(rule.when):
+        here = (*at, "when", index)
+        if not condition.values and not condition.not_values:
+            yield required((*here, "values"), "values", "notValues")
+        if condition.key:
+            yield from when(_condition_key(condition.key), (*here, "key"), "condition")
+            for name in ("values", "not_values"):
+                for number, value in enumerate(getattr(condition, name)):
+                    where = (*here, json_name(condition, name), number)
+                    yield from when(_condition_value(condition.key, value), where, "condition")
+
+
+def _condition_key(key: str) -> str | None:
+    if key in _CONDITIONS or _CONDITION_MAPS.fullmatch(key) or key.startswith(_ENVOY_FILTERS):
+        return None
+    allowed = ", ".join(
+        [*sorted(_CONDITIONS), "request.headers[name]", "request.auth.claims[name]"]
+    )
+    return f"{key!r} is unknown; allowed: {allowed}"
+
+
+def _condition_value(key: str, value: str) -> str | None:
+    if not value:
+        return "must not be empty"
+    if key in {"source.ip", "remote.ip", "destination.ip"}:
+        return values.cidr(value)
+    if key == "destination.port":
+        return _port(value)
+    return None
+
+
+def _port(text: str) -> str | None:
+    if text.isdigit() and int(text) <= 65535:
+        return None
+    return f"{text!r} is not a port; allowed: 0 to 65535"
+
+
+def _source(source: Any, at: Path) -> Iterator[Finding]:
+    for name in ("service_accounts", "not_service_accounts"):
+        accounts = getattr(source, name)
+        if len(accounts) > SERVICE_ACCOUNTS_LIMIT:
+            message = f"{len(accounts)} entries; allowed: {SERVICE_ACCOUNTS_LIMIT}"
+            yield Finding((*at, json_name(source, name)), "too-many", message)
+    if is_set(source, "service_accounts") or is_set(source, "not_service_accounts"):
+        for name in ("principals", "not_principals", "namespaces", "not_namespaces"):
+            if is_set(source, name):
+                shown = json_name(source, name)
+                message = f"{shown!r} is not allowed together with service accounts"
+                yield Finding((*at, shown), "one-of", message)
+
+
+def _service_account(text: str) -> str | None:
+    """``[namespace/]account``."""
+    namespace, slash, account = text.rpartition("/")
+    if not account or (slash and dns_label(namespace)) or "/" in namespace:
+        return f"{text!r} must be [namespace/]account"
+    return None
+
+
+def _trust_domain(text: str) -> str | None:
+    if not text:
+        return "must not be empty"
+    if "/" in text or "*" in text.removeprefix("*").removesuffix("*"):
+        return f"{text!r}: no '/', and '*' only at one end"
+    return None
+
+
+def _path(text: str) -> str | None:
+    """A path, or a template in which ``{*}`` is one part and ``{**}`` any number at the end."""
+    if not text:
+        return "must not be empty"
+    bare = _TEMPLATE.sub("", text)
+    if "{" in bare or "}" in bare:
+        return f"{text!r}: only {{*}} and {{**}} are allowed in braces"
+    if bare != text and "*" in bare:
+        return f"{text!r}: '*' is not allowed outside of braces in a template"
+    return None
+
+
+_PACKAGE = "istio.security.v1beta1"
+
+
+def _both(message: str, name: str, rule: str, check: values.Check) -> dict[str, Any]:
+    """The same check for a field and its negation."""
+    return {f"{message}.{name}": (rule, check), f"{message}.not_{name}": (rule, check)}
+
+
+FAMILY = Family(
+    fields=prefixed(
+        _PACKAGE,
+        {
+            "JWTRule.jwks_uri": ("url", values.url("http", "https")),
+            "JWTRule.audiences": ("empty", values.nonempty),
+            "JWTRule.from_params": ("empty", values.nonempty),
+            "JWTRule.from_cookies": ("empty", values.nonempty),
+            "JWTRule.space_delimited_claims": ("empty", values.nonempty),
+            "JWTRule.output_payload_to_header": ("header", values.token),
+            "JWTHeader.name": ("header", values.token),
+            "ClaimToHeader.header": ("header", values.token),
+            **_both("Source", "principals", "empty", values.nonempty),
+            **_both("Source", "request_principals", "empty", values.nonempty),
+            **_both("Source", "namespaces", "empty", values.nonempty),
+            **_both("Source", "ip_blocks", "cidr", values.cidr),
+            **_both("Source", "remote_ip_blocks", "cidr", values.cidr),
+            **_both("Source", "service_accounts", "service-account", _service_account),
+            **_both("Source", "trust_domains", "trust-domain", _trust_domain),
+            **_both("Operation", "hosts", "empty", values.nonempty),
+            **_both("Operation", "methods", "empty", values.nonempty),
+            **_both("Operation", "ports", "port", _port),
+            **_both("Operation", "paths", "path", _path),
+        },
+    ),
+    keys={
+        f"{_PACKAGE}.PeerAuthentication.port_level_mtls": ("port", values.port),
+    },
+    messages=prefixed(
+        _PACKAGE,
+        {
+            "JWTRule": _jwt_rule,
+            "Rule": _rule,
+            "Rule.From": _from,
+            "Rule.To": _to,
+            "Source": _source,
+        },
+    ),
+    objects={
+        "PeerAuthentication": _peer_authentication,
+        "RequestAuthentication": _request_authentication,
+        "AuthorizationPolicy": _authorization_policy,
+    },
+)

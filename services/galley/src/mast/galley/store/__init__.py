@@ -1,0 +1,1 @@
+"""Adapters: configuration in etcd, and the sources it comes from."""
