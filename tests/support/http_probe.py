@@ -136,9 +136,7 @@ async def dial(
                 await writer.start_tls(tls, server_hostname=server_name or None)
         yield reader, writer
     finally:
-        writer.close()
-        with suppress(ConnectionError, ssl.SSLError):
-            await writer.wait_closed()
+        writer.transport.abort()
 
 
 async def fetch(
