@@ -44,6 +44,9 @@ _INSTANCE_LABELS: Final = frozenset(
 _PLACE_LABELS: Final = frozenset({REGION, ZONE, SUBZONE, CLUSTER, NETWORK})
 """Labels that repeat other fields of a proxy."""
 
+_POLICY: Final = "policy.istio.io/"
+"""Prefix of annotations that change a pod's filters."""
+
 _CALLER_METADATA: Final = frozenset(
     {
         "DNS_AUTO_ALLOCATE",
@@ -185,8 +188,18 @@ def _representative(proxy: Proxy, *, keep_addresses: bool) -> Proxy:
         id=f".{proxy.namespace}",
         ip_addresses=addresses,
         labels=_without(proxy.labels, _INSTANCE_LABELS),
-        metadata=_without(proxy.metadata, _INSTANCE_METADATA),
+        metadata={
+            **_without(proxy.metadata, _INSTANCE_METADATA),
+            **_policy_annotations(proxy.metadata.get("ANNOTATIONS")),
+        },
     )
+
+
+def _policy_annotations(annotations: Any) -> dict[str, Any]:
+    """Metadata with the annotations that filters depend on (mixer_proxy.md A39), if there are."""
+    found = annotations if isinstance(annotations, dict) else {}
+    kept = {key: value for key, value in found.items() if key.startswith(_POLICY)}
+    return {"ANNOTATIONS": kept} if kept else {}
 
 
 def _caller(proxy: Proxy, selector_keys: frozenset[str]) -> Proxy:

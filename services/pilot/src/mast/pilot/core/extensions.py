@@ -4,10 +4,11 @@ Generators of listeners and routes ask an `Extensions` at the [mx] slots of pilo
 nothing of what it adds. `NO_EXTENSIONS` adds nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.listener.v3.listener_components_pb2 import Filter
@@ -19,6 +20,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.struct_pb2 import Struct
 
 from mast.pilot.core.header_operations import HeaderMutations
+from mast.pilot.core.mesh import Mesh
 from mast.pilot.core.model import Service
 from mast.pilot.core.proxy import Proxy
 
@@ -99,6 +101,12 @@ class Extensions(Protocol):
     def tcp_access_logs(self, spot: Spot) -> Sequence[AccessLog]:
         """Access loggers of TCP proxies."""
 
+    def tcp_log_interval(self, spot: Spot) -> timedelta | None:
+        """How often loggers of a TCP proxy hear of an open connection, the opening included.
+
+        None: they hear of its end only.
+        """
+
     def virtual_host(self, spot: Spot, service: Service | None) -> Additions:
         """For a virtual host; `service` is None for hosts that are no service."""
 
@@ -130,6 +138,10 @@ class NoExtensions:
         """None."""
         return ()
 
+    def tcp_log_interval(self, spot: Spot) -> timedelta | None:
+        """Never."""
+        return None
+
     def virtual_host(self, spot: Spot, service: Service | None) -> Additions:
         """Nothing."""
         return NOTHING
@@ -140,3 +152,6 @@ class NoExtensions:
 
 
 NO_EXTENSIONS: Final = NoExtensions()
+
+ExtensionsOf: TypeAlias = Callable[[Mesh], Extensions]
+"""The extensions that mesh settings ask for."""

@@ -4,7 +4,7 @@ Nothing here differs between the pods of a deployment, so that they share listen
 reaches Mixer by environment variables that Envoy reads itself.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -34,7 +34,7 @@ from mast.pilot.core.mesh import Mesh
 from mast.pilot.core.mixer_calls import MARKS, Annotations, Check, check_service, report_cluster
 from mast.pilot.core.model import Service
 from mast.pilot.core.packing import packed
-from mast.pilot.core.proxy import Proxy, ProxyType
+from mast.pilot.core.proxy import ProxyType
 
 EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
 LUA: Final = "envoy.filters.http.lua"
@@ -60,10 +60,6 @@ class MixerExtensions:
     @property
     def _config(self) -> MeshConfig:
         return self.mesh.config
-
-    def traits(self, proxy: Proxy) -> Hashable:
-        """The annotations of a pod that change its checks (mixer_proxy.md A39)."""
-        return Annotations.of(proxy)
 
     def http_filters(self, spot: Spot) -> Sequence[HttpFilter]:
         """Check cache, check, and what tells the peers who calls."""

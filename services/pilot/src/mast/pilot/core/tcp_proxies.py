@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 from envoy.extensions.filters.network.mongo_proxy.v3.mongo_proxy_pb2 import MongoProxy
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
@@ -26,11 +27,20 @@ def tcp_filters(
 ) -> tuple[Filter, ...]:
     """The filters of a chain that ends in a TCP proxy, which gets the access loggers.
 
+    Those of the mesh log connections that end, whatever extensions want to hear of.
     Of protocols that stock Envoy can look into only Mongo is one that Istio looks into.
     """
     logged = TcpProxy()
     logged.CopyFrom(proxy)
-    logged.access_log.extend([*access_logs(mesh), *extensions.tcp_access_logs(spot)])
+    own = access_logs(mesh)
+    interval = extensions.tcp_log_interval(spot)
+    if interval is not None:
+        options = logged.access_log_options
+        options.flush_access_log_on_connected = True
+        options.access_log_flush_interval.FromTimedelta(interval)
+        for each in own:
+            each.filter.log_type_filter.types.append(AccessLogType.TcpConnectionEnd)
+    logged.access_log.extend([*own, *extensions.tcp_access_logs(spot)])
     return tuple(_filters(logged, spot, extensions, protocol))
 
 
