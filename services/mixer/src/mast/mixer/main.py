@@ -26,7 +26,7 @@ from mast.common.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.adapters.fetching import fetch
 from mast.mixer.adapters.series import Registry
-from mast.mixer.api import mixer
+from mast.mixer.api import access_log, ext_authz, mixer
 from mast.mixer.api.mixer import Admission, MixerServicer
 from mast.mixer.api.mutual_tls import mutual_tls
 from mast.mixer.config import Config
@@ -171,11 +171,14 @@ class Mixer:
 
         def register(server: aio.Server) -> None:
             mixer.register(server, MixerServicer(engine, self._admission))
+            find = self._world.workloads.find
+            ext_authz.register(server, engine, find, lambda: self._world.quota_specs)
+            access_log.register(server, engine, find, wall_clock)
 
         return serving(
             register,
             listen,
-            services=(mixer.SERVICE,),
+            services=(mixer.SERVICE, ext_authz.SERVICE, access_log.SERVICE),
             grace=config.drain,
             options=(
                 ("grpc.max_receive_message_length", config.max_message_size),

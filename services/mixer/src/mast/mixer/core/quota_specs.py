@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import re2
+import re2  # type: ignore[import-untyped]
 
 from istio.mixer.v1.config.client.quota_pb2 import (
     QuotaRule,
