@@ -46,11 +46,16 @@ def up(
     chosen = meshes.default_mode() if mode == "auto" else mode
     if chosen not in {NAMESPACES, LOOPBACK}:
         raise CommandError(f"mode {mode!r}: use auto, {NAMESPACES} or {LOOPBACK}", status=2)
+    raise typer.Exit(asyncio.run(_interruptible(_up(chosen))))
+
+
+async def _up(mode: str) -> int:
     now = datetime.now(tz=UTC)  # noqa: TID251 - the edge where time enters
-    with progress(f"starting the mesh ({chosen} mode)") as say:
-        mesh = asyncio.run(meshes.start(Home.default(), chosen, now, say))
+    with progress(f"starting the mesh ({mode} mode)") as say:
+        mesh = await meshes.start(Home.default(), mode, now, say)
     note(f"The mesh is up ({mesh.mode} mode).")
     note("Next: mastctl run --service NAME --port PORT -- COMMAND   or   mastctl status")
+    return 0
 
 
 def down() -> None:

@@ -45,8 +45,12 @@ async def start(home: Home, mode: str, now: datetime, progress: Progress) -> Mes
                 hint="mastctl status shows it, mastctl down ends it",
             )
         await remove(home, keep_lock=True)
-        home.create()
-        mesh = await _found(home, mode, now)
+        try:
+            home.create()
+            mesh = await _found(home, mode, now)
+        except BaseException:
+            await remove(home)
+            raise
     try:
         await _until_ready(home, mesh, progress)
         progress("storing the default configuration")

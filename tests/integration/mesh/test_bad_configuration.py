@@ -1,0 +1,53 @@
+"""What mastctl says to configuration that is wrong: file, line, path, rule; nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mast.cli.local.home import LOOPBACK
+from tests.support.laptop import Laptop, mesh
+
+GOOD = """apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: good}
+spec: {hosts: [a], http: [{route: [{destination: {host: a}}]}]}
+"""
+
+
+@pytest.fixture(scope="module")
+async def up() -> AsyncIterator[Laptop]:
+    async with mesh(LOOPBACK) as machine:
+        yield machine
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        pytest.param("a: [1\n", 2, ["malformed"], id="malformed-yaml"),
+        pytest.param(
+            GOOD.replace("hosts", "hostz"), 4, ["spec.hostz", "unknown-field"], id="unknown-field"
+        ),
+        pytest.param(
+            GOOD.replace("hosts: [a]", "hosts: 7"), 4, ["spec.hosts", "7"], id="wrong-type"
+        ),
+        pytest.param(
+            GOOD.replace("VirtualService", "VirtualServize"), 2, ["VirtualServize"], id="kind"
+        ),
+    ],
+)
+async def test_refused(up: Laptop, tmp_path: Path, text: str, line: int, words: list[str]) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(f"{GOOD.replace('name: good', 'name: other')}---\n{text}")
+    offset = 5
+    for command in ("apply", "validate"):
+        ended = await up.mastctl(command, "-f", str(file))
+        said = ended.out + ended.err
+        assert ended.status == 1
+        assert f"{file}:{line + offset}: error:" in said, said
+        assert all(word in said for word in words), said
+        assert "Traceback" not in said
+    assert (await up.mastctl("get", "vs", "-o", "json")).out.count('"name"') == 0

@@ -1,0 +1,132 @@
+"""A newcomer's first steps on one machine, in every mode this machine can."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mast.cli.local.processes import Process, gone
+from tests.support.laptop import MODES, Laptop, laptop, mesh
+
+pytestmark = pytest.mark.timeout(300)
+
+ASK = (
+    "import urllib.request, sys;"
+    "print(urllib.request.urlopen('http://details:9080/details/7', timeout=10).read().decode())"
+)
+
+
+@pytest.fixture(params=MODES)
+async def up(request: pytest.FixtureRequest) -> AsyncIterator[Laptop]:
+    async with mesh(request.param) as machine:
+        yield machine
+
+
+async def ended(process: asyncio.subprocess.Process, number: signal.Signals) -> int:
+    process.send_signal(number)
+    async with asyncio.timeout(40):
+        await process.communicate()
+    return process.returncode or 0
+
+
+async def test_run_serve_call_and_leave_nothing(up: Laptop) -> None:
+    details = await up.run("details", "details", "--port", "9080")
+    client = await up.mastctl("run", "--service", "client", "--", sys.executable, "-c", ASK)
+    assert client.status == 0, client.err
+    answer = json.loads(up.home.path("logs", "client-v1-2.log").read_text().splitlines()[-1])
+    assert answer["id"] == "7"
+    assert "spiffe://cluster.local/ns/default/sa/client" in answer["caller"]
+
+    status = json.loads((await up.mastctl("status", "-o", "json")).out)
+    assert {s["name"] for s in status["services"] if s["ready"]} == {
+        "etcd",
+        "citadel",
+        "galley",
+        "pilot",
+        "mixer",
+    }
+    assert [w["name"] for w in status["workloads"]] == ["details-v1-1"]
+    proxies = (await up.mastctl("proxy-status")).out
+    assert "details-v1-1.default" in proxies
+    assert "STALE" not in proxies
+    assert json.loads((await up.mastctl("get", "se", "details", "-o", "json")).out)["spec"][
+        "hosts"
+    ] == ["details.default.svc.cluster.local"]
+
+    assert await ended(details, signal.SIGINT) == 130
+    assert json.loads((await up.mastctl("status", "-o", "json")).out)["workloads"] == []
+    down = await up.mastctl("down")
+    assert down.status == 0, down.err
+    assert await up.leftovers() == []
+
+
+async def test_a_programs_exit_status_is_that_of_run(up: Laptop) -> None:
+    line = ("run", "--service", "job", "--", sys.executable, "-c", "raise SystemExit(7)")
+    assert (await up.mastctl(*line)).status == 7
+
+
+async def test_a_second_up_is_refused_and_harms_nothing(up: Laptop) -> None:
+    second = await up.mastctl("up", "--mode", up.mode)
+    assert second.status == 1
+    assert "already running" in second.err
+    assert (await up.mastctl("status")).status == 0
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "runner", "agent", "envoy", "program"])
+async def test_down_leaves_nothing_whatever_was_killed(up: Laptop, victim: str) -> None:
+    details = await up.run("details", "details", "--port", "9080")
+    (record,) = up.home.workloads()
+    target = {
+        "supervisor": up.home.running().supervisor,
+        "runner": record.runner,
+        "agent": record.processes["agent"],
+        "program": record.processes["program"],
+        "envoy": envoy_of(record.processes["agent"]),
+    }[victim]
+    assert target.send(signal.SIGKILL)
+    await gone([target])
+    down = await up.mastctl("down")
+    assert down.status == 0, down.err
+    async with asyncio.timeout(20):
+        await details.communicate()
+    assert await up.leftovers() == []
+
+
+def envoy_of(agent: Process) -> Process:
+    """The Envoy that an agent runs."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            name = (folder / "comm").read_text()
+        except OSError:
+            continue
+        if name.startswith("envoy") and int(stat[1]) == agent.pid:
+            found = Process.of(int(folder.name))
+            assert found is not None
+            return found
+    raise AssertionError("the agent runs no Envoy")
+
+
+async def test_a_program_that_does_not_exist_is_one_line(up: Laptop) -> None:
+    ended = await up.mastctl("run", "--service", "ghost", "--", "/no/such/program")
+    assert ended.status != 0
+    assert "Traceback" not in ended.err
+    assert "/no/such/program" in ended.err or up.mode == "namespaces"
+    assert up.home.workloads() == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_interrupting_up_leaves_nothing(mode: str) -> None:
+    async with laptop(mode) as machine:
+        starting = await machine.start("up", "--mode", mode)
+        async with asyncio.timeout(30):
+            while not machine.home.services():  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.02)
+        assert await ended(starting, signal.SIGINT) == 130
+        assert await machine.leftovers() == []
