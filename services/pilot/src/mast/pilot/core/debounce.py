@@ -25,12 +25,12 @@ class Debounce:
 
     def changed(self, now: Instant, *, urgent: bool = False) -> None:
         """Something changed."""
+        if urgent and self._hurry is None:
+            soon = now + self.urgent if self._free is None else max(now + self.urgent, self._free)
+            self._hurry = soon if self.due is None else min(soon, self.due)
         if self._first is None:
             self._first = now
         self._last = now
-        if urgent and self._hurry is None:
-            soon = now + self.urgent
-            self._hurry = soon if self._free is None else max(soon, self._free)
 
     @property
     def due(self) -> Instant | None:
