@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     | (?P<name>\$?[^\W\d]\w*)
     | (?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)
     | (?P<char>'(?:[^'\\\n]|\\.[0-9a-fA-F]*)')
-    | (?P<operator>{"|".join(map(re.escape, _OPERATORS.split()))})
+    | (?!/\*)(?P<operator>{"|".join(map(re.escape, _OPERATORS.split()))})
     """,
     re.VERBOSE | re.DOTALL,
 )
