@@ -35,7 +35,9 @@ from mast.common.ca_client import (
     renewal_backoff,
     retry_backoff,
     server_name,
+    service_certificates,
 )
+from mast.common.spiffe import SpiffeId
 from mast.common.tls_front import Material, PeerTable, tls_front
 from tests.support.pki import DAY, Ca, Pair, pem, wall_clock
 
@@ -412,6 +414,9 @@ class Signer:
             .serial_number(len(self.times))
             .not_valid_before(self.clock.now)
             .not_valid_after(self.clock.now + ttl)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(ME)]), critical=True
+            )
             .sign(self.ca.key, hashes.SHA256())
         )
 
@@ -508,3 +513,67 @@ async def test_the_default_wait_ends_by_time_or_by_waking() -> None:
         certificates.renew()
         await certificates.changed(first)
     assert len(signer.times) == 3
+
+
+# Certificates of a control-plane service.
+
+
+class SigningCa(FakeCa):
+    """Signs whatever it is asked to, for an hour."""
+
+    authority: Ca
+
+    async def CreateCertificate(
+        self, request: ca_pb2.IstioCertificateRequest, context: Context
+    ) -> ca_pb2.IstioCertificateResponse:
+        now = wall_clock()
+        signer = Signer(Clock(now), ca=self.authority)
+        certificate = await signer.sign(request.csr.encode(), HOUR)
+        self.chain = (*certificate.chain_pem, certificate.roots_pem)
+        return await super().CreateCertificate(request, context)
+
+
+async def test_a_service_begins_with_its_token_and_goes_on_by_certificate(
+    directory: Path,
+) -> None:
+    ca, authority = SigningCa(), Ca.root()
+    ca.authority = authority
+    root_file, token_file = directory / "root-cert.pem", directory / "token"
+    root_file.write_bytes(authority.pem)
+    token_file.write_text("one-use\n")
+    identity = SpiffeId("cluster.local", "istio-system", "istio-pilot-service-account")
+    async with behind_tls(ca, authority, directory) as address:
+        certificates = service_certificates(
+            address=address,
+            identity=identity,
+            root_file=root_file,
+            token_file=token_file,
+            now=wall_clock,
+        )
+        async with kept(certificates):
+            first = await certificates.changed(None)
+            token_file.unlink()
+            certificates.renew()
+            await certificates.changed(first)
+    assert [m.get("authorization") for m in ca.metadata] == ["Bearer one-use", None]
+    csr = x509.load_pem_x509_csr(ca.requests[0].csr.encode())
+    names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [str(identity)]
+    assert ca.identities == [(), (ME,)]  # the fake signs for this one, whoever asks
+
+
+async def test_a_service_without_token_file_calls_without_token(directory: Path) -> None:
+    ca = SigningCa()
+    ca.authority = Ca.root()
+    address = f"unix:{directory}/ca.sock"
+    async with serving(ca, address):
+        certificates = service_certificates(
+            address=address,
+            identity=SpiffeId("cluster.local", "a", "b"),
+            root_file=None,
+            token_file=None,
+            now=wall_clock,
+        )
+        async with kept(certificates):
+            await certificates.changed(None)
+    assert "authorization" not in ca.metadata[0]

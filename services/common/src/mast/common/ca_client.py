@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from random import random as system_random
 from typing import Any, Literal, cast, get_args
 
@@ -22,6 +23,7 @@ from google.protobuf.json_format import ParseDict
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc
 from mast.common.backoff import Backoff
 from mast.common.latest import Latest
+from mast.common.spiffe import SpiffeId
 
 log = structlog.get_logger()
 
@@ -340,3 +342,40 @@ class WorkloadCertificates:
         if leaf.public_key() != requested:
             raise ValueError("the CA's certificate is for another key than the CSR's")
         return KeyPair(key_pem, certificate, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+
+
+def service_certificates(
+    *,
+    address: str,
+    identity: SpiffeId,
+    root_file: Path | None,
+    token_file: Path | None,
+    now: Callable[[], datetime],
+    ttl: timedelta = timedelta(hours=24),
+) -> WorkloadCertificates:
+    """A control-plane service's certificates: the first by token, later ones by the last (B2.1).
+
+    ``address``, ``root_file`` (None: the system's roots) and ``token_file`` are the service's
+    ``--ca-...`` flags; both files are read anew for every attempt, and a token file that is not
+    there means a call without token.
+    """
+
+    def token() -> str | None:
+        try:
+            return token_file.read_text().strip() if token_file else None
+        except FileNotFoundError:
+            return None
+
+    def own() -> tuple[bytes, bytes] | None:
+        pair = certificates.current
+        return (pair.chain_pem, pair.key_pem) if pair else None
+
+    client = CaClient(
+        address=address,
+        root_pem=lambda: root_file.read_bytes() if root_file else b"",
+        token=token,
+        client_cert=own,
+        now=now,
+    )
+    certificates = WorkloadCertificates(sign=client.sign, spiffe_id=str(identity), now=now, ttl=ttl)
+    return certificates
