@@ -459,8 +459,10 @@ local function deny(handle, marks, denial)
     end
   end
   marks:set(MARKS, "cache_hit", true)
-  marks:set(MARKS, "error_code", denial.code)
-  marks:set(MARKS, "error_message", denial.message or "")
+  if denial.code ~= 0 then
+    marks:set(MARKS, "error_code", denial.code)
+    marks:set(MARKS, "error_message", denial.message or "")
+  end
   handle:respond(headers, denial.body or "")
 end
 
