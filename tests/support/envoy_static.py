@@ -7,13 +7,16 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 import ProxyProtocol
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
     HttpConnectionManager,
 )
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
+from mast.pilot.core.http_connection_manager import HTTP_CONNECTION_MANAGER
 from mast.pilot.core.packing import packed
 from mast.pilot.core.sockets import ORIGINAL_DST
 
@@ -26,6 +29,19 @@ def bootstrap(listeners: Iterable[Listener], clusters: Iterable[Cluster]) -> Boo
     result.node.id, result.node.cluster = "test", "test"
     result.static_resources.listeners.extend(listeners)
     result.static_resources.clusters.extend(clusters)
+    return result
+
+
+def answering_listener(routes: Iterable[Route]) -> Listener:
+    """A listener on a port of its own whose only virtual host has these routes."""
+    manager = HttpConnectionManager(stat_prefix="test")
+    manager.route_config.virtual_hosts.add(name="all", domains=["*"], routes=routes)
+    manager.http_filters.add(name="envoy.filters.http.router", typed_config=packed(Router()))
+    result = Listener(name="test")
+    result.address.socket_address.address = "127.0.0.1"
+    result.address.socket_address.port_value = 0
+    chain = result.filter_chains.add()
+    chain.filters.add(name=HTTP_CONNECTION_MANAGER, typed_config=packed(manager))
     return result
 
 

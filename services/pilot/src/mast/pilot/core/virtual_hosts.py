@@ -54,22 +54,23 @@ def virtual_hosts(
     other domains go to the oldest. Who gets no domain at all is left out.
     """
     ordered = sorted(candidates, key=lambda each: (each.age, each.host, each.port))
-    owners: dict[str, Candidate] = {}
+    owners: dict[str, tuple[Candidate, str]] = {}
     for each in ordered:
         for domain in each.own:
-            owners.setdefault(domain.lower(), each)
+            owners.setdefault(domain.lower(), (each, domain))
     for each in ordered:
         for domain in each.other:
-            owners.setdefault(domain.lower(), each)
+            owners.setdefault(domain.lower(), (each, domain))
     made, losses = [], []
     for each in ordered:
         name = names.virtual_host(each.host, each.port)
         domains: list[str] = []
-        for domain in (*each.own, *each.other):
-            if owners[domain.lower()] is each:
-                domains.append(domain)
-            else:
+        for domain in dict.fromkeys((*each.own, *each.other)):
+            owner, spelled = owners[domain.lower()]
+            if owner is not each:
                 losses.append(Loss(virtual_host=name, domain=domain))
+            elif spelled == domain:
+                domains.append(domain)
         if domains:
             made.append(_virtual_host(name, domains, each))
     return sorted(made, key=lambda each: each.name), losses
