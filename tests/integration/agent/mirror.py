@@ -6,6 +6,7 @@ answers datagrams with a word. Prints ``ready`` once it listens.
 
 import asyncio
 import sys
+from typing import cast
 
 
 class Datagrams(asyncio.DatagramProtocol):
@@ -13,10 +14,9 @@ class Datagrams(asyncio.DatagramProtocol):
         self._word = word
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        assert isinstance(self._transport, asyncio.DatagramTransport)
         self._transport.sendto(self._word.encode(), addr)
 
 

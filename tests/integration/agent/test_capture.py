@@ -353,3 +353,136 @@ def saved_rules(site: Site) -> dict[str, list[str]]:
         ]
         for program in ("iptables-save", "ip6tables-save")
     }
+
+
+@pytest.mark.parametrize(
+    ("flags", "call", "seen"),
+    [
+        pytest.param(("-b", PORT), "in", Seen("127.0.0.6", inbound=1), id="inbound-port-listed"),
+        pytest.param(("-b", EXCLUDED_IN), "in", Seen("{peer}"), id="inbound-port-not-listed"),
+        pytest.param((), "in", Seen("{peer}"), id="no-inbound-capture"),
+        pytest.param(("-i", "10.199.0.0/16"), "out", Seen("{workload}", outbound=1), id="cidr-in"),
+        pytest.param(("-i", "192.0.2.0/24"), "out", Seen("{workload}"), id="cidr-not-in"),
+        pytest.param(
+            ("-i", "*", "-x", "10.199.0.0/16"), "out", Seen("{workload}"), id="cidr-excluded"
+        ),
+        pytest.param(("-q", PORT), "out", Seen("{workload}", outbound=1), id="port-included"),
+        pytest.param(
+            ("-i", "*", "-c", "{interface}"), "out", Seen("{workload}"), id="interface-excluded"
+        ),
+        pytest.param(
+            ("-i", "*", "--owner-groups-exclude", str(APPLICATION)),
+            "out",
+            Seen("{workload}"),
+            id="group-excluded",
+        ),
+        pytest.param(
+            ("-i", "*", "--owner-groups", "3000,3001"), "out", Seen("{workload}"), id="group-not-in"
+        ),
+        pytest.param(
+            ("-i", "*", "--owner-groups", f"3000,{APPLICATION}"),
+            "out",
+            Seen("{workload}", outbound=1),
+            id="group-in",
+        ),
+        pytest.param(
+            ("-i", "*", "--drop-invalid"), "out", Seen("{workload}", outbound=1), id="drop-invalid"
+        ),
+        pytest.param(
+            ("-k", "{interface}", "-i", "*"), "in", Seen("{peer}", outbound=1), id="kubevirt"
+        ),
+    ],
+)
+def test_lists(site: Site, flags: tuple[str, ...], call: str, seen: Seen) -> None:
+    """Lists of ports, networks, groups and interfaces choose what is captured (C1)."""
+    link = site.link
+    interface = f"{link.workload.name.removesuffix('-w')}-a"
+    site.iptables(*(each.format(interface=interface) for each in flags))
+    assert "capture.unchanged" in site.iptables(
+        *(each.format(interface=interface) for each in flags)
+    )
+    with envoy(link):
+        answer = seen.answer.format(workload=link.workload.ipv4, peer=link.peer.ipv4)
+        found = observe(site, call)
+        if "-k" in flags:  # the virtual machine's traffic goes out through the proxy
+            assert found.outbound == 1
+        else:
+            assert found == Seen(answer, seen.outbound, seen.inbound, seen.service)
+    site.iptables("--cleanup-only", *(each.format(interface=interface) for each in flags))
+
+
+def test_ipv6(site: Site) -> None:
+    """The same for IPv6: out and in, and the proxy's own source address (C2)."""
+    link = site.link
+    site.iptables(*FLAGS)
+    with envoy(link):
+        before = site.proxied()
+        assert site.call(link.workload, link.peer.ipv6, PORT) == link.workload.ipv6
+        assert site.call(link.peer, link.workload.ipv6, PORT) == "::6"
+        assert site.call(link.workload, "::1", PORT) == "::1"
+        after = site.proxied()
+        assert after[OUTBOUND] - before[OUTBOUND] == 1
+        assert after[f"{INBOUND}6"] - before[f"{INBOUND}6"] == 1
+
+
+def test_tproxy(site: Site) -> None:
+    """The application sees the client itself; nothing else changes (C5)."""
+    link = site.link
+    flags = (*FLAGS, "-m", "TPROXY")
+    site.iptables(*flags)
+    assert "capture.unchanged" in site.iptables(*flags)
+    with envoy(link, uid=0, transparent=True):
+        assert observe(site, "in") == Seen(link.peer.ipv4, inbound=1)
+        assert observe(site, "in-excluded-port") == Seen(link.peer.ipv4)
+        assert observe(site, "out") == Seen(link.workload.ipv4, outbound=1)
+        assert observe(site, "loopback") == Seen("127.0.0.1")
+        assert observe(site, "self-by-own-address") == Seen(link.workload.ipv4)
+    site.iptables("--cleanup-only", *flags)
+    assert "1337" not in link.workload.run("ip", "rule")
+    assert link.workload.run("ip", "route", "show", "table", "133", check=False) == ""
+
+
+@pytest.mark.parametrize("which", ["resolv.conf", "all"])
+def test_dns(site: Site, which: str) -> None:
+    """Queries of programs go to the agent, the agent's own to the server (C6)."""
+    link = site.link
+    site.iptables(*FLAGS, "--redirect-dns", *(["--capture-all-dns"] if which == "all" else []))
+    mirror_udp = [PYTHON, mirror.__file__, "--udp"]
+    agent_side = link.workload.inside(*mirror_udp, "127.0.0.1", "15053", "agent", uid=PROXY)
+    server_side = link.peer.inside(*mirror_udp, link.peer.ipv4, "53", "server")
+
+    def ask(uid: int) -> str:
+        return link.workload.run(PYTHON, caller.__file__, "udp", link.peer.ipv4, "53", uid=uid)
+
+    with program(agent_side, "ready"), program(server_side, "ready"), envoy(link):
+        assert ask(APPLICATION) == "agent"
+        assert ask(PROXY) == "server"
+        # TCP to the server's port is redirected too: nobody listens on 15053 for TCP here.
+        assert site.from_workload("53") == "failed: ConnectionRefusedError"
+        assert site.from_workload("53", uid=PROXY) == link.workload.ipv4
+        assert observe(site, "out") == expected(site, "out")
+
+
+def test_validation(site: Site) -> None:
+    """The check by which CNI's repair finds pods without capture: 126 without rules (C4)."""
+    check = ("--run-validation", "--skip-rule-apply")
+    link = site.link
+    command = link.workload.inside(AGENT, "istio-iptables", *check)
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 126
+    site.iptables(*FLAGS, "--run-validation")
+    assert "capture.valid" in site.iptables(*check)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        pytest.param(("-p", "http"), "-p 'http': want a port, 1 to 65535", id="port"),
+        pytest.param(("-i", "10.0.0.0/33"), "-i '10.0.0.0/33'", id="network"),
+        pytest.param(("-x", "*"), "-x '*'", id="everything-excluded"),
+        pytest.param(("-m", "NAT"), "-m 'NAT': want REDIRECT or TPROXY", id="mode"),
+    ],
+)
+def test_wrong_parameters_change_nothing(site: Site, flags: tuple[str, ...], problem: str) -> None:
+    before = saved_rules(site)
+    assert problem in site.iptables(*flags, check=False)
+    assert saved_rules(site) == before

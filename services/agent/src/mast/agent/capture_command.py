@@ -5,7 +5,6 @@ For init containers, `mastctl run` and VMs; needs CAP_NET_ADMIN and CAP_NET_RAW.
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
@@ -186,8 +185,19 @@ def program(flags: Mapping[str, Any], capture: Capture) -> int:
 
 def validate(capture: Capture, wanted: Sequence[Family]) -> int:
     """Check as the proxy's user that connections are captured; 126 if they are not."""
-    if os.geteuid() == 0:
-        return _as_proxy_user(capture)
+    if os.geteuid() != 0:
+        return _check(capture, wanted)
+    child = os.fork()
+    if child == 0:
+        os.setgroups(())
+        os.setgid(int(capture.gids[0]))
+        os.setuid(int(capture.uids[0]))
+        os._exit(_check(capture, wanted))
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _check(capture: Capture, wanted: Sequence[Family]) -> int:
     ports = (int(capture.outbound_port), int(capture.inbound_port))
     for family in wanted:
         problem = capture_check.check(ports, ipv6=family == 6)
@@ -196,12 +206,3 @@ def validate(capture: Capture, wanted: Sequence[Family]) -> int:
             return INVALID
     log.info("capture.valid")
     return 0
-
-
-def _as_proxy_user(capture: Capture) -> int:
-    """Run the check in a process of the proxy's user and group; its exit status."""
-    command = [sys.argv[0], "istio-iptables", *sys.argv[2:], "--skip-rule-apply"]
-    result = subprocess.run(  # noqa: S603 - this program itself
-        command, user=int(capture.uids[0]), group=int(capture.gids[0]), extra_groups=(), check=False
-    )
-    return result.returncode

@@ -31,6 +31,8 @@ def check(ports: tuple[int, int], *, ipv6: bool = False) -> str:
         probe = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
         probe.settimeout(PROBE_SECONDS)
         try:
+            # Left to itself IPv6 would take ::6, the proxy's source address: rule 9 lets that pass.
+            probe.bind(("::1" if ipv6 else "127.0.0.1", 0))
             probe.connect((host, PROBE_PORT))
         except OSError as error:
             return f"no rule captured a connection to {host}:{PROBE_PORT}: {error}"
