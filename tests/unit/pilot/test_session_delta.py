@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 
+from mast.pilot.core.outputs import Acked, Rejected, Stale
 from mast.pilot.core.resources import CDS, ECDS, EDS, LDS, RDS, SDS, resource
-from mast.pilot.core.session import Acked, Rejected, Stale
 from mast.pilot.core.watch import SyncState
 from tests.fakes.pilot_views import (
     FakeMesh,

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from mast.pilot.core.outputs import Acked, Rejected, Stale
 from mast.pilot.core.resources import CDS, EDS, LDS, RDS, SDS
-from mast.pilot.core.session import Acked, Rejected, Stale
 from mast.pilot.core.watch import SyncState
 from tests.fakes.pilot_views import (
     FakeMesh,

@@ -11,12 +11,14 @@ class Push:
     """`started` is when the first change in it was noticed; `resend` sends what did not change.
 
     Numbers rise, and requests are answered under numbers of the same counter (design 4).
+    `registered` is the revision of the store up to which workloads are in the snapshot.
     """
 
     number: int
     snapshot: Snapshot
     started: Instant
     resend: bool = False
+    registered: int = 0
 
 
 class Pending:

@@ -7,10 +7,10 @@ when to call `expire`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from mast.pilot.core.outputs import Send
 from mast.pilot.core.proxy import Proxy, ProxyType
 from mast.pilot.core.resources import (
     CDS,
@@ -44,45 +44,6 @@ ADDITION_HOLD: Final = timedelta(seconds=1)
 
 WARMING: Final = (timedelta(seconds=1), timedelta(seconds=5))
 """A stream on which nobody asks for clusters is told endpoints, later clusters (pilot.md B15)."""
-
-
-@dataclass(frozen=True)
-class Send:
-    """A response to write to the stream."""
-
-    type_url: str
-    nonce: str
-    payload: bytes
-    resources: int
-
-
-@dataclass(frozen=True)
-class Acked:
-    """The client accepted a response."""
-
-    type_url: str
-    nonce: str
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """The client rejected a response; `names` are the suspects, most of them innocent."""
-
-    type_url: str
-    nonce: str
-    reason: str
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Stale:
-    """A request carried a nonce that is not open; it was ignored (pilot.md B9)."""
-
-    type_url: str
-    nonce: str
-
-
-Output = Send | Acked | Rejected | Stale
 
 
 class Shared:

@@ -5,10 +5,11 @@ from typing import Final
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
+from mast.pilot.core.outputs import Acked, Output, Rejected, Send, Stale
 from mast.pilot.core.proxy import Proxy
 from mast.pilot.core.resources import WILDCARD_TYPES, View
 from mast.pilot.core.selection import EMPTY_VERSIONS, NOTHING
-from mast.pilot.core.session import Acked, Output, Rejected, Send, Session, Shared, Stale
+from mast.pilot.core.session import Session, Shared
 from mast.pilot.core.watch import Instant, Watch
 
 WILDCARD: Final = "*"

@@ -1,0 +1,243 @@
+"""One ADS stream: requests in, responses out, one writer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from functools import partial
+from typing import Any, Final, Protocol
+
+import structlog
+
+from mast.common.spiffe import SpiffeId
+from mast.pilot.api.instruments import Instruments
+from mast.pilot.core.outputs import Output, Rejected, Send, Stale
+from mast.pilot.core.proxy import Proxy
+from mast.pilot.core.push import Pending, Push
+from mast.pilot.core.resources import HEALTH, View
+from mast.pilot.core.session import Session
+from mast.pilot.core.watch import Instant
+from mast.pilot.core.work import Clock, Work
+
+log = structlog.get_logger()
+
+INBOX: Final = 100
+"""Requests that may wait; then the stream is not read on."""
+
+
+class Ended(Enum):
+    """Why a stream is over."""
+
+    BY_CLIENT = "closed by the client"
+    BY_DRAIN = "this replica is shutting down"
+    NOT_READ = "the client does not read"
+    BAD_REQUEST = "type_url: must not be empty on an aggregated stream"
+
+
+class Conversation(Protocol):
+    """A session that speaks one of the protocols."""
+
+    @property
+    def state(self) -> Session:
+        """What was sent and acknowledged."""
+
+    def receive(self, request: Any, now: Instant) -> list[Output]:
+        """Record a request of the protocol, and answer it."""
+
+    def push(self, view: View, number: int, now: Instant, *, resend: bool = False) -> list[Send]:
+        """Take over a new view."""
+
+    def expire(self, now: Instant) -> list[Send]:
+        """Do what is due."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who is at the other end: its address, and its identity if it proved one."""
+
+    address: str
+    identity: SpiffeId | None = None
+
+
+class Writer(Protocol):
+    """The sending half of a stream."""
+
+    async def write(self, message: Any) -> None:
+        """Send; waits while the client does not read."""
+
+
+@dataclass(frozen=True)
+class Facilities:
+    """What all connections share. `pushing` bounds how many push at a time (pilot.md B20)."""
+
+    work: Work
+    clock: Clock
+    instruments: Instruments
+    pushing: asyncio.Semaphore
+    send_timeout: timedelta = timedelta(seconds=10)
+
+
+class Connection:
+    """A proxy's stream; `run` is its life.
+
+    Its session is only touched through `Facilities.work`. Requests come before pushes, pushes
+    that wait coalesce, nothing else writes to the stream (pilot.md B18).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        proxy: Proxy,
+        peer: Peer,
+        session: Conversation,
+        facilities: Facilities,
+        *,
+        changed: Callable[["Connection"], None],
+        health: Callable[[bool], None],
+    ) -> None:
+        """`changed` is told when the state may have; `health` what the agent found (B26)."""
+        self.name = name
+        self.proxy = proxy
+        self.peer = peer
+        self.session = session
+        self.connected_at = facilities.clock.now()
+        self.opened = facilities.clock.instant()
+        self._facilities = facilities
+        self._changed = changed
+        self._health = health
+        self._inbox: asyncio.Queue[Any] = asyncio.Queue(INBOX)
+        self._pending = Pending()
+        self._offered = self.opened
+        self._wake = asyncio.Event()
+        self._over = False
+        self._close_at: Instant | None = None
+        self._log = log.bind(connection=name)
+
+    def offer(self, push: Push) -> None:
+        """A new snapshot, to be pushed when its turn comes."""
+        if not self._pending:
+            self._offered = self._facilities.clock.instant()
+        self._pending.offer(push)
+        self._wake.set()
+
+    def close(self, at: Instant) -> None:
+        """End the stream at that time, so that the proxy goes to another replica."""
+        self._close_at = at
+        self._wake.set()
+
+    async def run(self, first: Any, requests: AsyncIterator[Any], writer: Writer) -> Ended:
+        """Answer the first request and those that follow, and push, until either side ends."""
+        self._inbox.put_nowait(first)
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(self._read(requests), name=f"read {self.name}")
+            try:
+                return await self._converse(writer)
+            except TimeoutError:
+                self._facilities.instruments.write_timeouts.add()
+                return Ended.NOT_READ
+            finally:
+                reading.cancel()
+
+    async def _read(self, requests: AsyncIterator[Any]) -> None:
+        async for request in requests:
+            await self._inbox.put(request)
+            self._wake.set()
+        self._over = True
+        self._wake.set()
+
+    async def _converse(self, writer: Writer) -> Ended:
+        while True:
+            self._wake.clear()
+            now = self._facilities.clock.instant()
+            due = self.session.state.deadline
+            if not self._inbox.empty():
+                request = self._inbox.get_nowait()
+                if not request.type_url:
+                    return Ended.BAD_REQUEST
+                await self._answer(request, now, writer)
+            elif self._over:
+                return Ended.BY_CLIENT
+            elif self._close_at is not None and now >= self._close_at:
+                return Ended.BY_DRAIN
+            elif self._pending:
+                await self._push(writer)
+            elif due is not None and now >= due:
+                await self._send(await self._do(partial(self.session.expire, now)), writer)
+            else:
+                await self._sleep(now, due)
+
+    async def _sleep(self, now: Instant, due: Instant | None) -> None:
+        """Until something happens, or one of the times has come."""
+        times = [each for each in (due, self._close_at) if each is not None]
+        left = (min(times) - now).total_seconds() if times else None
+        try:
+            async with asyncio.timeout(left):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _answer(self, request: Any, now: Instant, writer: Writer) -> None:
+        if request.type_url == HEALTH:
+            self._health(not request.HasField("error_detail"))
+            return
+        outputs = await self._do(partial(self.session.receive, request, now))
+        for each in outputs:
+            self._note(each)
+        await self._send(outputs, writer)
+
+    async def _push(self, writer: Writer) -> None:
+        instruments, clock = self._facilities.instruments, self._facilities.clock
+        async with self._facilities.pushing:
+            push = self._pending.take()
+            if push is None:
+                return
+            begun = clock.instant()
+            instruments.queue_time.record((begun - self._offered).total_seconds())
+            await self._send(await self._do(partial(self._pushed, push, begun)), writer)
+            ended = clock.instant()
+        instruments.push_time.record((ended - begun).total_seconds())
+        instruments.convergence.record((ended - push.started).total_seconds())
+
+    def _pushed(self, push: Push, now: Instant) -> list[Send]:
+        view = push.snapshot.view(self.proxy)
+        return self.session.push(view, push.number, now, resend=push.resend)
+
+    async def _do(self, task: Callable[[], Any]) -> Any:
+        outputs = await self._facilities.work(task)
+        self._changed(self)
+        return outputs
+
+    async def _send(self, outputs: Iterable[Output], writer: Writer) -> None:
+        """Write; raises TimeoutError if the client does not read."""
+        instruments, clock = self._facilities.instruments, self._facilities.clock
+        for each in outputs:
+            if not isinstance(each, Send):
+                continue
+            begun = clock.instant()
+            try:
+                async with asyncio.timeout(self._facilities.send_timeout.total_seconds()):
+                    await writer.write(each.payload)
+            except TimeoutError:
+                instruments.send_failed(each.type_url)
+                raise
+            instruments.send_time.record((clock.instant() - begun).total_seconds())
+            instruments.sent(each.type_url, len(each.payload))
+            self._log.debug(
+                "response.sent", type=each.type_url, nonce=each.nonce, resources=each.resources
+            )
+
+    def _note(self, output: Output) -> None:
+        instruments = self._facilities.instruments
+        if isinstance(output, Stale):
+            instruments.expired(output.type_url)
+            self._log.debug("nonce.stale", type=output.type_url, nonce=output.nonce)
+        elif isinstance(output, Rejected):
+            instruments.rejected(output.type_url, self.proxy.node_id, output.reason)
+            self._log.warning(
+                "response.rejected",
+                type=output.type_url,
+                nonce=output.nonce,
+                reason=output.reason,
+                resources=output.names[:10],
+            )

@@ -1,0 +1,91 @@
+"""All streams of this replica, and the push they share."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count
+from types import MappingProxyType
+
+from mast.common.latest import Latest
+from mast.pilot.api.connection import Connection, Facilities
+from mast.pilot.core.push import Push
+from mast.pilot.core.responses import DeltaEncoder, Encoder, Responses, SotwEncoder
+from mast.pilot.core.session import Shared
+
+
+class Connections:
+    """Takes pushes and hands each to every stream that is open or opens later.
+
+    `control_plane` is a serialised ControlPlane, said in every response (pilot.md B22).
+    """
+
+    def __init__(self, facilities: Facilities, control_plane: bytes) -> None:
+        self.facilities = facilities
+        self._numbers = count(1)
+        self._push: Latest[Push | None] = Latest(None)
+        self._open: dict[str, Connection] = {}
+        self._serial = count(1)
+        self.draining = False
+        self.sotw = self._shared(SotwEncoder(control_plane))
+        self.delta = self._shared(DeltaEncoder(control_plane))
+
+    def _shared(self, encoder: Encoder) -> Shared:
+        return Shared(Responses(encoder), self.next_number)
+
+    def next_number(self) -> int:
+        """A number that no push and no answer had before (design 4)."""
+        return next(self._numbers)
+
+    @property
+    def push(self) -> Push | None:
+        """The push made last; None until the first complete snapshot."""
+        return self._push.value
+
+    @property
+    def open(self) -> Mapping[str, Connection]:
+        """Open streams by name."""
+        return MappingProxyType(self._open)
+
+    async def publish(self, push: Push) -> None:
+        """Hand a push to every stream."""
+        await self.facilities.work(self._age)
+        self._push.publish(push)
+        for each in tuple(self._open.values()):
+            each.offer(push)
+
+    def _age(self) -> None:
+        self.sotw.age()
+        self.delta.age()
+
+    async def registered(self, revision: int) -> None:
+        """Wait until workloads of that revision of the store are in the push made last."""
+        push = self.push
+        while push is None or push.registered < revision:
+            push = await self._push.after(push)
+
+    def name(self, node_id: str) -> str:
+        """Name for a new connection: `ID-COUNTER` (pilot.md A1)."""
+        return f"{node_id}-{next(self._serial)}"
+
+    @contextmanager
+    def joined(self, connection: Connection, seen: Push) -> Iterator[None]:
+        """Among the open streams within the block; `seen` is the push its state is made from."""
+        self._open[connection.name] = connection
+        self._count()
+        if self.push is not None and self.push is not seen:
+            connection.offer(self.push)
+        try:
+            yield
+        finally:
+            del self._open[connection.name]
+            self._count()
+
+    def _count(self) -> None:
+        self.facilities.instruments.proxies(len(self._open))
+
+    def drain(self, within: timedelta, random: Callable[[], float]) -> None:
+        """Take on no more streams, and close all, spread over a time: proxies move one by one."""
+        self.draining = True
+        now = self.facilities.clock.instant()
+        for each in self._open.values():
+            each.close(now + within * random())

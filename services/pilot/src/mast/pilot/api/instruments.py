@@ -1,0 +1,93 @@
+"""Pilot's metrics, under the names that dashboards know (pilot.md M3)."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from mast.common.telemetry import Metrics
+from mast.pilot.core.resources import CDS, EDS, LDS, RDS, SHORT_NAMES
+
+BUCKETS: Final[dict[str, Sequence[float]]] = {
+    "pilot_xds_config_size_bytes": (1, 10_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000),
+    "pilot_xds_send_time": (0.01, 0.1, 1, 3, 5, 10, 20, 30),
+    "pilot_debounce_time": (0.01, 0.1, 1, 3, 5, 10, 20, 30),
+    "pilot_pushcontext_init_seconds": (0.01, 0.1, 0.5, 1, 3, 5),
+}
+
+
+class Instruments:
+    """The instruments of one process."""
+
+    def __init__(self, metrics: Metrics, version: str) -> None:
+        counter, gauge, histogram = metrics.counter, metrics.gauge, metrics.histogram
+        self._version = version
+        self._proxies = gauge("pilot_xds", "Number of proxies connected to this replica")
+        self.info = gauge("pilot_info", "Version of this replica")
+        self.info.set(1, version=version)
+        self.uptime = gauge("istiod_uptime_seconds", "Time since this replica started")
+        self.services = gauge("pilot_services", "Number of services known")
+        self.virtual_services = gauge("pilot_virt_services", "Number of VirtualServices known")
+        self._pushes = counter("pilot_xds_pushes", "Responses built and sent, by type")
+        self.push_time = histogram("pilot_xds_push_time", "Seconds to answer one connection")
+        self.send_time = histogram("pilot_xds_send_time", "Seconds to send one response")
+        self._size = histogram("pilot_xds_config_size_bytes", "Size of responses, by type")
+        self.convergence = histogram(
+            "pilot_proxy_convergence_time", "Seconds from a change to its sending to a proxy"
+        )
+        self.queue_time = histogram("pilot_proxy_queue_time", "Seconds a push waited for a proxy")
+        self.debounce = histogram("pilot_debounce_time", "Seconds from a change to its push")
+        self.snapshot_time = histogram(
+            "pilot_pushcontext_init_seconds", "Seconds to make a snapshot"
+        )
+        self._triggers = counter("pilot_push_triggers", "Pushes, by what caused them")
+        self._updates = counter("pilot_inbound_updates", "Changes received, by kind")
+        self._rejects = counter("pilot_total_xds_rejects", "Responses that proxies rejected")
+        self._reject = {
+            url: gauge(f"pilot_xds_{SHORT_NAMES[url]}_reject", "Rejected responses of this type")
+            for url in (CDS, EDS, LDS, RDS)
+        }
+        self._rejected: dict[tuple[str, str, str], int] = {}
+        self._expired = counter("pilot_xds_expired_nonce", "Requests with a stale nonce")
+        self.internal_errors = counter(
+            "pilot_total_xds_internal_errors", "Streams that ended by a fault of Pilot"
+        )
+        self.write_timeouts = counter(
+            "pilot_xds_write_timeout", "Streams closed because the proxy did not read"
+        )
+
+    def proxies(self, number: int) -> None:
+        """So many proxies are connected."""
+        self._proxies.set(number, version=self._version)
+
+    def sent(self, type_url: str, size: int) -> None:
+        """A response of that many bytes went out."""
+        self._pushes.add(type=_short(type_url))
+        self._size.record(size, type=_short(type_url))
+
+    def send_failed(self, type_url: str) -> None:
+        """A response could not be sent."""
+        self._pushes.add(type=f"{_short(type_url)}_senderr")
+
+    def triggered(self, kind: str) -> None:
+        """A push was caused by that kind of change."""
+        self._triggers.add(type=kind)
+
+    def updated(self, kind: str, number: int) -> None:
+        """So many changes of that kind came from the store."""
+        self._updates.add(number, type=kind)
+
+    def expired(self, type_url: str) -> None:
+        """A request carried a stale nonce."""
+        self._expired.add(type=_short(type_url))
+
+    def rejected(self, type_url: str, node: str, reason: str) -> None:
+        """A proxy rejected a response."""
+        self._rejects.add(type=_short(type_url))
+        gauge = self._reject.get(type_url)
+        if gauge is not None:
+            key = (type_url, node, reason)
+            self._rejected[key] = self._rejected.get(key, 0) + 1
+            gauge.set(self._rejected[key], node=node, err=reason)
+
+
+def _short(type_url: str) -> str:
+    return SHORT_NAMES.get(type_url, type_url.rpartition(".")[2])
