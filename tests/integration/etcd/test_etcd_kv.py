@@ -42,6 +42,17 @@ async def test_a_missing_key_has_no_entry(store: Store) -> None:
     assert await store.get("missing") is None
 
 
+async def test_many_keys_are_read_together(store: Store) -> None:
+    for start in (0, 100, 200):
+        await store.txn([], [Put(f"k/{n}", str(n).encode()) for n in range(start, start + 100)])
+    wanted = [f"k/{n}" for n in range(0, 400, 2)]
+    found = await store.get_many(wanted)
+    assert {key: entry.value for key, entry in found.items()} == {
+        f"k/{n}": str(n).encode() for n in range(0, 300, 2)
+    }
+    assert await store.get_many([]) == {}
+
+
 async def test_delete_says_whether_the_key_existed(store: Store) -> None:
     await store.put("a", b"")
     assert await store.delete("a") is True

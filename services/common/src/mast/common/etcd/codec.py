@@ -56,6 +56,13 @@ class Codec:
         delete = rpc_pb2.DeleteRangeRequest(key=key, range_end=end)
         return rpc_pb2.RequestOp(request_delete_range=delete)
 
+    def gets(self, keys: Sequence[str]) -> rpc_pb2.TxnRequest:
+        """A transaction that reads some keys at one revision."""
+        ranges = (rpc_pb2.RangeRequest(key=self.key(key)) for key in keys)
+        return rpc_pb2.TxnRequest(
+            success=[rpc_pb2.RequestOp(request_range=request) for request in ranges]
+        )
+
     def txn(
         self,
         compares: Sequence[Compare],

@@ -26,7 +26,7 @@ MAGLEV_LIMIT = 5_000_011
 def _object(obj: ConfigObject) -> Iterator[Finding]:
     spec = obj.spec
     yield from common.export_to(spec.export_to, obj.meta.namespace)
-    own = ([], ["."], [obj.meta.namespace])
+    own: list[list[str]] = [[], ["."], [obj.meta.namespace]]
     if is_set(spec, "workload_selector") and list(spec.export_to) not in own:
         message = "with 'workloadSelector' only '.' is allowed"
         yield Finding((*SPEC, "exportTo"), "export-to", message)

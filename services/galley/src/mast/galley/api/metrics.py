@@ -1,0 +1,45 @@
+"""Galley's own metrics, by Istio's names (galley-and-kubernetes.md A3.5)."""
+
+from __future__ import annotations
+
+from mast.common.telemetry import Metrics
+from mast.galley.core.judge import Judgement
+from mast.galley.core.problem import errors
+
+
+class GalleyMetrics:
+    """Counts what was judged."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._passed = metrics.counter("galley_validation_passed", "Objects found valid.")
+        self._failed = metrics.counter("galley_validation_failed", "Objects found invalid.")
+        self._sources = metrics.gauge(
+            "galley_source_objects", "Objects that a configuration source holds."
+        )
+        self._problems = metrics.gauge(
+            "galley_source_problems", "Errors in a configuration source; last good objects stay."
+        )
+
+    def judged(self, judgement: Judgement) -> None:
+        """Count each object once: as passed, or as failed for the rule it broke first."""
+        reasons: dict[tuple[str, str, str], str] = {}
+        for problem in errors(judgement.problems):
+            reasons.setdefault((problem.kind, problem.namespace, problem.name), problem.rule)
+        for obj in judgement.objects:
+            labels = {
+                "group": obj.kind.group,
+                "version": obj.kind.storage_version,
+                "resource": obj.kind.plural,
+            }
+            reason = reasons.pop((obj.kind.name, obj.meta.namespace, obj.meta.name), None)
+            if reason is None:
+                self._passed.add(1, **labels)
+            else:
+                self._failed.add(1, reason=reason, **labels)
+        for (kind, _, _), reason in reasons.items():
+            self._failed.add(1, group="", version="", resource=kind, reason=reason)
+
+    def source(self, name: str, objects: int, problems: int) -> None:
+        """Tell what a source holds."""
+        self._sources.set(objects, source=name)
+        self._problems.set(problems, source=name)

@@ -1,0 +1,53 @@
+"""Galley's settings: flags ``--like-this`` or variables ``GALLEY_LIKE_THIS``."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Galley, the only writer of the mesh's configuration."""
+
+    # host:port of the configuration API (TLS with client certificates; needs a CA address), and
+    # of /metrics and /ready.
+    listen: str = "127.0.0.1:9901"
+    monitoring_listen: str = "127.0.0.1:15014"
+    # Unix socket of the same API: who can open it administers.
+    admin_socket: Path | None = None
+
+    # SPIFFE IDs that may read, and that may read and write, through the TLS port. Without any
+    # given, Galley's fellow services may read.
+    allowed_readers: tuple[str, ...] = ()
+    allowed_writers: tuple[str, ...] = ()
+
+    # A directory of YAML and JSON files to keep in the store; the name marks what came from it.
+    config_dir: Path | None = None
+    config_dir_name: str = "files"
+    # Namespace of documents that name none.
+    default_namespace: str = "default"
+
+    # How many objects one request may change: at most etcd's --max-txn-ops.
+    max_txn_ops: int = 128
+
+    # Galley's own identity; with a CA address it gets its certificate from there.
+    trust_domain: str = "cluster.local"
+    namespace: str = "istio-system"
+    service_account: str = "istio-galley-service-account"
+    ca_address: str = ""
+    ca_root_file: Path | None = None
+    ca_token_file: Path | None = None
+
+    # Time for running calls when stopping.
+    drain: timedelta = timedelta(seconds=5)
+
+    etcd_endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
+    etcd_root: str = "/mast"
+    etcd_ca: Path | None = None
+    etcd_cert: Path | None = None
+    etcd_key: Path | None = None
+    etcd_user: str = ""
+    etcd_password_file: Path | None = None
+
+    log_level: str = "info"
+    log_format: str = "json"

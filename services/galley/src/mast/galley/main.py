@@ -1,0 +1,195 @@
+"""Galley's wiring: settings, adapters, tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+
+from mast.common.ca_client import KeyPair
+from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.lifecycle import run
+from mast.common.monitoring import Readiness, monitoring
+from mast.common.own_certificate import mutual_tls, own_certificates
+from mast.common.serving import Listen, Serving, serving
+from mast.common.settings import parse
+from mast.common.spiffe import SpiffeId
+from mast.common.telemetry import Metrics, configure_logging
+from mast.galley.api.access import ADMIN_SOCKET, Access
+from mast.galley.api.config_service import SERVICE, ConfigService, register
+from mast.galley.api.metrics import GalleyMetrics
+from mast.galley.config import Config
+from mast.galley.core.documents import TEXT_LIMIT_BYTES
+from mast.galley.core.objects import Defaults
+from mast.galley.store.configs import Configs
+from mast.galley.store.directory import DirectorySource
+
+log = structlog.get_logger()
+
+# A text of the longest kind, and what a request puts around it.
+_OPTIONS = (("grpc.max_receive_message_length", 2 * TEXT_LIMIT_BYTES),)
+# The services that read configuration.
+_FELLOWS = ("pilot", "mixer", "citadel")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run Galley until SIGTERM."""
+    config = parse(Config, sys.argv[1:] if argv is None else argv, os.environ, prefix="GALLEY")
+    configure_logging("galley", config.log_level, config.log_format)
+    run(partial(serve, config))
+
+
+def wall_clock() -> datetime:
+    """The time; everything else is told it."""
+    return datetime.now(tz=UTC)  # noqa: TID251
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set; etcd may be away, then calls end with UNAVAILABLE."""
+    metrics = Metrics("galley")
+    async with connect(_etcd_config(config)) as store:
+        galley = Galley(config, store, GalleyMetrics(metrics))
+        async with (
+            monitoring(config.monitoring_listen, ready=galley.readiness, metrics=metrics),
+            asyncio.TaskGroup() as tasks,
+            galley.admin_entrance(),
+        ):
+            background = [
+                tasks.create_task(galley.serve_securely(), name="secure"),
+                tasks.create_task(galley.follow_directory(), name="directory"),
+                tasks.create_task(galley.await_store(), name="store"),
+            ]
+            await stop.wait()
+            for task in background:
+                task.cancel()
+
+
+class Galley:
+    """The parts of one process."""
+
+    def __init__(self, config: Config, store: Store, metrics: GalleyMetrics) -> None:
+        self._config = config
+        self._store = store
+        self._metrics = metrics
+        self._configs = Configs(store, wall_clock, config.max_txn_ops)
+        self._source = self._directory_source()
+        self._certified = not config.ca_address
+        self._reached = False
+
+    def readiness(self) -> Readiness:
+        """Ready once etcd was reached, the directory stored and the certificate there (A7).
+
+        The loss of etcd later does not change that: reads fail, the mesh does not.
+        """
+        health = self._store.health
+        detail = {
+            "etcd": "connected" if health.connected else f"disconnected: {health.detail}",
+            "certificate": "there" if self._certified else "none yet",
+        }
+        synced = self._source is None or self._source.synced
+        if self._source is not None:
+            detail["directory"] = "in sync" if synced else "not stored yet"
+            detail["directory_errors"] = str(len(self._source.problems))
+        return Readiness(self._reached and synced and self._certified, detail)
+
+    async def await_store(self) -> None:
+        """Note the first time that etcd answers."""
+        health = self._store.health
+        while not health.connected:
+            health = await self._store.health_after(health)
+        self._reached = True
+
+    @asynccontextmanager
+    async def admin_entrance(self) -> AsyncIterator[None]:
+        """The API on a Unix socket, for whoever can open it: mode 0600 in a directory of 0700."""
+        path = self._config.admin_socket
+        if path is None:
+            yield
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        async with self._server(Listen(f"unix:{path}", name="admin"), ADMIN_SOCKET) as running:
+            await running.set_serving(True)
+            yield
+
+    async def serve_securely(self) -> None:
+        """Open the TLS port as soon as there is a certificate; until cancelled."""
+        config = self._config
+        if not config.ca_address:
+            return
+        certificates = own_certificates(
+            SpiffeId(config.trust_domain, config.namespace, config.service_account),
+            config.ca_address,
+            root_file=config.ca_root_file,
+            token_file=config.ca_token_file,
+            now=wall_clock,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(certificates.run(), name="certificates")
+            first = await certificates.changed(None)
+
+            def current() -> KeyPair:
+                return certificates.current or first
+
+            listen = Listen(config.listen, mutual_tls(current), name="grpc-mtls")
+            async with self._server(listen, self._access()) as running:
+                await running.set_serving(True)
+                self._certified = True
+                await asyncio.Event().wait()
+
+    async def follow_directory(self) -> None:
+        """Keep what the directory holds in the store; until cancelled."""
+        if self._source is not None:
+            await self._source.run()
+
+    def _directory_source(self) -> DirectorySource | None:
+        config = self._config
+        if config.config_dir is None:
+            return None
+        return DirectorySource(
+            self._configs,
+            config.config_dir,
+            name=config.config_dir_name,
+            identity=f"{socket.gethostname()}-{os.getpid()}",
+            defaults=Defaults(config.default_namespace),
+            report=self._metrics.source,
+        )
+
+    def _access(self) -> Access:
+        config = self._config
+        fellows = (
+            str(SpiffeId(config.trust_domain, config.namespace, f"istio-{name}-service-account"))
+            for name in _FELLOWS
+        )
+        return Access(
+            frozenset(config.allowed_readers or fellows), frozenset(config.allowed_writers)
+        )
+
+    def _server(self, listen: Listen, access: Access) -> AbstractAsyncContextManager[Serving]:
+        service = ConfigService(self._configs, access, self._metrics)
+        return serving(
+            lambda server: register(server, service),
+            [listen],
+            services=[SERVICE],
+            grace=self._config.drain,
+            options=_OPTIONS,
+        )
+
+
+def _etcd_config(config: Config) -> EtcdConfig:
+    password = config.etcd_password_file
+    return EtcdConfig(
+        endpoints=config.etcd_endpoints,
+        root=config.etcd_root,
+        ca=config.etcd_ca,
+        cert=config.etcd_cert,
+        key=config.etcd_key,
+        user=config.etcd_user or None,
+        password=password.read_text().strip() if password else None,
+    )

@@ -1,0 +1,127 @@
+"""Watching a directory tree: its contents, each time they have changed and come to rest.
+
+The tree is polled by name, size, time and inode, which sees edits, renames and swapped symlinks
+on every file system; notifications of the kernel only make it look at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from watchfiles import awatch
+
+log = structlog.get_logger()
+
+SUFFIXES = (".yaml", ".yml", ".json")
+POLL = timedelta(seconds=1)
+QUIET = timedelta(milliseconds=100)
+
+Signature = tuple[int, int, int]
+Contents = Mapping[str, bytes | str]
+
+
+class FileTree:
+    """The configuration files below a directory; names that begin with a dot are left out."""
+
+    def __init__(self, root: Path, *, poll: timedelta = POLL, quiet: timedelta = QUIET) -> None:
+        self._root = root
+        self._poll = poll
+        self._quiet = quiet
+        self._wake = asyncio.Event()
+        self._seen: Mapping[str, Signature] | None = None
+
+    async def next(self) -> Contents:
+        """The contents by path relative to the root, once they differ from those given before.
+
+        A file that cannot be read is the reason why. A directory that is gone (not mounted yet)
+        is waited for.
+        """
+        while True:
+            signatures = await asyncio.to_thread(_signatures, self._root)
+            if signatures is not None and signatures != self._seen:
+                settled = await self._settled(signatures)
+                if settled is not None:
+                    self._seen = settled
+                    return await asyncio.to_thread(_contents, self._root, settled)
+            self._wake.clear()
+            await self._woken(self._poll)
+
+    async def _settled(self, signatures: Mapping[str, Signature]) -> Mapping[str, Signature] | None:
+        """The signatures as soon as they stay the same for a moment."""
+        while True:
+            await asyncio.sleep(self._quiet.total_seconds())
+            again = await asyncio.to_thread(_signatures, self._root)
+            if again is None or again == signatures:
+                return again
+            signatures = again
+
+    async def _woken(self, limit: timedelta) -> None:
+        try:
+            async with asyncio.timeout(limit.total_seconds()):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    @asynccontextmanager
+    async def notified(self) -> AsyncIterator[None]:
+        """Look at once, not at the next poll, when the kernel tells of a change."""
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(stop), name=f"notifications of {self._root}")
+            try:
+                yield
+            finally:
+                stop.set()
+
+    async def _listen(self, stop: asyncio.Event) -> None:
+        try:
+            async for _ in awatch(self._root, stop_event=stop, debounce=50, step=20):
+                self._wake.set()
+        except (OSError, RuntimeError) as error:
+            log.info("files.polling", directory=str(self._root), reason=str(error))
+
+
+def _signatures(root: Path) -> Mapping[str, Signature] | None:
+    """What can be told of each file without reading it; None if there is no such directory."""
+    if not root.is_dir():
+        return None
+    found: dict[str, Signature] = {}
+    visited: set[tuple[int, int]] = set()
+    for directory, folders, names in os.walk(root, followlinks=True):
+        place = os.stat(directory)
+        if (place.st_dev, place.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            path = Path(directory, name)
+            if not name.startswith(".") and path.suffix in SUFFIXES:
+                found[str(path.relative_to(root))] = _signature(path)
+    return found
+
+
+def _signature(path: Path) -> Signature:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _contents(root: Path, paths: Mapping[str, Signature]) -> Contents:
+    found: dict[str, bytes | str] = {}
+    for path in paths:
+        try:
+            found[path] = (root / path).read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found[path] = f"cannot be read: {error.strerror}"
+    return found
