@@ -89,7 +89,12 @@ def services(home: Home, mesh: Mesh) -> tuple[Service, ...]:
             ca_key_file=str(home.path("data", "ca.key")),
         ),
         _service(
-            home, mesh, "galley", listen=at["galley"], admin_socket=_socket(at["galley-admin"])
+            home,
+            mesh,
+            "galley",
+            listen=at["galley"],
+            admin_socket=_socket(at["galley-admin"]),
+            max_txn_ops=str(etcd.MAX_TXN_OPS),
         ),
         _service(
             home,
