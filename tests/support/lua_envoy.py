@@ -64,12 +64,12 @@ function new_handle(stream, headers)
     downstreamSslConnection = constant(ssl),
     requestedServerName = constant(stream.sni),
   }
-  local route = { metadata = constant({ get = function(_, name) return stream.route[name] end }) }
+  local service = headers_of(stream.service)
   local wrapped = headers_of(headers)
   local handle = {
     headers = constant(wrapped),
     streamInfo = constant(info),
-    route = constant(route),
+    metadata = constant(service),
     timestamp = constant(stream.now),
   }
   function handle:clearRouteCache() stream.cleared = true end
@@ -177,7 +177,7 @@ class LuaFilter:
         names = {name for name, _ in given}
         base = [(":path", "/"), (":method", "GET"), (":authority", "ratings:9080")]
         every = [*((n, v) for n, v in base if n not in names), *given]
-        route = {"istio.mixer": dict(service)} if service else {}
+        metadata = [list(each) for each in (service or {}).items()]
         tls = {"peer": [peer], "own": ["spiffe://cluster.local/ns/b/sa/own"]} if peer else None
         stream = self.runtime.table_from(
             {
@@ -185,7 +185,7 @@ class LuaFilter:
                 "remote": remote,
                 "own": own,
                 "sni": sni,
-                "route": route,
+                "service": metadata,
                 "now": now,
                 **({"tls": tls} if tls else {}),
             },

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
 import grpc.aio
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
@@ -141,7 +140,11 @@ def bootstrap(
         cluster.typed_extension_protocol_options[
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
         ].CopyFrom(packed(options))
-    name = "inbound|9080||" if where.direction is Direction.INBOUND else f"outbound|9080||{RATINGS.host}"
+    name = (
+        "inbound|9080||"
+        if where.direction is Direction.INBOUND
+        else f"outbound|9080||{RATINGS.host}"
+    )
     result.static_resources.clusters.append(_cluster(name, app_port))
     result.static_resources.listeners.extend(
         [_http_listener(extensions, where, name), _tcp_listener(extensions, where, name)]
@@ -224,9 +227,7 @@ async def application(extra: str = "") -> AsyncIterator[Application]:
                 lines = head.decode().split("\r\n")[1:]
                 pairs = [line.partition(": ")[::2] for line in lines if line]
                 app.requests.append({name.lower(): value for name, value in pairs})
-                writer.write(
-                    f"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{extra}\r\nok".encode()
-                )
+                writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{extra}\r\nok".encode())
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -240,9 +241,7 @@ async def application(extra: str = "") -> AsyncIterator[Application]:
 
 
 @asynccontextmanager
-async def mixer(
-    register: Callable[[grpc.aio.Server], None], port: int = 0
-) -> AsyncIterator[int]:
+async def mixer(register: Callable[[grpc.aio.Server], None], port: int = 0) -> AsyncIterator[int]:
     """A gRPC server with what ``register`` adds, and its port."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     register(server)

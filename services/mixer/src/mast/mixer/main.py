@@ -172,7 +172,7 @@ class Mixer:
         def register(server: aio.Server) -> None:
             mixer.register(server, MixerServicer(engine, self._admission))
             find = self._world.workloads.find
-            ext_authz.register(server, engine, find, lambda: self._world.quota_specs)
+            ext_authz.register(server, engine, find, lambda: self._world.quota_specs, wall_clock)
             access_log.register(server, engine, find, wall_clock)
 
         return serving(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import grpc
@@ -29,7 +30,14 @@ log = structlog.get_logger()
 class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
     """Answers checks; ``quotas`` gives the QuotaSpecs of the moment."""
 
-    def __init__(self, engine: Engine, find: Find, quotas: Callable[[], QuotaSpecs]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        find: Find,
+        quotas: Callable[[], QuotaSpecs],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._now = now
         self._engine = engine
         self._find = find
         self._quotas = quotas
@@ -37,7 +45,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
     async def Check(self, request: CheckRequest, context: Context) -> CheckResponse:
         """A verdict; an OK, a denial, or an error that the proxy's fail policy decides on (A39)."""
         reporter = _reporter(context)
-        attributes = check_attributes(request, reporter, self._find)
+        attributes = check_attributes(request, reporter, self._find, self._now())
         http = request.attributes.request.HasField("http")
         charges = Charges()
         # Quotas are charged where the service is, over HTTP (C17).
@@ -63,11 +71,15 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
 
 
 def register(
-    server: grpc.aio.Server, engine: Engine, find: Find, quotas: Callable[[], QuotaSpecs]
+    server: grpc.aio.Server,
+    engine: Engine,
+    find: Find,
+    quotas: Callable[[], QuotaSpecs],
+    now: Callable[[], datetime],
 ) -> None:
     """Serve ext_authz on a server; its full name is :data:`SERVICE`."""
     external_auth_pb2_grpc.add_AuthorizationServicer_to_server(
-        Authorization(engine, find, quotas), server
+        Authorization(engine, find, quotas, now), server
     )
 
 

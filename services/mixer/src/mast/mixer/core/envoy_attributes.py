@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from envoy.config.core.v3.address_pb2 import Address
@@ -57,7 +58,9 @@ class Reporter:
         return "" if self.uid in {"", _UNSET} else self.uid
 
 
-def check_attributes(request: CheckRequest, reporter: Reporter, find: Find) -> dict[str, Value]:
+def check_attributes(
+    request: CheckRequest, reporter: Reporter, find: Find, now: datetime
+) -> dict[str, Value]:
     """The attributes of one request or connection (K, column ext_authz)."""
     context = request.attributes
     found: dict[str, Value] = {}
@@ -71,6 +74,7 @@ def check_attributes(request: CheckRequest, reporter: Reporter, find: Find) -> d
     else:
         forwarded = ("", "")
         found["context.protocol"] = "tcp"
+        found["context.time"] = Timestamp.of(now)
         found["source.ip"] = _ip(context.source.address)
     _put_sides(found, context, reporter, find, forwarded)
     return {name: value for name, value in found.items() if value not in (b"", None)}

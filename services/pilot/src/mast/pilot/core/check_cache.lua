@@ -202,31 +202,35 @@ local function value_of(request, name, key)
   return read and read(request)
 end
 
-local function service_of(handle)
-  local route = handle:route()
-  local metadata = route and route:metadata()
-  return metadata and metadata:get(MARKS) or {}
-end
-
--- While the request lasts its headers are read on demand; a miss takes a copy for its response.
-local function request_of(handle)
-  local headers = handle:headers()
-  local read = setmetatable({}, {
+-- What is read by name, on demand.
+local function lazily(source)
+  return setmetatable({}, {
     __index = function(_, name)
-      return headers:get(name)
+      return source:get(name)
     end,
   })
-  return { headers = read, info = handle:streamInfo(), service = service_of(handle) }
 end
 
-local function remember(handle, request)
-  local headers = {}
+local function request_of(handle)
+  return {
+    headers = lazily(handle:headers()),
+    service = lazily(handle:metadata()),
+    info = handle:streamInfo(),
+  }
+end
+
+-- On the response path neither headers nor route of the request can be read: keep them till then.
+local function remember(handle)
+  local headers, service = {}, {}
   for name, value in pairs(handle:headers()) do
     local before = headers[name]
     headers[name] = before and (before .. "," .. value) or value
   end
+  for name, value in pairs(handle:metadata()) do
+    service[name] = value
+  end
   sequence = sequence + 1
-  pending[sequence % PENDING] = { number = sequence, headers = headers, service = request.service }
+  pending[sequence % PENDING] = { number = sequence, headers = headers, service = service }
   return sequence
 end
 
@@ -506,7 +510,7 @@ function envoy_on_request(handle)
     end
     marks:set(MARKS, "asks", asks)
   end
-  marks:set(MARKS, "request", remember(handle, request))
+  marks:set(MARKS, "request", remember(handle))
 end
 
 function envoy_on_response(handle)

@@ -37,7 +37,6 @@ from mast.pilot.core.packing import packed
 from mast.pilot.core.proxy import ProxyType
 
 EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
-LUA: Final = "envoy.filters.http.lua"
 TCP_EXT_AUTHZ: Final = "envoy.filters.network.ext_authz"
 
 JWT_METADATA: Final = "envoy.filters.http.jwt_authn"
@@ -69,7 +68,7 @@ class MixerExtensions:
         check = self._check(spot)
         if check:
             filters += [
-                HttpFilter(name=LUA, typed_config=packed(_lua())),
+                HttpFilter(name=MARKS, typed_config=packed(_lua())),
                 HttpFilter(name=EXT_AUTHZ, typed_config=packed(_ext_authz(check))),
             ]
         return (*filters, *mixer_peers.forwarded(spot.direction))
@@ -162,6 +161,7 @@ class MixerExtensions:
 
 
 def _lua() -> Lua:
+    """Under the name of the metadata: a script sees that metadata of routes only."""
     return Lua(default_source_code=DataSource(inline_string=check_cache()))
 
 
