@@ -40,6 +40,13 @@ async def test_a_key_ends_with_the_block_of_its_lease(store: Store, direct: Stor
     assert not lease.lost.is_set()
 
 
+async def test_keys_can_outlive_the_block_of_their_lease(store: Store, direct: Store) -> None:
+    async with store.lease(SHORT, revoked=False) as lease:
+        await store.put("a", b"", lease=lease.id)
+    assert await direct.get("a") is not None
+    await gone(direct, "a")
+
+
 async def test_a_renewed_lease_outlives_its_ttl(store: Store, direct: Store) -> None:
     async with store.lease(SHORT) as lease, asyncio.timeout(SECONDS):
         await store.put("a", b"", lease=lease.id)

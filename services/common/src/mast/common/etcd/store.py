@@ -211,18 +211,20 @@ class Store:
                 yield await follower.next()
 
     @asynccontextmanager
-    async def lease(self, ttl: timedelta) -> AsyncIterator[Lease]:
+    async def lease(self, ttl: timedelta, *, revoked: bool = True) -> AsyncIterator[Lease]:
         """A lease renewed within the block and revoked, with its keys, at its end.
 
-        ``lease.lost`` is set when it may have expired: what hung on it must be written again on a
-        new one. Raises Unavailable if it cannot be granted.
+        Unless ``revoked``, it is just not renewed any more at the end: its keys stay up to ``ttl``
+        so that a successor can adopt them. ``lease.lost`` is set when it may have expired: what
+        hung on it must be written again on a new one. Raises Unavailable if it cannot be granted.
         """
         lease, alive_until = await grant(self._transport, ttl)
         try:
             with self.background(keep(self._transport, lease, alive_until), f"lease {lease.id}"):
                 yield lease
         finally:
-            await revoke(self._transport, lease)
+            if revoked:
+                await revoke(self._transport, lease)
 
     def elect(
         self, what: str, identity: str, ttl: timedelta = timedelta(seconds=10)
