@@ -67,6 +67,7 @@ class ScriptedEngine:
     check_reads: Reads = field(default_factory=Reads)
     report_reads: Reads = field(default_factory=Reads)
     deduplication_ids: list[str] = field(default_factory=list)
+    reports: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def check(
         self,
@@ -93,6 +94,7 @@ class ScriptedEngine:
 
     async def report(self, records: Sequence[Attributes]) -> Sequence[str]:
         self.reported.extend(records)
+        self.reports.set()
         return ()
 
 
@@ -219,7 +221,10 @@ class Application:
 
 @asynccontextmanager
 async def application(extra: str = "") -> AsyncIterator[Application]:
-    """An HTTP/1 server with keep-alive; ``extra`` are header lines of its responses."""
+    """An HTTP/1 server with keep-alive; ``extra`` are header lines of its responses.
+
+    Requests for ``/silent`` get no response.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -227,6 +232,8 @@ async def application(extra: str = "") -> AsyncIterator[Application]:
                 lines = head.decode().split("\r\n")[1:]
                 pairs = [line.partition(": ")[::2] for line in lines if line]
                 app.requests.append({name.lower(): value for name, value in pairs})
+                if head.split(b" ")[1] == b"/silent":
+                    continue
                 writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{extra}\r\nok".encode())
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
