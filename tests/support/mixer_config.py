@@ -23,7 +23,7 @@ from mast.mixer.core.config.snapshot import EMPTY, Snapshot, compile_snapshot
 from mast.mixer.core.dispatch import Notes, Routing, Session, failure
 from mast.mixer.core.engine import CheckVerdict, QuotaAsk
 from mast.mixer.core.report import Reporter
-from mast.mixer.core.templates import TEMPLATES
+from mast.mixer.core.templates import TEMPLATES, Template
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.workloads import Workloads
 
@@ -112,6 +112,7 @@ class Rig:
         self,
         *texts: str,
         extra: Iterable[Adapter] = (),
+        templates: Iterable[Template] = (),
         workloads: Workloads | None = None,
         now: Callable[[], datetime] = lambda: NOW,
         max_series: int = 1000,
@@ -121,6 +122,7 @@ class Rig:
         self.workloads = workloads or Workloads()
         edges = Edges(now, self.clock, no_answer, self.registry, self.workloads)
         self.adapters = {**adapters(edges), **{each.name: each for each in extra}}
+        self.templates = {**TEMPLATES, **{each.name: each for each in templates}}
         self.handlers: dict[str, Any] = {}
         self.snapshot: Snapshot = EMPTY
         self.configure(*texts)
@@ -128,7 +130,7 @@ class Rig:
     def configure(self, *texts: str) -> None:
         """Compile a configuration and build all of its handlers anew."""
         self.snapshot = compile_snapshot(
-            entries(*texts), TEMPLATES, self.adapters, self.snapshot
+            entries(*texts), self.templates, self.adapters, self.snapshot
         )
         self.handlers = {
             fqn: used.handler.adapter.build(used.config)

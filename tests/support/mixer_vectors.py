@@ -93,4 +93,3 @@ def _put(built: CompressedAttributes, field: str, index: int, each: Any) -> None
 def parsed(wire_hex: str) -> CompressedAttributes:
     """A message from its bytes."""
     return CompressedAttributes.FromString(bytes.fromhex(wire_hex))
-

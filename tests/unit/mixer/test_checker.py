@@ -100,8 +100,10 @@ def test_every_function_has_a_test_above() -> None:
         ("s.match(t)", "invoking regular function on instance method: match"),
         ("matches(s, t)", "invoking instance method without an instance: matches"),
         ("i.startsWith(s)", "$i:startsWith($s) target typeError got INT64, expected STRING"),
-        ("conditional(b, s)", "conditional($b, $s) arity mismatch. "
-         "Got 2 arg(s), expected 3 arg(s)"),
+        (
+            "conditional(b, s)",
+            "conditional($b, $s) arity mismatch. Got 2 arg(s), expected 3 arg(s)",
+        ),
         ("s == i", "EQ($s, $i) arg 2 ($i) typeError got INT64, expected STRING"),
         ("i == 1.0", "EQ($i, 1.0) arg 2 (1.0) typeError got DOUBLE, expected INT64"),
         ("i == d", "EQ($i, $d) arg 2 ($d) typeError got DOUBLE, expected INT64"),
@@ -111,10 +113,14 @@ def test_every_function_has_a_test_above() -> None:
         ("s || b", "LOR($s, $b) arg 1 ($s) typeError got STRING, expected BOOL"),
         ('s["k"]', 'INDEX($s, "k") arg 1 ($s) typeError got STRING, expected STRING_MAP'),
         ("m[i]", "INDEX($m, $i) arg 2 ($i) typeError got INT64, expected STRING"),
-        ("conditional(s, s, s)", "conditional($s, $s, $s) arg 1 ($s) "
-         "typeError got STRING, expected BOOL"),
-        ("conditional(b, s, i)", "conditional($b, $s, $i) arg 3 ($i) "
-         "typeError got INT64, expected STRING"),
+        (
+            "conditional(s, s, s)",
+            "conditional($s, $s, $s) arg 1 ($s) typeError got STRING, expected BOOL",
+        ),
+        (
+            "conditional(b, s, i)",
+            "conditional($b, $s, $i) arg 3 ($i) typeError got INT64, expected STRING",
+        ),
         ("size(m)", "size($m) arg 1 ($m) typeError got STRING_MAP, expected STRING"),
         ("f(x) == y", "unknown function: f"),
         ("x == y", "unknown attribute x"),

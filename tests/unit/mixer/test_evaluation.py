@@ -65,7 +65,7 @@ def evaluate(source: str, attributes: Attributes = REQUEST) -> Value:
         ("i >= 7", True),
         ("i > 7", False),
         ("d <= 1.5", True),
-        ("ts > timestamp(\"1970-01-01T00:00:00Z\")", True),
+        ('ts > timestamp("1970-01-01T00:00:00Z")', True),
         ('ip4 == ip("::ffff:1.2.3.4")', True),
         ('ip4 != ip("1.2.3.5")', True),
         ('dns == dnsName("example.com")', True),

@@ -91,7 +91,21 @@ def test_durations(literal: str, ns: int) -> None:
 
 @pytest.mark.parametrize(
     "literal",
-    ["", "0.0", "5", "s", ".s", "-", "+", "1d", "1 s", "5s ", "00", "1m-5s", "9223372036854775808ns"],
+    [
+        "",
+        "0.0",
+        "5",
+        "s",
+        ".s",
+        "-",
+        "+",
+        "1d",
+        "1 s",
+        "5s ",
+        "00",
+        "1m-5s",
+        "9223372036854775808ns",
+    ],
 )
 def test_no_durations(literal: str) -> None:
     assert parse_duration(literal) is None

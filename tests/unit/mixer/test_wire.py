@@ -222,8 +222,7 @@ def test_a_caller_that_knows_more_words_is_refused() -> None:
     with pytest.raises(DictionaryMismatch) as refused:
         check_word_count(223)
     assert str(refused.value) == (
-        "inconsistent global dictionary versions used: "
-        "mixer knows 222 words, caller knows 223"
+        "inconsistent global dictionary versions used: mixer knows 222 words, caller knows 223"
     )
 
 

@@ -148,9 +148,9 @@ def _denied(results: Sequence[CheckResult]) -> RouteDirective:
 
 
 def direct(response: DirectResponse, code: int) -> RouteDirective:
-    """A direct response as directive: headers replace, ``Set-Cookie`` is split and appended."""
+    """A direct response as directive, headers by name; ``Set-Cookie`` is split and appended."""
     operations: list[HeaderOperation] = []
-    for name, value in response.headers.items():
+    for name, value in sorted(response.headers.items()):
         if name.lower() == "set-cookie":
             operations += [
                 HeaderOperation(name, cookie.strip(), Operation.APPEND)

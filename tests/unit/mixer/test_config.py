@@ -1,0 +1,502 @@
+"""The compiled configuration (mixer.md D1 to D9, F1; checklist 24 to 26, 28, 29)."""
+
+from __future__ import annotations
+
+import pytest
+
+from mast.mixer.core.engine import Status
+from mast.mixer.core.lang.types import ValueType
+from tests.support.mixer_config import Rig
+
+MANIFEST = """
+kind: attributemanifest
+metadata: {name: basic}
+spec:
+  attributes:
+    source.namespace: {valueType: STRING}
+    source.labels: {valueType: STRING_MAP}
+    source.uid: {valueType: STRING}
+    source.ip: {valueType: IP_ADDRESS}
+    response.code: {valueType: INT64}
+    request.time: {valueType: TIMESTAMP}
+    unspecified: {}
+---
+"""
+DENY = """
+kind: handler
+metadata: {name: deny}
+spec: {compiledAdapter: denier, params: {status: {code: 9, message: denied}}}
+---
+"""
+NOTHING = """
+kind: instance
+metadata: {name: nothing}
+spec: {compiledTemplate: checknothing}
+---
+"""
+
+
+def rule(body: str, name: str = "r", namespace: str = "istio-system") -> str:
+    return f"""
+kind: rule
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {body}
+---
+"""
+
+
+def metric(params: str, extra: str = "") -> str:
+    return f"""
+kind: instance
+metadata: {{name: m}}
+spec: {{compiledTemplate: metric, params: {params}{extra}}}
+---
+"""
+
+
+@pytest.mark.parametrize(
+    ("texts", "problems"),
+    [
+        pytest.param(
+            [DENY, NOTHING, rule("{actions: [{handler: gone, instances: [nothing]}]}")],
+            [
+                "r.rule.istio-system: actions[0].handler: Handler not found: handler='gone'",
+                "r.rule.istio-system: No valid actions found in rule",
+            ],
+            id="handler-not-found",
+        ),
+        pytest.param(
+            [DENY, rule("{actions: [{handler: deny, instances: [gone]}]}")],
+            [
+                "r.rule.istio-system: actions[0].instances[0]: "
+                "Instance not found: instance='gone'",
+                "r.rule.istio-system: actions[0]: No valid instances found",
+                "r.rule.istio-system: No valid actions found in rule",
+            ],
+            id="instance-not-found",
+        ),
+        pytest.param(
+            [DENY, NOTHING, rule("{actions: [{handler: deny, instances: [nothing, nothing]}]}")],
+            [
+                "r.rule.istio-system: actions[0].instances[1]: "
+                "action specified the same instance multiple times: instance='nothing',"
+            ],
+            id="same-instance-twice",
+        ),
+        pytest.param(
+            [MANIFEST, DENY, metric('{value: "1"}'),
+             rule("{actions: [{handler: deny, instances: [m]}]}")],
+            [
+                "r.rule.istio-system: actions[0].instances[0]: "
+                "instance 'm.instance.istio-system' is of template 'metric' which is not "
+                "supported by handler 'deny.handler.istio-system'",
+                "r.rule.istio-system: actions[0]: No valid instances found",
+                "r.rule.istio-system: No valid actions found in rule",
+            ],
+            id="template-not-supported",
+        ),
+        pytest.param(
+            [rule("{}")],
+            ["r.rule.istio-system: No valid actions found in rule"],
+            id="no-actions",
+        ),
+        pytest.param(
+            [MANIFEST, DENY, NOTHING,
+             rule("{match: response.code, actions: [{handler: deny, instances: [nothing]}]}")],
+            [
+                "r.rule.istio-system: match: expression 'response.code' "
+                "evaluated to type INT64, expected type BOOL"
+            ],
+            id="match-is-no-bool",
+        ),
+        pytest.param(
+            [DENY, NOTHING,
+             rule("{match: gone == 1, actions: [{handler: deny, instances: [nothing]}]}")],
+            ["r.rule.istio-system: match: unknown attribute gone"],
+            id="match-does-not-compile",
+        ),
+        pytest.param(
+            ["{kind: instance, metadata: {name: i}, spec: {params: {}}}"],
+            ["i.instance.istio-system: missing compiled template"],
+            id="no-template",
+        ),
+        pytest.param(
+            ["{kind: instance, metadata: {name: i}, spec: {compiledTemplate: gone}}"],
+            ["i.instance.istio-system: template 'gone' not found"],
+            id="template-not-found",
+        ),
+        pytest.param(
+            ["{kind: handler, metadata: {name: h}, spec: {compiledAdapter: gone}}"],
+            ["h.handler.istio-system: adapter 'gone' not found"],
+            id="adapter-not-found",
+        ),
+        pytest.param(
+            ["{kind: fluentd, metadata: {name: h}, spec: {address: 'x:1'}}"],
+            ["h.fluentd.istio-system: adapter 'fluentd' not found"],
+            id="legacy-adapter-not-found",
+        ),
+        pytest.param(
+            [MANIFEST, metric('{value: gone, dimensions: {a: "1 +", b: "\\"x\\""}}')],
+            [
+                "m.instance.istio-system: value: "
+                "failed to evaluate expression for field 'value'; unknown attribute gone",
+                "m.instance.istio-system: dimensions[a]: failed to evaluate expression for field "
+                "'dimensions[a]'; unable to parse expression '1 +': "
+                "1:4: expected operand, found 'EOF'",
+            ],
+            id="every-bad-expression-is-told",
+        ),
+        pytest.param(
+            [MANIFEST, metric('{value: "1", monitored_resource_type: response.code}')],
+            [
+                "m.instance.istio-system: monitored_resource_type: error type checking for field "
+                "'monitored_resource_type': Evaluated expression type INT64 want STRING"
+            ],
+            id="field-of-another-type",
+        ),
+        pytest.param(
+            [metric('{value: "1", valeu: "2"}')],
+            ['m.instance.istio-system: valeu: unknown field "valeu" in InstanceParam'],
+            id="unknown-field",
+        ),
+        pytest.param(
+            [metric("{value: 1, dimensions: [a]}")],
+            [
+                "m.instance.istio-system: value: "
+                "must be a string that holds an expression, got 1.0",
+                "m.instance.istio-system: dimensions: must be an object, got ['a']",
+            ],
+            id="params-of-another-form",
+        ),
+        pytest.param(
+            [metric('{value: "1", dimensions: {a: ""}}')],
+            [
+                "m.instance.istio-system: dimensions[a]: failed to evaluate expression for field "
+                "'dimensions[a]'; unable to parse expression '': "
+                "1:1: expected operand, found 'EOF'"
+            ],
+            id="empty-map-entry",
+        ),
+        pytest.param(
+            [metric('{value: "1"}', ', attributeBindings: {a: "1"}')],
+            [
+                "m.instance.istio-system: attribute_bindings[a]: "
+                "template 'metric' has no outputs to bind"
+            ],
+            id="bindings-without-outputs",
+        ),
+        pytest.param(
+            [NOTHING, "{kind: rule, metadata: {name: r, annotations: "
+             "{policy.istio.io/lang: CEL}}, spec: {}}"],
+            [
+                "r.rule.istio-system: metadata.annotations[policy.istio.io/lang]: "
+                "language 'CEL' is not available; allowed: CEXL"
+            ],
+            id="language-of-a-rule",
+        ),
+        pytest.param(
+            ["{kind: instance, metadata: {name: i, annotations: {policy.istio.io/lang: COMPAT}},"
+             " spec: {compiledTemplate: checknothing}}"],
+            [
+                "i.instance.istio-system: metadata.annotations[policy.istio.io/lang]: "
+                "language 'COMPAT' is not available; allowed: CEXL"
+            ],
+            id="language-of-an-instance",
+        ),
+    ],
+)  # fmt: skip
+def test_problems(texts: list[str], problems: list[str]) -> None:
+    assert Rig(*texts).problems == problems
+
+
+def test_params_that_do_not_decode_leave_the_defaults() -> None:
+    rig = Rig(
+        NOTHING,
+        "{kind: handler, metadata: {name: deny},"
+        " spec: {compiledAdapter: denier, params: {valid_use_count: 5, typo: 1}}}",
+        rule("{actions: [{handler: deny, instances: [nothing]}]}"),
+    )
+    (problem,) = rig.problems
+    assert problem.startswith("deny.handler.istio-system: params: params do not fit adapter")
+    assert "typo" in problem
+    assert rig.check().valid_use_count == 1000
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        "{status: {code: 7}, valid_use_count: 5, valid_duration: 2s}",
+        "{status: {code: 7}, validUseCount: 5, validDuration: 2s}",
+    ],
+)
+def test_params_go_over_the_defaults_in_either_spelling(params: str) -> None:
+    rig = Rig(
+        NOTHING,
+        f"{{kind: handler, metadata: {{name: deny}},"
+        f" spec: {{compiledAdapter: denier, params: {params}}}}}",
+        rule("{actions: [{handler: deny, instances: [nothing]}]}"),
+    )
+    verdict = rig.check()
+    assert verdict.status.code == 7
+    assert verdict.valid_use_count == 5
+    assert verdict.valid_duration.total_seconds() == 2
+
+
+REFERENCES = [
+    pytest.param("shop", "d", "i", "d.handler.shop", id="short"),
+    pytest.param("shop", "d.handler.other", "i.instance.other", "d.handler.other", id="fqn"),
+    pytest.param("shop", "d.other", "i.other", "d.handler.other", id="namespace"),
+    pytest.param("shop", "d.denier", "i.checknothing", "d.denier.shop", id="legacy-kind"),
+    pytest.param("shop", "d.handler", "i.instance", "d.handler.shop", id="kind"),
+]
+
+
+@pytest.mark.parametrize(("namespace", "handler", "instance", "found"), REFERENCES)
+def test_references(namespace: str, handler: str, instance: str, found: str) -> None:
+    objects = "\n---\n".join(
+        f"{{kind: handler, metadata: {{name: d, namespace: {each}}},"
+        f" spec: {{compiledAdapter: denier}}}}\n---\n"
+        f"{{kind: instance, metadata: {{name: i, namespace: {each}}},"
+        f" spec: {{compiledTemplate: checknothing}}}}"
+        for each in ("shop", "other")
+    )
+    legacy = (
+        "{kind: denier, metadata: {name: d, namespace: shop}, spec: {}}\n---\n"
+        "{kind: checknothing, metadata: {name: i, namespace: shop}, spec: {}}"
+    )
+    body = f"{{actions: [{{handler: {handler}, instances: [{instance}]}}]}}"
+    rig = Rig(objects, legacy, rule(body, namespace=namespace))
+    assert rig.problems == []
+    assert list(rig.snapshot.handlers) == [found]
+
+
+def test_legacy_objects_behave_as_the_new_ones() -> None:
+    new = Rig(
+        MANIFEST,
+        "{kind: handler, metadata: {name: h}, spec: {compiledAdapter: listchecker,"
+        " params: {overrides: [a]}}}",
+        "{kind: instance, metadata: {name: i},"
+        " spec: {compiledTemplate: listentry, params: {value: source.uid}}}",
+        rule("{actions: [{handler: h, instances: [i]}]}"),
+    )
+    old = Rig(
+        MANIFEST,
+        "{kind: listchecker, metadata: {name: h}, spec: {overrides: [a]}}",
+        "{kind: listentry, metadata: {name: i}, spec: {value: source.uid}}",
+        rule("{actions: [{handler: h.listchecker, instances: [i.listentry]}]}"),
+    )
+    assert new.problems == old.problems == []
+    for uid in ("a", "b"):
+        one, two = new.check({"source.uid": uid}), old.check({"source.uid": uid})
+        assert one.status.code == two.status.code
+        assert one.referenced == two.referenced
+    assert one.status.message == "h.istio-system:b is not whitelisted"
+    assert two.status.message == "h.listchecker.istio-system:b is not whitelisted"
+
+
+def test_legacy_generator_bindings() -> None:
+    rig = Rig(
+        MANIFEST,
+        "{kind: kubernetesenv, metadata: {name: h}, spec: {}}",
+        "{kind: kubernetes, metadata: {name: i}, spec: {source_uid: source.uid,"
+        " attribute_bindings: {source.namespace: '$out.source_namespace | \"none\"'}}}",
+        rule("{actions: [{handler: h.kubernetesenv, instances: [i.kubernetes]}]}"),
+    )
+    assert rig.problems == []
+    (route,) = rig.snapshot.rules
+    assert list(route.actions[0].instances[0].bindings) == ["source.namespace"]
+
+
+def test_a_bad_object_hurts_only_itself() -> None:
+    rig = Rig(
+        MANIFEST,
+        DENY,
+        NOTHING,
+        "{kind: instance, metadata: {name: bad}, spec: {compiledTemplate: gone}}",
+        rule(
+            "{actions: [{handler: gone, instances: [nothing]},"
+            " {handler: deny, instances: [bad, nothing]}]}"
+        ),
+        rule("{match: gone, actions: [{handler: deny, instances: [nothing]}]}", name="bad"),
+    )
+    assert len(rig.problems) == 4
+    assert rig.check().status == Status(9, "deny.istio-system:denied")
+    assert rig.snapshot.counts.rules == 2
+    assert rig.snapshot.counts.rule_errors == 2
+    assert rig.snapshot.counts.match_errors == 1
+    assert rig.snapshot.counts.unsatisfied_actions == 1
+    assert rig.snapshot.counts.instances == 2
+    assert rig.snapshot.counts.instance_errors == 1
+
+
+def test_manifests_are_united_and_the_last_wins() -> None:
+    second = """
+kind: attributemanifest
+metadata: {name: z, namespace: zzz}
+spec: {attributes: {source.uid: {valueType: INT64}, my.own: {valueType: BOOL}}}
+"""
+    types = Rig(second, MANIFEST).snapshot.expressions.types
+    assert types["source.uid"] is ValueType.INT64
+    assert types["my.own"] is ValueType.BOOL
+    assert types["response.code"] is ValueType.INT64
+    assert "unspecified" not in types
+
+
+def test_a_changed_manifest_is_used() -> None:
+    body = rule("{match: my.own, actions: [{handler: deny, instances: [nothing]}]}")
+    manifest = (
+        "{kind: attributemanifest, metadata: {name: m},"
+        " spec: {attributes: {my.own: {valueType: %s}}}}"
+    )
+    rig = Rig(manifest % "STRING", DENY, NOTHING, body)
+    assert len(rig.problems) == 1
+    rig.configure(manifest % "BOOL", DENY, NOTHING, body)
+    assert rig.problems == []
+    assert rig.check({"my.own": True}).status.code == 9
+
+
+def test_expressions_are_compiled_once_and_forgotten_when_unused() -> None:
+    texts = (MANIFEST, DENY, NOTHING)
+    matched = rule("{match: response.code == 5, actions: [{handler: deny, instances: [nothing]}]}")
+    rig = Rig(*texts, matched)
+    (first,) = rig.snapshot.rules
+    rig.configure(*texts, matched)
+    (second,) = rig.snapshot.rules
+    assert second.match is first.match
+    rig.configure(*texts)
+    rig.configure(*texts)
+    rig.configure(*texts, matched)
+    (third,) = rig.snapshot.rules
+    assert third.match is not first.match
+
+
+@pytest.mark.parametrize("match", ["", "  ", "true", "TRUE"])
+def test_a_match_that_is_always_true_is_not_evaluated(match: str) -> None:
+    body = f"{{match: '{match}', actions: [{{handler: deny, instances: [nothing]}}]}}"
+    (found,) = Rig(DENY, NOTHING, rule(body)).snapshot.rules
+    assert found.match is None
+
+
+def test_a_handler_that_no_rule_uses_is_not_built() -> None:
+    assert Rig(DENY, NOTHING).snapshot.handlers == {}
+
+
+def test_a_handler_that_does_not_validate_loses_its_actions() -> None:
+    rig = Rig(
+        MANIFEST,
+        DENY,
+        NOTHING,
+        "{kind: handler, metadata: {name: q}, spec: {compiledAdapter: memquota}}",
+        "{kind: instance, metadata: {name: quota},"
+        " spec: {compiledTemplate: quota, params: {dimensions: {a: source.uid}}}}",
+        rule(
+            "{actions: [{handler: q, instances: [quota]}, {handler: deny, instances: [nothing]}]}"
+        ),
+    )
+    assert rig.problems == [
+        "q.handler.istio-system: params: "
+        "did not find limit defined for quota quota.instance.istio-system"
+    ]
+    assert rig.snapshot.counts.handler_validation_errors == 1
+    assert rig.check().status.code == 9
+
+
+def test_handlers_get_the_types_of_their_instances() -> None:
+    rig = Rig(
+        MANIFEST,
+        "{kind: handler, metadata: {name: n}, spec: {compiledAdapter: noop}}",
+        metric("{value: response.code, dimensions: {a: source.ip, b: 'source.labels[\"x\"]'}}"),
+        "{kind: instance, metadata: {name: auth}, spec: {compiledTemplate: authorization,"
+        " params: {subject: {user: source.uid, properties: {code: response.code}}}}}",
+        rule("{actions: [{handler: n, instances: [m, auth]}]}"),
+    )
+    config = rig.snapshot.handlers["n.handler.istio-system"].config
+    assert config.name == "n.istio-system"
+    assert {each.name: each.types for each in config.instances} == {
+        "m.instance.istio-system": {
+            "value": ValueType.INT64,
+            "dimensions[a]": ValueType.IP_ADDRESS,
+            "dimensions[b]": ValueType.STRING,
+        },
+        "auth.instance.istio-system": {
+            "subject.user": ValueType.STRING,
+            "subject.properties[code]": ValueType.INT64,
+        },
+    }
+
+
+def test_a_signature_changes_with_whatever_the_handler_depends_on() -> None:
+    def signature(params: str, dimension: str, instances: str = "m") -> object:
+        rig = Rig(
+            MANIFEST,
+            f"{{kind: handler, metadata: {{name: n}},"
+            f" spec: {{compiledAdapter: denier, params: {params}}}}}",
+            f"{{kind: instance, metadata: {{name: m}},"
+            f" spec: {{compiledTemplate: listentry, params: {{value: {dimension}}}}}}}",
+            NOTHING,
+            rule(f"{{actions: [{{handler: n, instances: [{instances}]}}]}}"),
+        )
+        return rig.snapshot.handlers["n.handler.istio-system"].signature
+
+    same = signature("{}", "source.uid")
+    assert signature("{}", "source.uid") == same
+    assert signature("{valid_use_count: 5}", "source.uid") != same
+    assert signature("{}", "source.ip") != same
+    assert signature("{}", "source.uid", "m, nothing") != same
+
+
+def test_unset_fields_have_their_zero_values() -> None:
+    rig = Rig(
+        "{kind: handler, metadata: {name: n}, spec: {compiledAdapter: noop}}",
+        "{kind: instance, metadata: {name: t}, spec: {compiledTemplate: tracespan,"
+        " params: {trace_id: '\"x\"'}}}",
+        rule("{actions: [{handler: n, instances: [t]}]}"),
+    )
+    (compiled,) = rig.snapshot.rules[0].actions[0].instances
+    fields = compiled.evaluate({}.get)
+    assert fields["trace_id"] == "x"
+    assert fields["span_name"] == ""
+    assert fields["start_time"] is None
+    assert fields["source_ip"] is None
+    assert fields["httpStatusCode"] == 0
+    assert fields["client_span"] is False
+    assert fields["span_tags"] == {}
+
+
+GENERATOR = """
+kind: handler
+metadata: {name: env}
+spec: {compiledAdapter: kubernetesenv}
+---
+"""
+
+
+@pytest.mark.parametrize(
+    ("bindings", "problem"),
+    [
+        (
+            "{gone: '$out.source_namespace'}",
+            "attribute_bindings[gone]: error evaluating AttributeBinding expression for "
+            "attribute key 'gone': unknown attribute gone",
+        ),
+        (
+            "{source.namespace: '$out.gone'}",
+            "attribute_bindings[source.namespace]: error evaluating AttributeBinding expression "
+            "for attribute key 'source.namespace': unknown attribute $out.gone",
+        ),
+        (
+            "{source.ip: '$out.source_namespace'}",
+            "attribute_bindings[source.ip]: error type checking for field 'source.ip': "
+            "Evaluated expression type STRING want IP_ADDRESS",
+        ),
+    ],
+)
+def test_a_bad_binding_rejects_the_instance(bindings: str, problem: str) -> None:
+    rig = Rig(
+        MANIFEST,
+        GENERATOR,
+        f"{{kind: instance, metadata: {{name: g}}, spec: {{compiledTemplate: kubernetes,"
+        f" params: {{}}, attributeBindings: {bindings}}}}}",
+    )
+    assert rig.problems == [f"g.instance.istio-system: {problem}"]
+    assert rig.snapshot.counts.instance_errors == 1
