@@ -21,6 +21,7 @@ from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.pilot.core.access_logs import access_logs
 from mast.pilot.core.extensions import Direction, Extensions, Spot
 from mast.pilot.core.http_filters import http_filters
+from mast.pilot.core.idle_timeouts import idle_timeout
 from mast.pilot.core.mesh import Mesh
 from mast.pilot.core.model import Protocol
 from mast.pilot.core.packing import packed
@@ -70,6 +71,8 @@ def http_connection_manager(
         manager.http_protocol_options.allow_absolute_url.value = True
     if proxy.flag("HTTP10"):
         manager.http_protocol_options.accept_http_10 = True
+    if idle := idle_timeout(proxy):
+        manager.common_http_protocol_options.idle_timeout.FromTimedelta(idle)
     if spot.direction is Direction.INBOUND:
         _identify_peers(manager)
     _normalize_paths(manager, mesh)

@@ -10,6 +10,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from mast.pilot.core.access_logs import access_logs
 from mast.pilot.core.extensions import Extensions, Spot
+from mast.pilot.core.idle_timeouts import idle_timeout
 from mast.pilot.core.mesh import Mesh
 from mast.pilot.core.model import Protocol
 from mast.pilot.core.packing import packed
@@ -32,6 +33,8 @@ def tcp_filters(
     """
     logged = TcpProxy()
     logged.CopyFrom(proxy)
+    if (idle := idle_timeout(spot.proxy)) and not proxy.HasField("idle_timeout"):
+        logged.idle_timeout.FromTimedelta(idle)
     own = access_logs(mesh)
     interval = extensions.tcp_log_interval(spot)
     if interval is not None:
