@@ -78,7 +78,6 @@ async def denied_by_rule(stage: Stage) -> Verdict:
     await stage.apply(
         "policy/enable-checks.yaml",
         "policy/deny-reviews-v3.yaml",
-        "networking/reviews-v1.yaml",
         "networking/reviews-jason-v3.yaml",
     )
     evidence, ok = await _calls_of_ratings(stage, "Not allowed")
