@@ -23,8 +23,10 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from mast.mixer.core.dictionary import WORDS
 from mast.mixer.core.engine import SUCCESS, CheckVerdict, QuotaAsk, QuotaGrant, Reads
 from mast.mixer.core.values import Attributes
+from mast.mixer.core.workloads import Pod
 from mast.pilot.core.extensions import Direction, Spot
 from mast.pilot.core.mesh import Mesh, complete
 from mast.pilot.core.mixer_filters import MixerExtensions
@@ -43,6 +45,17 @@ RATINGS = Service(
     name="ratings",
     ports=(Port(name="http", number=9080, target_port=9080, protocol=Protocol.HTTP),),
 )
+
+
+@dataclass
+class Pods:
+    """A registry of workloads by address only."""
+
+    by_address: dict[bytes, Pod] = field(default_factory=dict)
+    generation: int = 0
+
+    def find(self, uid: str, address: bytes | None) -> Pod | None:
+        return None if uid else self.by_address.get(address or b"")
 
 
 def allow(*, seconds: float = 60, uses: int = 10000, **changes: object) -> CheckVerdict:
@@ -65,7 +78,7 @@ class ScriptedEngine:
     asked: list[Mapping[str, QuotaAsk]] = field(default_factory=list)
     reported: list[Attributes] = field(default_factory=list)
     check_reads: Reads = field(default_factory=Reads)
-    report_reads: Reads = field(default_factory=Reads)
+    report_reads: Reads = field(default_factory=lambda: Reads(frozenset(WORDS)))
     deduplication_ids: list[str] = field(default_factory=list)
     reports: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -41,6 +41,7 @@ from tests.support.mixer_mesh import (
     MIXER_PORT,
     POLICY,
     Application,
+    Pods,
     ScriptedEngine,
     allow,
     application,
@@ -60,10 +61,6 @@ STATIC = (
     Reference("source.uid", None, Condition.ABSENCE),
     Reference("source.ip", None, Condition.EXACT),
 )
-
-
-def nobody(uid: str, address: bytes) -> None:
-    """A registry without workloads."""
 
 
 def clock() -> datetime:
@@ -109,7 +106,7 @@ async def running(
     where = spot(ANNOTATIONS=annotations) if annotations else spot()
 
     def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, nobody, lambda: specs, clock)
+        ext_authz.register(server, engine, Pods(), lambda: specs, clock)
 
     extensions = MixerExtensions(mesh(**settings))
     async with application(response) as app, mixer(register) as port:
@@ -391,7 +388,7 @@ async def test_requests_wait_for_a_mixer_that_restarts(tmp_path):
     engine = ScriptedEngine()
 
     def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, nobody, QuotaSpecs, clock)
+        ext_authz.register(server, engine, Pods(), QuotaSpecs, clock)
 
     port = await unused_port()
     attempts = f"cluster.outbound|{MIXER_PORT}||{POLICY}.upstream_cx_connect_fail"

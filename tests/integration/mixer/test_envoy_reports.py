@@ -23,6 +23,7 @@ from mast.pilot.core.mixer_filters import MixerExtensions
 from tests.support.envoy_server import EnvoyServer, envoy_server
 from tests.support.mixer_mesh import (
     Application,
+    Pods,
     ScriptedEngine,
     allow,
     application,
@@ -72,12 +73,11 @@ async def running(
 ) -> AsyncIterator[Bench]:
     """An Envoy with reports; ``pods`` are the registry's by address."""
 
-    def find(uid: str, address: bytes) -> Pod | None:
-        return None if uid else (pods or {}).get(address)
+    registry = Pods(pods or {})
 
     def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, find, QuotaSpecs, clock)
-        access_log.register(server, engine, find, clock)
+        ext_authz.register(server, engine, registry, QuotaSpecs, clock)
+        access_log.register(server, engine, registry, clock)
 
     extensions = MixerExtensions(mesh(**settings))
     async with application() as app, mixer(register) as port:

@@ -171,9 +171,11 @@ class Mixer:
 
         def register(server: aio.Server) -> None:
             mixer.register(server, MixerServicer(engine, self._admission))
-            find = self._world.workloads.find
-            ext_authz.register(server, engine, find, lambda: self._world.quota_specs, wall_clock)
-            access_log.register(server, engine, find, wall_clock)
+            workloads = self._world.workloads
+            ext_authz.register(
+                server, engine, workloads, lambda: self._world.quota_specs, wall_clock
+            )
+            access_log.register(server, engine, workloads, wall_clock)
 
         return serving(
             register,

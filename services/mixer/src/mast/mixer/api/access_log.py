@@ -12,8 +12,8 @@ from envoy.service.accesslog.v3 import als_pb2_grpc
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 
 from mast.mixer.core.engine import Engine
-from mast.mixer.core.envoy_attributes import Find
-from mast.mixer.core.envoy_reports import Stream, http_attributes
+from mast.mixer.core.envoy_attributes import Registry
+from mast.mixer.core.envoy_reports import HttpReports, Stream
 from mast.mixer.core.tcp_flows import Flows
 from mast.mixer.core.values import Attributes
 
@@ -27,9 +27,9 @@ log = structlog.get_logger()
 class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
     """Turns the entries of all streams into reports, each exactly once, in order."""
 
-    def __init__(self, engine: Engine, find: Find, now: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, registry: Registry, now: Callable[[], datetime]) -> None:
         self._engine = engine
-        self._find = find
+        self._registry = registry
         self._now = now
         self._flows = Flows()
 
@@ -38,28 +38,32 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
     ) -> StreamAccessLogsResponse:
         """Take batches until the proxy ends the stream; the next batch waits for this one."""
         stream: Stream | None = None
+        requests: HttpReports | None = None
         async for message in request_iterator:
             if message.HasField("identifier"):
                 identifier = message.identifier
                 stream = Stream.of(identifier.node, identifier.log_name)
-            if stream is None:
+                requests = HttpReports(stream, self._registry)
+            if stream is None or requests is None:
                 await context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT, "identifier: the first message must have it"
                 )
-            await self._report(self._records(message, stream), stream)
+            if message.HasField("http_logs"):
+                reads = self._engine.report_reads
+                entries = message.http_logs.log_entry
+                records: list[Attributes] = [requests.attributes(each, reads) for each in entries]
+            else:
+                records = self._connections(message, stream)
+            await self._report(records, stream)
         return StreamAccessLogsResponse()
 
-    def _records(self, message: StreamAccessLogsMessage, stream: Stream) -> list[Attributes]:
-        if message.HasField("http_logs"):
-            return [
-                http_attributes(entry, stream, self._find) for entry in message.http_logs.log_entry
-            ]
+    def _connections(self, message: StreamAccessLogsMessage, stream: Stream) -> list[Attributes]:
         now = self._now()
         self._flows.expire(now)
         return [
             record
             for entry in message.tcp_logs.log_entry
-            for record in self._flows.attributes(entry, stream, self._find, now)
+            for record in self._flows.attributes(entry, stream, self._registry, now)
         ]
 
     async def _report(self, records: list[Attributes], stream: Stream) -> None:
@@ -77,7 +81,7 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
 
 
 def register(
-    server: grpc.aio.Server, engine: Engine, find: Find, now: Callable[[], datetime]
+    server: grpc.aio.Server, engine: Engine, registry: Registry, now: Callable[[], datetime]
 ) -> None:
     """Serve access logs on a server; the full name of the service is :data:`SERVICE`."""
-    als_pb2_grpc.add_AccessLogServiceServicer_to_server(AccessLogs(engine, find, now), server)
+    als_pb2_grpc.add_AccessLogServiceServicer_to_server(AccessLogs(engine, registry, now), server)

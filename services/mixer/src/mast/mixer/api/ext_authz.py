@@ -15,7 +15,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from mast.mixer.core import status_codes
 from mast.mixer.core.engine import CheckFailed, Engine, QuotaAsk
-from mast.mixer.core.envoy_attributes import INBOUND, MARKS, Find, Reporter, check_attributes
+from mast.mixer.core.envoy_attributes import INBOUND, MARKS, Registry, Reporter, check_attributes
 from mast.mixer.core.quota_specs import QuotaSpecs
 from mast.mixer.core.verdict_metadata import Charge, Charges, check_response, error_response
 from mast.mixer.core.workloads import packed_ip
@@ -33,19 +33,19 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
     def __init__(
         self,
         engine: Engine,
-        find: Find,
+        registry: Registry,
         quotas: Callable[[], QuotaSpecs],
         now: Callable[[], datetime],
     ) -> None:
         self._now = now
         self._engine = engine
-        self._find = find
+        self._registry = registry
         self._quotas = quotas
 
     async def Check(self, request: CheckRequest, context: Context) -> CheckResponse:
         """A verdict; an OK, a denial, or an error that the proxy's fail policy decides on (A39)."""
         reporter = _reporter(context)
-        attributes = check_attributes(request, reporter, self._find, self._now())
+        attributes = check_attributes(request, reporter, self._registry, self._now())
         http = request.attributes.request.HasField("http")
         charges = Charges()
         # Quotas are charged where the service is, over HTTP (C17).
@@ -73,13 +73,13 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
 def register(
     server: grpc.aio.Server,
     engine: Engine,
-    find: Find,
+    registry: Registry,
     quotas: Callable[[], QuotaSpecs],
     now: Callable[[], datetime],
 ) -> None:
     """Serve ext_authz on a server; its full name is :data:`SERVICE`."""
     external_auth_pb2_grpc.add_AuthorizationServicer_to_server(
-        Authorization(engine, find, quotas, now), server
+        Authorization(engine, registry, quotas, now), server
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 from envoy.config.core.v3.address_pb2 import Address
 from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
@@ -32,8 +32,16 @@ _JWT = "envoy.filters.http.jwt_authn"
 _GRPC = frozenset({"application/grpc", "application/grpc+proto", "application/grpc+json"})
 _UNSET = f"{UID_PREFIX}-.-"
 
-# The workload of an uid, else of an address; None if neither is known.
-Find: TypeAlias = Callable[[str, bytes], Pod | None]
+
+class Registry(Protocol):
+    """The workloads of the mesh."""
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change."""
+
+    def find(self, uid: str, address: bytes | None) -> Pod | None:
+        """The workload of a uid, or if that is empty, of an address; None if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +57,17 @@ class Reporter:
     address: bytes = b""
     mesh: str = ""
 
-    def known(self, find: Find, address: bytes) -> str:
+    def known(self, registry: Registry, address: bytes) -> str:
         """The uid in the form of the registry, whose names of a workload may differ."""
         address = self.address or address
-        pod = find(self.uid, b"") or find("", address)
+        pod = registry.find(self.uid, b"") or registry.find("", address)
         if pod is not None:
             return pod.uid
         return "" if self.uid in {"", _UNSET} else self.uid
 
 
 def check_attributes(
-    request: CheckRequest, reporter: Reporter, find: Find, now: datetime
+    request: CheckRequest, reporter: Reporter, registry: Registry, now: datetime
 ) -> dict[str, Value]:
     """The attributes of one request or connection (K, column ext_authz)."""
     context = request.attributes
@@ -76,7 +84,7 @@ def check_attributes(
         found["context.protocol"] = "tcp"
         found["context.time"] = Timestamp.of(now)
         found["source.ip"] = _ip(context.source.address)
-    _put_sides(found, context, reporter, find, forwarded)
+    _put_sides(found, context, reporter, registry, forwarded)
     return {name: value for name, value in found.items() if value not in (b"", None)}
 
 
@@ -184,19 +192,19 @@ def _put_sides(
     found: dict[str, Value],
     context: AttributeContext,
     reporter: Reporter,
-    find: Find,
+    registry: Registry,
     forwarded: tuple[str, str],
 ) -> None:
     """Who calls and who is called, as far as this side of the connection knows (C.5, static)."""
     if reporter.kind == OUTBOUND:
-        put_own(found, reporter, reporter.known(find, _ip(context.source.address)), "source")
+        put_own(found, reporter, reporter.known(registry, _ip(context.source.address)), "source")
         return
     address = context.destination.address
-    put_own(found, reporter, reporter.known(find, _ip(address)), "destination")
+    put_own(found, reporter, reporter.known(registry, _ip(address)), "destination")
     found["destination.ip"] = _ip(address)
     if address.HasField("socket_address"):
         found["destination.port"] = address.socket_address.port_value
-    put_source(found, _ip(context.source.address), forwarded, find)
+    put_source(found, _ip(context.source.address), forwarded, registry)
 
 
 def put_own(found: dict[str, Value], reporter: Reporter, uid: str, side: str) -> None:
@@ -212,15 +220,15 @@ def put_own(found: dict[str, Value], reporter: Reporter, uid: str, side: str) ->
 
 
 def put_source(
-    found: dict[str, Value], address: bytes, forwarded: tuple[str, str], find: Find
+    found: dict[str, Value], address: bytes, forwarded: tuple[str, str], registry: Registry
 ) -> None:
     """The caller: of its address, else what it says of itself, else the bare address (K7).
 
     What it says must agree with its certificate. Differs from Istio, which believes the header
     first: a workload cannot borrow the address of another one.
     """
-    pod = find("", address)
-    uid = pod.uid if pod is not None else _forwarded_uid(found, forwarded, find)
+    pod = registry.find("", address)
+    uid = pod.uid if pod is not None else _forwarded_uid(found, forwarded, registry)
     if uid:
         found["source.uid"] = uid
         found.setdefault("source.namespace", uid.rpartition(".")[2])
@@ -228,12 +236,12 @@ def put_source(
         found["source.ip"] = address
 
 
-def _forwarded_uid(found: dict[str, Value], forwarded: tuple[str, str], find: Find) -> str:
+def _forwarded_uid(found: dict[str, Value], forwarded: tuple[str, str], registry: Registry) -> str:
     ours, old = forwarded
     uid, _, address = ours.partition(",")
     if not ours and old:
         uid, address = _uid_of_message(old), ""
-    pod = find(uid, b"") or find("", packed_ip(address))
+    pod = registry.find(uid, b"") or registry.find("", packed_ip(address))
     if pod is not None:
         uid = pod.uid
     if not uid.startswith(UID_PREFIX) or uid == _UNSET:

@@ -13,8 +13,10 @@ from envoy.data.accesslog.v3.accesslog_pb2 import (
     TCPAccessLogEntry,
 )
 
-from mast.mixer.core.envoy_attributes import INBOUND, Find
-from mast.mixer.core.envoy_reports import Stream, nanoseconds, put_common, put_error, put_rbac
+from mast.mixer.core.envoy_attributes import INBOUND, Registry
+from mast.mixer.core.envoy_connections import shared_attributes
+from mast.mixer.core.envoy_metadata import put_error, put_rbac
+from mast.mixer.core.envoy_reports import Stream
 from mast.mixer.core.values import NANOS, Duration, Timestamp, Value
 
 CHECKED_TAG = "checked"
@@ -48,12 +50,12 @@ class Flows:
         return len(self._flows)
 
     def attributes(
-        self, entry: TCPAccessLogEntry, stream: Stream, find: Find, now: datetime
+        self, entry: TCPAccessLogEntry, stream: Stream, registry: Registry, now: datetime
     ) -> Iterator[dict[str, Value]]:
         """The reports that an entry makes: none, one, or the held opening and one (K3, K6)."""
         common = entry.common_properties
         kind = common.access_log_type
-        found = _attributes(entry, stream, find, now)
+        found = _attributes(entry, stream, registry, now)
         received = entry.connection_properties.received_bytes
         sent = entry.connection_properties.sent_bytes
         key = (stream.node_id, common.stream_id)
@@ -80,7 +82,7 @@ class Flows:
             self._keep(key, Flow(received, sent, now))
         else:
             found["connection.event"] = "close"
-            found["connection.duration"] = Duration(nanoseconds(common.duration))
+            found["connection.duration"] = Duration(_nanoseconds(common))
             _put_check(found, common)
         yield found
 
@@ -103,21 +105,26 @@ class Flows:
 
 
 def _attributes(
-    entry: TCPAccessLogEntry, stream: Stream, find: Find, now: datetime
+    entry: TCPAccessLogEntry, stream: Stream, registry: Registry, now: datetime
 ) -> dict[str, Value]:
     common = entry.common_properties
-    found: dict[str, Value] = {}
-    put_common(found, common, stream, find)
-    found["source.ip"] = found["origin.ip"]
+    found = shared_attributes(common, stream.reporter, registry)
+    if "origin.ip" in found:
+        found["source.ip"] = found["origin.ip"]
     if stream.reporter.kind != INBOUND:
         _put_passing(found, common.upstream_cluster)
     found["context.protocol"] = "tcp"
-    found["connection.id"] = common.stream_id
+    if common.stream_id:
+        found["connection.id"] = common.stream_id
     start = common.start_time.seconds * NANOS + common.start_time.nanos
-    length = nanoseconds(common.duration)
+    length = _nanoseconds(common)
     found["context.time"] = Timestamp(start + length) if length else Timestamp.of(now)
     put_rbac(found, common.metadata.filter_metadata)
-    return {name: value for name, value in found.items() if value not in ("", b"")}
+    return found
+
+
+def _nanoseconds(common: AccessLogCommon) -> int:
+    return common.duration.seconds * NANOS + common.duration.nanos
 
 
 def _put_passing(found: dict[str, Value], cluster: str) -> None:
