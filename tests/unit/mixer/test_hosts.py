@@ -71,8 +71,8 @@ def test_comparing_a_name_with_an_underscore_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["a@b", "first.last@example.com", '"odd local"@example.com', "<a@b.c>", " a@b ", "ü@example.com",
-     "a+b!#$%&'*/=?^_`{|}~-@x"],
+    ["a@b", "first.last@example.com", '"odd local"@example.com', "<a@b.c>", " a@b ",
+     "ü@example.com", "a+b!#$%&'*/=?^_`{|}~-@x"],
 )  # fmt: skip
 def test_emails(address: str) -> None:
     assert email(address) == address

@@ -179,7 +179,7 @@ def test_errors_name_the_place(source: str, error: str) -> None:
     ],
 )
 def test_rejected_forms(source: str) -> None:
-    with pytest.raises(ExpressionError, match="^unexpected expression"):
+    with pytest.raises(ExpressionError, match=r"^unexpected expression"):
         parse(source)
 
 

@@ -60,7 +60,7 @@ def test_conformance_decode(case: Any) -> None:
     if expected.get("strict") == "ok":
         assert update({}, built, words) == decode(built, words)
     if expected.get("strict") == "error":
-        with pytest.raises(WireError, match="index .* is not defined"):
+        with pytest.raises(WireError, match=r"index .* is not defined"):
             update({}, built, words)
 
 
@@ -165,7 +165,7 @@ def test_times_out_of_range_are_absent_or_errors(seconds: int) -> None:
     built = CompressedAttributes()
     built.timestamps[24].seconds = seconds
     assert decode(built, Words(())) == {}
-    with pytest.raises(WireError, match="timestamp .* out of range"):
+    with pytest.raises(WireError, match=r"timestamp .* out of range"):
         update({}, built, Words(()))
 
 

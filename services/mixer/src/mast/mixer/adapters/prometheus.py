@@ -127,7 +127,11 @@ class Prometheus:
         """Delete what has not been updated, every now and then (G5)."""
         while self._interval:
             await asyncio.sleep(self._interval)
-            self._registry.expire(self._families.values(), self._clock())
+            self.expire()
+
+    def expire(self) -> None:
+        """Delete the series that have not been updated for the expiry time."""
+        self._registry.expire(self._families.values(), self._clock())
 
     async def close(self) -> None:
         """Let go of the metrics; those that another handler has too stay."""

@@ -34,8 +34,12 @@ def shown(value: Value | None) -> Any:
 
 
 def json_line(level: str, time: str, instance: str, fields: Mapping[str, Any]) -> str:
-    """``level``, ``time``, ``instance``, then the fields in their order, as one JSON object."""
-    return _json({"level": level, "time": time, "instance": instance, **fields})
+    """``level``, ``time``, ``instance``, then the fields in their order, as one JSON object.
+
+    A field of one of those names is written all the same, as Istio does.
+    """
+    head = _json({"level": level, "time": time, "instance": instance})
+    return f"{head[:-1]},{_json(fields)[1:]}" if fields else head
 
 
 def console_line(level: str, time: str, instance: str, fields: Mapping[str, Any]) -> str:
