@@ -133,7 +133,7 @@ def test_the_connection_made_last_wins():
 
 def test_a_record_is_held_by_the_connection_that_wrote_it():
     mine = registered()
-    assert registration.held_by(mine, registration.disconnected(mine, NOON))
+    assert registration.held_by(mine, registration.with_health(mine, healthy=False))
     assert not registration.held_by(mine, None)
     assert not registration.held_by(mine, registered(controller="pilot-2"))
     assert not registration.held_by(mine, registered(at=NOON + timedelta(seconds=1)))
@@ -148,10 +148,9 @@ def test_age_survives_a_reconnect():
     assert registration.adopted(again, None) is again
 
 
-def test_health_and_grace_are_marks_on_a_copy():
+def test_health_is_a_mark_on_a_copy():
     mine = registered()
-    assert registration.with_health(mine, healthy=False).health == Health.HEALTH_UNHEALTHY
-    assert registration.with_health(mine, healthy=True).health == Health.HEALTH_HEALTHY
-    gone = registration.disconnected(mine, NOON)
-    assert gone.disconnected_at.ToDatetime(UTC) == NOON
-    assert not mine.HasField("disconnected_at")
+    ill = registration.with_health(mine, healthy=False)
+    assert ill.health == Health.HEALTH_UNHEALTHY
+    assert registration.with_health(ill, healthy=True) == mine
+    assert mine.health == Health.HEALTH_HEALTHY

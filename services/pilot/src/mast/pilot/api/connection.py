@@ -15,6 +15,7 @@ from mast.pilot.api.instruments import Instruments
 from mast.pilot.core.outputs import Output, Rejected, Send, Stale
 from mast.pilot.core.proxy import Proxy
 from mast.pilot.core.push import Pending, Push
+from mast.pilot.core.report import Stream
 from mast.pilot.core.resources import HEALTH, View
 from mast.pilot.core.session import Session
 from mast.pilot.core.watch import Instant
@@ -113,6 +114,18 @@ class Connection:
         self._over = False
         self._close_at: Instant | None = None
         self._log = log.bind(connection=name)
+
+    @property
+    def stream(self) -> Stream:
+        """What reports say of the connection beside its session."""
+        return Stream(
+            self.name,
+            self.proxy,
+            self.connected_at,
+            self.peer.address,
+            "" if self.peer.identity is None else str(self.peer.identity),
+            lambda instant: self.connected_at + (instant - self.opened),
+        )
 
     def offer(self, push: Push) -> None:
         """A new snapshot, to be pushed when its turn comes."""

@@ -20,6 +20,10 @@ from mastapi.registry.v1.registry_pb2 import Health, Workload
 GROUP: Final = "AUTO_REGISTER_GROUP"
 """Metadata that names the WorkloadGroup."""
 
+class UnknownGroup(Exception):
+    """There is no WorkloadGroup of that name in the namespace of the proxy."""
+
+
 GRACE: Final = timedelta(seconds=10)
 """A workload stays so long after its proxy disconnected."""
 
@@ -129,14 +133,6 @@ def with_health(mine: Workload, *, healthy: bool) -> Workload:
     made = Workload()
     made.CopyFrom(mine)
     made.health = Health.HEALTH_HEALTHY if healthy else Health.HEALTH_UNHEALTHY
-    return made
-
-
-def disconnected(mine: Workload, at: datetime) -> Workload:
-    """The workload in its grace."""
-    made = Workload()
-    made.CopyFrom(mine)
-    made.disconnected_at.CopyFrom(_timestamp(at))
     return made
 
 

@@ -6,7 +6,7 @@ client lacks and may have now. Nothing here reads a clock: time is an argument, 
 when to call `expire`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -110,6 +110,11 @@ class Session:
             for watch in self.watches.values():
                 watch.forced = frozenset(self._wanted(watch).versions)
         return self.flush(now)
+
+    def resources(self, type_url: str) -> Iterable[Resource]:
+        """What the client should hold of a type it watches, sorted by name."""
+        watch = self.watches.get(type_url)
+        return () if watch is None else self._wanted(watch).resources.values()
 
     def flush(self, now: Instant) -> list[Send]:
         """What the client lacks and may be sent now, in the order of a push (pilot.md B17)."""

@@ -62,6 +62,7 @@ class Watch:
 
     sent_version: str = ""
     acked_version: str = ""
+    acked_nonce: str = ""
     sent_at: Instant | None = None
     acked_at: Instant | None = None
     resources: int = 0
@@ -110,6 +111,7 @@ class Watch:
         if response is None:
             return None
         self.acked_version = response.version
+        self.acked_nonce = nonce
         self.acked_at = now
         self.accepted = response.full
         self.trial.accepted()

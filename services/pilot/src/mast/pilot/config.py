@@ -1,0 +1,68 @@
+"""Pilot's settings: flags `--like-this` or variables `PILOT_LIKE_THIS`."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Pilot, which turns the mesh's configuration into Envoy's and serves it over xDS."""
+
+    # host:port of ADS in plaintext (no secrets), of ADS with TLS and client certificates (opens
+    # once there is a server certificate), of the debug pages (loopback only), and of metrics.
+    listen: str = "127.0.0.1:15010"
+    secure_listen: str = "127.0.0.1:15012"
+    http_listen: str = "127.0.0.1:8080"
+    monitoring_listen: str = "127.0.0.1:15014"
+
+    # Name of this replica in status and registrations; the host's name if empty.
+    identity: str = ""
+    # DNS suffix of Kubernetes services.
+    domain: str = "cluster.local"
+
+    # Changes are gathered until it has been quiet so long, at most so long, and so long if
+    # endpoints went away (pilot.md B20).
+    debounce_quiet: timedelta = timedelta(milliseconds=100)
+    debounce_longest: timedelta = timedelta(seconds=10)
+    debounce_urgent: timedelta = timedelta(milliseconds=10)
+
+    # New streams a second and pushes at a time; 0: by the number of processors (pilot.md B20).
+    stream_rate: float = 0.0
+    pushes: int = 0
+    # How long a proxy may take to read one response.
+    send_timeout: timedelta = timedelta(seconds=10)
+    # Streams are closed after this time so that proxies spread over replicas anew.
+    connection_age: timedelta = timedelta(minutes=30)
+    # Largest request, streams per connection.
+    max_message_size: int = 4 << 20
+    max_concurrent_streams: int = 100_000
+
+    # How long workloads that registered themselves outlive a replica (pilot.md D9).
+    registration_ttl: timedelta = timedelta(seconds=60)
+    # How often the state of a proxy is written at most, and how long it outlives a replica.
+    status_interval: timedelta = timedelta(seconds=1)
+    status_ttl: timedelta = timedelta(seconds=30)
+
+    # Pilot's own identity; with a CA address it gets its certificate from there.
+    trust_domain: str = "cluster.local"
+    namespace: str = "istio-system"
+    service_account: str = "istio-pilot-service-account"
+    ca_address: str = ""
+    ca_root_file: Path | None = None
+    ca_token_file: Path | None = None
+
+    # Time over which streams are closed when stopping.
+    drain: timedelta = timedelta(seconds=5)
+
+    etcd_endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
+    etcd_root: str = "/mast"
+    etcd_ca: Path | None = None
+    etcd_cert: Path | None = None
+    etcd_key: Path | None = None
+    etcd_user: str = ""
+    etcd_password_file: Path | None = None
+
+    # debug, info, warning or error; json or console.
+    log_level: str = "info"
+    log_format: str = "json"

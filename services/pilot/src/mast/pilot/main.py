@@ -1,0 +1,349 @@
+"""Pilot's wiring: settings, adapters, tasks."""
+
+import asyncio
+import os
+import random
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+
+from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
+from mast.common.ca_client import CaClient, KeyPair, WorkloadCertificates
+from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.lifecycle import run
+from mast.common.monitoring import Readiness, http_server, monitoring
+from mast.common.serving import Listen, Serving, serving
+from mast.common.settings import parse
+from mast.common.spiffe import SpiffeId
+from mast.common.telemetry import Metrics, configure_logging
+from mast.common.tls_front import Material, tls_front
+from mast.pilot.api import ads
+from mast.pilot.api.ads import AdsService, Door
+from mast.pilot.api.connection import Connection, Facilities
+from mast.pilot.api.connections import Connections
+from mast.pilot.api.debug import DebugPages
+from mast.pilot.api.instruments import BUCKETS, Instruments
+from mast.pilot.config import Config
+from mast.pilot.core import collection_names, trust
+from mast.pilot.core.admission import TokenBucket, default_rate
+from mast.pilot.core.debounce import Debounce
+from mast.pilot.core.index import Index
+from mast.pilot.core.push import Push
+from mast.pilot.core.report import Replica, control_plane, proxy_status
+from mast.pilot.core.watch import Instant
+from mast.pilot.core.world import World
+from mast.pilot.store.follow import Mirror, News
+from mast.pilot.store.registrations import Registrations
+from mast.pilot.store.status import StatusPublisher
+from mastapi.status.v1.status_pb2 import ProxyStatus
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_GAUGES_EVERY: Final = timedelta(seconds=15)
+_AGE_GRACE: Final = timedelta(seconds=10)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run Pilot until SIGTERM."""
+    config = parse(Config, sys.argv[1:] if argv is None else argv, os.environ, prefix="PILOT")
+    configure_logging("pilot", config.log_level, config.log_format)
+    run(partial(serve, config))
+
+
+class SystemClock:
+    """The clock of the machine."""
+
+    def now(self) -> datetime:
+        """The date; everything else is told it."""
+        return datetime.now(tz=UTC)  # noqa: TID251
+
+    def instant(self) -> Instant:
+        """Time since the machine started."""
+        return timedelta(seconds=time.monotonic())
+
+
+class Worker:
+    """The thread on which the world, its views and the sessions live."""
+
+    def __init__(self, thread: ThreadPoolExecutor) -> None:
+        self._thread = thread
+
+    async def __call__(self, task: Callable[[], T], /) -> T:
+        """Run a function there."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, task)
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; then close streams one by one."""
+    metrics = Metrics("pilot", buckets=BUCKETS)
+    with ThreadPoolExecutor(1, thread_name_prefix="world") as thread:
+        async with connect(_etcd_config(config)) as store:
+            pilot = Pilot(config, metrics, store, Worker(thread))
+            async with (
+                monitoring(config.monitoring_listen, ready=pilot.readiness, metrics=metrics),
+                http_server(config.http_listen, pilot.pages.routes(pilot.readiness), name="http"),
+                asyncio.TaskGroup() as tasks,
+            ):
+                background = pilot.start(tasks)
+                await pilot.serve(tasks, stop)
+                for task in background:
+                    task.cancel()
+
+
+class Pilot:
+    """The parts of one process."""
+
+    def __init__(self, config: Config, metrics: Metrics, store: Store, work: Worker) -> None:
+        self._config = config
+        self._store = store
+        self._clock = SystemClock()
+        self._started = self._clock.instant()
+        self._replica = Replica(
+            config.identity or f"{socket.gethostname()}-{os.getpid()}", version("mast-pilot")
+        )
+        self._work = work
+        self._index = Index()
+        self._instruments = Instruments(metrics, self._replica.version)
+        facilities = Facilities(
+            self._work,
+            self._clock,
+            self._instruments,
+            asyncio.Semaphore(config.pushes or default_rate(os.cpu_count() or 1)),
+            config.send_timeout,
+        )
+        self._connections = Connections(facilities, control_plane(self._replica))
+        self._mirror = Mirror(
+            store,
+            World(config.domain),
+            self._work,
+            self._clock,
+            self._publish,
+            self._instruments.updated,
+            Debounce(config.debounce_quiet, config.debounce_longest, config.debounce_urgent),
+        )
+        self._statuses = StatusPublisher(
+            store, random.random, config.status_interval, config.status_ttl
+        )
+        self._registrations = Registrations(
+            store,
+            self._group,
+            self._replica.name,
+            self._clock,
+            random.random,
+            config.registration_ttl,
+        )
+        rate = config.stream_rate or default_rate(os.cpu_count() or 1)
+        self._admission = TokenBucket(rate, burst=max(1.0, rate))
+        self.pages = DebugPages(self._connections, lambda: self._index, self._replica)
+
+    def readiness(self) -> Readiness:
+        """Ready once everything was read; etcd may be away afterwards (pilot.md N5)."""
+        health = self._store.health
+        push = self._connections.push
+        return Readiness(
+            push is not None and not self._connections.draining,
+            {
+                "etcd": "connected" if health.connected else f"disconnected: {health.detail}",
+                "snapshot": "none yet" if push is None else f"revision {push.snapshot.revision}",
+            },
+        )
+
+    def start(self, tasks: asyncio.TaskGroup) -> Sequence[asyncio.Task[None]]:
+        """Begin what runs as long as the process."""
+        return [
+            tasks.create_task(self._mirror.run(), name="mirror"),
+            tasks.create_task(self._statuses.run(), name="status"),
+            tasks.create_task(self._registrations.run(), name="registrations"),
+            tasks.create_task(self._keep_gauges(), name="gauges"),
+        ]
+
+    async def serve(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Serve the plaintext port, and the TLS port once there is a certificate."""
+        async with self._server([Listen(self._config.listen, name="grpc")], Door()) as running:
+            secure = tasks.create_task(self._serve_securely(stop), name="secure")
+            await self._ready_or(stop)
+            await running.set_serving(True)
+            await stop.wait()
+            self._connections.drain(self._config.drain * 0.8, random.random)
+        await secure
+
+    async def _ready_or(self, stop: asyncio.Event) -> None:
+        """Until there is a snapshot, or the process is asked to end."""
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [
+                tasks.create_task(self._connections.registered(0), name="first push"),
+                tasks.create_task(stop.wait(), name="stop"),
+            ]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in waiting:
+                each.cancel()
+
+    async def _serve_securely(self, stop: asyncio.Event) -> None:
+        """ADS behind TLS that asks for client certificates (pilot.md A5)."""
+        config = self._config
+        if not config.ca_address:
+            return
+        certificates = _certificates(config, self._clock.now)
+        async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(certificates.run(), name="certificates")
+            getting = tasks.create_task(certificates.changed(None), name="first certificate")
+            stopping = tasks.create_task(stop.wait(), name="stop")
+            await asyncio.wait([getting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if getting.done():
+                await self._behind_tls(certificates, getting.result(), stop)
+            for each in (renewing, getting, stopping):
+                each.cancel()
+
+    async def _behind_tls(
+        self, certificates: WorkloadCertificates, first: KeyPair, stop: asyncio.Event
+    ) -> None:
+        material = Credentials(
+            self._config.trust_domain,
+            lambda: certificates.current or first,
+            lambda: self._index,
+        )
+        async with AsyncExitStack() as stack:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pilot-"))
+            socket_path = Path(directory) / "ads"
+            front = await stack.enter_async_context(
+                tls_front(self._config.secure_listen, socket_path, material, name="grpc-tls")
+            )
+            door = Door(front.peers.identities, front.peers.address)
+            listen = [Listen(f"unix:{socket_path}", name="grpc-behind-tls")]
+            running = await stack.enter_async_context(self._server(listen, door))
+            await self._ready_or(stop)
+            await running.set_serving(True)
+            await stop.wait()
+
+    @asynccontextmanager
+    async def _server(self, listen: Sequence[Listen], door: Door) -> AsyncIterator[Serving]:
+        service = AdsService(
+            door,
+            self._connections,
+            self._admission,
+            self._registrations,
+            self._changed,
+            self._closed,
+        )
+
+        config = self._config
+        options = (
+            ("grpc.max_receive_message_length", config.max_message_size),
+            ("grpc.max_concurrent_streams", config.max_concurrent_streams),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.max_connection_age_ms", int(config.connection_age.total_seconds() * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(_AGE_GRACE.total_seconds() * 1000)),
+        )
+        async with serving(
+            service.register, listen, services=(ads.SERVICE,), grace=config.drain, options=options
+        ) as running:
+            yield running
+
+    async def _publish(self, news: News) -> None:
+        """Hand a new snapshot to all streams."""
+        push = Push(
+            self._connections.next_number(), news.snapshot, news.started, registered=news.workloads
+        )
+        self._index = news.snapshot.index
+        instruments = self._instruments
+        instruments.snapshot_time.record(news.seconds)
+        instruments.debounce.record((self._clock.instant() - news.started).total_seconds())
+        for kind in news.kinds:
+            instruments.triggered(kind)
+        instruments.services.set(len(self._index.services))
+        virtual_services = self._index.collections.get(collection_names.VIRTUAL_SERVICES, ())
+        instruments.virtual_services.set(len(virtual_services))
+        await self._connections.publish(push)
+        log.debug("push.started", number=push.number, revision=push.snapshot.revision)
+
+    def _group(self, namespace: str, name: str) -> WorkloadGroup | None:
+        """The WorkloadGroup of that name, for registrations."""
+        groups = self._index.configs.get((collection_names.WORKLOAD_GROUPS, namespace), ())
+        return next((each.spec for each in groups if each.meta.name == name), None)
+
+    def _changed(self, connection: Connection) -> None:
+        async def make() -> ProxyStatus:
+            return await self._work(
+                lambda: proxy_status(connection.stream, connection.session.state, self._replica)
+            )
+
+        self._statuses.changed(connection.proxy.node_id, connection, make)
+
+    def _closed(self, connection: Connection) -> None:
+        self._statuses.gone(connection.proxy.node_id, connection)
+
+    async def _keep_gauges(self) -> None:
+        while True:
+            uptime = self._clock.instant() - self._started
+            self._instruments.uptime.set(uptime.total_seconds())
+            await asyncio.sleep(_GAUGES_EVERY.total_seconds())
+
+
+class Credentials:
+    """What the TLS front needs: the same object as long as certificate and roots are the same."""
+
+    def __init__(
+        self, trust_domain: str, current: Callable[[], KeyPair], index: Callable[[], Index]
+    ) -> None:
+        self._trust_domain = trust_domain
+        self._current = current
+        self._index = index
+        self._made: tuple[KeyPair, object, Material] | None = None
+
+    def __call__(self) -> Material:
+        """The certificate in force and the roots that vouch for callers."""
+        pair, bundles = self._current(), self._index().trust
+        if self._made is None or self._made[0] is not pair or self._made[1] is not bundles:
+            own = {self._trust_domain: pair.certificate.roots_pem.encode()}
+            trusted = {**own, **trust.pools(bundles)}
+            self._made = pair, bundles, Material(pair.chain_pem, pair.key_pem, trusted)
+        return self._made[2]
+
+
+def _certificates(config: Config, now: Callable[[], datetime]) -> WorkloadCertificates:
+    """Certificates for Pilot's identity: the first with the token, later ones with the last."""
+    identity = SpiffeId(config.trust_domain, config.namespace, config.service_account)
+
+    def token() -> str | None:
+        file = config.ca_token_file
+        return file.read_text().strip() if file else None
+
+    def root() -> bytes:
+        return config.ca_root_file.read_bytes() if config.ca_root_file else b""
+
+    def own() -> tuple[bytes, bytes] | None:
+        pair = certificates.current
+        return (pair.chain_pem, pair.key_pem) if pair else None
+
+    client = CaClient(
+        address=config.ca_address, root_pem=root, token=token, client_cert=own, now=now
+    )
+    certificates = WorkloadCertificates(sign=client.sign, spiffe_id=str(identity), now=now)
+    return certificates
+
+
+def _etcd_config(config: Config) -> EtcdConfig:
+    password = config.etcd_password_file
+    return EtcdConfig(
+        endpoints=config.etcd_endpoints,
+        root=config.etcd_root,
+        ca=config.etcd_ca,
+        cert=config.etcd_cert,
+        key=config.etcd_key,
+        user=config.etcd_user or None,
+        password=password.read_text().strip() if password else None,
+    )

@@ -1,0 +1,130 @@
+"""Follows etcd into the world, and the world into pushes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import structlog
+
+from mast.common import keys
+from mast.common.etcd import Batch, Change, Store
+from mast.pilot.core.debounce import Debounce
+from mast.pilot.core.snapshot import MeshSnapshot
+from mast.pilot.core.watch import Instant
+from mast.pilot.core.work import Clock, Work
+from mast.pilot.core.world import PREFIXES, World
+
+log = structlog.get_logger()
+
+_KINDS: Final = {
+    keys.CONFIG: "config",
+    keys.REGISTRY_SERVICES: "svc",
+    keys.REGISTRY_WORKLOADS: "workload",
+    keys.REGISTRY_ENDPOINTS: "eds",
+    keys.TRUST: "trust",
+}
+_URGENT: Final = (keys.REGISTRY_WORKLOADS, keys.REGISTRY_ENDPOINTS)
+
+
+@dataclass(frozen=True)
+class News:
+    """A new snapshot, when the first change in it was noticed, and how far it goes.
+
+    `workloads` is the revision of the store up to which it knows workloads, `kinds` what changed,
+    `seconds` how long it took to make.
+    """
+
+    snapshot: MeshSnapshot
+    started: Instant
+    workloads: int
+    kinds: frozenset[str]
+    seconds: float
+
+
+@dataclass
+class Mirror:
+    """Keeps the world equal to what etcd holds and publishes a snapshot after each gust of changes.
+
+    Nothing is published before everything was read once (pilot.md N5). While etcd is away the last
+    snapshot stays.
+    """
+
+    store: Store
+    world: World
+    work: Work
+    clock: Clock
+    publish: Callable[[News], Awaitable[None]]
+    received: Callable[[str, int], None]
+    debounce: Debounce = field(default_factory=Debounce)
+    _revisions: dict[str, int] = field(default_factory=dict)
+    _kinds: set[str] = field(default_factory=set)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def synced(self) -> bool:
+        """Everything was read once."""
+        return len(self._revisions) == len(PREFIXES)
+
+    async def run(self) -> None:
+        """Follow and publish for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for prefix in PREFIXES:
+                tasks.create_task(self._follow(prefix), name=f"follow {prefix}")
+            tasks.create_task(self._publish(), name="push")
+
+    async def _follow(self, prefix: str) -> None:
+        async with aclosing(self.store.follow(prefix)) as batches:
+            async for batch in batches:
+                await self._take_over(prefix, batch)
+
+    async def _take_over(self, prefix: str, batch: Batch) -> None:
+        kind = _KINDS[prefix]
+        if batch.changes:
+            self.received(kind, len(batch.changes))
+            for rejection in await self.work(partial(self.world.apply, batch.changes)):
+                log.warning("object.kept_out", key=rejection.key, reason=rejection.reason)
+            self._kinds.add(kind)
+        first = batch.synced and prefix not in self._revisions
+        if batch.synced:
+            self._revisions[prefix] = batch.revision
+        if batch.changes or first:
+            urgent = prefix in _URGENT and any(map(_shrinks, batch.changes))
+            self.debounce.changed(self.clock.instant(), urgent=urgent)
+            self._wake.set()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._until_due()
+            now = self.clock.instant()
+            started = self.debounce.push(now)
+            kinds, self._kinds = frozenset(self._kinds), set()
+            workloads = self._revisions[keys.REGISTRY_WORKLOADS]
+            revision = max(self._revisions.values())
+            snapshot = await self.work(partial(self.world.snapshot, revision))
+            seconds = (self.clock.instant() - now).total_seconds()
+            await self.publish(
+                News(snapshot, now if started is None else started, workloads, kinds, seconds)
+            )
+
+    async def _until_due(self) -> None:
+        """Until everything was read, something changed and it is time to push."""
+        while True:
+            self._wake.clear()
+            due = self.debounce.due if self.synced else None
+            left = None if due is None else (due - self.clock.instant()).total_seconds()
+            if left is not None and left <= 0:
+                return
+            try:
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+
+def _shrinks(change: Change) -> bool:
+    """Whether an object is gone or has become smaller: perhaps an endpoint less (B20)."""
+    before = 0 if change.previous is None else len(change.previous)
+    return change.value is None or len(change.value) < before
