@@ -17,6 +17,7 @@ class Application:
     port: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    ill: bool = False
 
 
 @asynccontextmanager
@@ -25,7 +26,7 @@ async def running_application() -> AsyncIterator[Application]:
     program = Application()
 
     async def at_once(_: web.Request) -> web.Response:
-        return web.Response(text="hello")
+        return web.Response(status=503 if program.ill else 200, text="hello")
 
     async def slow(_: web.Request) -> web.Response:
         program.begun.set()

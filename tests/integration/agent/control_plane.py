@@ -41,6 +41,7 @@ class Certificates(ca_pb2_grpc.IstioCertificateServiceServicer):
         self.roots = ca.pem
         self.life = timedelta(hours=1)
         self.callers: list[tuple[str, ...]] = []
+        self.metadata: list[dict[str, str | bytes]] = []
         self.down = False
         self._peers = peers
         self._identity = identity
@@ -55,6 +56,7 @@ class Certificates(ca_pb2_grpc.IstioCertificateServiceServicer):
         if not proved and metadata.get("authorization") != f"Bearer {TOKEN}":
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "request authenticate failure")
         self.callers.append(proved)
+        self.metadata.append(metadata)
         chain = signed(self.ca, request.csr, proved[0] if proved else self._identity, self.life)
         return ca_pb2.IstioCertificateResponse(cert_chain=[chain, self.roots.decode()])
 
@@ -100,7 +102,7 @@ class Discovery:
     def __init__(self, peers: Callable[[], PeerTable]) -> None:
         self.requests: list[DeltaDiscoveryRequest] = []
         self.streams: list[_Stream] = []
-        self.opened = 0
+        self.metadata: list[dict[str, str | bytes]] = []
         self.down = False
         self._resources: dict[str, dict[str, Message]] = {}
         self._silent: set[str] = set()
@@ -161,7 +163,7 @@ class Discovery:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "down")
         stream = _Stream(self._peers().identities(context.peer()))
         self.streams.append(stream)
-        self.opened += 1
+        self.metadata.append(dict(context.invocation_metadata() or ()))
         try:
             async with asyncio.TaskGroup() as tasks:
                 work = [
@@ -213,8 +215,9 @@ class Discovery:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlane:
-    """A running one, at ``127.0.0.1:port``; ``root`` vouches for it and for what it signs."""
+    """A running one; ``root`` vouches for it and for what it signs."""
 
+    host: str
     port: int
     root: Ca
     certificates: Certificates
@@ -223,7 +226,7 @@ class ControlPlane:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def rotate(self, new: Ca) -> None:
         """Sign with a new root from now on; the old one stays trusted."""
@@ -235,7 +238,10 @@ class ControlPlane:
 
 @asynccontextmanager
 async def control_plane(
-    directory: Path, *, identity: str = "spiffe://cluster.local/ns/shop/sa/reviews"
+    directory: Path,
+    *,
+    host: str = "127.0.0.1",
+    identity: str = "spiffe://cluster.local/ns/shop/sa/reviews",
 ) -> AsyncIterator[ControlPlane]:
     """Serve both services behind a TLS front with optional client certificates."""
     root = Ca.root()
@@ -251,9 +257,10 @@ async def control_plane(
     await server.start()
     trusted = [Material(own.chain, own.key, {"cluster.local": root.pem})]
     try:
-        async with tls_front("127.0.0.1:0", path, lambda: trusted[0]) as front:
+        async with tls_front(f"{host}:0", path, lambda: trusted[0]) as front:
             peers.append(front.peers)
             yield ControlPlane(
+                host=host,
                 port=front.port,
                 root=root,
                 certificates=certificates,

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,44 +60,48 @@ class Link:
 
 
 @contextmanager
-def linked() -> Iterator[Link]:
-    """Two fresh namespaces; gone, with everything in them, when the block is left."""
+def linked(*, to_host: bool = False) -> Iterator[Link]:
+    """Fresh namespaces; gone, with everything in them, when the block is left.
+
+    With ``to_host`` the peer is this machine itself.
+    """
     name = f"mt-{secrets.token_hex(3)}"
     net = secrets.randbelow(250) + 1
     link = Link(
         workload=Namespace(f"{name}-w", f"10.199.{net}.2", f"fd99:199:{net}::2"),
-        peer=Namespace(f"{name}-p", f"10.199.{net}.1", f"fd99:199:{net}::1"),
+        peer=Namespace("" if to_host else f"{name}-p", f"10.199.{net}.1", f"fd99:199:{net}::1"),
         vip=f"10.199.{net}.100",
         directory=Path(tempfile.mkdtemp(prefix=f"{name}-")),
     )
     link.directory.chmod(0o755)
+    made = [each.name for each in (link.workload, link.peer) if each.name]
     settings = Path("/etc/netns") / link.workload.name
-    ends = {link.workload.name: f"{name}-a", link.peer.name: f"{name}-b"}
+    settings.mkdir(parents=True)
+    (settings / "resolv.conf").write_text(f"nameserver {link.peer.ipv4}\n")
     try:
-        for each in (link.workload, link.peer):
-            run("ip", "netns", "add", each.name)
-            run("ip", "-n", each.name, "link", "set", "lo", "up")
-        settings.mkdir(parents=True)
-        (settings / "resolv.conf").write_text(f"nameserver {link.peer.ipv4}\n")
-        first, second = ends.values()
-        run("ip", "link", "add", first, "type", "veth", "peer", "name", second)
-        for each in (link.workload, link.peer):
-            end = ends[each.name]
-            run("ip", "link", "set", end, "netns", each.name)
-            run("ip", "-n", each.name, "addr", "add", f"{each.ipv4}/24", "dev", end)
-            run("ip", "-n", each.name, "-6", "addr", "add", f"{each.ipv6}/64", "dev", end, "nodad")
-            run("ip", "-n", each.name, "link", "set", end, "up")
+        for each in made:
+            run("ip", "netns", "add", each)
+            run("ip", "-n", each, "link", "set", "lo", "up")
+        run("ip", "link", "add", f"{name}-a", "type", "veth", "peer", "name", f"{name}-b")
+        _furnish(link.workload, f"{name}-a")
+        _furnish(link.peer, f"{name}-b")
         run("ip", "-n", link.workload.name, "route", "add", "default", "via", link.peer.ipv4)
         yield link
     finally:
-        for each in (link.workload, link.peer):
-            for pid in run("ip", "netns", "pids", each.name, check=False).split():
+        for each in made:
+            for pid in run("ip", "netns", "pids", each, check=False).split():
                 run("kill", "-9", pid, check=False)
-            run("ip", "netns", "del", each.name, check=False)
+            run("ip", "netns", "del", each, check=False)
+        run("ip", "link", "del", f"{name}-b", check=False)
         shutil.rmtree(settings, ignore_errors=True)
         shutil.rmtree(link.directory, ignore_errors=True)
 
 
-def words(text: str) -> Sequence[str]:
-    """A command line written as text."""
-    return text.split()
+def _furnish(namespace: Namespace, interface: str) -> None:
+    """Give one end of the link to a namespace, with addresses; no name means this machine."""
+    here = ["-n", namespace.name] if namespace.name else []
+    if namespace.name:
+        run("ip", "link", "set", interface, "netns", namespace.name)
+    run("ip", *here, "addr", "add", f"{namespace.ipv4}/24", "dev", interface)
+    run("ip", *here, "-6", "addr", "add", f"{namespace.ipv6}/64", "dev", interface, "nodad")
+    run("ip", *here, "link", "set", interface, "up")

@@ -1,10 +1,13 @@
 """Puts the parts of one agent together from its inputs; starts nothing (wiring, with main)."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 
+import structlog
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 
 from istio.mesh.v1alpha1.proxy_pb2 import AuthenticationPolicy, ProxyConfig
@@ -19,17 +22,19 @@ from mast.agent.core.probers import Probe
 from mast.agent.core.readiness import Readiness
 from mast.agent.core.scrape import Target
 from mast.agent.store import identity, sockets
-from mast.agent.store.credentials import Credentials
+from mast.agent.store.credentials import Credentials, Identity
 from mast.agent.store.draining import Drain
 from mast.agent.store.files import text_if_there
 from mast.agent.store.inputs import Inputs
 from mast.agent.store.key_pairs import Mounted
 from mast.agent.store.metering import Meters
-from mast.agent.store.pilot import Pilot, Unreachable
+from mast.agent.store.pilot import DIAL, Call, Pilot, Unreachable
 from mast.agent.store.resolver import Upstream
 from mast.common.ca_client import WorkloadCertificates
 from mast.common.latest import Latest
 from mast.common.telemetry import Metrics
+
+log = structlog.get_logger()
 
 _DEFAULT_SOCKET = "socket"
 
@@ -106,7 +111,7 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
         certificates=(
             None if external or mounted else _certificates(inputs, credentials, meters, clocks)
         ),
-        ads=_ads_proxy(inputs, credentials, table, clocks),
+        ads=_ads_proxy(inputs, credentials, table, clocks, waits=not external),
         table=table,
         dns=_dns_proxy(config, resolver, metrics, clocks) if config.dns_capture else None,
         search=resolver.search,
@@ -159,8 +164,16 @@ def _certificates(
 
 
 def _ads_proxy(
-    inputs: Inputs, credentials: Credentials, table: Latest[NameTable | None], clocks: Clocks
+    inputs: Inputs,
+    credentials: Credentials,
+    table: Latest[NameTable | None],
+    clocks: Clocks,
+    *,
+    waits: bool,
 ) -> AdsProxy:
+    """The proxy to Pilot. It ``waits`` a moment for the first certificate, so that the token,
+    which may count only once, stays between the agent and Citadel.
+    """
     config, node = inputs.config, inputs.node
     secure = inputs.proxy_config.control_plane_auth_policy != AuthenticationPolicy.NONE
     pilot = Pilot(
@@ -173,6 +186,14 @@ def _ads_proxy(
         metadata=[("clusterid", node.cluster_id), *identity.headers(inputs.env, "XDS_HEADER_")],
         tls_server_name=config.istiod_san,
     )
+
+    @asynccontextmanager
+    async def dial(method: str) -> AsyncIterator[Call]:
+        if waits:
+            await _first(credentials.identity)
+        async with pilot.stream(method) as call:
+            yield call
+
     wants = {ads.NDS} if config.dns_capture else set()
     if config.xds_agent_config:
         wants.add(ads.PCDS)
@@ -183,12 +204,21 @@ def _ads_proxy(
             credentials.mesh_roots.publish(bundle)
 
     return AdsProxy(
-        pilot.stream,
+        dial,
         unreachable=Unreachable,
         wants=frozenset(wants),
         on_names=table.publish,
         on_proxy_config=on_proxy_config,
     )
+
+
+async def _first(identity: Latest[Identity | None]) -> None:
+    """Wait until there is an identity, at most as long as dialling may take."""
+    try:
+        async with asyncio.timeout(DIAL.total_seconds()):
+            await identity.after(None)
+    except TimeoutError:
+        log.warning("ads.without_certificate", waited_seconds=DIAL.total_seconds())
 
 
 def _resolv_conf(config: Config) -> str:

@@ -18,6 +18,9 @@ from mast.common.backoff import Backoff
 log = structlog.get_logger()
 output = structlog.get_logger(program="envoy")
 
+OWN_PROGRAM = "/proc/self/exe"
+"""This interpreter, even where directories that lead to it are closed to the proxy's user."""
+
 LONGEST_LINE = 1 << 20
 STEADY = timedelta(seconds=30)
 """An Envoy that ran this long counts as started: the next crash restarts it quickly again."""
@@ -66,6 +69,7 @@ async def running(command: Sequence[str]) -> AsyncIterator[Envoy]:
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), *command),
+        executable=OWN_PROGRAM,
         stdout=PIPE,
         stderr=PIPE,
         limit=LONGEST_LINE,

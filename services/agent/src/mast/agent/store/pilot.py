@@ -46,14 +46,17 @@ class Pilot:
         """A new stream of raw messages; Unreachable if Pilot cannot be dialled within 5 s."""
         pair = self._presentable()
         async with self._channel(pair) as channel:
+            open_stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+                f"/{SERVICE}/{method}"
+            )
+            call: Call = open_stream(metadata=self._metadata(pair))
             try:
                 async with asyncio.timeout(DIAL.total_seconds()):
-                    await channel.channel_ready()
+                    await call.wait_for_connection()
             except TimeoutError as error:
                 raise Unreachable(f"no connection to {self.address} within 5 s") from error
-            call: Call = channel.stream_stream(f"/{SERVICE}/{method}")(
-                metadata=self._metadata(pair)
-            )
+            except grpc.aio.AioRpcError as error:
+                raise Unreachable(f"{error.code().name}: {error.details()}") from error
             try:
                 yield call
             finally:
