@@ -1,0 +1,84 @@
+"""What Mixer takes from the store."""
+
+from __future__ import annotations
+
+import pytest
+
+from istio.mcp.v1alpha1.resource_pb2 import Resource
+from mast.common.keys import workload_key
+from mast.mixer.core.world import PREFIXES, World
+from mastapi.registry.v1.registry_pb2 import Workload
+from tests.support.mixer_config import TELEMETRY, entries, stored
+
+WORKLOAD = Workload(name="pod", namespace="ns", addresses=["1.2.3.4"])
+KEY = workload_key("c", "ns", "pod")
+ENTRY = """
+apiVersion: networking.istio.io/v1alpha3
+kind: WorkloadEntry
+metadata: {name: vm, namespace: ns}
+spec: {address: 1.2.3.5}
+"""
+
+
+def test_configuration_objects() -> None:
+    world = World()
+    objects = stored(TELEMETRY, "{kind: metric, metadata: {name: m, namespace: ns}}")
+    assert world.apply(objects)
+    assert sorted(each.fqn for each in world.entries) == sorted(
+        [*(each.fqn for each in entries(TELEMETRY)), "m.metric.ns"]
+    )
+    assert world.broken == ()
+    key = next(iter(objects))
+    assert world.apply({key: None})
+    assert not world.apply({key: None})
+    assert len(world.entries) == len(objects) - 1
+
+
+def test_annotations_are_kept() -> None:
+    world = World()
+    world.apply(stored("{kind: rule, metadata: {name: r, annotations: {a: b}}}"))
+    assert world.entries[0].annotations == {"a": "b"}
+
+
+def test_workloads_are_no_configuration() -> None:
+    world = World()
+    assert not world.apply({KEY: WORKLOAD.SerializeToString(), **stored(ENTRY)})
+    assert world.entries == ()
+    for address, name in ((b"\x01\x02\x03\x04", "pod"), (b"\x01\x02\x03\x05", "vm")):
+        found = world.workloads.find("", address)
+        assert found is not None
+        assert found.name == name
+    assert not world.apply(dict.fromkeys([KEY, *stored(ENTRY)]))
+    assert world.workloads.find("", b"\x01\x02\x03\x04") is None
+    assert world.workloads.find("", b"\x01\x02\x03\x05") is None
+
+
+def test_collections_that_mixer_does_not_know_are_ignored() -> None:
+    world = World()
+    assert not world.apply({"config/istio/policy/v1beta1/others/ns/x": b"\xff"})
+    assert world.entries == ()
+
+
+@pytest.mark.parametrize("value", [b"\xff", Resource().SerializeToString()])
+def test_an_object_that_cannot_be_decoded_stays_as_it_was(value: bytes) -> None:
+    world = World()
+    objects = stored("{kind: rule, metadata: {name: r}, spec: {match: a}}")
+    (key,) = objects
+    world.apply(objects)
+    assert world.apply({key: value})
+    assert len(world.entries) == 1
+    (problem,) = world.broken
+    assert problem.resource == key
+    assert world.apply(objects)
+    assert world.broken == ()
+
+
+def test_a_key_of_another_form_is_told() -> None:
+    world = World()
+    assert world.apply({"config/rules": b""})
+    assert world.broken[0].resource == "config/rules"
+
+
+def test_the_prefixes_cover_every_kind_that_mixer_uses() -> None:
+    keys = [*stored(TELEMETRY, ENTRY, "{kind: metric, metadata: {name: m}}"), KEY]
+    assert all(any(key.startswith(prefix) for prefix in PREFIXES) for key in keys)
