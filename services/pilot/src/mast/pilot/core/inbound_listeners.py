@@ -20,7 +20,6 @@ from mast.pilot.core.proxy import Proxy
 from mast.pilot.core.scope import Scope
 from mast.pilot.core.server_tls import server_tls, terminates
 from mast.pilot.core.sockets import (
-    HTTP_INSPECTOR,
     TLS_INSPECTOR,
     Draft,
     Socket,
@@ -172,12 +171,19 @@ def _with_own_tls(kind: Kind, tls: ServerTLSSettings, ends: Ends) -> list[Chain]
 
 def _needed_inspectors(chains: Iterable[Chain]) -> list[ListenerFilter]:
     """Inspectors, switched off on ports whose chains do not ask what they find (pilot.md E7)."""
-    by_port: dict[int, list[Chain]] = {}
-    for each in chains:
-        by_port.setdefault(each.port, []).append(each)
-    without: dict[str, list[int]] = {TLS_INSPECTOR: [], HTTP_INSPECTOR: []}
-    for port, those in by_port.items():
-        used = {each.name for each in inspectors(those)}
-        for name in without.keys() - used:
-            without[name].append(port)
-    return [tls_inspector(without[TLS_INSPECTOR]), http_inspector(without[HTTP_INSPECTOR])]
+    chains = list(chains)
+    ports = {each.port for each in chains} - {0}
+    found = []
+    for each in inspectors(chains):
+        used = {
+            port
+            for port in ports
+            if each in inspectors(other for other in chains if other.port == port)
+        }
+        switched_off = sorted(ports - used)
+        found.append(
+            tls_inspector(switched_off)
+            if each.name == TLS_INSPECTOR
+            else http_inspector(switched_off)
+        )
+    return found

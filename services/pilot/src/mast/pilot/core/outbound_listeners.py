@@ -66,6 +66,11 @@ class _Shared:
     chains: list[Chain] = field(default_factory=list)
     default: Chain | None = None
 
+    @property
+    def leads_somewhere(self) -> bool:
+        """Somebody has come, with a route that has destinations."""
+        return bool(self.http or self.chains or self.default)
+
 
 def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Outbound:
     """All outbound listeners of a sidecar (pilot.md E1 to E8)."""
@@ -87,7 +92,7 @@ def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Outbound:
             conflicts.append(
                 Conflict(listener=place.socket.name, host=wish.service.host, port=wish.port.number)
             )
-    made = [workshop.listener(each) for each in shared.values()]
+    made = [workshop.listener(each) for each in shared.values() if each.leads_somewhere]
     if captures(proxy):
         made.append(workshop.virtual_outbound())
     return Outbound(listeners=sorted(made, key=lambda each: each.name), conflicts=conflicts)
