@@ -278,9 +278,11 @@ def _kind(content: Mapping[str, Node], defaults: Defaults) -> tuple[Kind | None,
     api = content.get("apiVersion")
     name = content.get("kind")
     if api is None or not isinstance(api.value, str) or not api.value:
-        return None, Problem("required", "apiVersion is required, as text", "apiVersion")
+        return None, Problem(
+            "required", "is required, as text such as networking.istio.io/v1", "apiVersion"
+        )
     if name is None or not isinstance(name.value, str) or not name.value:
-        return None, Problem("required", "kind is required, as text", "kind")
+        return None, Problem("required", "is required, as text such as VirtualService", "kind")
     group, _, version = api.value.rpartition("/")
     kind = BY_GROUP_KIND.get((group, name.value))
     if kind is None:

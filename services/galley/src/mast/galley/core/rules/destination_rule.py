@@ -190,7 +190,7 @@ def _shares(to: Mapping[str, int], at: Path) -> Iterator[Finding]:
             yield Finding((*at, locality), "locality", message)
     if sum(to.values()) != 100:
         yield Finding(at, "locality", f"weights add up to {sum(to.values())}; needed: 100")
-    names = list(to)
+    names = sorted(to)
     for index, locality in enumerate(names):
         if any(_overlap(other, locality) for other in names[:index]):
             message = f"{locality!r} overlaps with another destination"

@@ -191,4 +191,6 @@ FAMILY = Family(
         },
     ),
     objects={"MeshConfig": _mesh_config, "MeshNetworks": _networks},
+    # A network that nothing enters from outside has no gateways.
+    optional=frozenset({f"{_PACKAGE}.Network.gateways"}),
 )

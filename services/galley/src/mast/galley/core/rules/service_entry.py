@@ -99,17 +99,12 @@ def _static(spec: Any) -> Iterator[Finding]:
 
 
 def _dns(spec: Any) -> Iterator[Finding]:
-    """Endpoints are names; without any the hosts are resolved themselves."""
+    """Endpoints are names or addresses; without any the hosts are resolved themselves."""
     if not spec.endpoints and not is_set(spec, "workload_selector"):
         for index, host in enumerate(spec.hosts):
             if "*" in host:
                 message = f"{host!r} cannot be resolved; give 'endpoints' or whole host names"
                 yield Finding((*SPEC, "hosts", index), "host", message)
-    for index, endpoint in enumerate(spec.endpoints):
-        address = endpoint.address
-        if address:
-            at = (*SPEC, "endpoints", index, "address")
-            yield from when(values.host_or_ip(address), at, "address")
     if spec.resolution == spec.DNS_ROUND_ROBIN and len(spec.endpoints) > 1:
         message = f"{len(spec.endpoints)} endpoints; DNS_ROUND_ROBIN allows one"
         yield Finding((*SPEC, "endpoints"), "endpoints", message)

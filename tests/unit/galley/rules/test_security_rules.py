@@ -1,0 +1,186 @@
+"""Authentication and authorization: accepted, rejected and warned of (B3)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.galley_rules import found
+
+SELECTOR = "selector: {matchLabels: {app: a}}"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param("{mtls: {mode: STRICT}}", [], id="strict"),
+        pytest.param("{%s, portLevelMtls: {8080: {mode: DISABLE}}}" % SELECTOR, [], id="port"),
+        pytest.param("{portLevelMtls: {8080: {mode: DISABLE}}}",
+                     ["error spec.portLevelMtls selector"], id="port-without-selector"),
+        pytest.param("{%s, portLevelMtls: {70000: {mode: DISABLE}}}" % SELECTOR,
+                     ["error spec.portLevelMtls.70000 port"], id="port-number"),
+        pytest.param("{%s, portLevelMtls: {x: {mode: DISABLE}}}" % SELECTOR,
+                     ["error spec.portLevelMtls.x wrong-type"], id="port-name"),
+        pytest.param("{selector: {matchLabels: {app: '*'}}}",
+                     ["error spec.selector.matchLabels.app selector"], id="wildcard"),
+        pytest.param("{mtls: {mode: SOMETIMES}}", ["error spec.mtls.mode wrong-type"], id="mode"),
+    ],
+)  # fmt: skip
+def test_peer_authentication(spec: str, expected: list[str]) -> None:
+    assert found("PeerAuthentication", spec) == expected
+
+
+def jwks(**key: str) -> str:
+    return json.dumps(json.dumps({"keys": [key]}))
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        pytest.param("{issuer: a, jwksUri: https://a/b}", [], id="issuer"),
+        pytest.param("{audiences: [a]}", ["error spec.jwtRules[0].issuer required"],
+                     id="nobody"),
+        pytest.param("{issuer: a, jwksUri: 'ftp://a'}", ["error spec.jwtRules[0].jwksUri url"],
+                     id="uri"),
+        pytest.param("{issuer: a, jwksUri: https://a, jwks: %s}" % jwks(kty="RSA"),
+                     ["error spec.jwtRules[0].jwks one-of"], id="uri-and-keys"),
+        pytest.param("{issuer: a, jwks: %s}" % jwks(kty="RSA"), [], id="keys"),
+        pytest.param("{issuer: a, jwks: '{'}", ["error spec.jwtRules[0].jwks jwks"],
+                     id="keys-not-json"),
+        pytest.param("{issuer: a, jwks: '{\"keys\": [1]}'}",
+                     ["error spec.jwtRules[0].jwks jwks"], id="keys-not-objects"),
+        pytest.param("{issuer: a, jwks: %s}" % jwks(kid="x"),
+                     ["error spec.jwtRules[0].jwks jwks"], id="key-without-type"),
+        pytest.param("{issuer: a, jwks: %s}" % jwks(kty="RSA", d="x"),
+                     ["warning spec.jwtRules[0].jwks private-key"], id="private-key"),
+        pytest.param("{issuer: a, audiences: ['']}", ["error spec.jwtRules[0].audiences[0] empty"],
+                     id="audience"),
+        pytest.param("{issuer: a, fromHeaders: [{prefix: x}], fromParams: [''],"
+                     " fromCookies: ['']}",
+                     ["error spec.jwtRules[0].fromHeaders[0].name required",
+                      "error spec.jwtRules[0].fromParams[0] empty",
+                      "error spec.jwtRules[0].fromCookies[0] empty"], id="places"),
+        pytest.param("{issuer: a, outputClaimToHeaders: [{header: 'a b', claim: c}, {header: a}]}",
+                     ["error spec.jwtRules[0].outputClaimToHeaders[0].header header",
+                      "error spec.jwtRules[0].outputClaimToHeaders[1].claim required"],
+                     id="claims"),
+        pytest.param("{issuer: a, timeout: 0s}", ["error spec.jwtRules[0].timeout duration"],
+                     id="timeout"),
+    ],
+)  # fmt: skip
+def test_jwt_rule(rule: str, expected: list[str]) -> None:
+    assert found("RequestAuthentication", "{jwtRules: [%s]}" % rule) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param("{%s, targetRefs: [{kind: Service, name: a}]}" % SELECTOR,
+                     ["error spec.targetRefs one-of"], id="selector-and-target"),
+        pytest.param("{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]}",
+                     [], id="gateway"),
+        pytest.param("{targetRefs: [{kind: Pod, name: a}]}",
+                     ["error spec.targetRefs[0].kind target-ref"], id="pod"),
+        pytest.param("{targetRefs: [{kind: Service, name: a, namespace: b}]}",
+                     ["error spec.targetRefs[0].namespace target-ref"], id="namespace"),
+        pytest.param("{targetRef: {kind: Service}}", ["error spec.targetRef.name required"],
+                     id="no-name"),
+    ],
+)  # fmt: skip
+def test_attachment(spec: str, expected: list[str]) -> None:
+    assert found("RequestAuthentication", spec) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param("{}", [], id="allow-nothing"),
+        pytest.param("{rules: [{}]}", [], id="allow-all"),
+        pytest.param("{action: DENY}", ["error spec.rules required"], id="deny-nothing"),
+        pytest.param("{action: DENY, rules: [{to: [{operation: {ports: ['80']}}]}]}", [],
+                     id="deny-port"),
+        pytest.param("{action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}",
+                     ["warning spec.rules[0] http-only"], id="deny-http-only"),
+        pytest.param("{action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ['80']}}]}]}",
+                     [], id="deny-http-on-port"),
+        pytest.param("{action: CUSTOM, provider: {name: p},"
+                     " rules: [{to: [{operation: {paths: [/a]}}]}]}", [], id="custom"),
+        pytest.param("{action: CUSTOM}", ["error spec.provider.name required",
+                     "error spec.rules required"], id="custom-of-nobody"),
+        pytest.param("{provider: {name: p}}", ["error spec.provider not-allowed"],
+                     id="provider-for-allow"),
+        pytest.param("{action: CUSTOM, provider: {name: p}, rules: [{from: [{source:"
+                     " {principals: [a], ipBlocks: [1.1.1.1]}}],"
+                     " when: [{key: 'request.auth.claims[a]', values: [b]}]}]}",
+                     ["error spec.rules[0].from[0].source.principals not-allowed",
+                      "error spec.rules[0].when[0].key not-allowed"], id="custom-identity"),
+        pytest.param("{rules: [{from: [{source: {}}], to: [{operation: {}}]}]}",
+                     ["error spec.rules[0].from[0].source empty",
+                      "error spec.rules[0].to[0].operation empty"], id="empty-parts"),
+        pytest.param("{rules: [{from: [{source: {ipBlocks: [x], notRemoteIpBlocks: [1.1.1.0/24],"
+                     " principals: [''], notNamespaces: ['']}}]}]}",
+                     ["error spec.rules[0].from[0].source.ipBlocks[0] cidr",
+                      "error spec.rules[0].from[0].source.notNamespaces[0] empty",
+                      "error spec.rules[0].from[0].source.principals[0] empty"], id="source"),
+        pytest.param("{rules: [{from: [{source: {serviceAccounts: [a, ns/b, N/c, a/b/c]}}]}]}",
+                     ["error spec.rules[0].from[0].source.serviceAccounts[2] service-account",
+                      "error spec.rules[0].from[0].source.serviceAccounts[3] service-account"],
+                     id="service-accounts"),
+        pytest.param("{rules: [{from: [{source: {serviceAccounts: [%s]}}]}]}"
+                     % ", ".join(["a"] * 17),
+                     ["error spec.rules[0].from[0].source.serviceAccounts too-many"],
+                     id="many-service-accounts"),
+        pytest.param("{rules: [{from: [{source: {serviceAccounts: [a], namespaces: [b]}}]}]}",
+                     ["error spec.rules[0].from[0].source.namespaces one-of"],
+                     id="service-accounts-and-namespaces"),
+        pytest.param("{rules: [{from: [{source: {trustDomains: [a, '*b', 'c*', 'a*b', a/b]}}]}]}",
+                     ["error spec.rules[0].from[0].source.trustDomains[3] trust-domain",
+                      "error spec.rules[0].from[0].source.trustDomains[4] trust-domain"],
+                     id="trust-domains"),
+        pytest.param("{rules: [{to: [{operation: {ports: ['0', '65536', x], methods: ['']}}]}]}",
+                     ["error spec.rules[0].to[0].operation.methods[0] empty",
+                      "error spec.rules[0].to[0].operation.ports[1] port",
+                      "error spec.rules[0].to[0].operation.ports[2] port"], id="operation"),
+        pytest.param("{rules: [{to: [{operation: {paths: ['/a/{*}/b', '/a/{**}', '/a*', '/{x}',"
+                     " '/{*}*']}}]}]}",
+                     ["error spec.rules[0].to[0].operation.paths[3] path",
+                      "error spec.rules[0].to[0].operation.paths[4] path"], id="paths"),
+        pytest.param("{rules: [{when: [{key: 'request.headers[x]', notValues: [a]},"
+                     " {key: destination.port, values: ['80']},"
+                     " {key: 'request.auth.claims[a][b]', values: [c]},"
+                     " {key: 'experimental.envoy.filters.a[b]', values: [c]}]}]}", [],
+                     id="conditions"),
+        pytest.param("{rules: [{when: [{key: a, values: [b]}, {key: source.ip, values: [x]},"
+                     " {key: destination.port, values: [x]}, {key: source.namespace},"
+                     " {values: [a]}, {key: source.principal, values: ['']}]}]}",
+                     ["error spec.rules[0].when[0].key condition",
+                      "error spec.rules[0].when[1].values[0] condition",
+                      "error spec.rules[0].when[2].values[0] condition",
+                      "error spec.rules[0].when[3].values required",
+                      "error spec.rules[0].when[4].key required",
+                      "error spec.rules[0].when[5].values[0] condition"], id="bad-conditions"),
+    ],
+)  # fmt: skip
+def test_authorization_policy(spec: str, expected: list[str]) -> None:
+    assert sorted(found("AuthorizationPolicy", spec)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "annotations", "expected"),
+    [
+        pytest.param("AuthorizationPolicy", "{}", "{istio.io/dry-run: 'true'}", [], id="dry-run"),
+        pytest.param("AuthorizationPolicy", "{}", "{istio.io/dry-run: 'maybe'}", ["dry-run"],
+                     id="dry-run-maybe"),
+        pytest.param("AuthorizationPolicy", "{action: AUDIT}", "{istio.io/dry-run: 'true'}",
+                     ["dry-run"], id="dry-run-of-audit"),
+        pytest.param("PeerAuthentication", "{}", "{istio.io/dry-run: 'true'}", ["dry-run"],
+                     id="dry-run-elsewhere"),
+        pytest.param("PeerAuthentication", "{}", "{internal.istio.io/parents: a}", ["annotation"],
+                     id="internal"),
+        pytest.param("PeerAuthentication", "{}", "{'bad key': a}", ["annotation"], id="key"),
+    ],
+)  # fmt: skip
+def test_annotations(kind: str, spec: str, annotations: str, expected: list[str]) -> None:
+    rules = [item.rsplit(" ", 1)[1] for item in found(kind, spec, annotations=annotations)]
+    assert rules == expected

@@ -1,0 +1,149 @@
+"""Sidecar and EnvoyFilter: accepted, rejected and warned of (B2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.galley_rules import found
+
+PORT = "port: {number: 80, protocol: HTTP, name: http}"
+TLS_PORT = "port: {number: 443, protocol: HTTPS, name: https}"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param("{egress: [{hosts: ['./*']}]}", [], id="egress"),
+        pytest.param("{}", ["error spec required"], id="nothing"),
+        pytest.param("{workloadSelector: {labels: {a: b}}, ingress: [{%s}]}" % PORT, [],
+                     id="ingress-without-endpoint"),
+        pytest.param("{outboundTrafficPolicy: {mode: REGISTRY_ONLY, egressProxy: {host: a}}}",
+                     ["error spec.outboundTrafficPolicy.egressProxy not-allowed"],
+                     id="egress-proxy"),
+        pytest.param("{outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: a}}}", [],
+                     id="egress-proxy-allowed"),
+        pytest.param("{egress: [{hosts: [a]}]}", ["error spec.egress[0].hosts[0] host"],
+                     id="host-without-namespace"),
+        pytest.param("{egress: [{hosts: ['*/*', ~/*, ~other/*, ns/a.com, './*.a.com']}]}", [],
+                     id="hosts"),
+        pytest.param("{egress: [{hosts: [~/a.com, A/b.com, ns/a*]}]}",
+                     ["error spec.egress[0].hosts[0] host", "error spec.egress[0].hosts[1] host",
+                      "error spec.egress[0].hosts[2] host"], id="bad-hosts"),
+        pytest.param("{egress: [{hosts: ['./*', './*']}]}",
+                     ["warning spec.egress[0].hosts[1] duplicate"], id="host-twice"),
+        pytest.param("{egress: [{}]}", ["error spec.egress[0].hosts required"], id="no-hosts"),
+        pytest.param("{egress: [{hosts: ['./*']}, {hosts: ['./*'], %s}]}" % PORT,
+                     ["error spec.egress[0] egress"], id="portless-not-last"),
+        pytest.param("{egress: [{hosts: ['./*'], %s}, {hosts: ['./*'], %s}]}" % (PORT, PORT),
+                     ["error spec.egress[1].port.number duplicate"], id="egress-port-twice"),
+        pytest.param("{egress: [{hosts: ['./*'], port: {name: a}}]}",
+                     ["error spec.egress[0].port.number required"], id="egress-port-number"),
+        pytest.param("{egress: [{hosts: ['./*'], bind: x, %s}]}" % PORT,
+                     ["error spec.egress[0].bind bind"], id="egress-bind"),
+        pytest.param("{ingress: [{%s}, {%s}]}" % (PORT, PORT),
+                     ["error spec.ingress[1].port.number duplicate"], id="ingress-port-twice"),
+        pytest.param("{ingress: [{bind: 10.0.0.1}]}", ["error spec.ingress[0].port required"],
+                     id="no-port"),
+        pytest.param("{ingress: [{port: {name: a}}]}",
+                     ["error spec.ingress[0].port.number required",
+                      "error spec.ingress[0].port.protocol required"], id="empty-port"),
+    ],
+)  # fmt: skip
+def test_sidecar(spec: str, expected: list[str]) -> None:
+    assert found("Sidecar", spec) == expected
+
+
+@pytest.mark.parametrize(
+    ("listener", "expected"),
+    [
+        *(
+            pytest.param("{%s, defaultEndpoint: '%s'}" % (PORT, text), [], id=text)
+            for text in ("127.0.0.1:80", "0.0.0.0:80", "[::1]:80", "[::]:80", ":80", "unix:///a")
+        ),
+        *(
+            pytest.param("{%s, defaultEndpoint: '%s'}" % (PORT, text),
+                         ["defaultEndpoint endpoint"], id=text)
+            for text in ("10.0.0.1:80", "127.0.0.1", "127.0.0.1:x", ":70000", "unix://a")
+        ),
+        pytest.param("{%s, tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b}}" % TLS_PORT,
+                     [], id="tls"),
+        pytest.param("{%s, tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b}}" % PORT,
+                     ["tls not-allowed"], id="tls-on-http"),
+        pytest.param("{%s, tls: {mode: ISTIO_MUTUAL}}" % TLS_PORT, ["tls.mode not-allowed"],
+                     id="istio-mutual"),
+        pytest.param("{%s, tls: {mode: SIMPLE, credentialName: c}}" % TLS_PORT,
+                     ["tls.credentialName not-allowed"], id="credential"),
+        pytest.param("{%s, tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b,"
+                     " subjectAltNames: [a]}}" % TLS_PORT, ["tls.subjectAltNames not-allowed"],
+                     id="sans"),
+        pytest.param("{port: {number: 1, protocol: TCP, name: a},"
+                     " connectionPool: {http: {maxRetries: 1}}}",
+                     ["warning connectionPool.http no-effect"], id="http-pool-on-tcp"),
+    ],
+)  # fmt: skip
+def test_ingress(listener: str, expected: list[str]) -> None:
+    full = [
+        f"warning spec.ingress[0].{item[8:]}"
+        if item.startswith("warning ")
+        else f"error spec.ingress[0].{item}"
+        for item in expected
+    ]
+    assert found("Sidecar", "{ingress: [%s]}" % listener) == full
+
+
+FILTER = "{applyTo: HTTP_FILTER, patch: {operation: INSERT_BEFORE, value: {name: a}}, %s}"
+
+
+@pytest.mark.parametrize(
+    ("patch", "expected"),
+    [
+        pytest.param(FILTER % "match: {context: SIDECAR_INBOUND}", [], id="good"),
+        pytest.param("{patch: {operation: REMOVE}}", ["applyTo required"], id="no-target"),
+        pytest.param("{applyTo: CLUSTER}", ["patch required"], id="no-patch"),
+        pytest.param("{applyTo: CLUSTER, patch: {}}", ["patch.operation required"],
+                     id="no-operation"),
+        pytest.param("{applyTo: CLUSTER, patch: {operation: MERGE}}", ["patch.value required"],
+                     id="no-value"),
+        pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE}}", [], id="remove"),
+        pytest.param("{applyTo: CLUSTER, match: {listener: {}}, patch: {operation: REMOVE}}",
+                     ["match.listener match"], id="match-of-another"),
+        pytest.param("{applyTo: LISTENER, match: {routeConfiguration: {}},"
+                     " patch: {operation: REMOVE}}",
+                     ["match.routeConfiguration match"], id="route-match-for-listener"),
+        pytest.param("{applyTo: NETWORK_FILTER, patch: {operation: REMOVE}, match: {listener:"
+                     " {filterChain: {filter: {}}}}}",
+                     ["match.listener.filterChain.filter.name required"], id="filter-name"),
+        pytest.param("{applyTo: HTTP_FILTER, patch: {operation: REMOVE}, match: {listener:"
+                     " {filterChain: {filter: {name: envoy.tcp_proxy, subFilter: {name: a}}}}}}",
+                     ["match.listener.filterChain.filter.subFilter match"], id="sub-filter"),
+        pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE},"
+                     " match: {proxy: {proxyVersion: '('}}}",
+                     ["match.proxy.proxyVersion regex"], id="proxy-version"),
+        pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE},"
+                     " match: {proxy: {proxyVersion: %s}}}" % ("a" * 1025),
+                     ["warning match.proxy.proxyVersion regex"], id="long-proxy-version"),
+        pytest.param("{applyTo: HTTP_FILTER, patch: {operation: INSERT_FIRST,"
+                     " value: {name: a, config: {}}}}",
+                     ["warning patch.value.config typed-config"], id="untyped"),
+        pytest.param("{applyTo: HTTP_FILTER, patch: {operation: INSERT_FIRST,"
+                     " value: {name: a, typed_config: {}}}}",
+                     ["patch.value.typed_config typed-config"], id="no-type"),
+    ],
+)  # fmt: skip
+def test_envoy_filter(patch: str, expected: list[str]) -> None:
+    at = "spec.configPatches[0]"
+    full = [
+        f"warning {at}.{item[8:]}" if item.startswith("warning ") else f"error {at}.{item}"
+        for item in expected
+    ]
+    spec = "{configPatches: [%s]}" % patch
+    assert found("EnvoyFilter", spec) == ["warning spec envoy-filter", *full]
+
+
+def test_envoy_filter_of_old_is_warned_of() -> None:
+    spec = "{workloadLabels: {a: b}, filters: [{filterName: a}]}"
+    assert found("EnvoyFilter", spec) == [
+        "warning spec envoy-filter",
+        "warning spec.workloadLabels deprecated",
+        "warning spec.filters deprecated",
+    ]
