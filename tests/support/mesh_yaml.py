@@ -16,7 +16,6 @@ from google.protobuf.json_format import ParseDict
 
 from istio.mcp.v1alpha1.resource_pb2 import Resource
 from mast.common import keys, kinds
-from mast.pilot.core.extensions import NO_EXTENSIONS, Extensions
 from mast.pilot.core.memo import Reads
 from mast.pilot.core.proxy import Proxy, parse
 from mast.pilot.core.scope import Scope, applicable_sidecar
@@ -35,9 +34,9 @@ class Put:
     value: bytes | None
 
 
-def world(*texts: str, extensions: Extensions = NO_EXTENSIONS) -> World:
+def world(*texts: str) -> World:
     """A world that holds the objects of the texts; every one of them is accepted."""
-    made = World(extensions=extensions)
+    made = World()
     rejections = made.apply(changes(*texts))
     assert not rejections, rejections
     return made

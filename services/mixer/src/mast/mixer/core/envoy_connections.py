@@ -118,9 +118,9 @@ def _put_service(found: dict[str, Value], host: str) -> None:
     for name in [each for each in found if each.startswith(_SERVICE)]:
         del found[name]
     labels = host.split(".")
-    found[_HOST_TAG] = host
-    found[f"{_SERVICE}name"] = labels[0]
+    found[_HOST_TAG] = found[f"{_SERVICE}name"] = host
     if labels[2:3] == ["svc"]:
+        found[f"{_SERVICE}name"] = labels[0]
         found[f"{_SERVICE}namespace"] = labels[1]
         found[_UID_TAG] = f"istio://{labels[1]}/services/{labels[0]}"
 

@@ -75,16 +75,16 @@ def _duration(value: object, default: timedelta) -> timedelta:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One way of asking Mixer: `server` is HOST:PORT of a service of the mesh."""
+    """One way of asking Mixer, which is a service of the mesh."""
 
-    server: str
+    cluster: str
     direction: Direction
     fail_open: bool
     annotations: Annotations
 
 
 def cluster_of(server: str) -> str:
-    """The outbound cluster of a HOST:PORT: Mixer is a service of the mesh (pilot.md L1)."""
+    """The outbound cluster of a HOST:PORT (pilot.md L1); empty if the text is none."""
     host, _, port = server.rpartition(":")
     return names.outbound_cluster(int(port), "", host) if host and port.isdecimal() else ""
 
@@ -103,7 +103,7 @@ def check_service(check: Check) -> GrpcService:
     """
     annotations = check.annotations
     service = GrpcService(
-        envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=cluster_of(check.server)),
+        envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=check.cluster),
         timeout=_message(CHECK_TIMEOUT),
         initial_metadata=[
             HeaderValue(key=REPORTER, value=check.direction.value),

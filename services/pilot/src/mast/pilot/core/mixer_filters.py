@@ -31,7 +31,14 @@ from mast.pilot.core import mixer_access_logs, mixer_peers
 from mast.pilot.core.extensions import NOTHING, Additions, Direction, Spot
 from mast.pilot.core.header_operations import HeaderMutations
 from mast.pilot.core.mesh import Mesh
-from mast.pilot.core.mixer_calls import MARKS, Annotations, Check, check_service, report_cluster
+from mast.pilot.core.mixer_calls import (
+    MARKS,
+    Annotations,
+    Check,
+    check_service,
+    cluster_of,
+    report_cluster,
+)
 from mast.pilot.core.model import Service
 from mast.pilot.core.packing import packed
 from mast.pilot.core.proxy import ProxyType
@@ -122,13 +129,15 @@ class MixerExtensions:
             return NOTHING
         if host in self._mixer_hosts():
             return _unchecked()
+        if spot.direction is Direction.INBOUND and service is None:
+            return NOTHING
         leaves = spot.direction is Direction.OUTBOUND and (service is None or service.external)
         secret = HeaderMutations(request_remove=(mixer_peers.HEADER,) if leaves else ())
         return Additions(mutations=secret, metadata={MARKS: _service(host, service)})
 
     def _configured(self) -> bool:
         config = self._config
-        return bool(config.mixer_check_server or config.mixer_report_server)
+        return any(map(cluster_of, (config.mixer_check_server, config.mixer_report_server)))
 
     def _mixer_hosts(self) -> frozenset[str]:
         config = self._config
@@ -144,7 +153,8 @@ class MixerExtensions:
     def _check(self, spot: Spot) -> Check | None:
         """How to check at a spot; None if checks are off there (mixer_proxy.md A39, A40)."""
         config, annotations = self._config, Annotations.of(spot.proxy)
-        if not config.mixer_check_server or annotations.check == "disable":
+        cluster = cluster_of(config.mixer_check_server)
+        if not cluster or annotations.check == "disable":
             return None
         client_side = spot.direction is Direction.OUTBOUND and spot.proxy.type != ProxyType.ROUTER
         if not annotations.check and (
@@ -153,7 +163,7 @@ class MixerExtensions:
         ):
             return None
         return Check(
-            server=config.mixer_check_server,
+            cluster=cluster,
             direction=spot.direction,
             fail_open=annotations.fail_open(config.policy_check_fail_open),
             annotations=annotations,
@@ -190,13 +200,19 @@ def _unchecked() -> Additions:
     return Additions(typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))})
 
 
+def _short_name(host: str) -> str:
+    """`N` of a host `N.X.svc.D`, whatever registry it is from; any other host is its own name."""
+    labels = host.split(".")
+    return labels[0] if labels[2:3] == ["svc"] else host
+
+
 def _service(host: str, service: Service | None) -> Struct:
     """Attributes of the destination service; of what passes through only a name (C.5)."""
     result = Struct()
     if service is None and "." not in host:
         result["destination.service.name"] = host
         return result
-    name = service.name if service and service.name else host.partition(".")[0]
+    name = service.name if service and service.name else _short_name(host)
     result["destination.service.host"] = host
     result["destination.service.name"] = name
     if service:
