@@ -98,7 +98,8 @@ async def _calls_of_ratings(stage: Stage, reason: str) -> Verdict:
     jason = {"end-user": "jason"}
 
     async def denied() -> bool:
-        return (await stage.one(REVIEWS, headers=jason)).document.get("ratings_status") == 403
+        document = (await stage.one(REVIEWS, headers=jason)).document
+        return document.get("ratings_status") == 403 and reason in str(document.get("ratings"))
 
     await stage.until(denied)
     await stage.settled()
