@@ -134,7 +134,10 @@ local attributes = {
   ["request.useragent"] = header("user-agent"),
   ["request.referer"] = header("referer"),
   ["request.id"] = header("x-request-id"),
-  ["request.size"] = header("content-length"),
+  ["request.size"] = function(request)
+    local length = request.headers["content-length"]
+    return length and length:match("^%d+$")
+  end,
   ["request.url_path"] = function(request)
     return (split_path(request))
   end,
