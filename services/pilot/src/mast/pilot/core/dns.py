@@ -40,9 +40,15 @@ def apply_dns(cluster: Cluster, mesh: Mesh, proxy: Proxy, *, single_endpoint: bo
 
 
 def apply_forward_proxy(cluster: Cluster, mesh: Mesh, proxy: Proxy) -> None:
-    """Let the proxy resolve the host of each request (pilot.md D, SE DYNAMIC_DNS)."""
+    """Let the proxy resolve the host of each request (pilot.md D, SE DYNAMIC_DNS).
+
+    Envoy calls a cluster insecure that does not verify names by itself; this one speaks plain text
+    or carries somebody else's TLS unless a DestinationRule says otherwise.
+    """
     cluster.cluster_type.name = FORWARD_PROXY_CLUSTER
-    config = ClusterConfig(dns_cache_config=dns_cache(mesh, proxy))
+    config = ClusterConfig(
+        dns_cache_config=dns_cache(mesh, proxy), allow_insecure_cluster_options=True
+    )
     cluster.cluster_type.typed_config.CopyFrom(packed(config))
     cluster.lb_policy = Cluster.CLUSTER_PROVIDED
 
