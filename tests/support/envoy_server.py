@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,9 +130,11 @@ async def _live(process: asyncio.subprocess.Process, address_file: Path, log: Pa
                 raise Rejected("\n".join(complaints(log.read_text())) or log.read_text())
             if address_file.exists() and address_file.read_text():
                 admin = f"http://{address_file.read_text()}"
-                async with client.get(f"{admin}/ready") as response:
-                    if response.status == 200:
-                        return admin
+                # An Envoy that is about to refuse its configuration answers no more.
+                with suppress(aiohttp.ClientConnectionError):
+                    async with client.get(f"{admin}/ready") as response:
+                        if response.status == 200:
+                            return admin
             await asyncio.sleep(0.02)
 
 

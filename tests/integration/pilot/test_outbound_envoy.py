@@ -23,8 +23,9 @@ from tests.support.envoy_static import (
     told_destination,
     with_routes,
 )
+from tests.support.golden_view import resources_of, static
 from tests.support.http_probe import dial, echo_server, fetch, serving
-from tests.support.mesh_yaml import scope, sidecar_proxy
+from tests.support.mesh_yaml import scope, sidecar_proxy, world
 
 MESH = """
 {apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: web},
@@ -296,3 +297,32 @@ async def running_unbound(
             envoy_server(bootstrap(with_routes(made, configurations), clusters), directory)
         )
         yield Site(envoy)
+
+
+DYNAMIC = """
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: dynamic},
+ spec: {hosts: ["*.localhost"], resolution: DYNAMIC_DNS, location: MESH_EXTERNAL,
+        ports: [{number: 80, name: http, protocol: HTTP},
+                {number: TLS_PORT, name: tls, protocol: TLS}]}}
+"""
+
+
+async def test_dynamic_hosts_are_resolved_by_the_proxy(tmp_path: Path) -> None:
+    """Rule D, SE DYNAMIC_DNS: by the host of a request, or by the server name of a connection."""
+    async with echo_server("dynamic") as http, answering("tls") as tls:
+        proxy = sidecar_proxy("default")
+        view = world(DYNAMIC.replace("TLS_PORT", str(tls))).snapshot(1).view(proxy)
+        config = static(resources_of(view))
+        outbound = [
+            _bound_anywhere(each)
+            for each in config.static_resources.listeners
+            if each.name != names.VIRTUAL_INBOUND
+        ]
+        del config.static_resources.listeners[:]
+        config.static_resources.listeners.extend(outbound)
+        async with envoy_server(config, tmp_path) as envoy:
+            site = Site(envoy)
+            found = await site.http("198.51.100.9:80", f"any.localhost:{http.port}")
+            assert found == (200, "dynamic")
+            assert await site.tcp(f"198.51.100.9:{tls}", sni="other.localhost") == "tls"
+            assert complaints(envoy.log.read_text()) == []

@@ -557,3 +557,49 @@ def test_order_of_objects_does_not_matter() -> None:
     forward = listeners.outbound(scope(proxy, *stamped), proxy)
     backward = listeners.outbound(scope(proxy, *reversed(stamped)), proxy)
     assert forward == backward
+
+
+def filters(found: FilterChain) -> list[str]:
+    """Names of the network filters, and of the HTTP filters in place of a connection manager."""
+    listed = []
+    for each in found.filters:
+        config = plain(each)["typed_config"]
+        inner = [filter_["name"] for filter_ in config.get("http_filters", [])]
+        listed += inner or [each.name]
+    return [name.rpartition(".")[2] for name in listed]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        pytest.param([service("a", "80/HTTP")], ["stateful_session", "router"], id="nobody-asks"),
+        pytest.param(
+            [service("a", "80/HTTP"), service("b", "80/HTTP", resolution="DYNAMIC_DNS")],
+            ["dynamic_forward_proxy", "router"],
+            id="one-of-several",
+        ),
+        pytest.param(
+            [service("b", "80/HTTP", resolution="DYNAMIC_DNS"), service("a", "80")],
+            ["dynamic_forward_proxy", "router"],
+            id="the-first",
+        ),
+    ],
+)
+def test_dynamic_hosts(texts: list[str], expected: list[str]) -> None:
+    """Rule D, SE DYNAMIC_DNS: the proxy resolves the host of each request."""
+    assert filters(made(*texts)["0.0.0.0_80"].filter_chains[0])[-2:] == expected
+    forward = made(*texts, proxy=unbound(HTTP_PROXY_PORT="15080"))["127.0.0.1_15080"]
+    assert filters(forward.filter_chains[0])[-2:] == expected
+
+
+def test_dynamic_server_names() -> None:
+    texts = [
+        service("a", "443/TLS", "90/TCP", resolution="DYNAMIC_DNS"),
+        service("b", "443/TLS"),
+    ]
+    found = made(*texts)
+    a, b = found["0.0.0.0_443"].filter_chains
+    assert filters(a) == ["sni_dynamic_forward_proxy", "tcp_proxy"]
+    assert plain(a.filters[0])["typed_config"]["port_value"] == 443
+    assert filters(b) == ["tcp_proxy"]
+    assert filters(found["0.0.0.0_90"].filter_chains[0]) == ["tcp_proxy"]

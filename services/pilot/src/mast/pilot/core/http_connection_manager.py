@@ -19,6 +19,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.pilot.core.access_logs import access_logs
+from mast.pilot.core.dynamic_hosts import host_resolution
 from mast.pilot.core.extensions import Direction, Extensions, Spot
 from mast.pilot.core.http_filters import http_filters
 from mast.pilot.core.idle_timeouts import idle_timeout
@@ -38,13 +39,15 @@ class HttpChain:
     """What tells one connection manager from another.
 
     `routes` is the name of a route configuration that Envoy subscribes, or the configuration
-    itself. `absolute_urls` is for forward proxies, whose clients send whole URLs.
+    itself. `absolute_urls` is for forward proxies, whose clients send whole URLs; `dynamic_hosts`
+    tells that a service among the routes leaves it to the proxy to resolve hosts.
     """
 
     stat_prefix: str
     routes: str | RouteConfiguration
     protocol: Protocol = Protocol.HTTP
     absolute_urls: bool = False
+    dynamic_hosts: bool = False
 
 
 def http_connection_manager(
@@ -52,10 +55,11 @@ def http_connection_manager(
 ) -> Filter:
     """The network filter that speaks HTTP on a chain."""
     proxy = spot.proxy
+    last = [host_resolution(mesh, proxy)] if chain.dynamic_hosts else []
     manager = HttpConnectionManager(
         codec_type=HttpConnectionManager.AUTO,
         stat_prefix=chain.stat_prefix,
-        http_filters=http_filters(spot, chain.protocol, extensions),
+        http_filters=http_filters(spot, chain.protocol, extensions, last),
         access_log=[*access_logs(mesh), *extensions.http_access_logs(spot)],
         stream_idle_timeout=Duration(),
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],

@@ -1,6 +1,6 @@
 """HTTP filters of a sidecar's connection managers, in their order (pilot.md E10)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
@@ -23,10 +23,13 @@ from mast.pilot.core.packing import packed
 from mast.pilot.core.persistent_sessions import STATEFUL_SESSION_FILTER
 
 
-def http_filters(spot: Spot, protocol: Protocol, extensions: Extensions) -> Iterator[HttpFilter]:
+def http_filters(
+    spot: Spot, protocol: Protocol, extensions: Extensions, last: Sequence[HttpFilter] = ()
+) -> Iterator[HttpFilter]:
     """The filters of one connection manager; the router is the last (pilot.md E10).
 
-    `protocol` is that of the port: GRPC-WEB is translated to gRPC on the way in.
+    `protocol` is that of the port: GRPC-WEB is translated to gRPC on the way in. Filters that find
+    out where a request goes stand in `last`, right before the router.
     """
     yield from extensions.http_filters(spot)
     if protocol is Protocol.GRPC_WEB:
@@ -41,6 +44,7 @@ def http_filters(spot: Spot, protocol: Protocol, extensions: Extensions) -> Iter
     yield _filter(CORS_FILTER, Cors())
     if spot.direction is Direction.OUTBOUND:
         yield _filter(STATEFUL_SESSION_FILTER, StatefulSession())
+    yield from last
     yield _filter("envoy.filters.http.router", Router())
 
 

@@ -1,7 +1,7 @@
 """Outbound listeners of sidecars, and what they make of services that share a socket."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
@@ -9,12 +9,13 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 
 from mast.pilot.core import names
 from mast.pilot.core.backends import Backends, passthrough_cluster
+from mast.pilot.core.dynamic_hosts import server_name_resolution
 from mast.pilot.core.egress import Egress
 from mast.pilot.core.extensions import Direction, Extensions, Spot
 from mast.pilot.core.filter_chains import PLAIN_HTTP, RAW, Chain, apart, distinct
 from mast.pilot.core.http_connection_manager import HttpChain, http_connection_manager
 from mast.pilot.core.matches import Caller
-from mast.pilot.core.model import Protocol
+from mast.pilot.core.model import Protocol, Resolution
 from mast.pilot.core.outbound_sockets import Wish, wishes
 from mast.pilot.core.proxy import Proxy
 from mast.pilot.core.scope import Scope
@@ -28,7 +29,7 @@ from mast.pilot.core.sockets import (
     outbound_bind,
 )
 from mast.pilot.core.tcp_proxies import tcp_filters, to_cluster
-from mast.pilot.core.tcp_routes import Site, tcp_routes
+from mast.pilot.core.tcp_routes import Site, TcpRoute, tcp_routes
 
 _UNSHARED: Final = frozenset({Protocol.MONGO, Protocol.MYSQL})
 """Protocols that share a socket with nobody who comes later (pilot.md E6)."""
@@ -77,10 +78,12 @@ def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Outbound:
     workshop = _Workshop(scope, proxy, extensions)
     shared: dict[Socket, _Shared] = {}
     conflicts = []
+    wanted = list(wishes(scope, proxy))
     if number := proxy.http_proxy_port or scope.mesh.config.proxy_http_port:
-        forward = workshop.forward_proxy(number)
+        dynamic = any(each.service.resolution is Resolution.DYNAMIC_DNS for each in wanted)
+        forward = workshop.forward_proxy(number, dynamic_hosts=dynamic)
         shared[forward.socket] = forward
-    for wish in wishes(scope, proxy):
+    for wish in wanted:
         place = shared.get(wish.socket)
         if place is None:
             place = shared[wish.socket] = _Shared(
@@ -114,15 +117,12 @@ class _Workshop:
             return False
         protocol = wish.port.protocol
         place.closed = protocol in _UNSHARED
-        if protocol.is_http:
-            if place.http is None or protocol is Protocol.GRPC_WEB:
-                place.http = self._http(wish)
-            return True
-        if protocol is Protocol.AUTO and place.http:
+        if protocol.is_http or (protocol is Protocol.AUTO and place.http):
+            place.http = self._http(wish, place.http)
             return True
         lost = self._admit_chains(place, wish)
         if protocol is Protocol.AUTO:
-            place.http = self._http(wish)
+            place.http = self._http(wish, None)
             return True
         return not lost
 
@@ -165,13 +165,14 @@ class _Workshop:
         capture(result, self.proxy)
         return result
 
-    def forward_proxy(self, number: int) -> _Shared:
+    def forward_proxy(self, number: int, *, dynamic_hosts: bool) -> _Shared:
         """The socket of applications that use the sidecar as their HTTP proxy (pilot.md E8)."""
         socket = Socket(address=outbound_bind(self.proxy), port=number, bound=True)
         http = HttpChain(
             stat_prefix=names.stat_prefix(Direction.OUTBOUND, socket.address, number),
             routes=names.HTTP_PROXY,
             absolute_urls=True,
+            dynamic_hosts=dynamic_hosts,
         )
         return _Shared(socket=socket, egress=None, exclusive=True, http=http)
 
@@ -201,15 +202,27 @@ class _Workshop:
                 filters = tcp_filters(
                     proxied, spot, self.scope.mesh, self.extensions, wish.port.protocol
                 )
+                if wish.port.protocol.is_tls and _is_dynamic(wish.egress, route):
+                    resolution = server_name_resolution(
+                        self.scope.mesh, self.proxy, wish.port.number
+                    )
+                    filters = (resolution, *filters)
                 yield Chain(filters=filters, subnets=route.subnets, snis=route.snis)
 
-    def _http(self, wish: Wish) -> HttpChain:
-        address = wish.socket.address
-        return HttpChain(
-            stat_prefix=names.stat_prefix(Direction.OUTBOUND, address, wish.socket.port),
-            routes=wish.routes,
-            protocol=wish.port.protocol,
-        )
+    def _http(self, wish: Wish, known: HttpChain | None) -> HttpChain:
+        """The HTTP part of a socket with one more service: it can what any of them needs."""
+        if known is None:
+            address = wish.socket.address
+            known = HttpChain(
+                stat_prefix=names.stat_prefix(Direction.OUTBOUND, address, wish.socket.port),
+                routes=wish.routes,
+                protocol=wish.port.protocol,
+            )
+        if wish.port.protocol is Protocol.GRPC_WEB:
+            known = replace(known, protocol=Protocol.GRPC_WEB)
+        if wish.service.resolution is Resolution.DYNAMIC_DNS:
+            known = replace(known, dynamic_hosts=True)
+        return known
 
     def _http_chain(self, http: HttpChain, number: int, *, sniffed: bool) -> Chain:
         manager = http_connection_manager(
@@ -231,3 +244,9 @@ class _Workshop:
 
     def _spot(self, number: int) -> Spot:
         return Spot(proxy=self.proxy, direction=Direction.OUTBOUND, port=number)
+
+
+def _is_dynamic(egress: Egress, route: TcpRoute) -> bool:
+    """Some destination is a service whose hosts the proxy resolves."""
+    found = (egress.service(each.destination.host) for each in route.destinations)
+    return any(each and each.resolution is Resolution.DYNAMIC_DNS for each in found)
