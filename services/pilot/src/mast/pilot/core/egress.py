@@ -136,12 +136,13 @@ class SelectedEgress:
 
     listener: IstioEgressListener
     by_host: Mapping[str, Service]
+    by_alias: Mapping[str, Service]
     by_virtual_host: Mapping[str, Config[VirtualService]]
     """The governing VirtualService by each of its full hosts."""
 
     def service(self, host: str) -> Service | None:
         """See `Egress`."""
-        return self.by_host.get(host)
+        return self.by_host.get(host) or self.by_alias.get(host)
 
     def services(self) -> Sequence[Service]:
         """See `Egress`."""
@@ -194,21 +195,22 @@ def selected(listener: IstioEgressListener, own: str, everything: OpenEgress) ->
     for service in _imported(governing.values(), everything, port):
         chosen.setdefault(service.host, service)
     ordered = {host: chosen[host] for host in sorted(chosen)}
-    return SelectedEgress(listener, ordered, governing)
+    aliases = {alias: each for each in ordered.values() for alias in each.aliases}
+    return SelectedEgress(listener, ordered, aliases, governing)
 
 
-def united(listeners: Sequence[Egress]) -> Sequence[Service]:
-    """Services of several listeners, sorted by host; ports of one host are united."""
+def united(services: Iterable[Service]) -> Sequence[Service]:
+    """Services of several listeners, sorted by host; ports of one service are united.
+
+    Of two services of one host the first counts.
+    """
     found: dict[str, Service] = {}
-    for listener in listeners:
-        for service in listener.services():
-            known = found.get(service.host)
-            if known is None:
-                found[service.host] = service
-            elif known.key == service.key:
-                numbers = {port.number for port in known.ports}
-                more = tuple(port for port in service.ports if port.number not in numbers)
-                found[service.host] = replace(known, ports=known.ports + more) if more else known
+    for service in services:
+        known = found.setdefault(service.host, service)
+        if known is not service and known.key == service.key:
+            numbers = {port.number for port in known.ports}
+            more = tuple(port for port in service.ports if port.number not in numbers)
+            found[service.host] = replace(known, ports=known.ports + more)
     return [found[host] for host in sorted(found)]
 
 

@@ -7,7 +7,7 @@ that of its dependants, whatever the size of the mesh.
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -141,10 +141,6 @@ class Memo:
         if reads is not None:
             reads.extend(item.facts)
         return cast("T", item.value)
-
-    def before(self, key: Hashable) -> Any:
-        """The result for a key that was forgotten last, None if there is none."""
-        return self._forgotten.get(key)
 
     def _keep(self, key: Hashable, item: _Item) -> None:
         before = self._forgotten.pop(key, None)

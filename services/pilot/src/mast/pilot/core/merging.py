@@ -42,7 +42,7 @@ def merged_service(
         addresses=addresses,
         auto_addresses=() if addresses else auto_addresses,
         subject_alt_names=tuple(dict.fromkeys(names)),
-        aliases=tuple(sorted(aliases)),
+        aliases=tuple(sorted(set(aliases) - {first.host})),
     )
 
 

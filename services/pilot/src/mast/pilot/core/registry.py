@@ -52,7 +52,7 @@ class Registry:
         self._shards: dict[ServiceKey, dict[str, EndpointShard]] = defaultdict(dict)
         self._shard_of: dict[str, ServiceKey] = {}
         self._auto: AutoAddresses[ServiceKey] = AutoAddresses()
-        self._alias_targets: dict[str, str] = {}
+        self._alias_targets: dict[ServiceKey, str] = {}
         self._keys_of: dict[str, set[ServiceKey]] = defaultdict(set)
 
         self._services: Table[str, Sequence[Service]] = Table()
@@ -159,16 +159,16 @@ class Registry:
         """Note where an alias leads; returns the services whose aliases changed."""
         contributions = self._considered(key)
         target = contributions[0].service.alias_of if contributions else ""
-        old = self._alias_targets.pop(key.host, "")
+        old = self._alias_targets.pop(key, "")
         if target:
-            self._alias_targets[key.host] = target
+            self._alias_targets[key] = target
         if old == target:
             return set()
         return {each for host in (old, target) for each in self._keys_of.get(host, ())}
 
     def _settle_service(self, key: ServiceKey) -> None:
         contributions = self._considered(key)
-        aliases = [host for host, target in self._alias_targets.items() if target == key.host]
+        aliases = {each.host for each, target in self._alias_targets.items() if target == key.host}
         service = None
         if contributions:
             service = merged_service(contributions, self._auto.addresses(key), aliases)

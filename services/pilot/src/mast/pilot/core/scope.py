@@ -139,19 +139,23 @@ class Scope:
         return OpenEgress(self._index, self.namespace, self._reads)
 
     def service(self, host: str) -> Service | None:
-        """The service of a host, from the first egress listener that has it.
+        """The service of a host, with the ports of all egress listeners.
 
         The name of an alias gives the service it stands for (pilot.md D, ExternalName).
         """
-        found = (each.service(host) for each in self.egress)
-        return next((each for each in found if each is not None), None)
+        listeners = self.egress
+        found = [service for each in listeners if (service := each.service(host)) is not None]
+        return found[0] if len(found) == 1 else next(iter(united(found)), None)
 
     def services(self) -> Sequence[Service]:
         """All services the proxies see, sorted by host; ports of all egress listeners united."""
         listeners = self.egress
         if len(listeners) == 1:
             return listeners[0].services()
-        return self.cached("services", lambda scope: united(scope.egress))
+        return self.cached(
+            "services",
+            lambda scope: united(one for each in scope.egress for one in each.services()),
+        )
 
     def virtual_service(self, host: str) -> Config[VirtualService] | None:
         """The VirtualService of gateway `mesh` that governs a host, from the first listener.

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from mast.pilot.core.audience import Audience, audience_of
-from mast.pilot.core.extensions import Extensions
+from mast.pilot.core.extensions import ExtensionsOf
 from mast.pilot.core.index import Index
 from mast.pilot.core.memo import Memo, Reads
+from mast.pilot.core.originals import Originals
 from mast.pilot.core.proxy import Proxy
 from mast.pilot.core.scope import Scope
 from mast.pilot.core.view import MeshView
@@ -22,7 +23,8 @@ class MeshSnapshot:
     revision: int
     index: Index
     results: Memo = field(repr=False)
-    extensions: Extensions = field(repr=False)
+    originals: Originals = field(repr=False)
+    extensions: ExtensionsOf = field(repr=False)
     views: dict[str, MeshView] = field(default_factory=dict, repr=False)
 
     def view(self, proxy: Proxy) -> MeshView:
@@ -35,7 +37,7 @@ class MeshSnapshot:
         )
         view = self.views.get(audience.key)
         if view is None:
-            view = MeshView(audience, self.index, self.results, self.extensions)
+            view = MeshView(audience, self.index, self.results, self.originals, self.extensions)
             self.views[audience.key] = view
         return view
 

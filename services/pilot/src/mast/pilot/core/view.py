@@ -12,12 +12,13 @@ from mast.pilot.core.audience import Audience, targets
 from mast.pilot.core.clusters import outbound_cluster, service_clusters
 from mast.pilot.core.destination_rules import Rule, rule_for, traffic_policy
 from mast.pilot.core.endpoints import Destination, load_assignment
-from mast.pilot.core.extensions import Extensions
+from mast.pilot.core.extensions import ExtensionsOf
 from mast.pilot.core.inbound_clusters import fixed_clusters, inbound_clusters
 from mast.pilot.core.index import Index
 from mast.pilot.core.locality import preference
 from mast.pilot.core.memo import Memo, Reads
 from mast.pilot.core.model import Resolution, Service
+from mast.pilot.core.originals import Originals
 from mast.pilot.core.proxy import Proxy, ProxyType
 from mast.pilot.core.resources import (
     CDS,
@@ -29,7 +30,6 @@ from mast.pilot.core.resources import (
     Collection,
     Resource,
     collection,
-    resource,
 )
 from mast.pilot.core.scope import Scope
 
@@ -45,7 +45,8 @@ class MeshView:
     audience: Audience
     index: Index
     results: Memo
-    extensions: Extensions
+    originals: Originals
+    extensions: ExtensionsOf
 
     @property
     def key(self) -> Hashable:
@@ -89,11 +90,9 @@ class MeshView:
     def _collection(
         self, key: Hashable, build: Callable[[Scope], Iterable[Resource]]
     ) -> Collection:
-        def made(reads: Reads) -> Collection:
-            before: Collection | None = self.results.before(key)
-            return collection(_reused(build(self.scope(reads)), before))
-
-        return self.results.get(key, self.index.generation, None, made)
+        return self.results.get(
+            key, self.index.generation, None, lambda reads: collection(build(self.scope(reads)))
+        )
 
     def _kept(self, key: tuple[str, str, str], build: Callable[[str, Scope], T]) -> T:
         """The result for the name at the end of a key."""
@@ -107,9 +106,9 @@ class MeshView:
         proxy = self.audience.proxy
         own = proxy.type is ProxyType.SIDECAR
         yield from scope.cached(("outbound clusters", self.audience.caller_key), self._outbound)
-        yield from map(_cluster, fixed_clusters(scope.mesh, proxy, inbound=own))
+        yield from map(self._cluster, fixed_clusters(scope.mesh, proxy, inbound=own))
         served = targets(self.audience.served, scope)
-        yield from map(_cluster, inbound_clusters(scope, proxy, served) if own else ())
+        yield from map(self._cluster, inbound_clusters(scope, proxy, served) if own else ())
 
     def _outbound(self, scope: Scope) -> Sequence[Resource]:
         """Clusters of all services, those of each service shared by all who follow one rule."""
@@ -118,15 +117,26 @@ class MeshView:
         for service in scope.services():
             rule = rule_for(scope, service, caller.labels)
             key = ("service clusters", _identity(service, rule), _traits(service, caller))
-            found += scope.shared(key, partial(_of_service, service, rule, caller))
+            found += scope.shared(key, partial(self._of_service, service, rule))
         return found
+
+    def _of_service(self, service: Service, rule: Rule | None, scope: Scope) -> Sequence[Resource]:
+        scope.depend_on(service)
+        made = service_clusters(service, rule, scope, self.audience.caller)
+        return tuple(map(self._cluster, made))
+
+    def _cluster(self, cluster: Cluster) -> Resource:
+        waits_for: Sequence[str] = ()
+        if cluster.HasField("eds_cluster_config"):
+            waits_for = (cluster.eds_cluster_config.service_name or cluster.name,)
+        return self.originals.resource(cluster.name, CDS, cluster, waits_for)
 
     def _cluster_on_demand(self, name: str, scope: Scope) -> Resource | None:
         destination = self._destination(name, scope)
         if destination is None:
             return None
         cluster = outbound_cluster(destination, scope, self.audience.caller)
-        return _cluster(cluster) if cluster else None
+        return self._cluster(cluster) if cluster else None
 
     # Endpoints, routes, names
 
@@ -146,26 +156,32 @@ class MeshView:
 
         def made(inner: Scope) -> Resource:
             inner.depend_on(destination.service)
-            return resource(name, EDS, load_assignment(name, destination, inner, caller))
+            return self.originals.resource(
+                name, EDS, load_assignment(name, destination, inner, caller)
+            )
 
         return scope.shared(key, made)
 
     def _routes(self, name: str, scope: Scope) -> Resource | None:
-        made = routes.route_configuration(name, scope, self.audience.caller, self.extensions)
-        return resource(name, RDS, made) if made else None
+        extensions = self.extensions(scope.mesh)
+        made = routes.route_configuration(name, scope, self.audience.caller, extensions)
+        return self.originals.resource(name, RDS, made) if made else None
 
     def _name_table(self, scope: Scope) -> Iterator[Resource]:
-        yield resource(_NAME_TABLE, NDS, name_table.name_table(scope, self.audience.caller))
+        yield self.originals.resource(
+            _NAME_TABLE, NDS, name_table.name_table(scope, self.audience.caller)
+        )
 
     def _listeners(self, scope: Scope) -> Iterator[Resource]:
         proxy = self.audience.proxy
         if proxy.type is not ProxyType.SIDECAR:
             return
         served = targets(self.audience.served, scope)
-        for each in listeners.outbound(scope, proxy, self.extensions):
-            yield resource(each.name, LDS, each)
-        for each in listeners.inbound(scope, proxy, served, self.extensions):
-            yield resource(each.name, LDS, each)
+        extensions = self.extensions(scope.mesh)
+        for each in listeners.outbound(scope, proxy, extensions):
+            yield self.originals.resource(each.name, LDS, each)
+        for each in listeners.inbound(scope, proxy, served, extensions):
+            yield self.originals.resource(each.name, LDS, each)
 
     def _destination(self, name: str, scope: Scope) -> Destination | None:
         """What an outbound cluster name stands for; also beyond the Sidecar (pilot.md B25)."""
@@ -180,27 +196,6 @@ class MeshView:
         if parts.subset and (rule is None or parts.subset not in rule.subsets):
             return None
         return Destination(service, port, parts.subset, rule)
-
-
-def _reused(made: Iterable[Resource], before: Collection | None) -> Iterator[Resource]:
-    """The resources, those that did not change as the objects they were before."""
-    for each in made:
-        known = before.resources.get(each.name) if before else None
-        yield known if known is not None and known.version == each.version else each
-
-
-def _of_service(
-    service: Service, rule: Rule | None, caller: Proxy, scope: Scope
-) -> Sequence[Resource]:
-    scope.depend_on(service)
-    return tuple(map(_cluster, service_clusters(service, rule, scope, caller)))
-
-
-def _cluster(cluster: Cluster) -> Resource:
-    waits_for: Sequence[str] = ()
-    if cluster.type == Cluster.EDS and not cluster.HasField("cluster_type"):
-        waits_for = (cluster.eds_cluster_config.service_name or cluster.name,)
-    return resource(cluster.name, CDS, cluster, waits_for)
 
 
 def _identity(service: Service, rule: Rule | None) -> Hashable:

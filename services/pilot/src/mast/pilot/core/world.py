@@ -9,11 +9,13 @@ from istio.mesh.v1alpha1.network_pb2 import MeshNetworks
 from mast.common import keys
 from mast.pilot.core import collection_names, decoding, memo
 from mast.pilot.core.catalog import Catalog, Cataloged
-from mast.pilot.core.extensions import NO_EXTENSIONS, Extensions
+from mast.pilot.core.extensions import ExtensionsOf
 from mast.pilot.core.index import Index
 from mast.pilot.core.memo import Fact, Memo
 from mast.pilot.core.mesh import DOMAIN, Mesh, complete
+from mast.pilot.core.mixer_filters import MixerExtensions
 from mast.pilot.core.model import Config, Service, visibility
+from mast.pilot.core.originals import Originals
 from mast.pilot.core.registry import Registry
 from mast.pilot.core.service_entries import (
     Contribution,
@@ -60,11 +62,12 @@ class Rejection:
 class World:
     """Everything Pilot knows, one object per store key; the only writer of the indexes.
 
-    `domain` is the DNS suffix of Kubernetes services; `extensions` add a policy engine's filters.
+    `domain` is the DNS suffix of Kubernetes services; `extensions` add the filters of a policy
+    engine, as the mesh settings want them.
     Lives on one thread, together with the views of its snapshots.
     """
 
-    def __init__(self, domain: str = DOMAIN, extensions: Extensions = NO_EXTENSIONS) -> None:
+    def __init__(self, domain: str = DOMAIN, extensions: ExtensionsOf = MixerExtensions) -> None:
         self._domain = domain
         self._extensions = extensions
         self._objects: dict[str, Any] = {}
@@ -76,7 +79,8 @@ class World:
         self._mesh_stale = False
         self._touched: set[Fact] = set()
         self._results = Memo()
-        self._snapshot = MeshSnapshot(0, Index(mesh=self._mesh), self._results, extensions)
+        self._originals = Originals()
+        self._snapshot = self._at(0, Index(mesh=self._mesh))
 
     @property
     def rejected(self) -> Mapping[str, str]:
@@ -116,8 +120,11 @@ class World:
         if index.standalone_hosts != before.index.standalone_hosts:
             touched.add(Fact(memo.STANDALONE_HOSTS))
         self._results.advance(index.generation, touched)
-        self._snapshot = MeshSnapshot(revision, index, self._results, self._extensions)
+        self._snapshot = self._at(revision, index)
         return self._snapshot
+
+    def _at(self, revision: int, index: Index) -> MeshSnapshot:
+        return MeshSnapshot(revision, index, self._results, self._originals, self._extensions)
 
     def _take_over(self, key: str, value: bytes | None) -> None:
         """Put the object under a key in place of the old one; ValueError changes nothing."""
