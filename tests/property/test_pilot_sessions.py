@@ -227,6 +227,22 @@ def test_no_request_is_routed_to_a_cluster_that_is_not_ready(delta, script):
         assert not wire.envoy.broken_routes
 
 
+@given(script=actions(STATS, waits=False))
+@THOROUGH
+def test_no_request_fails_because_of_a_reconnect(script):
+    """The same over streams that break, if the client tells what it has: incrementally."""
+    wire = Wire(True)
+    wire.settle()
+    for action in script:
+        act(wire, action)
+        assert not wire.envoy.broken_routes
+    wire.push()
+    while wire.responses or wire.envoy.requests:
+        wire.to_pilot()
+        wire.to_envoy()
+        assert not wire.envoy.broken_routes
+
+
 @PROTOCOLS
 @given(script=actions(STATS))
 @THOROUGH

@@ -119,7 +119,9 @@ def test_reconnect_with_current_versions_is_not_answered(mesh):
 
 def test_reconnect_sends_differences_and_removals(mesh):
     stream = Stream(mesh)
-    assert stream.ask("lds", initial={**versions(mesh, LDS), "old": "1"}) != []
+    stream.ask("cds", initial=versions(mesh, CDS))
+    told = stream.ask("lds", initial={**versions(mesh, LDS), "old": "1"})
+    assert said(told) == [("lds", (), ("old",))]
     told = stream.ask("eds", "a", "b", "gone", initial={"a": "stale", "b": "x", "gone": "1"})
     assert said(told) == [("eds", ("a", "b"), ("gone",))]
 
@@ -337,6 +339,38 @@ class TestAdditions:
         stream = started(Stream(mesh, proxy(GENERATOR="grpc")))
         stream.mesh.put(eds_cluster("c"), routes("r", "c"))
         assert [each.type for each in stream.push()] == ["cds", "rds"]
+
+
+class TestResumption:
+    """N4 once more: on a new stream clusters are often asked for last."""
+
+    @pytest.fixture
+    def resumed(self, mesh):
+        mesh.put(eds_cluster("c"), assignment("c", [3]), routes("r", "c"))
+        stream = Stream(mesh)
+        assert stream.ask("rds", "r", initial={"r": "old"}) == []
+        return stream
+
+    def test_routes_wait_for_clusters(self, resumed):
+        old = {"a": eds_cluster("a").version, "b": eds_cluster("b").version}
+        (clusters,) = resumed.ask("cds", initial=old)
+        assert clusters.names == ("c",)
+        assert said(resumed.ack(clusters)) == [("rds", ("r",), ())]
+
+    def test_routes_do_not_wait_for_clusters_that_are_current(self, resumed):
+        told = resumed.ask("cds", initial=versions(resumed.mesh, CDS))
+        assert said(told) == [("rds", ("r",), ())]
+
+    def test_routes_do_not_wait_for_ever(self, resumed):
+        assert resumed.after(1.9) == []
+        assert said(resumed.after(0.1)) == [("rds", ("r",), ())]
+
+    def test_a_client_that_has_nothing_does_not_wait(self, stream):
+        assert said(stream.ask("rds", "r")) == [("rds", ("r",), ())]
+
+    def test_a_proxyless_client_does_not_wait(self, mesh):
+        stream = Stream(mesh, proxy(GENERATOR="grpc"))
+        assert said(stream.ask("rds", "r", initial={"r": "old"})) == [("rds", ("r",), ())]
 
 
 class TestRemovals:

@@ -42,6 +42,9 @@ REMOVAL_HOLD: Final = timedelta(seconds=5)
 ADDITION_HOLD: Final = timedelta(seconds=1)
 """Listeners and routes wait so long for clusters that were added before them to be ready."""
 
+RESUMPTION_HOLD: Final = timedelta(seconds=2)
+"""On a new stream of a client that had others, they wait so long for clusters to be asked for."""
+
 WARMING: Final = (timedelta(seconds=1), timedelta(seconds=5))
 """A stream on which nobody asks for clusters is told endpoints, later clusters (pilot.md B15)."""
 
@@ -78,18 +81,25 @@ class Session:
         self._numbers: dict[str, int] = {}
         self._owed = NOTHING
         self._removals_held_since: Instant | None = None
-        self._added_since: Instant | None = None
+        self._gate: Instant | None = None
+        self._resuming = False
         self._unasked_since: Instant | None = None
         self._warming_step = 0
 
-    def open(self, watch: Watch, now: Instant) -> Watch:
-        """Begin a watch, in place of an older one of its type."""
+    def open(self, watch: Watch, now: Instant, *, resumed: bool = False) -> Watch:
+        """Begin a watch, in place of an older one of its type.
+
+        `resumed` tells that the client had something on an older stream.
+        """
         self.watches[watch.type_url] = watch
         self.watches = dict(sorted(self.watches.items(), key=lambda item: push_rank(item[0])))
         if watch.type_url == CDS and watch.requested:
             self._unasked_since = None
         elif watch.type_url in (EDS, LDS) and CDS not in self.watches and self._can_warm:
             self._unasked_since = now if self._unasked_since is None else self._unasked_since
+        if resumed and watch.type_url in (LDS, RDS) and CDS not in self.watches and self._can_warm:
+            self._resuming = True
+            self._shut_gate(now + RESUMPTION_HOLD)
         return watch
 
     def close(self, type_url: str) -> None:
@@ -118,7 +128,7 @@ class Session:
 
     def flush(self, now: Instant) -> list[Send]:
         """What the client lacks and may be sent now, in the order of a push (pilot.md B17)."""
-        self._end_addition(now)
+        self._open_gate(now)
         sends: list[Send] = []
         for watch in self.watches.values():
             sends += self._update(watch, now, removals=watch.type_url != CDS)
@@ -131,8 +141,8 @@ class Session:
         due = []
         if self._removals_held_since is not None:
             due.append(self._removals_held_since + REMOVAL_HOLD)
-        if self._added_since is not None:
-            due.append(self._added_since + ADDITION_HOLD)
+        if self._gate is not None:
+            due.append(self._gate)
         if self._unasked_since is not None and self._warming_step < len(WARMING):
             due.append(self._unasked_since + WARMING[self._warming_step])
         return min(due, default=None)
@@ -182,7 +192,7 @@ class Session:
             yield self._send(watch, response, now)
             self._note_owed(watch, change, changed, removed)
             if watch.type_url == CDS and change.adds and self._can_warm:
-                self._added_since = now if self._added_since is None else self._added_since
+                self._shut_gate(now + ADDITION_HOLD)
         watch.must_answer = watch.urgent = False
         watch.settle(wanted, change, changed)
 
@@ -213,22 +223,30 @@ class Session:
         """Listeners and routes wait for added clusters. An answer waits for nothing else; a push
         waits for the acknowledgement of the last response of its type, but clusters do not: Envoy
         keeps theirs back while anything warms (pilot.md B4, B18)."""
-        if watch.type_url in (LDS, RDS) and self._added_since is not None:
+        if watch.type_url in (LDS, RDS) and self._gate is not None:
             return False
         if watch.urgent or watch.must_answer:
             return True
         return not watch.outstanding or (watch.type_url == CDS and not watch.trial.running)
 
-    def _end_addition(self, now: Instant) -> None:
-        """Envoy acknowledges clusters when they are ready; before that a route to a new one fails.
+    def _shut_gate(self, until: Instant) -> None:
+        """Keep listeners and routes back, but not longer than an earlier wait would."""
+        if self._gate is None:
+            self._gate = until
 
-        It may never be (B4), so the wait is short.
+    def _open_gate(self, now: Instant) -> None:
+        """Let listeners and routes go once clusters are acknowledged, or the wait is too long.
+
+        Envoy acknowledges clusters when they are ready; before that a route to a new one fails.
+        It may never be (B4).
         """
+        if self._gate is None:
+            return
         clusters = self.watches.get(CDS)
-        if self._added_since is not None and (
-            clusters is None or not clusters.outstanding or now >= self._added_since + ADDITION_HOLD
-        ):
-            self._added_since = None
+        ready = not self._resuming if clusters is None else not clusters.outstanding
+        if ready or now >= self._gate:
+            self._gate = None
+            self._resuming = False
 
     def _complete(self, watch: Watch) -> bool:
         """Responses of the type carry the full set (pilot.md B9i, B10)."""

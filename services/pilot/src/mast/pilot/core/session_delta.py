@@ -66,6 +66,7 @@ class DeltaSession:
                 must_answer=wildcard and not initial,
             ),
             now,
+            resumed=bool(initial),
         )
 
     def _claimed(self, watch: Watch, request: DeltaDiscoveryRequest, now: Instant) -> Watch:

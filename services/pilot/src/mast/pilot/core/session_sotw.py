@@ -34,7 +34,8 @@ class SotwSession:
             self.state.close(request.type_url)
             return outputs
         elif watch is None or _begins(watch, request):
-            watch = self.state.open(Watch(request.type_url, must_answer=True), now)
+            watch = Watch(request.type_url, must_answer=True)
+            self.state.open(watch, now, resumed=bool(request.version_info))
         elif request.response_nonce != watch.nonce:
             return [Stale(watch.type_url, request.response_nonce)]
         elif request.version_info == watch.sent_version:
