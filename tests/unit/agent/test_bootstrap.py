@@ -150,3 +150,13 @@ def test_mutual_tls_by_files() -> None:
     text = json.dumps(as_json(result))
     assert '"certificate_chain": {"filename": "/c.pem"}' in text
     assert '"trusted_ca": {"filename": "/ca.pem"}' in text
+
+
+def test_servers_are_verified_by_the_machines_roots(tmp_path: Path) -> None:
+    """No CA named: still no TLS without verification."""
+    settings = {"mode": "SIMPLE", "subjectAltNames": ["a.example.com"]}
+    result = minimal(envoyAccessLogService={"address": "a:1", "tlsSettings": settings})
+    text = json.dumps(as_json(result))
+    assert '"trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"}' in text
+    assert '"exact": "a.example.com"' in text
+    accepted_by_envoy(as_json(result), tmp_path)

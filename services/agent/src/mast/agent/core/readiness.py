@@ -18,9 +18,7 @@ READINESS_FILTER: Final = (
 CONNECTIONS_FILTER: Final = r"^listener\..*downstream_cx_active$"
 
 _LIVE: Final = 0
-_UNCOUNTED: Final = re.compile(
-    r"^listener\.(admin|envoy_internal|.*internal)\b|\.worker_\d+\.|^listener\.admin\."
-)
+_UNCOUNTED: Final = re.compile(r"^listener\.(admin\.|envoy_internal)|\.worker_\d+\.")
 
 _TERMINATING: Final = "the proxy is terminating"
 

@@ -17,6 +17,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from istio.networking.v1alpha3.destination_rule_pb2 import ClientTLSSettings
 from mast.agent.core import messages
+from mast.agent.core.secrets import SYSTEM_ROOTS
 
 SDS_CLUSTER: Final = "sds-grpc"
 CERTIFICATE: Final = "default"
@@ -41,7 +42,10 @@ def sds(name: str) -> SdsSecretConfig:
 
 
 def upstream_context(settings: ClientTLSSettings) -> UpstreamTlsContext | None:
-    """TLS towards a collector; None for plaintext (Istio ClientTLSSettings)."""
+    """TLS towards a collector; None for plaintext (Istio ClientTLSSettings).
+
+    The server is always verified: without ``ca_certificates`` by the machine's own roots.
+    """
     mode = settings.mode
     if mode == ClientTLSSettings.DISABLE:
         return None
@@ -54,9 +58,9 @@ def upstream_context(settings: ClientTLSSettings) -> UpstreamTlsContext | None:
         common.combined_validation_context.default_validation_context.CopyFrom(validation)
         common.combined_validation_context.validation_context_sds_secret_config.CopyFrom(sds(ROOTS))
     else:
-        if settings.ca_certificates:
-            validation.trusted_ca.CopyFrom(DataSource(filename=settings.ca_certificates))
-            common.validation_context.CopyFrom(validation)
+        roots = settings.ca_certificates or SYSTEM_ROOTS
+        validation.trusted_ca.CopyFrom(DataSource(filename=roots))
+        common.validation_context.CopyFrom(validation)
         if mode == ClientTLSSettings.MUTUAL:
             common.tls_certificates.append(
                 TlsCertificate(
