@@ -97,7 +97,7 @@ def run(session: Session[T]) -> T:
             for call in calls:
                 try:
                     outcomes.append(call.invoke())
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001  as the engine does
                     outcomes.append(failure(error))
             calls = session.send(outcomes)
     except StopIteration as done:
