@@ -90,10 +90,12 @@ class Ads:
     port: int = 0
     closed: list[Connection] = field(default_factory=list)
 
-    async def push(self) -> None:
+    async def push(self, registered: int = 0) -> None:
         number = self.connections.next_number()
         now = self.connections.facilities.clock.instant()
-        await self.connections.publish(Push(number, self.mesh.snapshot(), now))
+        await self.connections.publish(
+            Push(number, self.mesh.snapshot(), now, registered=registered)
+        )
 
     def watch(self, type_url: str, index: int = 0) -> Any:
         """State of a type on one of the open streams."""

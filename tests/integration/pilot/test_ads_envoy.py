@@ -102,10 +102,12 @@ async def test_a_changed_cluster_warms_without_a_failed_request(mesh, tmp_path, 
                 await ads.push()
                 version = ads.mesh.view().collection(CDS).resources["a"].version
                 await until(lambda version=version: _holds(ads, CDS, "a", version), seconds=1)
-                async with asyncio.timeout(1):
-                    while await envoy.stat("cluster_manager.warming_clusters"):
-                        await asyncio.sleep(0.01)
+                await until(lambda: _warm(envoy), seconds=1)
         assert set((await counters(envoy)).values()) == {0}
+
+
+async def _warm(envoy: EnvoyServer) -> bool:
+    return await envoy.stat("cluster_manager.warming_clusters") == 0
 
 
 def _holds(ads: Ads, type_url: str, name: str, version: str) -> bool:

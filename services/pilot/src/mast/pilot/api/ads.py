@@ -24,6 +24,8 @@ from mast.pilot.core.access import (
 from mast.pilot.core.admission import TokenBucket
 from mast.pilot.core.proxy import InvalidNode, Proxy, parse
 from mast.pilot.core.push import Push
+from mast.pilot.core.registration import UnknownGroup
+from mast.pilot.core.report import version_text
 from mast.pilot.core.session_delta import DeltaSession
 from mast.pilot.core.session_sotw import SotwSession
 
@@ -52,6 +54,7 @@ STATUS: Final = {
     InvalidNode: grpc.StatusCode.INVALID_ARGUMENT,
     NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    UnknownGroup: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 ENDS: Final = {
@@ -78,7 +81,7 @@ class Registrar(Protocol):
     def registered(
         self, proxy: Proxy, identity: SpiffeId | None
     ) -> AbstractAsyncContextManager[Registration]:
-        """Register the proxy within the block; raises `NotAllowed`."""
+        """Register the proxy within the block; raises `NotAllowed`, `UnknownGroup`."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ class AdsService:
             connection=connection.name,
             address=connection.peer.address,
             identity=str(connection.peer.identity or ""),
-            version=".".join(map(str, connection.proxy.version)),
+            version=version_text(connection.proxy),
         )
         ended = Ended.BY_CLIENT
         try:
