@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import re2  # type: ignore[import-untyped]
-
 from istio.mixer.v1.config.client.quota_pb2 import (
     QuotaRule,
     QuotaSpec,
@@ -16,6 +14,8 @@ from istio.mixer.v1.config.client.quota_pb2 import (
 )
 from istio.mixer.v1.config.client.service_pb2 import IstioService
 from mast.mixer.core.engine import Condition, Reference
+from mast.mixer.core.lang.functions import regex
+from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.values import Attributes, Value
 
 SPECS = "istio/mixer/v1/config/client/quotaspecs"
@@ -46,21 +46,6 @@ class Reads:
         return tuple(Reference(name, None, how) for name, how in self._record.items())
 
 
-def problems(spec: QuotaSpec) -> list[str]:
-    """What is wrong with a QuotaSpec; such rules are not charged (C17)."""
-    found = [] if spec.rules else ["rules: want at least one"]
-    for at, rule in enumerate(spec.rules):
-        if not rule.quotas:
-            found.append(f"rules[{at}].quotas: want at least one")
-        for number, quota in enumerate(rule.quotas):
-            where = f"rules[{at}].quotas[{number}]"
-            if not quota.quota:
-                found.append(f"{where}.quota: must not be empty")
-            if quota.charge <= 0:
-                found.append(f"{where}.charge: {quota.charge} is not above 0")
-    return found
-
-
 @dataclass(frozen=True)
 class QuotaSpecs:
     """The specs and bindings of one moment, arranged by service."""
@@ -80,7 +65,8 @@ class QuotaSpecs:
     def charges(self, attributes: Attributes) -> tuple[dict[str, int], tuple[Reference, ...]]:
         """Charge by quota for a request, and what in it decides that.
 
-        The service is that of the route. Rules of equal quotas add up.
+        The service is that of the route. Charges of one quota add up; those that are not above 0
+        or name no quota, which no valid spec has, count for nothing.
         """
         if not self.bindings:
             return {}, ()
@@ -132,7 +118,7 @@ def _matches(value: Value | None, condition: StringMatch) -> bool:
         return value.startswith(condition.prefix)
     if kind == "regex":
         try:
-            return bool(re2.fullmatch(condition.regex, value))
-        except re2.error:
+            return regex(condition.regex).fullmatch(value) is not None
+        except EvaluationError:
             return False
     return False
