@@ -110,7 +110,8 @@ BALANCER = "spec.trafficPolicy.loadBalancer"
         pytest.param("{consistentHash: {httpCookie: {ttl: 0s}}}",
                      [f"error {BALANCER}.consistentHash.httpCookie.name required"],
                      id="cookie-without-name"),
-        pytest.param("{consistentHash: {httpCookie: {name: a, attributes: [{name: b}, {name: B}]}}}",
+        pytest.param("{consistentHash: {httpCookie: {name: a,"
+                     " attributes: [{name: b}, {name: B}]}}}",
                      [f"error {BALANCER}.consistentHash.httpCookie.attributes[1] duplicate"],
                      id="cookie-attribute-twice"),
         pytest.param("{consistentHash: {useSourceIp: true, maglev: {tableSize: 65537}}}", [],

@@ -1,5 +1,7 @@
 """MeshConfig, MeshNetworks, ProxyConfig: accepted, rejected and warned of (B3)."""
 
+# ruff: noqa: UP031 - YAML is full of braces
+
 from __future__ import annotations
 
 import pytest

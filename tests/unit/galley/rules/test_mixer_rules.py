@@ -1,5 +1,7 @@
 """Mixer's kinds: accepted, rejected and warned of (B4)."""
 
+# ruff: noqa: UP031 - YAML is full of braces
+
 from __future__ import annotations
 
 import base64

@@ -1,5 +1,7 @@
 """Authentication and authorization: accepted, rejected and warned of (B3)."""
 
+# ruff: noqa: UP031 - YAML is full of braces
+
 from __future__ import annotations
 
 import json
@@ -102,7 +104,8 @@ def test_attachment(spec: str, expected: list[str]) -> None:
                      id="deny-port"),
         pytest.param("{action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}",
                      ["warning spec.rules[0] http-only"], id="deny-http-only"),
-        pytest.param("{action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ['80']}}]}]}",
+        pytest.param("{action: DENY, rules: [{to: [{operation: {methods: [GET],"
+                     " ports: ['80']}}]}]}",
                      [], id="deny-http-on-port"),
         pytest.param("{action: CUSTOM, provider: {name: p},"
                      " rules: [{to: [{operation: {paths: [/a]}}]}]}", [], id="custom"),

@@ -1,5 +1,7 @@
 """Sidecar and EnvoyFilter: accepted, rejected and warned of (B2)."""
 
+# ruff: noqa: UP031 - YAML is full of braces
+
 from __future__ import annotations
 
 import pytest

@@ -1,5 +1,7 @@
 """VirtualService and its HTTP rules: accepted, rejected and warned of (B2)."""
 
+# ruff: noqa: UP031 - YAML is full of braces
+
 from __future__ import annotations
 
 import pytest
@@ -200,7 +202,8 @@ def test_http_rule(rule: str, expected: list[str]) -> None:
                      ["error spec.http[0].match[0].headers[\":path\"] header"],
                      id="pseudo-header"),
         pytest.param("{headers: {'@request.auth.claims.sub': {exact: a}}}",
-                     ["error spec.http[0].match[0].headers[\"@request.auth.claims.sub\"] jwt-claim"],
+                     ["error spec.http[0].match[0].headers"
+                      "[\"@request.auth.claims.sub\"] jwt-claim"],
                      id="claim-in-mesh"),
         pytest.param("{headers: {'@request.auth.claims.sub': {exact: a}}, gateways: [gw]}", [],
                      id="claim-at-gateway"),

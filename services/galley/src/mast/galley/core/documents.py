@@ -120,6 +120,7 @@ class _Reader:
             if isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
                 opened = stack.pop()
                 node = opened.node
+                position = node.position
                 self._remember(opened.anchor, node, self._count - opened.before + 1)
             elif isinstance(event, yaml.AliasEvent):
                 node = self._alias(event.anchor or "", position)

@@ -1,0 +1,56 @@
+"""The rulebook as a whole: nothing stale, every kind covered, decoding errors not told twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from google.protobuf.descriptor import Descriptor
+
+from mast.common.kinds import KINDS
+from mast.galley.core.rules import RULEBOOK
+from tests.support.galley_rules import found
+
+# Kinds for which required tags and field checks say everything.
+WITHOUT_OBJECT_RULE = {"ProxyConfig", "ServiceRole", "attributemanifest"}
+
+
+def reachable(descriptor: Descriptor, seen: set[str]) -> Iterator[str]:
+    if descriptor.full_name in seen:
+        return
+    seen.add(descriptor.full_name)
+    yield descriptor.full_name
+    for field in descriptor.fields:
+        yield field.full_name
+        if field.message_type is not None:
+            yield from reachable(field.message_type, seen)
+
+
+def test_every_rule_is_about_something_that_exists() -> None:
+    seen: set[str] = set()
+    names = {name for kind in KINDS for name in reachable(kind.message.DESCRIPTOR, seen)}
+    assert set(RULEBOOK.names()) - names == set()
+
+
+def test_every_kind_has_its_rules() -> None:
+    assert set(RULEBOOK.kinds()) == {kind.name for kind in KINDS} - WITHOUT_OBJECT_RULE
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param("{hosts: [5], http: [{redirect: {uri: /}}]}",
+                     ["error spec.hosts[0] wrong-type"], id="wrong-item"),
+        pytest.param("{hosts: {a: b}, http: [{redirect: {uri: /}}]}",
+                     ["error spec.hosts wrong-type"], id="wrong-list"),
+        pytest.param("{hosts: [a.com], http: [{route: [{destination: 5}]}]}",
+                     ["error spec.http[0].route[0].destination wrong-type"], id="wrong-message"),
+        pytest.param("{hosts: [a.com], http: 5}", ["error spec.http wrong-type"],
+                     id="missing-because-wrong"),
+        pytest.param("{hosts: ['a b'], htpp: 5}",
+                     ["error spec required", "error spec.hosts[0] host",
+                      "error spec.htpp unknown-field"], id="typo-hides-nothing"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_decoded_is_told_once(spec: str, expected: list[str]) -> None:
+    assert found("VirtualService", spec) == expected
