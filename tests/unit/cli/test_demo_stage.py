@@ -12,6 +12,7 @@ istio_requests_total{reporter="destination",destination_service="a",response_cod
 istio_requests_total{reporter="source",destination_service="a",response_code="200"} 7
 istio_requests_total{reporter="destination",destination_service="b",note="x \\"y\\", z"} 1
 other{destination_service="a"} 100
+bare 4
 """
 
 
@@ -26,6 +27,10 @@ other{destination_service="a"} 100
 )
 def test_sum_of_matching_samples(labels: dict[str, str], expected: float) -> None:
     assert sum_of(PAGE, "istio_requests_total", labels) == expected
+
+
+def test_samples_without_labels_count_too() -> None:
+    assert sum_of(PAGE, "bare", {}) == 4
 
 
 def test_statuses_are_counted() -> None:

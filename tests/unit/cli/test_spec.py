@@ -59,6 +59,7 @@ def test_objects_announce_the_service_and_the_group() -> None:
     assert entry["spec"]["ports"] == [{"number": 9080, "name": "http-9080", "protocol": "HTTP"}]
     assert (group["kind"], group["metadata"]["name"]) == ("WorkloadGroup", "reviews-v2")
     assert group["spec"]["metadata"]["labels"] == {"app": "reviews", "version": "v2"}
+    assert group["spec"]["probe"]["tcpSocket"]["port"] == 9080
 
 
 def test_the_service_does_not_depend_on_the_version() -> None:
@@ -92,6 +93,8 @@ def test_agent_on_loopback_binds_its_own_address() -> None:
     assert environment["ISTIO_META_INTERCEPTION_MODE"] == "NONE"
     assert environment["MAST_BIND_ADDRESS"] == "127.70.0.1"
     assert environment["ISTIO_META_OUTBOUND_BIND"] == "127.134.0.1"
+    probe = json.loads(environment["PROXY_CONFIG"])["readinessProbe"]
+    assert probe["tcpSocket"] == {"host": "127.0.0.1", "port": 40001}
     assert json.loads(environment["ISTIO_META_APP_ENDPOINTS"]) == {"9080": "127.0.0.1:40001"}
 
 

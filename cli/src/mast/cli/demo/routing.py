@@ -18,6 +18,12 @@ Verdict = tuple[str, bool]
 
 async def discovery(stage: Stage) -> Verdict:
     """productpage finds details and reviews by name; all three versions of reviews are used."""
+
+    async def all_versions() -> bool:
+        return len([v for v in await _versions(stage, 20) if v.startswith("v")]) == 3
+
+    await stage.until(all_versions)
+    await stage.until(lambda: _complete(stage))
     answers = await stage.send(PRODUCT, count=60, concurrency=4)
     pages = [a.document for a in answers if a.status == 200]
     good = [p for p in pages if p.get("details_status") == p.get("reviews_status") == 200]
@@ -150,6 +156,11 @@ async def circuit_breaker(stage: Stage) -> Verdict:
         f"all from {', '.join(str(i) for i in instances)}"
     )
     return evidence, 0 < failed <= 12 and _all(after, 200) and len(instances) == 1
+
+
+async def _complete(stage: Stage) -> bool:
+    page = (await stage.one(PRODUCT)).document
+    return page.get("details_status") == page.get("reviews_status") == 200
 
 
 async def _reaches(stage: Stage, version: str, headers: dict[str, str] | None = None) -> bool:

@@ -20,7 +20,7 @@ from mast.cli.proxy_commands import sync_status
 from mastapi.galley.v1 import config_pb2
 
 PATIENCE_SECONDS = 15.0
-_SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$")
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -125,10 +125,17 @@ class Stage:
 
     async def series(self, name: str, **labels: str) -> float:
         """Sum of the samples of a metric that carry these labels, from Mixer's Prometheus page."""
-        url = f"http://{self.mesh.addresses['mixer-prometheus']}/metrics"
+        return sum_of(await self._page("mixer-prometheus"), name, labels)
+
+    async def mixer_rules(self) -> int:
+        """How many rules Mixer works with at the moment."""
+        page = await self._page("mixer-monitoring")
+        return int(sum_of(page, "mixer_config_rule_configs_total", {}))
+
+    async def _page(self, what: str) -> str:
+        url = f"http://{self.mesh.addresses[what]}/metrics"
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
-            text = await answer.text()
-        return sum_of(text, name, labels)
+            return await answer.text()
 
     def workload(self, service: str, version: str = "v1") -> Workload:
         """The record of a workload."""
@@ -154,7 +161,7 @@ def sum_of(text: str, name: str, labels: Mapping[str, str]) -> float:
         found = _SAMPLE.match(line)
         if found is None or found.group(1) != name:
             continue
-        present = dict(_LABEL.findall(found.group(2)))
+        present = dict(_LABEL.findall(found.group(2) or ""))
         if all(present.get(k) == v for k, v in labels.items()):
             total += float(found.group(3))
     return total

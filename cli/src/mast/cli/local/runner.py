@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from mast.cli.local.supervisor import die_with_parent
 from mastapi.citadel.v1 import citadel_pb2
 
 READY_SECONDS = 60
+LISTEN_SECONDS = 20
 _CAPTURE = (
     *("-p", "15001", "-z", "15006", "-g", str(PROXY_ID), "-m", "REDIRECT"),
     *("-i", "*", "-b", "*", "-d", "15090,15021,15020", "--redirect-dns"),
@@ -73,6 +74,7 @@ async def workload(home: Home, mesh: Mesh, spec: Spec) -> AsyncIterator[Running]
                 home.path("logs", f"{record.name}.log"),
             )
         )
+        await _until_listening(program, _program_port(spec, place))
         processes = {"agent": Process.of(agent.pid), "program": Process.of(program.pid)}
         record = replace(record, processes={k: v for k, v in processes.items() if v is not None})
         home.record_workload(record)
@@ -217,6 +219,38 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         child.kill()
         await child.wait()
+
+
+def _program_port(spec: Spec, place: Place) -> int | None:
+    if not spec.ports:
+        return None
+    number = spec.ports[0].number
+    return place.app_ports.get(number, number)
+
+
+async def _until_listening(program: asyncio.subprocess.Process, port: int | None) -> None:
+    """Wait until somebody in the program's network listens on its port, or the program ended.
+
+    A program that takes longer goes on: the mesh sends it traffic once it accepts connections.
+    """
+    if port is None:
+        return
+    wanted = f":{port:04X} "
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LISTEN_SECONDS):
+            while program.returncode is None and not _listens(program.pid, wanted):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+def _listens(pid: int, wanted: str) -> bool:
+    """Whether proc(5) net/tcp or net/tcp6 shows a socket in state LISTEN (0A) on the port."""
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state, *_ = line.split()
+                if state == "0A" and f"{local} ".endswith(wanted):
+                    return True
+    return False
 
 
 async def _until_ready(home: Home, place: Place, agent: asyncio.subprocess.Process) -> None:

@@ -118,16 +118,31 @@ def objects(spec: Spec, domain: str = "cluster.local") -> list[dict[str, Any]]:
                 },
             }
         )
-    template: dict[str, Any] = {"serviceAccount": spec.account}
+    group: dict[str, Any] = {
+        "metadata": {"labels": spec.labels},
+        "template": {"serviceAccount": spec.account},
+    }
+    if spec.ports:
+        group["probe"] = readiness_probe(spec.ports[0].number)
     found.append(
         {
             "apiVersion": "networking.istio.io/v1",
             "kind": "WorkloadGroup",
             "metadata": {"name": spec.group, **meta},
-            "spec": {"metadata": {"labels": spec.labels}, "template": template},
+            "spec": group,
         }
     )
     return found
+
+
+def readiness_probe(port: int) -> dict[str, Any]:
+    """A workload gets traffic while its program accepts connections on its first port."""
+    return {
+        "tcpSocket": {"host": "127.0.0.1", "port": port},
+        "periodSeconds": 1,
+        "timeoutSeconds": 3,
+        "failureThreshold": 2,
+    }
 
 
 def agent_environment(spec: Spec, place: Place, mesh: Mesh, root_cert: str) -> dict[str, str]:
@@ -144,7 +159,7 @@ def agent_environment(spec: Spec, place: Place, mesh: Mesh, root_cert: str) -> d
         "ISTIOD_SAN": CONTROL_PLANE_NAME,
         "ECC_SIGNATURE_ALGORITHM": "ECDSA",
         "MAST_SUPERVISE": "true",
-        "PROXY_CONFIG": json.dumps({"discoveryAddress": mesh.addresses["pilot-secure"]}),
+        "PROXY_CONFIG": json.dumps(_proxy_config(spec, place, mesh)),
         "ISTIO_META_CLUSTER_ID": CLUSTER,
         "ISTIO_META_MESH_ID": mesh.trust_domain,
         "ISTIO_META_WORKLOAD_NAME": spec.group,
@@ -164,6 +179,14 @@ def agent_environment(spec: Spec, place: Place, mesh: Mesh, root_cert: str) -> d
             "ISTIO_META_APP_ENDPOINTS": json.dumps(endpoints),
         }
     return environment
+
+
+def _proxy_config(spec: Spec, place: Place, mesh: Mesh) -> dict[str, Any]:
+    config: dict[str, Any] = {"discoveryAddress": mesh.addresses["pilot-secure"]}
+    if spec.ports:
+        port = spec.ports[0].number
+        config["readinessProbe"] = readiness_probe(place.app_ports.get(port, port))
+    return config
 
 
 def program_environment(spec: Spec, place: Place, mesh: Mesh) -> dict[str, str]:
