@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -30,7 +30,7 @@ class XdsStream:
         self._node: Node | None = node
 
     async def ask(self, type_url: str, *names: str, nonce: str = "", **more: Any) -> None:
-        """A request; `error` makes it a rejection."""
+        """A request; `error` makes it a rejection. `ended` tells if it came too late."""
         error = more.pop("error", "")
         request: Any
         if self._delta:
@@ -43,7 +43,8 @@ class XdsStream:
         if self._node is not None:
             request.node.CopyFrom(self._node)
             self._node = None
-        await self.call.write(request)
+        with suppress(aio.AioRpcError):
+            await self.call.write(request)
 
     async def told(self) -> Any:
         """The next response; AioRpcError if the stream was ended with an error."""
