@@ -4,7 +4,9 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -118,11 +120,12 @@ class Prober:
         return Outcome(200)
 
     async def _grpc(self, probe: GrpcProbe) -> Outcome:
-        """Differs from Istio's source address: gRPC's C library cannot choose one."""
         host, port = self._place("", probe.port)
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(target, options=options) as channel:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.default_authority", host)]
+        async with (
+            _relay(host, port, self._local_address(host)) as address,
+            grpc.aio.insecure_channel(address, options=options) as channel,
+        ):
             check = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",
                 request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -148,6 +151,44 @@ class Prober:
                 process.kill()
                 await process.wait()
         return Outcome(200) if status == 0 else Outcome(500, problem=f"exit status {status}")
+
+
+@asynccontextmanager
+async def _relay(host: str, port: int, local: tuple[str, int] | None) -> AsyncIterator[str]:
+    """A Unix socket that leads to a TCP port from a given source address; gRPC's address of it.
+
+    gRPC cannot choose the source address of its connections itself.
+    """
+
+    async def serve(near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        try:
+            far, out = await asyncio.open_connection(host, port, local_addr=local)
+        except OSError:
+            back.close()
+            return
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_copy(near, out), name="probe-request")
+            tasks.create_task(_copy(far, back), name="probe-response")
+
+    with tempfile.TemporaryDirectory(prefix="probe-") as directory:
+        path = f"{directory}/s"
+        server = await asyncio.start_unix_server(serve, path)
+        try:
+            yield f"unix:{path}"
+        finally:
+            server.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass bytes on until either end is closed."""
+    try:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
 
 
 def healthy(outcome: Outcome) -> str:
