@@ -1,6 +1,6 @@
 """Outbound listeners of sidecars, and what they make of services that share a socket."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -60,8 +60,6 @@ class _Shared:
     """Who shares a socket: one HTTP part, TCP chains by criteria, and one without criteria."""
 
     socket: Socket
-    egress: Egress | None
-    exclusive: bool
     closed: bool = False
     http: HttpChain | None = None
     chains: list[Chain] = field(default_factory=list)
@@ -76,29 +74,45 @@ class _Shared:
 def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Outbound:
     """All outbound listeners of a sidecar (pilot.md E1 to E8)."""
     workshop = _Workshop(scope, proxy, extensions)
-    shared: dict[Socket, _Shared] = {}
-    conflicts = []
     wanted = list(wishes(scope, proxy))
+    made: list[Listener] = []
+    conflicts: list[Conflict] = []
+    taken: frozenset[Socket] = frozenset()
     if number := proxy.http_proxy_port or scope.mesh.config.proxy_http_port:
         dynamic = any(each.service.resolution is Resolution.DYNAMIC_DNS for each in wanted)
         forward = workshop.forward_proxy(number, dynamic_hosts=dynamic)
-        shared[forward.socket] = forward
-    for wish in wanted:
-        place = shared.get(wish.socket)
-        if place is None:
-            place = shared[wish.socket] = _Shared(
-                socket=wish.socket, egress=wish.egress, exclusive=wish.exclusive
-            )
-        elif place.exclusive and place.egress is not wish.egress:
-            continue
-        if not workshop.admit(place, wish):
-            conflicts.append(
-                Conflict(listener=place.socket.name, host=wish.service.host, port=wish.port.number)
-            )
-    made = [workshop.listener(each) for each in shared.values() if each.leads_somewhere]
+        made.append(workshop.listener(forward))
+        taken = frozenset({forward.socket})
+    for socket, those in _by_socket(wanted).items():
+        if socket not in taken:
+            found = _socket_listener(socket, those, workshop)
+            made += found.listeners
+            conflicts += found.conflicts
     if captures(proxy):
         made.append(workshop.virtual_outbound())
     return Outbound(listeners=sorted(made, key=lambda each: each.name), conflicts=conflicts)
+
+
+def _by_socket(wanted: Iterable[Wish]) -> dict[Socket, list[Wish]]:
+    """Wishes for each socket; those of an egress listener that has it for itself, if one has."""
+    found: dict[Socket, list[Wish]] = {}
+    for wish in wanted:
+        others = found.setdefault(wish.socket, [])
+        if not others or others[0].where == wish.where or not others[0].exclusive:
+            others.append(wish)
+    return found
+
+
+def _socket_listener(socket: Socket, those: Sequence[Wish], workshop: "_Workshop") -> Outbound:
+    """The listener of a socket, kept until a service on it, or a rule for one, changes."""
+
+    def build(inner: Scope) -> Outbound:
+        for each in those:
+            inner.depend_on(each.service)
+        return replace(workshop, scope=inner).shared_by(socket, those)
+
+    key = ("listener", workshop.proxy, workshop.extensions, tuple(each.key for each in those))
+    return workshop.scope.cached(key, build)
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,18 @@ class _Workshop:
     scope: Scope
     proxy: Proxy
     extensions: Extensions
+
+    def shared_by(self, socket: Socket, those: Sequence[Wish]) -> Outbound:
+        """The listener of a socket that services share, in order of precedence."""
+        place = _Shared(socket=socket)
+        lost = [each for each in those if not self.admit(place, each)]
+        return Outbound(
+            listeners=[self.listener(place)] if place.leads_somewhere else [],
+            conflicts=[
+                Conflict(listener=socket.name, host=each.service.host, port=each.port.number)
+                for each in lost
+            ],
+        )
 
     def admit(self, place: _Shared, wish: Wish) -> bool:
         """Add a service port to those that share a socket; False if it lost something.
@@ -174,7 +200,7 @@ class _Workshop:
             absolute_urls=True,
             dynamic_hosts=dynamic_hosts,
         )
-        return _Shared(socket=socket, egress=None, exclusive=True, http=http)
+        return _Shared(socket=socket, http=http)
 
     def _admit_chains(self, place: _Shared, wish: Wish) -> bool:
         """Add the TCP chains of a service port; True if others had some of the criteria."""
@@ -192,17 +218,18 @@ class _Workshop:
 
     def _tcp_chains(self, wish: Wish) -> Iterator[Chain]:
         spot = self._spot(wish.number)
-        backends = Backends(self.scope, wish.egress, self.extensions)
+        egress = self.scope.egress[wish.where]
+        backends = Backends(self.scope, egress, self.extensions)
         caller = Caller(port=wish.number, namespace=self.proxy.namespace, labels=self.proxy.labels)
         site = Site(caller=caller, subnets=wish.subnets, shared=wish.shared)
-        config = wish.egress.virtual_service(wish.service.host)
+        config = egress.virtual_service(wish.service.host)
         for route in tcp_routes(wish.service, wish.port, config, site):
             proxied = backends.tcp(route, spot)
             if proxied:
                 filters = tcp_filters(
                     proxied, spot, self.scope.mesh, self.extensions, wish.port.protocol
                 )
-                if wish.port.protocol.is_tls and _is_dynamic(wish.egress, route):
+                if wish.port.protocol.is_tls and _is_dynamic(egress, route):
                     resolution = server_name_resolution(
                         self.scope.mesh, self.proxy, wish.port.number
                     )

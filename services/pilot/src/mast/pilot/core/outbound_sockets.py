@@ -1,11 +1,11 @@
 """Sockets on which applications reach services: who wants to be where (pilot.md E2 to E8)."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from istio.networking.v1alpha3.sidecar_pb2 import CaptureMode, IstioEgressListener
 from mast.pilot.core import names
-from mast.pilot.core.egress import Egress
 from mast.pilot.core.hosts import is_single_address
 from mast.pilot.core.model import Port, Protocol, Resolution, Service
 from mast.pilot.core.proxy import Proxy
@@ -18,13 +18,13 @@ from mast.pilot.core.sockets import UNIX, Socket, any_address, can_bind, capture
 class Wish:
     """A service port that is to be reachable on a socket.
 
-    `number` is the port that applications dial, `port` the service's with the protocol that counts.
-    `routes` names the route configuration of HTTP. A `shared` socket may serve several services,
-    told apart by `subnets` or server name. The sockets of an `exclusive` egress listener are its
-    own.
+    `where` is the index of the egress listener. `number` is the port that applications dial, `port`
+    the service's with the protocol that counts. `routes` names the route configuration of HTTP. A
+    `shared` socket may serve several services, told apart by `subnets` or server name. The sockets
+    of an `exclusive` egress listener are its own.
     """
 
-    egress: Egress
+    where: int
     service: Service
     port: Port
     number: int
@@ -34,12 +34,20 @@ class Wish:
     shared: bool = True
     exclusive: bool = False
 
+    @property
+    def key(self) -> Hashable:
+        """Equal for equal wishes, as long as the service does not change."""
+        return (
+            (self.where, self.service.key, self.port.number, self.port.protocol, self.number),
+            (self.socket, self.routes, self.subnets, self.shared, self.exclusive),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
     """How one egress listener is bound: `address` is empty where services' own addresses count."""
 
-    egress: Egress
+    where: int
     address: str
     bound: bool
     exclusive: bool = False
@@ -47,10 +55,10 @@ class _Place:
 
 def wishes(scope: Scope, proxy: Proxy) -> Iterator[Wish]:
     """What services want, in order of precedence: by egress listener, then the oldest first."""
-    for egress in scope.egress:
-        for wish in _egress_wishes(egress, scope, proxy):
-            if can_bind(proxy, scope.mesh, wish.socket):
-                yield wish
+    for where, egress in enumerate(scope.egress):
+        for service in sorted(egress.services(), key=lambda each: each.age):
+            key = ("wishes", where, service.host, proxy)
+            yield from scope.cached(key, partial(_service_wishes, where, service, proxy))
 
 
 def reaches_automatic_addresses(proxy: Proxy) -> bool:
@@ -58,29 +66,34 @@ def reaches_automatic_addresses(proxy: Proxy) -> bool:
     return proxy.flag("DNS_CAPTURE")
 
 
-def _egress_wishes(egress: Egress, scope: Scope, proxy: Proxy) -> Iterator[Wish]:
-    listener = egress.listener or IstioEgressListener()
+def _service_wishes(where: int, service: Service, proxy: Proxy, scope: Scope) -> Sequence[Wish]:
+    """What one service wants; kept until it, its endpoints or the Sidecar change."""
+    scope.depend_on(service)
+    listener = scope.egress[where].listener or IstioEgressListener()
     bound = not captures(proxy) or listener.capture_mode == CaptureMode.NONE
     address = listener.bind.removeprefix(UNIX) or (outbound_bind(proxy) if bound else "")
     number = listener.port.number
-    place = _Place(egress=egress, address=address, bound=bound, exclusive=bool(number))
-    for service in sorted(egress.services(), key=lambda each: each.age):
-        if number:
-            port = service.port(number) or (service.ports[0] if len(service.ports) == 1 else None)
-            kind = protocol(listener.port.protocol, number)
-            ports = [replace(port, protocol=kind)] if port else []
-        else:
-            ports = list(service.ports)
-        for port in ports:
-            if port.protocol is not Protocol.UDP:
-                yield from _port_wishes(place, service, port, number or port.number, scope, proxy)
+    place = _Place(where=where, address=address, bound=bound, exclusive=bool(number))
+    if number:
+        port = service.port(number) or (service.ports[0] if len(service.ports) == 1 else None)
+        kind = protocol(listener.port.protocol, number)
+        ports = [replace(port, protocol=kind)] if port else []
+    else:
+        ports = list(service.ports)
+    wanted = (
+        wish
+        for port in ports
+        if port.protocol is not Protocol.UDP
+        for wish in _port_wishes(place, service, port, number or port.number, scope, proxy)
+    )
+    return tuple(each for each in wanted if can_bind(proxy, scope.mesh, each.socket))
 
 
 def _port_wishes(
     place: _Place, service: Service, port: Port, number: int, scope: Scope, proxy: Proxy
 ) -> Iterator[Wish]:
     common = Wish(
-        egress=place.egress,
+        where=place.where,
         service=service,
         port=port,
         number=number,

@@ -64,10 +64,10 @@ def routes(name: str, scope: Scope, proxy: Proxy, extensions: Extensions) -> Rou
     if name.isdecimal():
         port = int(name)
         return _with_catch_all(name, site, _on_port(site, site.egress_on(port), port))
-    for egress in scope.egress:
+    for where, egress in enumerate(scope.egress):
         if egress.listener and egress.listener.bind.removeprefix(UNIX) == name:
             port = egress.listener.port.number
-            candidates = map(_with_ports, _on_port(site, egress, port))
+            candidates = map(_with_ports, _on_port(site, where, port))
             return _with_catch_all(name, site, candidates)
     host, _, number = name.rpartition(":")
     if not number.isdecimal():
@@ -83,16 +83,10 @@ class _Site:
     proxy: Proxy
     extensions: Extensions
 
-    def egress_on(self, port: int) -> Egress | None:
-        """The egress listener for a port: the one that has it, else the one without a port."""
-        found = None
-        for each in self.scope.egress:
-            number = each.listener.port.number if each.listener else 0
-            if number == port:
-                return each
-            if number == 0:
-                found = found or each
-        return found
+    def egress_on(self, port: int) -> int | None:
+        """Index of the egress listener for a port: the one that has it, else one without a port."""
+        numbers = [each.listener.port.number if each.listener else 0 for each in self.scope.egress]
+        return next((numbers.index(each) for each in (port, 0) if each in numbers), None)
 
     def spot(self, port: int) -> Spot:
         return Spot(proxy=self.proxy, direction=Direction.OUTBOUND, port=port)
@@ -144,10 +138,10 @@ def _sniffed(name: str, site: _Site, host: str, number: int) -> RouteConfigurati
     """The only virtual host of a service whose port is sniffed (pilot.md C6)."""
     service = site.scope.service(host)
     port = service.port(number) if service else None
-    egress = site.egress_on(number)
-    if service is None or port is None or egress is None:
+    where = site.egress_on(number)
+    if service is None or port is None or where is None:
         return _configuration(name, [_catch_all(site)])
-    candidate = _candidate(site, egress, service, port)
+    candidate = _candidate(site, where, service, port)
     made, _ = virtual_hosts([replace(candidate, own=["*"], other=[])])
     return _configuration(name, made)
 
@@ -168,9 +162,11 @@ def _catch_all(site: _Site) -> VirtualHost:
     return passing(cluster, site.extensions.destination(site.spot(0), cluster, None))
 
 
-def _on_port(site: _Site, egress: Egress | None, number: int) -> Iterator[Candidate]:
-    if egress is None:
+def _on_port(site: _Site, where: int | None, number: int) -> Iterator[Candidate]:
+    """Virtual hosts of one port that show through an egress listener."""
+    if where is None:
         return
+    egress = site.scope.egress[where]
     governing = set()
     services = []
     for service in egress.services_on(number):
@@ -178,7 +174,7 @@ def _on_port(site: _Site, egress: Egress | None, number: int) -> Iterator[Candid
         if port and _is_http(port):
             services.append(service)
             governing.add(egress.virtual_service(service.host))
-            yield _candidate(site, egress, service, port)
+            yield _candidate(site, where, service, port)
     for host, config in egress.standalone():
         if config in governing:
             wanted = not any(hosts.matches(host, each.host) for each in services)
@@ -188,16 +184,28 @@ def _on_port(site: _Site, egress: Egress | None, number: int) -> Iterator[Candid
             yield _standalone(site, host, config, number, routes_of)
 
 
-def _on_all_ports(site: _Site, egress: Egress | None) -> Iterator[Candidate]:
+def _on_all_ports(site: _Site, where: int | None) -> Iterator[Candidate]:
     """Virtual hosts of every HTTP port, told apart by the port in the domain (pilot.md C5)."""
-    if egress is None:
+    if where is None:
         return
-    numbers = {port.number for each in egress.services() for port in each.ports if _is_http(port)}
+    services = site.scope.egress[where].services()
+    numbers = {port.number for each in services for port in each.ports if _is_http(port)}
     for number in sorted(numbers | {_HTTP_PORT}):
-        yield from map(_with_ports, _on_port(site, egress, number))
+        yield from map(_with_ports, _on_port(site, where, number))
 
 
-def _candidate(site: _Site, egress: Egress, service: Service, port: Port) -> Candidate:
+def _candidate(site: _Site, where: int, service: Service, port: Port) -> Candidate:
+    """The virtual host of a service port, kept until the service or a rule for it changes."""
+
+    def build(inner: Scope) -> Candidate:
+        inner.depend_on(service)
+        return _made(replace(site, scope=inner), inner.egress[where], service, port)
+
+    key = ("virtual host", where, service.host, port.number, site.proxy, site.extensions)
+    return site.scope.cached(key, build)
+
+
+def _made(site: _Site, egress: Egress, service: Service, port: Port) -> Candidate:
     """The virtual host of a service port, with domains that are free of ports."""
     domains = hosts.domains(
         service,
