@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ TELEMETRY = (DEFAULTS / "telemetry.yaml").read_text()
 ACCESS_LOG = (DEFAULTS / "access-log.yaml").read_text()
 
 
+@cache
 def documents(text: str) -> list[dict[str, Any]]:
     """The YAML documents of a text that are not empty."""
     return [document for document in yaml.safe_load_all(text) if document]
