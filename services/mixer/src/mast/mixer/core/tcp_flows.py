@@ -55,35 +55,35 @@ class Flows:
         """The reports that an entry makes: none, one, or the held opening and one (K3, K6)."""
         common = entry.common_properties
         kind = common.access_log_type
-        found = _attributes(entry, stream, registry, now)
-        received = entry.connection_properties.received_bytes
-        sent = entry.connection_properties.sent_bytes
         key = (stream.node_id, common.stream_id)
-        if kind == AccessLogType.TcpUpstreamConnected:
-            flow = Flow(received, sent, now)
-            found["connection.event"] = "open"
-            _put_bytes(found, received, sent, None)
+        flow = self._flows.pop(key, None)
+        opening = flow.opening if flow else None
+        if kind == AccessLogType.TcpPeriodic and flow and opening and _undecided(entry):
+            flow.heard = now
             self._keep(key, flow)
-            if common.custom_tags.get(CHECKED_TAG) == "true":
-                flow.opening = found
-            else:
-                yield found
             return
-        denied = common.response_flags.HasField("unauthorized_details")
-        flow_before = self._flows.pop(key, None)
-        if flow_before is not None and flow_before.opening is not None and not denied:
-            yield flow_before.opening
-        if denied and flow_before is not None and flow_before.opening is not None:
-            # The opening was never told, so its bytes were not either.
-            flow_before = None
-        _put_bytes(found, received, sent, flow_before)
-        if kind == AccessLogType.TcpPeriodic:
-            found["connection.event"] = "continue"
-            self._keep(key, Flow(received, sent, now))
+        found = _attributes(entry, stream, registry, now)
+        total = entry.connection_properties
+        after = Flow(total.received_bytes, total.sent_bytes, now)
+        if kind == AccessLogType.TcpUpstreamConnected:
+            found["connection.event"] = "open"
+            _put_bytes(found, after, None)
+            self._keep(key, after)
+            if common.custom_tags.get(CHECKED_TAG) == "true":
+                after.opening = found
+                return
         else:
-            found["connection.event"] = "close"
-            found["connection.duration"] = Duration(_nanoseconds(common))
-            _put_check(found, common)
+            if opening:
+                if common.response_flags.HasField("unauthorized_details"):
+                    flow = None  # The opening is never told, so its bytes are not either.
+                else:
+                    yield opening
+            _put_bytes(found, after, flow)
+            if kind == AccessLogType.TcpPeriodic:
+                found["connection.event"] = "continue"
+                self._keep(key, after)
+            else:
+                _put_end(found, common)
         yield found
 
     def expire(self, now: datetime) -> int:
@@ -133,14 +133,23 @@ def _put_passing(found: dict[str, Value], cluster: str) -> None:
         found["destination.service.name"] = found["destination.service.host"] = cluster
 
 
-def _put_bytes(found: dict[str, Value], received: int, sent: int, before: Flow | None) -> None:
-    found["connection.received.bytes_total"] = received
-    found["connection.sent.bytes_total"] = sent
-    found["connection.received.bytes"] = max(0, received - (before.received if before else 0))
-    found["connection.sent.bytes"] = max(0, sent - (before.sent if before else 0))
+def _undecided(entry: TCPAccessLogEntry) -> bool:
+    """Neither a verdict nor data, which is let through after the check only (K3)."""
+    metadata = entry.common_properties.metadata.filter_metadata
+    return _VERDICT not in metadata and not entry.connection_properties.received_bytes
 
 
-def _put_check(found: dict[str, Value], common: AccessLogCommon) -> None:
+def _put_bytes(found: dict[str, Value], total: Flow, before: Flow | None) -> None:
+    received, sent = (before.received, before.sent) if before else (0, 0)
+    found["connection.received.bytes_total"] = total.received
+    found["connection.sent.bytes_total"] = total.sent
+    found["connection.received.bytes"] = max(0, total.received - received)
+    found["connection.sent.bytes"] = max(0, total.sent - sent)
+
+
+def _put_end(found: dict[str, Value], common: AccessLogCommon) -> None:
+    found["connection.event"] = "close"
+    found["connection.duration"] = Duration(_nanoseconds(common))
     metadata = common.metadata.filter_metadata
     if _VERDICT in metadata:
         put_error(found, metadata[_VERDICT].fields)
