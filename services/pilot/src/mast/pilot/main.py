@@ -347,3 +347,7 @@ def _etcd_config(config: Config) -> EtcdConfig:
         user=config.etcd_user or None,
         password=password.read_text().strip() if password else None,
     )
+
+
+if __name__ == "__main__":
+    main()
