@@ -588,8 +588,15 @@ def filters(found: FilterChain) -> list[str]:
 def test_dynamic_hosts(texts: list[str], expected: list[str]) -> None:
     """Rule D, SE DYNAMIC_DNS: the proxy resolves the host of each request."""
     assert filters(made(*texts)["0.0.0.0_80"].filter_chains[0])[-2:] == expected
-    forward = made(*texts, proxy=unbound(HTTP_PROXY_PORT="15080"))["127.0.0.1_15080"]
+    forward = made(*texts, proxy=sidecar_proxy(HTTP_PROXY_PORT="15080"))["127.0.0.1_15080"]
     assert filters(forward.filter_chains[0])[-2:] == expected
+
+
+def test_unknown_hosts_without_capture() -> None:
+    """Nobody dialled an address that could be passed on: the proxy resolves the host."""
+    found = made(service("a", "80/HTTP"), proxy=unbound(HTTP_PROXY_PORT="15080"))
+    for name in ("127.0.0.1_80", "127.0.0.1_15080"):
+        assert filters(found[name].filter_chains[0])[-2:] == ["dynamic_forward_proxy", "router"]
 
 
 def test_dynamic_server_names() -> None:

@@ -15,6 +15,7 @@ from mast.pilot.core import names
 from mast.pilot.core.cluster_metadata import describe
 from mast.pilot.core.clusters import apply_original_destination
 from mast.pilot.core.destination_rules import rule_for, traffic_policy
+from mast.pilot.core.dns import apply_forward_proxy
 from mast.pilot.core.endpoints import address
 from mast.pilot.core.inbound_ports import Served, served_ports
 from mast.pilot.core.mesh import Mesh
@@ -28,6 +29,7 @@ from mast.pilot.core.pools import (
 )
 from mast.pilot.core.proxy import Proxy
 from mast.pilot.core.scope import Scope
+from mast.pilot.core.sockets import captures
 
 LOOP_GUARD_V4: Final = "127.0.0.6"
 LOOP_GUARD_V6: Final = "::6"
@@ -37,7 +39,12 @@ _PASSTHROUGH_IDLE: Final = Duration(seconds=300)
 
 
 def fixed_clusters(mesh: Mesh, proxy: Proxy, *, inbound: bool) -> Sequence[Cluster]:
-    """`BlackHoleCluster`, `PassthroughCluster` and, for sidecars, `InboundPassthroughCluster`."""
+    """`BlackHoleCluster`, `PassthroughCluster` and, for sidecars, `InboundPassthroughCluster`.
+
+    Where traffic is not captured nobody has dialled a destination that could be passed on: all
+    there is of it is the host of an HTTP request, which the proxy resolves.
+    Differs from Istio: there such requests fail.
+    """
     black_hole = Cluster(
         name=names.BLACK_HOLE,
         type=Cluster.STATIC,
@@ -45,9 +52,14 @@ def fixed_clusters(mesh: Mesh, proxy: Proxy, *, inbound: bool) -> Sequence[Clust
         connect_timeout=mesh.connect_timeout,
     )
     passthrough = _passthrough(names.PASSTHROUGH, mesh)
+    if captures(proxy):
+        apply_original_destination(passthrough)
+    else:
+        apply_forward_proxy(passthrough, mesh, proxy)
     if not inbound:
         return (black_hole, passthrough)
     own = _passthrough(names.INBOUND_PASSTHROUGH, mesh)
+    apply_original_destination(own)
     own.upstream_bind_config.CopyFrom(_loop_guard(proxy))
     return (black_hole, passthrough, own)
 
@@ -154,7 +166,6 @@ def _statistics_name(cluster: str, served: Served, mesh: Mesh) -> str:
 
 def _passthrough(name: str, mesh: Mesh) -> Cluster:
     cluster = Cluster(name=name, alt_stat_name=f"{name};", connect_timeout=mesh.connect_timeout)
-    apply_original_destination(cluster)
     cluster.circuit_breakers.thresholds.append(default_thresholds())
     passthrough_http_options(cluster, _PASSTHROUGH_IDLE)
     return cluster

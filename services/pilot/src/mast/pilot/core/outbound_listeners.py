@@ -252,6 +252,9 @@ class _Workshop:
         return known
 
     def _http_chain(self, http: HttpChain, number: int, *, sniffed: bool) -> Chain:
+        if not captures(self.proxy):
+            # Requests to unknown hosts pass by their host, see `fixed_clusters`.
+            http = replace(http, dynamic_hosts=True)
         manager = http_connection_manager(
             http, self._spot(number), self.scope.mesh, self.extensions
         )
