@@ -141,5 +141,5 @@ def test_a_body_of_another_type_is_unreadable() -> None:
     obj = rule()
     key = obj.key.replace("destinationrules", "gateways")
     value = resource(obj, 1, NOON).SerializeToString()
-    with pytest.raises(Unreadable, match="body is .*DestinationRule"):
+    with pytest.raises(Unreadable, match=r"body is .*DestinationRule"):
         shown(stored(key, value, 1))
