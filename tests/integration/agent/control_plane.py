@@ -21,6 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryRequest,
     DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
     Resource,
 )
 from google.protobuf.message import Message
@@ -143,14 +145,22 @@ class Discovery:
                 await self._asked.wait()
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Serve the delta variant."""
+        """Serve both variants."""
         method = grpc.stream_stream_rpc_method_handler(
             self._delta,
             request_deserializer=DeltaDiscoveryRequest.FromString,
             response_serializer=DeltaDiscoveryResponse.SerializeToString,
         )
         service = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-        methods = {"DeltaAggregatedResources": method}
+        older = grpc.stream_stream_rpc_method_handler(
+            self._sotw,
+            request_deserializer=DiscoveryRequest.FromString,
+            response_serializer=DiscoveryResponse.SerializeToString,
+        )
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "DeltaAggregatedResources": method,
+            "StreamAggregatedResources": older,
+        }
         handler = grpc.method_handlers_generic_handler(service, methods)
         server.add_generic_rpc_handlers((handler,))
 
@@ -200,6 +210,48 @@ class Discovery:
                     type_url=type_url, nonce=f"n{count}", resources=changed
                 )
                 await context.write(response)
+            await stream.wake.wait()
+
+    async def _sotw(
+        self,
+        request_iterator: AsyncIterator[DiscoveryRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        """The state-of-the-world variant: the whole of a type with every change."""
+        stream = _Stream(self._peers().identities(context.peer()))
+        self.streams.append(stream)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = [
+                    tasks.create_task(self._read_sotw(stream, request_iterator)),
+                    tasks.create_task(self._write_sotw(stream, context)),
+                ]
+                await stream.end.wait()
+                for task in work:
+                    task.cancel()
+        finally:
+            self.streams.remove(stream)
+
+    async def _read_sotw(self, stream: _Stream, requests: AsyncIterator[DiscoveryRequest]) -> None:
+        async for request in requests:
+            stream.types.add(request.type_url)
+            stream.wake.set()
+        stream.end.set()
+
+    async def _write_sotw(
+        self, stream: _Stream, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        while True:
+            stream.wake.clear()
+            for type_url in sorted(stream.types):
+                response = DiscoveryResponse(type_url=type_url)
+                for message in self._resources.get(type_url, {}).values():
+                    response.resources.add().Pack(message)
+                data = response.SerializeToString(deterministic=True)
+                if stream.sent.get((type_url, "")) != data:
+                    stream.sent[type_url, ""] = data
+                    response.nonce = response.version_info = str(hash(data))
+                    await context.write(response)
             await stream.wake.wait()
 
     def _changes(self, stream: _Stream, type_url: str) -> Iterable[Resource]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
+import grpc.aio
 from dnslib import QTYPE, DNSQuestion, DNSRecord
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 
@@ -15,8 +20,11 @@ from istio.networking.nds.v1.nds_pb2 import NameTable
 from mast.agent.core import ads
 from tests.integration.agent.application import Application
 from tests.integration.agent.control_plane import ControlPlane
+from tests.integration.agent.envoy_config import CDS, application_cluster, inbound_listener
 from tests.integration.agent.running import RunningAgent, agent, environment, loopback
 from tests.support.pki import Ca
+
+Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
 def capturing(plane: ControlPlane, work: Path, address: str, **more: str) -> dict[str, str]:
@@ -137,3 +145,101 @@ async def test_headers_and_cluster(plane: ControlPlane, work: Path) -> None:
     assert plane.certificates.metadata[-1]["clusterid"] == "laptop"
     assert plane.certificates.metadata[-1]["x_team"] == "shop"
     assert "authorization" not in plane.discovery.metadata[-1], "the certificate is enough"
+
+
+@asynccontextmanager
+async def streams(work: Path) -> AsyncIterator[Callable[[], Call]]:
+    """Opens raw delta streams to the agent, as another client than Envoy."""
+    link = work.parent / "x"  # Unix socket paths are short
+    link.symlink_to(work / "etc/istio/proxy")
+    options = [("grpc.max_receive_message_length", -1)]
+    async with grpc.aio.insecure_channel(f"unix:{link}/XDS", options=options) as channel:
+        open_stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+        )
+
+        def opened() -> Call:
+            call: Call = open_stream()
+            return call
+
+        yield opened
+
+
+async def test_grpc_library_finds_its_way(plane: ControlPlane, work: Path) -> None:
+    """A program whose gRPC speaks xDS: it reads the agent's bootstrap and asks through it."""
+    env = environment(
+        plane,
+        loopback(),
+        GRPC_XDS_BOOTSTRAP="./etc/istio/proxy/grpc-bootstrap.json",
+        OUTPUT_CERTS="./certs",
+        DISABLE_ENVOY="true",
+    )
+    path = work / "etc/istio/proxy/grpc-bootstrap.json"
+    async with agent(work, env) as running:
+        await running.logged("secret.published", lambda each: each["name"] == "default")
+        bootstrap = json.loads(path.read_text())
+        certificates = bootstrap["certificate_providers"]["default"]["config"]
+        assert Path(certificates["private_key_file"]).exists()
+        uri = bootstrap["xds_servers"][0]["server_uri"]
+        assert uri == f"unix://{work}/etc/istio/proxy/XDS"
+        async with streams(work) as open_stream:
+            request = DeltaDiscoveryRequest(type_url=ads.LDS)
+            request.node.id = bootstrap["node"]["id"]
+            await open_stream().write(request.SerializeToString())
+            seen = await plane.discovery.asked(lambda each: each.type_url == ads.LDS)
+            assert seen.node.id == bootstrap["node"]["id"]
+    assert not path.exists()
+
+
+async def test_a_newer_stream_ends_the_older(plane: ControlPlane, work: Path) -> None:
+    async with agent(work, environment(plane, loopback(), DISABLE_ENVOY="true")) as running:
+        await running.logged("secret.published", lambda each: each["name"] == "default")
+        async with streams(work) as open_stream:
+            first = open_stream()
+            await first.write(DeltaDiscoveryRequest(type_url=ads.LDS).SerializeToString())
+            await plane.discovery.asked(lambda each: each.type_url == ads.LDS)
+            second = open_stream()
+            await second.write(DeltaDiscoveryRequest(type_url=ads.LDS).SerializeToString())
+            async with asyncio.timeout(10):
+                assert await first.code() is grpc.StatusCode.CANCELLED
+            garbage = open_stream()
+            await garbage.write(b"\x0b")
+            async with asyncio.timeout(10):
+                assert await garbage.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_bytes_pass_unchanged_whatever_their_size(plane: ControlPlane, work: Path) -> None:
+    """Fields that the agent does not know survive; there is no size limit (B4.2)."""
+    unknown = b"\xfa\x3e\x05extra"  # field 1007
+    big = StringValue(value="x" * 12_000_000)
+    plane.discovery.set(CDS, {"big": big})
+    async with agent(work, environment(plane, loopback(), DISABLE_ENVOY="true")) as running:
+        await running.logged("secret.published", lambda each: each["name"] == "default")
+        async with streams(work) as open_stream:
+            call = open_stream()
+            request = DeltaDiscoveryRequest(type_url=CDS).SerializeToString() + unknown
+            await call.write(request)
+            async with asyncio.timeout(20):
+                data = await call.read()
+            assert isinstance(data, bytes)
+            (resource,) = DeltaDiscoveryResponse.FromString(data).resources
+            assert StringValue.FromString(resource.resource.value) == big
+            assert plane.discovery.requests[0].SerializeToString() == request
+
+
+async def test_state_of_the_world_variant(
+    plane: ControlPlane, work: Path, application: Application
+) -> None:
+    """Envoy speaks the older variant; names and listeners come the same way."""
+    plane.discovery.set(ads.NDS, {"": name_table("db.example.com", "240.240.0.7")})
+    env = capturing(plane, work, loopback(), ISTIO_DELTA_XDS="false")
+    async with agent(work, env) as running:
+        await running.ready()
+        assert {each["method"] for each in running.events("ads.connected")} == {
+            "StreamAggregatedResources"
+        }
+        assert await addresses(running, "db.example.com") == ["240.240.0.7"]
+        listener = inbound_listener(running.address, 9080, mutual_tls=False)
+        plane.discovery.set(CDS, {"application": application_cluster(application.port)})
+        plane.discovery.set(ads.LDS, {listener.name: listener})
+        await running.until(9080, "/", lambda status, _: status == 200)

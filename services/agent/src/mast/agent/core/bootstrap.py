@@ -83,9 +83,14 @@ class Places:
 
 
 def bootstrap(
-    node: Node, config: ProxyConfig, places: Places, *, exit_on_zero: bool = False
+    node: Node,
+    config: ProxyConfig,
+    places: Places,
+    *,
+    exit_on_zero: bool = False,
+    delta: bool = True,
 ) -> Bootstrap:
-    """Envoy's bootstrap (citadel-and-agent.md B5, pilot.md A6).
+    """Envoy's bootstrap (citadel-and-agent.md B5, pilot.md A6); ``delta`` is the ADS variant.
 
     Raises ValueError that names the field of ProxyConfig or the annotation that cannot be used.
     """
@@ -99,7 +104,7 @@ def bootstrap(
         stats_sinks=collecting.sinks,
         tracing=collecting.tracing,
         admin=_admin(places),
-        dynamic_resources=_dynamic_resources(),
+        dynamic_resources=_dynamic_resources(delta=delta),
         overload_manager=_overload_manager(config),
         cluster_manager=ClusterManager(enable_deferred_cluster_creation=True),
     )
@@ -168,7 +173,7 @@ def _admin(places: Places) -> Admin:
     return admin
 
 
-def _dynamic_resources() -> Bootstrap.DynamicResources:
+def _dynamic_resources(*, delta: bool) -> Bootstrap.DynamicResources:
     ads = ConfigSource(
         ads=AggregatedConfigSource(),
         initial_fetch_timeout=messages.duration(_NO_WAIT),
@@ -179,7 +184,7 @@ def _dynamic_resources() -> Bootstrap.DynamicResources:
         lds_config=ads,
         cds_config=ads,
         ads_config=ApiConfigSource(
-            api_type=ApiConfigSource.DELTA_GRPC,
+            api_type=ApiConfigSource.DELTA_GRPC if delta else ApiConfigSource.GRPC,
             transport_api_version=ApiVersion.V3,
             set_node_on_first_message_only=True,
             grpc_services=[service],
