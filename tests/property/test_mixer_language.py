@@ -17,8 +17,8 @@ TYPES = {f"{kind.name.lower()}{n}": kind for kind in ValueType for n in (1, 2)}
 
 words = st.sampled_from(
     [*TYPES, *SIGNATURES, "true", "false", "nobody", "type", '"text"', '"0"', '"19ms"', "`raw`",
-     "'c'", "5", "1.5", "0x1", "(", ")", "[", "]", ",", ".", "|", "||", "&&", "&", "==", "=", "!=", "<",
-     ">=", "+", "-", "!", "*", "{", "}", ":", "@", '"', "\n", "//", "/*"]
+     "'c'", "5", "1.5", "0x1", "(", ")", "[", "]", ",", ".", "|", "||", "&&", "&", "==", "=",
+     "!=", "<", ">=", "+", "-", "!", "*", "{", "}", ":", "@", '"', "\n", "//", "/*"]
 )  # fmt: skip
 soup = st.lists(words, max_size=30).map(" ".join)
 sources = st.text(max_size=60) | soup

@@ -16,7 +16,6 @@ from mast.common.keys import config_key
 from mast.common.kinds import BY_GROUP_KIND
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.adapters.listchecker import Fetched
-from mast.mixer.adapters.series import Registry
 from mast.mixer.core.adapter import Adapter
 from mast.mixer.core.check import check
 from mast.mixer.core.config.entry import Entry
@@ -24,6 +23,7 @@ from mast.mixer.core.config.snapshot import EMPTY, Snapshot, compile_snapshot
 from mast.mixer.core.dispatch import Notes, Routing, Session, failure
 from mast.mixer.core.engine import CheckVerdict, QuotaAsk
 from mast.mixer.core.report import Reporter
+from mast.mixer.core.series import Registry
 from mast.mixer.core.templates import TEMPLATES, Template
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.workloads import Workloads

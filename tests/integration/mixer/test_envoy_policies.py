@@ -14,10 +14,10 @@ import pytest
 from istio.mixer.v1.config.client.quota_pb2 import QuotaSpec
 from mast.common.telemetry import Metrics
 from mast.mixer.adapters.catalog import Edges, adapters
-from mast.mixer.adapters.series import Registry
 from mast.mixer.api import access_log, ext_authz
 from mast.mixer.core.config.snapshot import EMPTY, compile_snapshot
 from mast.mixer.core.quota_specs import BINDINGS, SPECS, QuotaSpecs
+from mast.mixer.core.series import Registry
 from mast.mixer.core.templates import TEMPLATES
 from mast.mixer.core.workloads import Pod, Workloads
 from mast.mixer.runtime.calls import Calls

@@ -11,8 +11,8 @@ from google.protobuf.json_format import ParseDict
 from istio.mixer.adapter.prometheus.config.config_pb2 import Params
 from mast.mixer.adapters import prometheus
 from mast.mixer.adapters.prometheus import Prometheus, bounds, clean, measure
-from mast.mixer.adapters.series import Registry, number
 from mast.mixer.core.adapter import AdapterError, Batch, HandlerConfig, Instance
+from mast.mixer.core.series import Registry, number
 from mast.mixer.core.values import Duration, Value
 from tests.support.mixer_config import Clock
 

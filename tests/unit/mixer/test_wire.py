@@ -177,16 +177,19 @@ def test_durations_out_of_range_are_absent_or_errors() -> None:
         update({}, built, Words(()))
 
 
-def test_maps_that_nobody_reads_need_not_be_decoded() -> None:
+def test_attributes_that_nobody_reads_need_not_be_decoded() -> None:
     attributes: dict[str, Value] = {
         "request.headers": {"a": "b"},
         "response.headers": {"c": "d"},
         "source.uid": "x",
+        "my.own": 5,
+        "my.other": 6,
     }
     sent = encode(attributes)
-    assert decode(sent, Words(sent.words), {"response.headers"}) == {
+    wanted = frozenset({"response.headers", "my.own", "none"})
+    assert decode(sent, Words(sent.words, wanted=wanted)) == {
         "response.headers": {"c": "d"},
-        "source.uid": "x",
+        "my.own": 5,
     }
 
 

@@ -25,11 +25,11 @@ from mast.common.spiffe import SpiffeId
 from mast.common.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.adapters.fetching import fetch
-from mast.mixer.adapters.series import Registry
 from mast.mixer.api import access_log, ext_authz, mixer
 from mast.mixer.api.mixer import Admission, MixerServicer
 from mast.mixer.api.mutual_tls import mutual_tls
 from mast.mixer.config import Config
+from mast.mixer.core.series import Registry
 from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
 from mast.mixer.core.world import World
 from mast.mixer.runtime.calls import Calls

@@ -18,8 +18,8 @@ from mast.mixer.adapters import (
 )
 from mast.mixer.adapters.lines import sink_of
 from mast.mixer.adapters.listchecker import Fetch
-from mast.mixer.adapters.series import Registry
 from mast.mixer.core.adapter import Adapter
+from mast.mixer.core.series import Registry
 from mast.mixer.core.values import Timestamp
 from mast.mixer.core.workloads import Workloads
 

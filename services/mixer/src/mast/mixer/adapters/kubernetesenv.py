@@ -36,6 +36,8 @@ class KubernetesEnvironment:
 
     def __init__(self, workloads: Workloads) -> None:
         self._workloads = workloads
+        self._described: dict[tuple[str, int], dict[str, Value]] = {}
+        self._described_at = workloads.generation
 
     @property
     def generation(self) -> object:
@@ -48,14 +50,25 @@ class KubernetesEnvironment:
         found: dict[str, Value] = {}
         source = self._workloads.find(fields["source_uid"], fields["source_ip"])
         if source is not None:
-            found |= described("source", source)
+            found |= self._known("source", source)
         destination = self._workloads.find(fields["destination_uid"], fields["destination_ip"])
         if destination is not None:
-            found |= described("destination", destination)
+            found |= self._known("destination", destination)
             container = destination.containers.get(fields["destination_port"])
             if container:
                 found["destination_container_name"] = container
         return found
+
+    def _known(self, side: str, pod: Pod) -> dict[str, Value]:
+        """What is known of a pod, made once for each side until some workload changes."""
+        if self._described_at != self._workloads.generation:
+            self._described = {}
+            self._described_at = self._workloads.generation
+        key = side, id(pod)
+        values = self._described.get(key)
+        if values is None:
+            values = self._described[key] = described(side, pod)
+        return values
 
 
 def adapter(workloads: Workloads) -> Adapter:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from istio.mixer.adapter.prometheus.config.config_pb2 import Params
-from mast.mixer.adapters.series import Definition, Family, Kind, Labels, Registry
 from mast.mixer.core.adapter import Adapter, AdapterError, Batch, HandlerConfig, Instance
+from mast.mixer.core.series import Definition, Family, Kind, Labels, Registry
 from mast.mixer.core.values import Duration, Value, text
 
 DEFAULT_NAMESPACE = "istio"

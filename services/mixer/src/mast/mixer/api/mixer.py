@@ -106,14 +106,15 @@ def _records(
     request: mixer_pb2.ReportRequest, engine: Engine, errors: list[str]
 ) -> Iterator[Attributes]:
     """The records of a report; bad deltas are told and left out (B1, B2)."""
-    default = Words(request.default_words)
-    maps = engine.report_reads
     delta = request.repeated_attributes_semantics == mixer_pb2.ReportRequest.DELTA_ENCODING
+    # Of a record that stands alone, nothing needs decoding that nobody reads.
+    wanted = None if delta else engine.report_reads.attributes
+    default = Words(request.default_words, wanted=wanted)
     state: Attributes | None = None
     for message in request.attributes:
-        words = Words(message.words) if message.words else default
+        words = Words(message.words, wanted=wanted) if message.words else default
         if not delta:
-            yield decode(message, words, maps)
+            yield decode(message, words)
         elif state is None:
             state = decode(message, words)
             yield state

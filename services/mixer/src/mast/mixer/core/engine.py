@@ -136,6 +136,11 @@ class Reads:
     names: frozenset[str] = frozenset()
     keys: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
+    @property
+    def attributes(self) -> frozenset[str]:
+        """The names of all attributes that can be read, wholly or by key."""
+        return self.names.union(self.keys)
+
     def __contains__(self, name: object) -> bool:
         return name in self.names or name in self.keys
 

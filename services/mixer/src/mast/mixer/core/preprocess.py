@@ -67,13 +67,10 @@ def bound(dispatches: Sequence[Dispatch], outcomes: Sequence[Any], get: Get) -> 
 
 
 def _bindings(dispatch: Dispatch, output: Mapping[str, Value], get: Get) -> dict[str, Value]:
-    def get_output(name: str) -> Value | None:
-        return output.get(name.removeprefix(_OUT)) if name.startswith(_OUT) else get(name)
+    named = {_OUT + name: value for name, value in output.items()}
 
-    values: dict[str, Value] = {}
-    for attribute, expression in dispatch.instance.bindings.items():
-        try:
-            values[attribute] = expression.evaluate(get_output)
-        except EvaluationError as error:
-            raise dispatch.instance.failure(f"attribute_bindings[{attribute}]", error) from error
-    return values
+    def get_output(name: str) -> Value | None:
+        return named.get(name) if name.startswith(_OUT) else get(name)
+
+    only_outputs = dispatch.instance.bindings_read_only_outputs
+    return dispatch.instance.bind(named.get if only_outputs else get_output)

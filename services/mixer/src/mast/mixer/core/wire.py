@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration as DurationMessage
@@ -51,15 +52,27 @@ class Words:
     """The words that indices of one message mean: its own below 0, the global ones from 0 (A3).
 
     Worth sharing between the messages of a batch that use the same ``default_words`` (B1).
+    ``wanted`` limits the attributes that the lazy view decodes: the others are left out.
     """
 
-    __slots__ = ("by_index", "hidden")
+    __slots__ = ("by_index", "names")
 
-    def __init__(self, own: Sequence[str], dictionary: Sequence[str] = WORDS) -> None:
+    def __init__(
+        self,
+        own: Sequence[str],
+        dictionary: Sequence[str] = WORDS,
+        wanted: frozenset[str] | None = None,
+    ) -> None:
         self.by_index: dict[int, str] = _numbered(dictionary).copy()
-        self.by_index.update({-index - 1: word for index, word in enumerate(own)})
-        # A name is looked up among the message's own words first.
-        self.hidden = frozenset(own).intersection(_known(dictionary))
+        self.names: dict[int, str] = _names(dictionary, wanted).copy()
+        for position, word in enumerate(own):
+            self.by_index[-position - 1] = word
+            if wanted is None or word in wanted:
+                self.names[-position - 1] = word
+                # A name is looked up among the message's own words first.
+                shadowed = _index(dictionary).get(word)
+                if shadowed is not None:
+                    self.names.pop(shadowed, None)
 
     def __getitem__(self, index: int) -> str:
         try:
@@ -75,78 +88,44 @@ def _numbered(dictionary: Sequence[str]) -> dict[int, str]:
     return _GLOBAL if dictionary is WORDS else dict(enumerate(dictionary))
 
 
-@cache
-def _known_words() -> frozenset[str]:
-    return frozenset(WORDS)
+def _index(dictionary: Sequence[str]) -> Mapping[str, int]:
+    return INDEX if dictionary is WORDS else {word: i for i, word in enumerate(dictionary)}
 
 
-def _known(dictionary: Sequence[str]) -> frozenset[str]:
-    return _known_words() if dictionary is WORDS else frozenset(dictionary)
+def _names(dictionary: Sequence[str], wanted: frozenset[str] | None) -> dict[int, str]:
+    if wanted is None or dictionary is not WORDS:
+        return _numbered(dictionary)
+    return _wanted_names(wanted)
 
 
-def decode(
-    message: CompressedAttributes, words: Words, maps: Container[str] | None = None
-) -> dict[str, Value]:
+@lru_cache(maxsize=8)
+def _wanted_names(wanted: frozenset[str]) -> dict[int, str]:
+    return {index: word for index, word in _GLOBAL.items() if word in wanted}
+
+
+def decode(message: CompressedAttributes, words: Words) -> dict[str, Value]:
     """The attributes of a message through the lazy view: what does not resolve is absent (A5).
 
-    ``maps`` names the string maps to decode; the others are left out. None means all.
+    Of a name in several typed maps the string counts, then the integer and so on.
     """
-    table = words.by_index
+    names, table = words.names, words.by_index
     found: dict[str, Value] = {}
-    for index, entry in message.string_maps.items():
-        if maps is None or table.get(index) in maps:
-            _put(found, words, index, entry, _string_map)
-    for index, packed in message.bytes.items():
-        _put(found, words, index, packed, _as_is)
-    for index, length in message.durations.items():
-        _put(found, words, index, length, _duration)
-    for index, instant in message.timestamps.items():
-        _put(found, words, index, instant, _timestamp)
-    for plain in (message.bools, message.doubles, message.int64s):
-        try:
-            found.update({table[index]: value for index, value in plain.items()})
-        except KeyError:
-            for index, value in plain.items():
-                _put(found, words, index, value, _as_is)
+    for field in ("string_maps", "durations", "timestamps"):
+        entries, convert = getattr(message, field), _CONVERTERS[field]
+        for index in entries:
+            if index in names:
+                with suppress(WireError):
+                    found[names[index]] = convert(entries[index], words)
+    for plain in (message.bytes, message.bools, message.doubles, message.int64s):
+        found.update({names[index]: plain[index] for index in plain if index in names})
+    strings = message.strings
     try:
-        found.update({table[index]: table[value] for index, value in message.strings.items()})
+        found.update({names[index]: table[strings[index]] for index in strings if index in names})
     except KeyError:
-        for index, value in message.strings.items():
-            _put(found, words, index, value, _word)
-    if words.hidden:
-        _drop_hidden(found, message, words)
+        for index in strings:
+            if index in names and strings[index] in table:
+                found[names[index]] = table[strings[index]]
     return found
-
-
-def _put(
-    found: dict[str, Value],
-    words: Words,
-    index: int,
-    value: Any,
-    convert: Callable[[Any, Words], Value],
-) -> None:
-    try:
-        name = words[index]
-        found[name] = convert(value, words)
-    except WireError:
-        return
-
-
-def _drop_hidden(found: dict[str, Value], message: CompressedAttributes, words: Words) -> None:
-    """Forget values under a global index whose name the message defines for itself (A3)."""
-    own = {
-        words.by_index[i]
-        for _, entries in _fields(message)
-        for i in entries
-        if i in words.by_index and i < 0
-    }
-    for name in words.hidden - own:
-        found.pop(name, None)
-
-
-def _fields(message: CompressedAttributes) -> Iterable[tuple[str, Any]]:
-    for name in _CONVERTERS:
-        yield name, getattr(message, name)
 
 
 def update(state: Attributes, message: CompressedAttributes, words: Words) -> dict[str, Value]:
@@ -156,9 +135,8 @@ def update(state: Attributes, message: CompressedAttributes, words: Words) -> di
     in two typed maps; the state before stays as it was.
     """
     changed: dict[str, Value] = {}
-    for field, entries in _fields(message):
-        convert = _CONVERTERS[field]
-        for index, value in entries.items():
+    for field, convert in _CONVERTERS.items():
+        for index, value in getattr(message, field).items():
             name = words[index]
             if name in changed:
                 raise WireError(f"duplicate attribute '{name}'")
@@ -210,10 +188,10 @@ _CONVERTERS: Mapping[str, Callable[[Any, Words], Value]] = {
 }
 
 
-class _Numbering:
+class Numbering:
     """Gives words indices: the global one if the peer knows it, else a new own one (A3, A11)."""
 
-    def __init__(self, known: int, index: Mapping[str, int] = INDEX) -> None:
+    def __init__(self, known: int = len(WORDS), index: Mapping[str, int] = INDEX) -> None:
         self.own: dict[str, int] = {}
         self._known = known
         self._index = index
@@ -226,12 +204,12 @@ class _Numbering:
         return self.own.setdefault(word, -len(self.own) - 1)
 
 
-def encode(
-    attributes: Attributes, known: int = len(WORDS), index: Mapping[str, int] = INDEX
-) -> CompressedAttributes:
-    """The message for a peer that knows the first ``known`` words of the dictionary."""
+def encode_shared(attributes: Attributes, numbering: Numbering) -> CompressedAttributes:
+    """The message for attributes, but for its words: those are the numbering's own.
+
+    Messages of one report may share a numbering, whose words then are ``default_words`` (B1).
+    """
     message = CompressedAttributes()
-    numbering = _Numbering(known, index)
     for name, value in attributes.items():
         at = numbering.of(name)
         if isinstance(value, str):
@@ -252,6 +230,15 @@ def encode(
             entries = message.string_maps[at].entries
             for key, word in value.items():
                 entries[numbering.of(key)] = numbering.of(word)
+    return message
+
+
+def encode(
+    attributes: Attributes, known: int = len(WORDS), index: Mapping[str, int] = INDEX
+) -> CompressedAttributes:
+    """A message with its own words, for a peer that knows the first ``known`` global ones."""
+    numbering = Numbering(known, index)
+    message = encode_shared(attributes, numbering)
     message.words.extend(numbering.own)
     return message
 
@@ -259,7 +246,7 @@ def encode(
 def encode_references(references: Iterable[Reference], known: int) -> ReferencedAttributes:
     """What a verdict depends on, for a peer that knows the first ``known`` words (A11)."""
     message = ReferencedAttributes()
-    numbering = _Numbering(known)
+    numbering = Numbering(known)
     for name, key, condition in references:
         message.attribute_matches.add(
             name=numbering.of(name),

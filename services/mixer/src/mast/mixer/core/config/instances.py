@@ -40,6 +40,9 @@ class CompiledInstance:
     fields: Callable[[Get], dict[str, Any]]
     value: Expression | None = None
     bindings: Mapping[str, Expression] = field(default_factory=dict)
+    # All bindings in one function, over a ``get`` that knows the outputs as ``$out`` names.
+    bound: Callable[[Get], dict[str, Any]] = field(default=lambda _: {})
+    bindings_read_only_outputs: bool = True
     # What handlers depend on besides types (D10): template and params as written.
     source: tuple[str, str] = ("", "")
 
@@ -78,6 +81,18 @@ class CompiledInstance:
                     raise self.failure(path, cause) from error
             raise
 
+    def bind(self, get: Get) -> dict[str, Any]:
+        """Values of the bound attributes; EvaluationError names instance and attribute (A14)."""
+        try:
+            return self.bound(get)
+        except EvaluationError as error:
+            for attribute, expression in self.bindings.items():
+                try:
+                    expression.evaluate(get)
+                except EvaluationError as cause:
+                    raise self.failure(f"attribute_bindings[{attribute}]", cause) from error
+            raise
+
     def failure(self, path: str, cause: EvaluationError) -> EvaluationError:
         """The error for a field that has no value for a request."""
         return EvaluationError(f"instance '{self.fqn}': evaluation failed at [{path}]: '{cause}'")
@@ -107,6 +122,10 @@ def compile_instance(
         fields=program.function(_code(program, tree)),
         value=compiler.leaves.get(varying),
         bindings=bound,
+        bound=_binder(bound),
+        bindings_read_only_outputs=all(
+            read.name.startswith("$out.") for each in bound.values() for read in each.reads
+        ),
         source=(template.name, json.dumps(params, sort_keys=True)),
     )
     return instance, []
@@ -220,6 +239,12 @@ def camel(name: str) -> str:
     """The proto3 JSON spelling of a field name."""
     head, *rest = name.split("_")
     return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def _binder(bindings: Mapping[str, Expression]) -> Callable[[Get], dict[str, Any]]:
+    types = {name: kind for each in bindings.values() for name, kind in each.types.items()}
+    program = Program(types)
+    return program.function(_code(program, dict(bindings)))
 
 
 def _code(program: Program, branch: object) -> ast.expr:

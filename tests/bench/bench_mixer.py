@@ -1,0 +1,344 @@
+"""What Mixer costs: expressions, checks and records of reports, with the default telemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from statistics import quantiles
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from istio.mixer.v1 import mixer_pb2, mixer_pb2_grpc
+from mast.common.serving import Listen, serving
+from mast.common.telemetry import Metrics, configure_logging
+from mast.mixer.adapters.catalog import Edges, adapters
+from mast.mixer.api.mixer import Admission, MixerServicer, register
+from mast.mixer.core.config.snapshot import compile_snapshot
+from mast.mixer.core.engine import QuotaAsk
+from mast.mixer.core.lang.tree import EvaluationError
+from mast.mixer.core.series import Registry
+from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
+from mast.mixer.core.templates import TEMPLATES
+from mast.mixer.core.values import Attributes, Duration, Timestamp, Value
+from mast.mixer.core.wire import Words, decode, encode
+from mast.mixer.core.workloads import Pod, Workloads
+from mast.mixer.runtime.calls import Calls
+from mast.mixer.runtime.engine import LiveEngine
+from mast.mixer.runtime.handlers import Handlers
+from mast.mixer.runtime.instruments import BUCKETS, Instruments
+from tests.support.mixer_config import NOW, TELEMETRY, entries, no_answer
+
+SECONDS = 2.0
+BATCH = 100
+# How many pairs of workloads talk: so many label sets are alive.
+PAIRS = 200
+
+POLICY = """
+kind: handler
+metadata: {name: lists}
+spec: {compiledAdapter: listchecker, params: {overrides: [v1, v2], blacklist: false}}
+---
+kind: instance
+metadata: {name: version}
+spec: {compiledTemplate: listentry, params: {value: 'source.labels["version"] | "none"'}}
+---
+kind: rule
+metadata: {name: versions}
+spec:
+  match: destination.service.namespace == "shop"
+  actions: [{handler: lists, instances: [version]}]
+---
+kind: handler
+metadata: {name: quotas}
+spec:
+  compiledAdapter: memquota
+  params:
+    quotas: [{name: ratelimit.instance.istio-system, max_amount: 1000000, valid_duration: 1s}]
+---
+kind: instance
+metadata: {name: ratelimit}
+spec: {compiledTemplate: quota, params: {dimensions: {source: 'source.workload.name | "unknown"'}}}
+---
+kind: rule
+metadata: {name: quota}
+spec: {actions: [{handler: quotas, instances: [ratelimit]}]}
+"""
+
+
+def result(name: str, value: float, unit: str, **more: Any) -> None:
+    """Print a measurement."""
+    sys.stdout.write(json.dumps({"name": name, "value": round(value, 3), "unit": unit, **more}))
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def workloads() -> Workloads:
+    """Two pods for each pair."""
+    found = Workloads()
+    for number in range(2 * PAIRS):
+        name = f"app{number}-v1-5d4f8c"
+        labels = {"app": f"app{number}", "version": "v1", "pod-template-hash": "5d4f8c"}
+        address = bytes([10, 0, number >> 8, number & 255])
+        found.put(name, Pod(name, "shop", (address,), labels, workload=f"app{number}-v1"))
+    return found
+
+
+def request(number: int) -> dict[str, Value]:
+    """A request as a 1.4 sidecar tells it, inbound, of one pair."""
+    pair = number % PAIRS
+    host = f"app{pair}.shop.svc.cluster.local"
+    return {
+        "context.reporter.kind": "inbound",
+        "context.reporter.uid": f"kubernetes://app{pair}-v1-5d4f8c.shop",
+        "context.protocol": "http",
+        "context.proxy_error_code": "-",
+        "context.proxy_version": "1.4.10",
+        "destination.uid": f"kubernetes://app{pair}-v1-5d4f8c.shop",
+        "destination.namespace": "shop",
+        "destination.ip": bytes([10, 0, 0, pair]),
+        "destination.port": 9080,
+        "destination.service.host": host,
+        "destination.service.name": f"app{pair}",
+        "destination.service.namespace": "shop",
+        "destination.service.uid": f"istio://shop/services/app{pair}",
+        "destination.principal": f"cluster.local/ns/shop/sa/app{pair}",
+        "source.uid": f"kubernetes://app{PAIRS + pair}-v1-5d4f8c.shop",
+        "source.namespace": "shop",
+        "source.principal": f"cluster.local/ns/shop/sa/app{PAIRS + pair}",
+        "source.user": f"cluster.local/ns/shop/sa/app{PAIRS + pair}",
+        "origin.ip": bytes([10, 0, 1, pair]),
+        "connection.mtls": True,
+        "connection.requested_server_name": f"outbound_.9080_._.{host}",
+        "request.headers": {
+            ":authority": f"app{pair}:9080",
+            ":method": "GET",
+            ":path": f"/items/{number}",
+            "user-agent": "python-requests/2.20",
+            "accept": "*/*",
+            "accept-encoding": "gzip, deflate",
+            "x-request-id": f"id-{number}",
+            "x-forwarded-proto": "http",
+            "x-b3-traceid": f"{number:032x}",
+            "x-b3-spanid": f"{number:016x}",
+            "x-b3-sampled": "1",
+            "content-length": "0",
+        },
+        "request.host": f"app{pair}:9080",
+        "request.method": "GET",
+        "request.path": f"/items/{number}",
+        "request.url_path": f"/items/{number}",
+        "request.scheme": "http",
+        "request.useragent": "python-requests/2.20",
+        "request.time": Timestamp(1_580_464_800 * 10**9 + number),
+        "request.size": 0,
+        "request.total_size": 600,
+        "response.code": 200,
+        "response.duration": Duration(1_000_000 + number * 1000),
+        "response.headers": {":status": "200", "content-type": "application/json", "server": "x"},
+        "response.size": number,
+        "response.total_size": 300 + number,
+        "response.time": Timestamp(1_580_464_801 * 10**9 + number),
+        "check.cache_hit": False,
+        "quota.cache_hit": False,
+    }
+
+
+@asynccontextmanager
+async def engine() -> AsyncIterator[LiveEngine]:
+    """A live engine with the default telemetry and some policy."""
+    instruments = Instruments(Metrics("mixer", buckets=BUCKETS))
+    edges = Edges(lambda: NOW, time.monotonic, no_answer, Registry(200_000), workloads())
+    async with asyncio.TaskGroup() as tasks:
+        live = LiveEngine(
+            Handlers(tasks, instruments), Calls(instruments), instruments, "istio-system"
+        )
+        found = compile_snapshot(entries(TELEMETRY, POLICY), TEMPLATES, adapters(edges))
+        if found.problems:
+            raise SystemExit("\n".join(map(str, found.problems)))
+        await live.swap(found)
+        yield live
+        await live.close()
+
+
+def expressions() -> None:
+    """All expressions of the default telemetry on a request, over and over."""
+    edges = Edges(lambda: NOW, time.monotonic, no_answer, Registry(1), Workloads())
+    found = compile_snapshot(entries(TELEMETRY), TEMPLATES, adapters(edges))
+    compiled = [
+        expression.evaluate
+        for rule in found.rules
+        for action in rule.actions
+        for instance in action.instances
+        for expression in instance.expressions.values()
+    ]
+    compiled += [rule.match.evaluate for rule in found.rules if rule.match]
+    attributes = request(1)
+    get = attributes.get
+
+    def once() -> None:
+        for evaluate in compiled:
+            try:
+                evaluate(get)
+            except EvaluationError:
+                continue
+
+    count, seconds = repeat(once)
+    result("expression evaluations", count * len(compiled) / seconds, "1/s of CPU")
+
+
+def repeat(once: Callable[[], object], seconds: float = SECONDS) -> tuple[int, float]:
+    """How often something ran and how much CPU time it took."""
+    count, start = 0, time.process_time()
+    while (spent := time.process_time() - start) < seconds:
+        once()
+        count += 1
+    return count, spent
+
+
+async def checks() -> None:
+    """Checks with two rules and a quota, without gRPC."""
+    async with engine() as live:
+        requests: list[Attributes] = [request(number) for number in range(1000)]
+        latencies: list[float] = []
+        count, start = 0, time.process_time()
+        while (spent := time.process_time() - start) < SECONDS:
+            began = time.perf_counter()
+            await live.check(
+                requests[count % 1000], {"ratelimit": QuotaAsk(1)}, deduplication_id=str(count)
+            )
+            latencies.append(time.perf_counter() - began)
+            count += 1
+        result(
+            "checks in process",
+            count / spent,
+            "1/s of CPU",
+            p99_ms=round(quantiles(latencies, n=100)[98] * 1000, 3),
+        )
+
+
+async def reports() -> None:
+    """Batches of records as they come off the wire, without gRPC."""
+    batches = [
+        mixer_pb2.ReportRequest(
+            attributes=[encode(request(start + number)) for number in range(BATCH)],
+            global_word_count=222,
+        ).SerializeToString()
+        for start in range(0, 2000, BATCH)
+    ]
+    async with engine() as live:
+        count, start = 0, time.process_time()
+        while (spent := time.process_time() - start) < SECONDS:
+            received = mixer_pb2.ReportRequest.FromString(batches[count % len(batches)])
+            maps = live.report_reads
+            await live.report(
+                [decode(each, Words(each.words), maps) for each in received.attributes]
+            )
+            count += 1
+        result("report records, wire to series", count * BATCH / spent, "1/s of CPU")
+        records = [[request(start + number) for number in range(BATCH)] for start in range(20)]
+        count, start = 0, time.process_time()
+        while (spent := time.process_time() - start) < SECONDS:
+            await live.report(records[count % 20])
+            count += 1
+        result("report records, attributes to series", count * BATCH / spent, "1/s of CPU")
+
+
+def check_load(address: str, seconds: float) -> list[float]:
+    """Checks from another process, some at a time; their latencies in seconds."""
+
+    async def load() -> list[float]:
+        requests = [
+            mixer_pb2.CheckRequest(
+                attributes=encode(request(number)),
+                global_word_count=222,
+                deduplication_id=str(number),
+                quotas={"ratelimit": mixer_pb2.CheckRequest.QuotaParams(amount=1)},
+            )
+            for number in range(500)
+        ]
+        latencies: list[float] = []
+        end = time.monotonic() + seconds
+
+        async def caller(stub: mixer_pb2_grpc.MixerStub, number: int) -> None:
+            while time.monotonic() < end:
+                began = time.perf_counter()
+                await stub.Check(requests[number % 500], timeout=10)
+                latencies.append(time.perf_counter() - began)
+                number += 1
+
+        async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as tasks:
+            stub = mixer_pb2_grpc.MixerStub(channel)
+            for number in range(8):
+                tasks.create_task(caller(stub, number * 60))
+        return latencies
+
+    return asyncio.run(load())
+
+
+def report_load(address: str, seconds: float) -> int:
+    """Reports from another process; how many records were taken."""
+
+    async def load() -> int:
+        message = mixer_pb2.ReportRequest(
+            attributes=[encode(request(number)) for number in range(BATCH)], global_word_count=222
+        )
+        sent, end = 0, time.monotonic() + seconds
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = mixer_pb2_grpc.MixerStub(channel)
+            while time.monotonic() < end:
+                await stub.Report(message, timeout=10)
+                sent += BATCH
+        return sent
+
+    return asyncio.run(load())
+
+
+async def over_grpc() -> None:
+    """The same through a gRPC server; its CPU time is all of this process."""
+    idle = Shedder(Mode.DISABLED, RateLimiter(0, 0), LatencyLimiter(0, 1, 0))
+    async with engine() as live:
+        servicer = MixerServicer(live, Admission(idle, time.monotonic, lambda _: None))
+        loop = asyncio.get_running_loop()
+        with ProcessPoolExecutor(1) as processes:
+            await loop.run_in_executor(processes, int)
+            async with serving(
+                lambda server: register(server, servicer), [Listen("127.0.0.1:0")]
+            ) as running:
+                address = f"127.0.0.1:{running.ports[0]}"
+                await loop.run_in_executor(processes, check_load, address, 0.5)
+                start = time.process_time()
+                taken = await loop.run_in_executor(processes, check_load, address, 4.0)
+                spent = time.process_time() - start
+                result(
+                    "checks over gRPC",
+                    len(taken) / spent,
+                    "1/s of server CPU",
+                    per_second=round(len(taken) / 4.0),
+                    p99_ms=round(quantiles(taken, n=100)[98] * 1000, 3),
+                )
+                start = time.process_time()
+                sent = await loop.run_in_executor(processes, report_load, address, 4.0)
+                spent = time.process_time() - start
+                result("report records over gRPC", sent / spent, "1/s of server CPU")
+
+
+def main() -> None:
+    """Run everything."""
+    configure_logging("bench", "error", "console")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    expressions()
+    asyncio.run(checks())
+    asyncio.run(reports())
+    asyncio.run(over_grpc())
+
+
+if __name__ == "__main__":
+    main()
