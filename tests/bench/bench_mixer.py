@@ -33,7 +33,7 @@ from mast.mixer.core.workloads import Pod, Workloads
 from mast.mixer.runtime.calls import Calls
 from mast.mixer.runtime.engine import LiveEngine
 from mast.mixer.runtime.handlers import Handlers
-from mast.mixer.runtime.instruments import BUCKETS, Instruments
+from mast.mixer.runtime.instruments import Instruments
 from tests.support.mixer_config import NOW, TELEMETRY, entries, no_answer
 
 SECONDS = 2.0
@@ -154,7 +154,7 @@ def request(number: int) -> dict[str, Value]:
 @asynccontextmanager
 async def engine() -> AsyncIterator[LiveEngine]:
     """A live engine with the default telemetry and some policy."""
-    instruments = Instruments(Metrics("mixer", buckets=BUCKETS))
+    instruments = Instruments(Metrics("mixer"))
     edges = Edges(lambda: NOW, time.monotonic, no_answer, Registry(200_000), workloads())
     async with asyncio.TaskGroup() as tasks:
         live = LiveEngine(

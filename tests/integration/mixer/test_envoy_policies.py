@@ -23,7 +23,7 @@ from mast.mixer.core.workloads import Pod, Workloads
 from mast.mixer.runtime.calls import Calls
 from mast.mixer.runtime.engine import LiveEngine
 from mast.mixer.runtime.handlers import Handlers
-from mast.mixer.runtime.instruments import BUCKETS, Instruments
+from mast.mixer.runtime.instruments import Instruments
 from mast.pilot.core.mixer_filters import MixerExtensions
 from tests.support.envoy_server import envoy_server
 from tests.support.mixer_config import TELEMETRY, entries, no_answer
@@ -93,7 +93,7 @@ async def running(directory: Path, *texts: str) -> AsyncIterator[Mesh]:
         text.replace("metadata:\n", "metadata:\n  namespace: default\n") for text in texts
     )
     pods, series = workloads(), Registry(1000)
-    instruments = Instruments(Metrics("mixer", buckets=BUCKETS))
+    instruments = Instruments(Metrics("mixer"))
     specs = quota_specs(*texts)
     async with asyncio.TaskGroup() as tasks:
         engine = LiveEngine(

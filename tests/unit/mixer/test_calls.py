@@ -9,7 +9,7 @@ from typing import Any
 
 from mast.common.telemetry import Metrics
 from mast.mixer.core.adapter import AdapterError
-from mast.mixer.core.dispatch import Call, Destination, Failure, Session
+from mast.mixer.core.dispatch import Call, Destination, Failure, Notes, Session
 from mast.mixer.runtime.calls import Calls
 from mast.mixer.runtime.instruments import Instruments
 
@@ -26,11 +26,12 @@ class Running:
     """Calls with their metrics."""
 
     def __init__(self, deadline: timedelta = timedelta(seconds=5)) -> None:
-        self.metrics = Metrics("mixer")
-        self.calls = Calls(Instruments(self.metrics), deadline)
+        self.instruments = Instruments(Metrics("mixer"))
+        self.calls = Calls(self.instruments, deadline)
 
     def sample(self, text: str) -> str:
-        (line,) = [each for each in self.metrics.render().splitlines() if each.startswith(text)]
+        found = self.instruments.render().splitlines()
+        (line,) = [each for each in found if each.startswith(text)]
         return line.rpartition(" ")[2]
 
 
@@ -114,7 +115,8 @@ async def test_a_session_is_driven_to_its_result() -> None:
         return f"{first} {second}"
 
     running = Running()
-    assert await running.calls.drive(session()) == "[1, 2] [3]"
+    assert await running.calls.drive(session(), Notes(instances=5)) == "[1, 2] [3]"
+    assert running.sample("mixer_dispatcher_instances_per_request_sum") == "5"
     assert running.sample("mixer_dispatcher_destinations_per_request_sum") == "3"
 
 
@@ -123,4 +125,4 @@ async def test_a_session_may_need_no_calls() -> None:
         return 7
         yield []
 
-    assert await Running().calls.drive(session()) == 7
+    assert await Running().calls.drive(session(), Notes()) == 7

@@ -35,7 +35,7 @@ from mast.mixer.core.world import World
 from mast.mixer.runtime.calls import Calls
 from mast.mixer.runtime.engine import LiveEngine
 from mast.mixer.runtime.handlers import Handlers
-from mast.mixer.runtime.instruments import BUCKETS, Instruments
+from mast.mixer.runtime.instruments import Instruments
 from mast.mixer.store.follow import Configuration
 
 log = structlog.get_logger()
@@ -65,6 +65,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             config.monitoring_listen,
             ready=partial(service.readiness, store),
             metrics=service.metrics,
+            routes={"/metrics": service.own_metrics},
         ),
         http_server(config.prometheus_listen, {"/metrics": service.scrape}, name="prometheus"),
         asyncio.TaskGroup() as tasks,
@@ -77,7 +78,7 @@ class Mixer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.metrics = Metrics("mixer", buckets=BUCKETS)
+        self.metrics = Metrics("mixer")
         self._instruments = Instruments(self.metrics)
         self._registry = Registry(config.max_prometheus_series)
         self._world = World()
@@ -90,6 +91,12 @@ class Mixer:
         etcd = "connected" if health.connected else f"disconnected: {health.detail}"
         state = "in force" if self._open else "none yet"
         return Readiness(self._open, {"configuration": state, "etcd": etcd})
+
+    async def own_metrics(self, _: web.Request) -> web.Response:
+        """Mixer's metrics about itself."""
+        return web.Response(
+            text=self._instruments.render(), headers={"content-type": PROMETHEUS_TYPE}
+        )
 
     async def scrape(self, _: web.Request) -> web.Response:
         """The metrics of the prometheus adapter."""

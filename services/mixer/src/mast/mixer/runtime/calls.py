@@ -10,7 +10,7 @@ from datetime import timedelta
 from inspect import isawaitable
 from typing import Any, TypeVar
 
-from mast.mixer.core.dispatch import Call, Failure, Session, failure
+from mast.mixer.core.dispatch import Call, Failure, Notes, Session, failure
 from mast.mixer.runtime.instruments import Instruments
 
 T = TypeVar("T")
@@ -24,8 +24,8 @@ class Calls:
     deadline: timedelta = timedelta(seconds=5)
     clock: Callable[[], float] = time.perf_counter
 
-    async def drive(self, session: Session[T]) -> T:
-        """The result of a session; its exceptions pass."""
+    async def drive(self, session: Session[T], notes: Notes) -> T:
+        """The result of a session, which writes notes; its exceptions pass."""
         made = 0
         try:
             calls = next(session)
@@ -36,7 +36,7 @@ class Calls:
             result: T = done.value
             return result
         finally:
-            self.instruments.destinations.record(made)
+            self.instruments.request(calls=made, instances=notes.instances)
 
     async def make(self, calls: Sequence[Call]) -> Sequence[Any]:
         """The outcomes of calls, in their order: answers and Failures (A22, A23).
@@ -75,15 +75,9 @@ class Calls:
         return outcome
 
     def _count(self, call: Call, outcome: Any, start: float) -> None:
-        destination = call.destination
-        labels = {
-            "meshFunction": destination.template,
-            "handler": destination.fqn,
-            "adapter": destination.adapter,
-            "error": "true" if isinstance(outcome, Failure) else "false",
-        }
-        self.instruments.dispatches.add(1, **labels)
-        self.instruments.dispatch_seconds.record(self.clock() - start, **labels)
+        self.instruments.dispatched(
+            call.destination, self.clock() - start, failed=isinstance(outcome, Failure)
+        )
 
 
 def _invoked(call: Call) -> Any:

@@ -96,12 +96,12 @@ class LiveEngine:
         """See :meth:`mast.mixer.core.engine.Engine.check`."""
         with self._in_use() as (table, notes):
             session = check(table.routing, attributes, quotas or {}, deduplication_id, notes)
-            return await self._calls.drive(session)
+            return await self._calls.drive(session, notes)
 
     async def report(self, records: Sequence[Attributes]) -> Sequence[str]:
         """See :meth:`mast.mixer.core.engine.Engine.report`."""
         with self._in_use() as (table, notes):
-            return await self._calls.drive(table.reporter.report(records, notes))
+            return await self._calls.drive(table.reporter.report(records, notes), notes)
 
     @contextmanager
     def _in_use(self) -> Iterator[tuple[Table, Notes]]:
@@ -119,7 +119,6 @@ class LiveEngine:
 
     def _tell(self, table: Table, notes: Notes) -> None:
         """Count what was noted; log each only once per table, requests are many."""
-        self._instruments.instances.record(notes.instances)
         for (rule, text), times in notes.match_errors.items():
             self._instruments.match_errors.add(times, rule=rule)
             if table.first(rule):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mast.common.telemetry import Metrics
 from mast.mixer.core.config.snapshot import Counts
+from mast.mixer.core.dispatch import Destination
+from mast.mixer.core.series import Definition, Kind, Registry
 
 _CONFIG: Mapping[str, str] = {
     "attributes": "mixer_config_attributes_total",
@@ -21,22 +23,53 @@ _CONFIG: Mapping[str, str] = {
 
 _SECONDS = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _NUMBERS = (0, 1, 2, 3, 4, 5, 10, 15, 20, 50, 100, 500, 1000, 5000)
+_CALL = ("adapter", "error", "handler", "meshFunction")
 
-DISPATCH_SECONDS = "mixer_runtime_dispatch_duration_seconds"
-DESTINATIONS = "mixer_dispatcher_destinations_per_request"
-INSTANCES = "mixer_dispatcher_instances_per_request"
-
-BUCKETS: dict[str, Sequence[float]] = {
-    DISPATCH_SECONDS: _SECONDS,
-    DESTINATIONS: _NUMBERS,
-    INSTANCES: _NUMBERS,
+# What is counted for every request goes into series of our own: a measurement of the
+# OpenTelemetry SDK costs more than the check that it measures.
+_PER_REQUEST: Mapping[str, Definition] = {
+    each.name: each
+    for each in (
+        Definition("mixer_runtime_dispatches_total", "Adapter calls", Kind.COUNTER, _CALL),
+        Definition(
+            "mixer_runtime_dispatch_duration_seconds",
+            "Duration of adapter calls",
+            Kind.HISTOGRAM,
+            _CALL,
+            _SECONDS,
+        ),
+        Definition(
+            "mixer_dispatcher_destinations_per_request",
+            "Adapter calls of one request",
+            Kind.HISTOGRAM,
+            (),
+            _NUMBERS,
+        ),
+        Definition(
+            "mixer_dispatcher_instances_per_request",
+            "Instances made for one request",
+            Kind.HISTOGRAM,
+            (),
+            _NUMBERS,
+        ),
+    )
 }
+_MAX_SERIES = 10_000
+_ONE = (1,)
 
 
 class Instruments:
     """The instruments, made once per process."""
 
     def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._per_request = Registry(_MAX_SERIES)
+        (
+            self._dispatches,
+            self._dispatch_seconds,
+            self._destinations,
+            self._instances,
+        ) = self._per_request.define(self, _PER_REQUEST).values()
         self._config = {
             field: metrics.gauge(name, f"{field.replace('_', ' ')} in the current configuration")
             for field, name in _CONFIG.items()
@@ -59,10 +92,6 @@ class Instruments:
         self.workers = metrics.gauge(
             "mixer_handler_workers_total", "Background tasks of handlers that are running"
         )
-        self.dispatches = metrics.counter("mixer_runtime_dispatches_total", "Adapter calls")
-        self.dispatch_seconds = metrics.histogram(DISPATCH_SECONDS, "Duration of adapter calls")
-        self.destinations = metrics.histogram(DESTINATIONS, "Adapter calls of one request")
-        self.instances = metrics.histogram(INSTANCES, "Instances made for one request")
         self.match_errors = metrics.counter(
             "mixer_runtime_rule_match_errors_total", "Matches of rules that failed to evaluate"
         )
@@ -79,6 +108,22 @@ class Instruments:
             "mixer_prometheus_series_dropped_total",
             "Updates lost because the prometheus adapter may not hold more series",
         )
+
+    def dispatched(self, destination: Destination, seconds: float, *, failed: bool) -> None:
+        """Count an adapter call."""
+        error = "true" if failed else "false"
+        labels = (destination.adapter, error, destination.fqn, destination.template)
+        self._dispatches.add(labels, _ONE, 0.0)
+        self._dispatch_seconds.add(labels, (seconds,), 0.0)
+
+    def request(self, *, calls: int, instances: int) -> None:
+        """Count a request by the adapter calls and instances that it needed."""
+        self._destinations.add((), (calls,), 0.0)
+        self._instances.add((), (instances,), 0.0)
+
+    def render(self) -> str:
+        """All metrics in the Prometheus text format."""
+        return self._metrics.render() + self._per_request.render()
 
     def configured(self, counts: Counts) -> None:
         """Tell how many objects the current configuration has."""
