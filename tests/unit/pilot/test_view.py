@@ -11,7 +11,7 @@ from mast.pilot.core.snapshot import MeshSnapshot
 from mast.pilot.core.world import World
 from tests.support.mesh_yaml import Put, changes, sidecar_proxy, world
 
-MESH = """
+MESH_A = """
 apiVersion: registry.mast/v1
 kind: Service
 metadata: {name: a}
@@ -22,31 +22,37 @@ spec:
   registry: Kubernetes
   addresses: [10.96.0.1]
   ports: [{name: http, number: 80, target_port: 8080, protocol: HTTP}]
----
+"""
+MESH = f"""{MESH_A}---
 apiVersion: registry.mast/v1
 kind: EndpointShard
-metadata: {name: a}
+metadata: {{name: a}}
 spec:
   host: a.shop.svc.cluster.local
   namespace: shop
   shard: east
   endpoints:
-  - {address: 10.1.0.1, ports: {http: 8080}, service_account: a, namespace: shop, tls_mode: istio}
+  - address: 10.1.0.1
+    ports: {{http: 8080}}
+    service_account: a
+    namespace: shop
+    tls_mode: istio
+  - {{address: 10.1.0.3, ports: {{http: 8080}}, health: HEALTH_UNHEALTHY, namespace: shop}}
 ---
 apiVersion: registry.mast/v1
 kind: Service
-metadata: {name: b}
+metadata: {{name: b}}
 spec:
   host: b.shop.svc.cluster.local
   namespace: shop
   name: b
   registry: Kubernetes
   addresses: [10.96.0.2]
-  ports: [{name: tcp, number: 81, target_port: 8081, protocol: TCP}]
+  ports: [{{name: tcp, number: 81, target_port: 8081, protocol: TCP}}]
 ---
 apiVersion: registry.mast/v1
 kind: Service
-metadata: {name: headless}
+metadata: {{name: headless}}
 spec:
   host: headless.shop.svc.cluster.local
   namespace: shop
@@ -54,36 +60,36 @@ spec:
   registry: Kubernetes
   resolution: RESOLUTION_PASSTHROUGH
   headless: true
-  ports: [{name: tcp, number: 82, target_port: 8082, protocol: TCP}]
+  ports: [{{name: tcp, number: 82, target_port: 8082, protocol: TCP}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {name: web, namespace: web}
+metadata: {{name: web, namespace: web}}
 spec:
   hosts: [web.web.svc.cluster.local]
   location: MESH_INTERNAL
   resolution: STATIC
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  workloadSelector: {labels: {app: web}}
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  workloadSelector: {{labels: {{app: web}}}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
-metadata: {name: web, namespace: web}
-spec: {address: 10.1.0.8, labels: {app: web}, serviceAccount: web}
+metadata: {{name: web, namespace: web}}
+spec: {{address: 10.1.0.8, labels: {{app: web}}, serviceAccount: web}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
-metadata: {name: a, namespace: shop}
+metadata: {{name: a, namespace: shop}}
 spec:
   hosts: [a]
-  http: [{route: [{destination: {host: a}}]}]
+  http: [{{route: [{{destination: {{host: a}}}}]}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
-metadata: {name: a, namespace: shop}
+metadata: {{name: a, namespace: shop}}
 spec:
   host: a
-  subsets: [{name: v1, labels: {version: v1}}]
+  subsets: [{{name: v1, labels: {{version: v1}}}}]
 """
 
 WEB = sidecar_proxy("web", ip="10.1.0.8", labels={"app": "web"}, CLUSTER_ID="east")
@@ -248,6 +254,42 @@ TABLE = {
             f"{{hosts: [c.test], exportTo: ['.'], resolution: STATIC, {HTTP}}}",
         ),
         set(),
+    ),
+    "service-with-another-identity": (
+        MESH_A + "  subject_alt_names: ['spiffe://elsewhere/a']\n",
+        {"cds outbound|80||a.*", "cds outbound|80|v1|a.*"},
+    ),
+    "service-that-publishes-unready-endpoints": (
+        MESH_A + "  publish_not_ready: true\n",
+        {"eds outbound|80||a.*"},
+    ),
+    "virtual-service-with-a-wildcard": (
+        config(
+            "VirtualService",
+            "x",
+            "shop",
+            "{hosts: ['*.web.svc.cluster.local'], http: [{route: [{destination: {host: a}}]}]}",
+        ),
+        {"rds 80", "rds http_proxy"},
+    ),
+    "service-at-the-address-of-the-proxy": (
+        config(
+            "ServiceEntry",
+            "mine",
+            "elsewhere",
+            f"{{hosts: [m.test], exportTo: ['~'], endpoints: [{{address: 10.1.0.8}}], "
+            f"resolution: STATIC, {TCP}}}",
+        ),
+        {"cds inbound|83||", "lds virtualInbound"},
+    ),
+    "registration-with-other-labels": (
+        config(
+            "WorkloadEntry",
+            "web",
+            "web",
+            "{address: 10.1.0.8, labels: {app: other}, serviceAccount: web}",
+        ),
+        {"cds inbound|80||", "cds outbound|80||web.*", "eds outbound|80||web.*", "lds virtualI*"},
     ),
     "gateway": (
         config(
