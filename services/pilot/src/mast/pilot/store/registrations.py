@@ -78,6 +78,11 @@ class Registrations:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _lease: Lease | None = None
 
+    @property
+    def leased(self) -> bool:
+        """There is a lease to write workloads under."""
+        return self._lease is not None
+
     @asynccontextmanager
     async def registered(
         self, proxy: Proxy, identity: SpiffeId | None
@@ -95,7 +100,6 @@ class Registrations:
         self._dirty.add(key)
         try:
             await self._write_first(key)
-            log.info("workload.registered", key=key, revision=held.revision)
             yield held
         finally:
             held.leave_at = self.clock.instant() + self.grace
@@ -199,6 +203,7 @@ class Registrations:
             held.revision = await self.store.compare_and_swap(key, value, expected, lease.id)
         except Conflict:
             return False
+        log.info("workload.registered", key=key, revision=held.revision, health=mine.health)
         return held.workload is mine
 
     async def _removed(self, key: str, held: Held) -> bool:
