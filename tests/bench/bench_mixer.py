@@ -28,7 +28,7 @@ from mast.mixer.core.series import Registry
 from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
 from mast.mixer.core.templates import TEMPLATES
 from mast.mixer.core.values import Attributes, Duration, Timestamp, Value
-from mast.mixer.core.wire import Words, decode, encode
+from mast.mixer.core.wire import Numbering, encode, encode_shared
 from mast.mixer.core.workloads import Pod, Workloads
 from mast.mixer.runtime.calls import Calls
 from mast.mixer.runtime.engine import LiveEngine
@@ -224,23 +224,29 @@ async def checks() -> None:
         )
 
 
+def report_message(start: int) -> mixer_pb2.ReportRequest:
+    """A batch as 1.4 proxies send it: records that stand alone and share their words."""
+    numbering = Numbering()
+    records = [encode_shared(request(start + number), numbering) for number in range(BATCH)]
+    return mixer_pb2.ReportRequest(
+        attributes=records,
+        default_words=numbering.own,
+        global_word_count=222,
+        repeated_attributes_semantics=mixer_pb2.ReportRequest.INDEPENDENT_ENCODING,
+    )
+
+
 async def reports() -> None:
-    """Batches of records as they come off the wire, without gRPC."""
-    batches = [
-        mixer_pb2.ReportRequest(
-            attributes=[encode(request(start + number)) for number in range(BATCH)],
-            global_word_count=222,
-        ).SerializeToString()
-        for start in range(0, 2000, BATCH)
-    ]
+    """Batches of records, without gRPC."""
+    batches = [report_message(start).SerializeToString() for start in range(0, 2000, BATCH)]
+    idle = Shedder(Mode.DISABLED, RateLimiter(0, 0), LatencyLimiter(0, 1, 0))
     async with engine() as live:
+        servicer = MixerServicer(live, Admission(idle, time.monotonic, lambda _: None))
+        context: Any = None  # only errors need it
         count, start = 0, time.process_time()
         while (spent := time.process_time() - start) < SECONDS:
             received = mixer_pb2.ReportRequest.FromString(batches[count % len(batches)])
-            maps = live.report_reads
-            await live.report(
-                [decode(each, Words(each.words), maps) for each in received.attributes]
-            )
+            await servicer.Report(received, context)
             count += 1
         result("report records, wire to series", count * BATCH / spent, "1/s of CPU")
         records = [[request(start + number) for number in range(BATCH)] for start in range(20)]
@@ -287,9 +293,7 @@ def report_load(address: str, seconds: float) -> int:
     """Reports from another process; how many records were taken."""
 
     async def load() -> int:
-        message = mixer_pb2.ReportRequest(
-            attributes=[encode(request(number)) for number in range(BATCH)], global_word_count=222
-        )
+        message = report_message(0)
         sent, end = 0, time.monotonic() + seconds
         async with grpc.aio.insecure_channel(address) as channel:
             stub = mixer_pb2_grpc.MixerStub(channel)
