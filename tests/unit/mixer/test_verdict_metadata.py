@@ -16,7 +16,14 @@ from mast.mixer.core.engine import (
     RouteDirective,
     Status,
 )
-from mast.mixer.core.verdict_metadata import Charge, Charges, check_response, error_response, shape
+from mast.mixer.core.verdict_metadata import (
+    Charge,
+    Charges,
+    Responses,
+    check_response,
+    error_response,
+    shape,
+)
 from tests.support.messages import plain
 
 A, E = Condition.ABSENCE, Condition.EXACT
@@ -347,6 +354,37 @@ def test_nothing_is_kept_when_the_quota_depends_on_the_unreadable() -> None:
     quotas = {"rate": grant(5, referenced=(UNREADABLE,))}
     found = answered(verdict(quotas=quotas), Charges([RATE]))
     assert found["dynamic_metadata"] == {}
+
+
+def test_equal_verdicts_get_one_response() -> None:
+    responses = Responses(limit=2)
+    first = responses.of(verdict(7, "no"), Charges(), "inbound")
+    assert responses.of(verdict(7, "no"), Charges(), "inbound") is first
+    others = [
+        responses.of(verdict(7, "no"), Charges(), "outbound"),
+        responses.of(verdict(7, "never"), Charges(), "inbound"),
+        responses.of(verdict(7, "no", referenced=()), Charges(), "inbound"),
+        responses.of(verdict(7, "no", valid_use_count=1), Charges(), "inbound"),
+        responses.of(verdict(7, "no", valid_duration=timedelta(1)), Charges(), "inbound"),
+    ]
+    assert all(each is not first for each in others)
+    again = responses.of(verdict(7, "no"), Charges(), "inbound")
+    assert again is not first, "the oldest were forgotten"
+    assert again == first
+
+
+@pytest.mark.parametrize(
+    ("given", "charges"),
+    [
+        (verdict(directive=OPERATIONS), Charges()),
+        (verdict(), Charges([RATE])),
+        (verdict(), Charges((), (PATH,))),
+    ],
+)
+def test_what_depends_on_more_than_the_verdict_is_made_anew(given, charges) -> None:
+    responses = Responses()
+    first = responses.of(given, charges, "inbound", ("x-there",))
+    assert responses.of(given, charges, "inbound", ("x-there",)) is not first
 
 
 def test_an_error_is_left_to_the_fail_policy() -> None:

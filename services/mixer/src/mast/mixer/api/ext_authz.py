@@ -17,7 +17,7 @@ from mast.mixer.core import status_codes
 from mast.mixer.core.engine import CheckFailed, Engine, QuotaAsk
 from mast.mixer.core.envoy_attributes import INBOUND, MARKS, Registry, Reporter, check_attributes
 from mast.mixer.core.quota_specs import QuotaSpecs
-from mast.mixer.core.verdict_metadata import Charge, Charges, check_response, error_response
+from mast.mixer.core.verdict_metadata import Charge, Charges, Responses, error_response
 from mast.mixer.core.workloads import packed_ip
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -41,6 +41,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
         self._engine = engine
         self._registry = registry
         self._quotas = quotas
+        self._responses = Responses()
 
     async def Check(self, request: CheckRequest, context: Context) -> CheckResponse:
         """A verdict; an OK, a denial, or an error that the proxy's fail policy decides on (A39)."""
@@ -65,7 +66,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
             if not http:
                 await context.abort(grpc.StatusCode.INTERNAL, str(error))
             return error_response(status_codes.INTERNAL, str(error))
-        return check_response(
+        return self._responses.of(
             verdict, charges, reporter.kind, request.attributes.request.http.headers
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -31,6 +31,9 @@ would take as long to hold. One check in five seconds per kind of request costs 
 
 GRANT_VALIDITY = timedelta(minutes=1)
 """Of granted tokens that have no validity of their own (C11)."""
+
+RESPONSES = 1000
+"""Responses that are remembered; when there are more, all are forgotten."""
 
 # What the check cache can read, by attribute; several may stem from one thing that it reads.
 _READABLE = frozenset(
@@ -170,6 +173,34 @@ def check_response(
     else:
         _allow(response, answer, headers)
     return response
+
+
+class Responses:
+    """Responses by verdict: most verdicts are equal to one given before."""
+
+    def __init__(self, limit: int = RESPONSES) -> None:
+        self._limit = limit
+        self._known: dict[Hashable, CheckResponse] = {}
+
+    def of(
+        self, verdict: CheckVerdict, charges: Charges, kind: str, headers: Container[str] = ()
+    ) -> CheckResponse:
+        """See :func:`check_response`; what is returned must not be changed."""
+        if charges.charges or charges.references or verdict.directive:
+            return check_response(verdict, charges, kind, headers)
+        key = (
+            verdict.status,
+            verdict.valid_duration,
+            verdict.valid_use_count,
+            verdict.referenced,
+            kind,
+        )
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            found = self._known[key] = check_response(verdict, charges, kind, headers)
+        return found
 
 
 def error_response(code: int, message: str) -> CheckResponse:

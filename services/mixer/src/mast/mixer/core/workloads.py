@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
@@ -14,6 +15,8 @@ from mastapi.registry.v1.registry_pb2 import Workload
 K = TypeVar("K")
 
 UID_PREFIX = "kubernetes://"
+# Addresses whose packed form is remembered.
+_ADDRESSES = 65_536
 _WORKLOAD_NAME_LABEL = "service.istio.io/workload-name"
 _GROUP_ANNOTATION = "istio.io/autoRegistrationGroup"
 
@@ -76,6 +79,7 @@ def pod_of_entry(
     )
 
 
+@lru_cache(maxsize=_ADDRESSES)
 def packed_ip(text: str) -> bytes:
     """An address in 4 or 16 bytes; nothing if the text is none."""
     try:
