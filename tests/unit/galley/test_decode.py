@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf import any_pb2, struct_pb2
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,6 +46,7 @@ def decoded(kind: Any, text: str) -> tuple[dict[str, Any], list[str]]:
                      {"directResponse": {"status": 200}}, id="lower-camel-case"),
         pytest.param(HTTPRoute, "{direct_response: {status: '200'}}",
                      {"directResponse": {"status": 200}}, id="snake-case-and-decimal-text"),
+        pytest.param(HTTPRetry, "{attempts: 2.0}", {"attempts": 2}, id="integral-float"),
         pytest.param(HTTPRoute, "{timeout: 1h30m}", {"timeout": "5400s"}, id="go-duration"),
         pytest.param(HTTPRoute, "{timeout: 1.5s}", {"timeout": "1.500s"}, id="json-duration"),
         pytest.param(HTTPRoute, "{timeout: .5ms}", {"timeout": "0.000500s"}, id="fraction"),
@@ -139,6 +141,10 @@ def test_accepted(kind: Any, text: str, value: dict[str, Any]) -> None:
         pytest.param(peer_authentication_pb2.PeerAuthentication, "{portLevelMtls: {a: {}}}",
                      ["portLevelMtls.a wrong-type"], id="map-key"),
         pytest.param(cfg_pb2.Handler, "{params: 5}", ["params wrong-type"], id="not-a-struct"),
+        pytest.param(HTTPRoute, "{mirrorPercentage: {value: " + "9" * 39 + "}}", [],
+                     id="large-number"),
+        pytest.param(struct_pb2.Struct, "[a]", [" wrong-type"], id="list-for-struct"),
+        pytest.param(any_pb2.Any, "{'@type': a}", [" wrong-type"], id="any"),
         pytest.param(type_pb2.TimeStamp, "{value: yesterday}", ["value wrong-type"], id="time"),
     ],
 )  # fmt: skip

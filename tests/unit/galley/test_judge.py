@@ -42,6 +42,15 @@ def test_problems_come_by_source_and_line() -> None:
     ]
 
 
+def test_an_object_of_the_api_given_twice_is_named_by_its_place() -> None:
+    one = config_pb2.Object(api_version="networking.istio.io/v1", kind="DestinationRule")
+    one.metadata.name = "x"
+    one.spec.update({"host": "a.com"})
+    (problem,) = judge(read((), [one, one], Defaults())).problems
+    assert problem.message == "the object is given twice; first at objects[0]"
+    assert str(problem).startswith("objects[1]: error: DestinationRule default/x: the object")
+
+
 def test_an_object_given_twice_is_an_error() -> None:
     judged = judge(read(sources(a=GOOD % "x", b=GOOD % "x"), (), Defaults()))
     (problem,) = judged.problems
@@ -62,6 +71,7 @@ def test_the_error_tells_how_many_there_are() -> None:
     text = (GOOD % "x").replace("a.com", "'a b'") + "more: 1\n"
     with pytest.raises(InvalidConfig) as refused:
         judge(read(sources(a=text), (), Defaults())).insist()
+    assert str(InvalidConfig([])) == "configuration is invalid: "
     assert "(and 1 more errors)" in str(refused.value)
     assert refused.value.objects == 1
 

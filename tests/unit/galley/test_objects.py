@@ -161,12 +161,29 @@ def test_istios_config_map_is_the_mesh_config() -> None:
     assert told(reading) == ["9 spec.unknown unknown-field"]
 
 
+def test_a_config_map_without_namespace_is_in_the_root_namespace() -> None:
+    text = CONFIG_MAP.replace("  namespace: mesh-root\n", "").replace(
+        "unknown: 1", "trustDomainAliases: [a, b]"
+    )
+    reading = read(text)
+    assert {o.meta.namespace for o in reading.objects} == {"istio-system"}
+    assert list(reading.objects[0].spec.trust_domain_aliases) == ["a", "b"]
+
+
+def test_a_config_map_whose_value_is_no_text_is_no_mesh_config() -> None:
+    assert read(CONFIG_MAP.replace("mesh: |-", "mesh:")).objects[0].kind.name == "MeshNetworks"
+
+
 def test_broken_yaml_inside_the_config_map_names_its_line() -> None:
     reading = read(CONFIG_MAP.replace("unknown: 1", "  broken: ["))
     assert [(p.position.line, p.rule) for p in reading.problems][:1] == [(9, "malformed-yaml")]
 
 
-@pytest.mark.parametrize("change", [("name: istio", "name: other"), ("  mesh:", "  mash:")])
+@pytest.mark.parametrize(
+    "change",
+    [("name: istio", "name: other"), ("  mesh:", "  mash:"), ("data:", "other:"),
+     ("metadata:", "meta:")],
+)  # fmt: skip
 def test_other_config_maps_are_no_mesh_config(change: tuple[str, str]) -> None:
     text = CONFIG_MAP.replace(*change).replace("meshNetworks", "x")
     assert [p.rule for p in read(text).problems] == ["unknown-kind"]
@@ -176,14 +193,16 @@ def test_objects_of_the_api_are_read_like_text() -> None:
     message = config_pb2.Object(
         api_version="networking.istio.io/v1alpha3",
         kind="DestinationRule",
-        metadata=config_pb2.Metadata(name="a", labels={"x": "y"}, resource_version="3"),
+        metadata=config_pb2.Metadata(
+            name="a", namespace="b", labels={"x": "y"}, resource_version="3"
+        ),
     )
     message.spec.update({"host": "h", "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}},
                          "subsets": [{"name": "v1", "nmae": 5}]})  # fmt: skip
     reading = read_object(message, "objects[0]", Defaults())
     (obj,) = reading.objects
     assert obj.spec.host == "h"
-    assert obj.meta.resource_version == "3"
+    assert (obj.meta.namespace, obj.meta.resource_version) == ("b", "3")
     assert told(reading) == ["0 spec.subsets[0].nmae unknown-field"]
     assert reading.problems[0].source == "objects[0]"
 

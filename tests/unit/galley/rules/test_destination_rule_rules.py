@@ -30,6 +30,9 @@ OUTLIER = "outlierDetection: {consecutive5xxErrors: 1}"
         pytest.param("{host: a, workloadSelector: {matchLabels: {a: '*'}}}",
                      ["error spec.workloadSelector.matchLabels.a selector"],
                      id="selector-with-wildcard"),
+        pytest.param("{host: a, workloadSelector: {matchLabels: {'': b}}}",
+                     ["error spec.workloadSelector.matchLabels[\"\"] selector"],
+                     id="selector-without-key"),
         pytest.param("{host: a, workloadSelector: {}}",
                      ["warning spec.workloadSelector.matchLabels empty-selector"],
                      id="empty-selector"),
@@ -119,6 +122,9 @@ BALANCER = "spec.trafficPolicy.loadBalancer"
         pytest.param("{consistentHash: {useSourceIp: true, maglev: {tableSize: 65536}}}",
                      [f"error {BALANCER}.consistentHash.maglev.tableSize maglev"],
                      id="maglev-not-prime"),
+        pytest.param("{consistentHash: {useSourceIp: true, maglev: {tableSize: 1}}}",
+                     [f"error {BALANCER}.consistentHash.maglev.tableSize maglev"],
+                     id="maglev-of-one"),
         pytest.param("{consistentHash: {useSourceIp: true, maglev: {tableSize: 5000011}}}",
                      [f"error {BALANCER}.consistentHash.maglev.tableSize maglev"],
                      id="maglev-too-big"),
@@ -152,6 +158,8 @@ BALANCER = "spec.trafficPolicy.loadBalancer"
                      " {from: a/b, to: {a: 100}}]}}",
                      [f"error {BALANCER}.localityLbSetting.distribute[1].from locality"],
                      id="origins-overlap"),
+        pytest.param("{localityLbSetting: {distribute: [{from: a, to: {a: 100}},"
+                     " {from: b, to: {a: 100}}]}}", [], id="origins-differ"),
         pytest.param("{localityLbSetting: {distribute: [{from: a, to: {a: 100}}],"
                      " failover: [{from: a, to: b}]}}",
                      [f"error {BALANCER}.localityLbSetting.failover one-of",

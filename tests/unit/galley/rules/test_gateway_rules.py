@@ -28,6 +28,10 @@ HTTPS = "port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com]"
                      ["error spec.servers[0].hosts[0] host",
                       "error spec.servers[0].hosts[1] host"], id="bad-hosts"),
         pytest.param("{hosts: [a.com]}", ["error spec.servers[0].port required"], id="no-port"),
+        pytest.param("{port: {number: 80, protocol: HTTP}, hosts: [a.com]},"
+                     " {port: {number: 81, protocol: HTTP}, hosts: [a.com]}",
+                     ["error spec.servers[0].port.name required",
+                      "error spec.servers[1].port.name required"], id="no-port-names"),
         pytest.param("{port: {number: 80, protocol: HTTP}, hosts: [a.com]}",
                      ["error spec.servers[0].port.name required"], id="no-port-name"),
         pytest.param("{port: {number: 80, name: a, protocol: FTP}, hosts: [a.com]}",
@@ -43,6 +47,8 @@ HTTPS = "port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com]"
         pytest.param("{%s, bind: 'unix://a/'}" % HTTP,
                      ["error spec.servers[0].port.number port", "error spec.servers[0].bind bind"],
                      id="relative-unix"),
+        pytest.param("{%s, name: %s}" % (HTTP, "a" * 254), ["error spec.servers[0].name name"],
+                     id="long-name"),
         pytest.param("{%s, bind: 10.0.0.300}" % HTTP, ["error spec.servers[0].bind bind"],
                      id="bind"),
         pytest.param("{port: {number: 80, name: a, protocol: HTTP, targetPort: 1},"

@@ -37,11 +37,18 @@ from tests.support.galley_rules import found
         pytest.param("{defaultConfig: {discoveryAddress: 'istiod.istio-system.svc:15012',"
                      " tracing: {datadog: {address: '$(HOST_IP):8126'}, sampling: 10},"
                      " terminationDrainDuration: 0s}}", [], id="agent-settings"),
+        pytest.param("{defaultConfig: {discoveryAddress: '[::1]:15012'},"
+                     " extensionProviders: [{name: a, envoyFileAccessLog: {path: /dev/stdout}}],"
+                     " discoverySelectors: [{matchExpressions: [{key: a, operator: In,"
+                     " values: [b]}, {key: c, operator: Exists}]}]}", [], id="more"),
+        pytest.param("{defaultConfig: {tracing: {stackdriver: {}}}}", [], id="stackdriver"),
         pytest.param("{defaultConfig: {tracing: {zipkin: {address: zipkin}, sampling: 200}}}",
                      ["error spec.defaultConfig.tracing.sampling percentage",
                       "error spec.defaultConfig.tracing.zipkin.address address"], id="tracing"),
         pytest.param("{extensionProviders: [{name: a, prometheus: {}}, {name: a, prometheus: {}}]}",
                      ["error spec.extensionProviders[1].name duplicate"], id="providers-twice"),
+        pytest.param("{extensionProviders: [{name: z, zipkin: {service: a.b, port: 1}}]}", [],
+                     id="provider"),
         pytest.param("{extensionProviders: [{name: a}, {envoyExtAuthzGrpc: {service: 'ns/a.b',"
                      " port: 1}}, {name: c, zipkin: {}}]}",
                      ["error spec.extensionProviders[0] required",
@@ -77,6 +84,8 @@ GATEWAY = "gateways: [{address: 1.1.1.1, port: 15443}]"
     [
         pytest.param("{networks: {n1: {endpoints: [{fromRegistry: a}, {fromCidr: 10.0.0.0/8}],"
                      " %s}}}" % GATEWAY, [], id="good"),
+        pytest.param("{networks: {n1: {endpoints: [{fromRegistry: a}],"
+                     " gateways: [{registryServiceName: a.b, port: 1}]}}}", [], id="by-service"),
         pytest.param("{}", ["error spec.networks required"], id="none"),
         pytest.param("{networks: {N_1: {endpoints: [{}, {fromCidr: x}],"
                      " gateways: [{port: 1}, {address: 'a b', port: 70000}, {address: a}]}}}",

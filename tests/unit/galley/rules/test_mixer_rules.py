@@ -28,6 +28,8 @@ DESCRIPTOR = base64.b64encode(b"descriptor").decode()
         pytest.param("rule", "{actions: [{handler: h, instances: [i], name: a},"
                      " {handler: h, instances: [i], name: a}]}",
                      ["error spec.actions[1].name duplicate"], id="action-name-twice"),
+        pytest.param("rule", "{actions: [{handler: h, instances: [i]},"
+                     " {handler: h, instances: [j]}]}", [], id="actions-without-name"),
         pytest.param("rule", "{requestHeaderOperations: [{name: x, values: [a]},"
                      " {name: y, operation: REMOVE}]}", [], id="header-operations"),
         pytest.param("rule", "{requestHeaderOperations: [{name: 'a b'}]}",
@@ -53,6 +55,8 @@ DESCRIPTOR = base64.b64encode(b"descriptor").decode()
                      id="out-of-process"),
         pytest.param("handler", "{adapter: a}", ["error spec.connection.address required"],
                      id="no-address"),
+        pytest.param("handler", "{adapter: a, connection: {address: host}}",
+                     ["error spec.connection.address address"], id="address-without-port"),
         pytest.param("handler", "{adapter: a, connection: {address: 'host:70000'}}",
                      ["error spec.connection.address address"], id="bad-address"),
         pytest.param("handler", "{adapter: a, compiledAdapter: stdio,"
@@ -89,6 +93,7 @@ DESCRIPTOR = base64.b64encode(b"descriptor").decode()
         pytest.param("template", "{}", ["error spec.descriptor required"], id="empty-template"),
         pytest.param("adapter", "{templates: [a], config: %s, session_based: false}" % DESCRIPTOR,
                      [], id="adapter"),
+        pytest.param("adapter", "{templates: [a]}", [], id="adapter-without-config"),
         pytest.param("adapter", "{config: '!'}",
                      ["error spec.config wrong-type", "error spec.templates required"],
                      id="bad-adapter"),

@@ -86,6 +86,8 @@ def test_jwt_rule(rule: str, expected: list[str]) -> None:
                      ["error spec.targetRefs[0].kind target-ref"], id="pod"),
         pytest.param("{targetRefs: [{kind: Service, name: a, namespace: b}]}",
                      ["error spec.targetRefs[0].namespace target-ref"], id="namespace"),
+        pytest.param("{targetRef: {name: a}}", ["error spec.targetRef.kind required"],
+                     id="no-kind"),
         pytest.param("{targetRef: {kind: Service}}", ["error spec.targetRef.name required"],
                      id="no-name"),
     ],
@@ -109,6 +111,9 @@ def test_attachment(spec: str, expected: list[str]) -> None:
                      [], id="deny-http-on-port"),
         pytest.param("{action: CUSTOM, provider: {name: p},"
                      " rules: [{to: [{operation: {paths: [/a]}}]}]}", [], id="custom"),
+        pytest.param("{action: CUSTOM, provider: {name: p},"
+                     " rules: [{when: [{key: 'request.headers[a]', values: [b]}]}]}", [],
+                     id="custom-by-header"),
         pytest.param("{action: CUSTOM}", ["error spec.provider.name required",
                      "error spec.rules required"], id="custom-of-nobody"),
         pytest.param("{provider: {name: p}}", ["error spec.provider not-allowed"],
@@ -141,6 +146,10 @@ def test_attachment(spec: str, expected: list[str]) -> None:
                      ["error spec.rules[0].from[0].source.trustDomains[3] trust-domain",
                       "error spec.rules[0].from[0].source.trustDomains[4] trust-domain"],
                      id="trust-domains"),
+        pytest.param("{rules: [{from: [{source: {trustDomains: ['']}}],"
+                     " to: [{operation: {paths: ['']}}]}]}",
+                     ["error spec.rules[0].from[0].source.trustDomains[0] trust-domain",
+                      "error spec.rules[0].to[0].operation.paths[0] path"], id="empty-texts"),
         pytest.param("{rules: [{to: [{operation: {ports: ['0', '65536', x], methods: ['']}}]}]}",
                      ["error spec.rules[0].to[0].operation.methods[0] empty",
                       "error spec.rules[0].to[0].operation.ports[1] port",

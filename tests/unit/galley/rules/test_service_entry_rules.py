@@ -42,6 +42,13 @@ TCP = "ports: [{number: 80, name: tcp, protocol: TCP}]"
                      ["error spec.ports[0].protocol protocol"], id="hosts-share-tcp"),
         pytest.param("{hosts: [a.com, b.com], addresses: [1.1.1.1], %s}" % TCP, [],
                      id="hosts-share-tcp-by-original-destination"),
+        pytest.param("{hosts: [a.com, b.com], resolution: STATIC,"
+                     " endpoints: [{address: 1.1.1.1}], ports: [{number: 1, name: u,"
+                     " protocol: UDP}]}",
+                     ["error spec.ports[0].protocol protocol"], id="hosts-share-udp"),
+        pytest.param("{hosts: [a.com], ports: [{protocol: HTTP}, {protocol: HTTP}]}",
+                     [f"error spec.ports[{n}].{field} required" for n in (0, 1)
+                      for field in ("number", "name")], id="empty-ports"),
         pytest.param("{hosts: [a.com], %s}" % TCP,
                      ["warning spec.ports[0].protocol addresses"], id="tcp-without-addresses"),
         pytest.param("{hosts: [a.com], endpoints: [{address: 1.1.1.1}], %s}" % HTTP,

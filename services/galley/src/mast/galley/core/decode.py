@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
+from google.protobuf import struct_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -203,69 +203,54 @@ def _takes_null(field: FieldDescriptor) -> bool:
     )
 
 
-def _duration(node: Node, into: Message) -> None:
-    nanos = scalars.duration_ns(node)
-    if isinstance(into, duration_pb2.Duration):
-        into.FromNanoseconds(nanos)
-        into.SetInParent()
+def _duration(node: Node, into: Any) -> None:
+    into.FromNanoseconds(scalars.duration_ns(node))
+    into.SetInParent()
 
 
-def _timestamp(node: Node, into: Message) -> None:
+def _timestamp(node: Node, into: Any) -> None:
     text = scalars.string(node)
-    if isinstance(into, timestamp_pb2.Timestamp):
-        try:
-            into.FromJsonString(text)
-        except ValueError as error:
-            raise WrongValue(
-                f"{text!r} is not a time; write for example 2026-01-31T12:00:00Z"
-            ) from (error)
+    try:
+        into.FromJsonString(text)
+    except ValueError as error:
+        message = f"{text!r} is not a time; write for example 2026-01-31T12:00:00Z"
+        raise WrongValue(message) from error
 
 
-def _struct(node: Node, into: Message) -> None:
+def _struct(node: Node, into: Any) -> None:
     if not isinstance(node.value, dict):
         raise WrongValue(f"{shown(node)} is not an object")
-    if isinstance(into, struct_pb2.Struct):
-        into.SetInParent()
-        for key, item in node.value.items():
-            _value(item, into.fields[key])
+    into.SetInParent()
+    for key, item in node.value.items():
+        _value(item, into.fields[key])
 
 
-def _value(node: Node, into: Message) -> None:
-    if not isinstance(into, struct_pb2.Value):
-        return
+def _value(node: Node, into: Any) -> None:
     match node.value:
         case None:
             into.null_value = struct_pb2.NULL_VALUE
         case bool() as value:
             into.bool_value = value
-        case int() | float() as value:
-            into.number_value = scalars.number(Node(value, text=node.text))
         case str() as value:
             into.string_value = value
-        case list():
-            _list_value(node, into.list_value)
+        case list() as items:
+            into.list_value.SetInParent()
+            for item in items:
+                _value(item, into.list_value.values.add())
         case dict():
             _struct(node, into.struct_value)
+        case _:
+            into.number_value = scalars.number(node)
 
 
-def _list_value(node: Node, into: Message) -> None:
-    if not isinstance(node.value, list):
-        raise WrongValue(f"{shown(node)} is not a list")
-    if isinstance(into, struct_pb2.ListValue):
-        into.SetInParent()
-        for item in node.value:
-            _value(item, into.values.add())
-
-
-def _any(node: Node, into: Message) -> None:
+def _any(node: Node, into: Any) -> None:
     raise WrongValue("a field of type Any cannot be given in configuration")
 
 
-_SPECIAL: Mapping[str, Callable[[Node, Message], None]] = {
+_SPECIAL: Mapping[str, Callable[[Node, Any], None]] = {
     "google.protobuf.Duration": _duration,
     "google.protobuf.Timestamp": _timestamp,
     "google.protobuf.Struct": _struct,
     "google.protobuf.Value": _value,
-    "google.protobuf.ListValue": _list_value,
     "google.protobuf.Any": _any,
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -107,7 +107,8 @@ class _Reader:
     def _tree(self) -> Node:
         """The document whose start was just read."""
         stack: list[_Open] = []
-        for event in self._events:
+        while True:
+            event = next(self._events)
             position = _place(event.start_mark)
             if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
                 self._grow(1, position)
@@ -124,14 +125,11 @@ class _Reader:
                 self._remember(opened.anchor, node, self._count - opened.before + 1)
             elif isinstance(event, yaml.AliasEvent):
                 node = self._alias(event.anchor or "", position)
-            elif isinstance(event, yaml.ScalarEvent):
-                node = self._scalar(event, position)
             else:
-                break
+                node = self._scalar(cast("yaml.ScalarEvent", event), position)
             if not stack:
                 return node
             stack[-1].add(node, position, self.problems)
-        raise _Broken("malformed-yaml", "not YAML: the document does not end", NOWHERE)
 
     def _scalar(self, event: yaml.ScalarEvent, position: Position) -> Node:
         self._grow(1, position)
@@ -174,26 +172,25 @@ class _Open:
     ) -> None:
         self.anchor = anchor
         self.before = before
-        self.node = Node({} if is_mapping else [], position)
+        self._items: list[Node] = []
+        self._content: dict[str, Node] | None = {} if is_mapping else None
+        self.node = Node(self._items if self._content is None else self._content, position)
         self._key: str | None = None
         self._ignore = False
 
     def add(self, node: Node, position: Position, problems: list[Problem]) -> None:
         """Take the next item, key or value."""
-        content = self.node.value
-        if isinstance(content, list):
-            content.append(node)
-        elif isinstance(content, dict):
-            if self._key is None and not self._ignore:
-                self._begin(node, position, content, problems)
-            elif self._ignore:
-                self._ignore = False
-            else:
-                self._end(node, content, problems)
+        if self._content is None:
+            self._items.append(node)
+        elif self._ignore:
+            self._ignore = False
+        elif self._key is None:
+            self._begin(node, position, problems)
+        else:
+            self._end(self._key, node, self._content, problems)
+            self._key = None
 
-    def _begin(
-        self, key: Node, position: Position, content: dict[str, Node], problems: list[Problem]
-    ) -> None:
+    def _begin(self, key: Node, position: Position, problems: list[Problem]) -> None:
         """A key: text, number or boolean, each key once."""
         name = key.text if key.text is not None else key.value
         if not isinstance(name, str) or key.value is None:
@@ -208,9 +205,10 @@ class _Open:
             self.node.keys[name] = position
             self._key = name
 
-    def _end(self, value: Node, content: dict[str, Node], problems: list[Problem]) -> None:
+    def _end(
+        self, key: str, value: Node, content: dict[str, Node], problems: list[Problem]
+    ) -> None:
         """The value of a key; ``<<`` takes over the keys of mappings that are not given here."""
-        key, self._key = self._key or "", None
         if key != "<<":
             content[key] = value
             return
@@ -250,6 +248,4 @@ def from_json(value: object) -> Node:
         return Node([from_json(item) for item in value])
     if isinstance(value, float) and value.is_integer():
         return Node(int(value))
-    if value is None or isinstance(value, str | int | float):
-        return Node(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    return Node(cast("Scalar", value))

@@ -132,7 +132,7 @@ class Configs:
             for obj in objects
             if (entry := entries.get(obj.key)) is not None
         }
-        return apply_plan(objects, current, self.now())
+        return await asyncio.to_thread(apply_plan, objects, current, self.now())
 
     async def get(self, key: str) -> Stored | None:
         """One object."""

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 SUFFIXES = (".yaml", ".yml", ".json")
 POLL = timedelta(seconds=1)
 QUIET = timedelta(milliseconds=100)
+# How often a tree that never rests is looked at before it is read as it is.
+_PATIENCE = 50
 
 Signature = tuple[int, int, int]
 Contents = Mapping[str, bytes | str]
@@ -53,13 +55,14 @@ class FileTree:
             await self._woken(self._poll)
 
     async def _settled(self, signatures: Mapping[str, Signature]) -> Mapping[str, Signature] | None:
-        """The signatures as soon as they stay the same for a moment."""
-        while True:
+        """The signatures as soon as they stay the same for a moment; the last ones if never."""
+        for _ in range(_PATIENCE):
             await asyncio.sleep(self._quiet.total_seconds())
             again = await asyncio.to_thread(_signatures, self._root)
             if again is None or again == signatures:
                 return again
             signatures = again
+        return signatures
 
     async def _woken(self, limit: timedelta) -> None:
         try:
@@ -94,17 +97,26 @@ def _signatures(root: Path) -> Mapping[str, Signature] | None:
     found: dict[str, Signature] = {}
     visited: set[tuple[int, int]] = set()
     for directory, folders, names in os.walk(root, followlinks=True):
-        place = os.stat(directory)
-        if (place.st_dev, place.st_ino) in visited:
+        place = _place(directory)
+        if place is None or place in visited:
             folders.clear()
             continue
-        visited.add((place.st_dev, place.st_ino))
+        visited.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = Path(directory, name)
             if not name.startswith(".") and path.suffix in SUFFIXES:
                 found[str(path.relative_to(root))] = _signature(path)
     return found
+
+
+def _place(directory: str) -> tuple[int, int] | None:
+    """What is the same for all paths to a directory; None if it has just gone."""
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _signature(path: Path) -> Signature:

@@ -243,7 +243,7 @@ def _connection_address(text: str) -> str | None:
     host, colon, port = text.rpartition(":")
     if colon and port.isdigit() and host:
         return values.port(int(port))
-    return None if text and not colon else f"{text!r} must be host:port or unix:///path"
+    return f"{text!r} must be host:port or unix:///path"
 
 
 FAMILY = Family(

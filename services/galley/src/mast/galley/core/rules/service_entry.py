@@ -20,7 +20,8 @@ from mast.galley.core.rules.table import (
 )
 
 _DYNAMIC_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "TLS"})
-_OPAQUE = frozenset({"TCP", "MONGO", "MYSQL", "REDIS", ""})
+# What does not name the host it is for by authority or SNI; no protocol is TCP.
+_OPAQUE = values.PROTOCOLS - values.HTTP_PROTOCOLS - values.TLS_PROTOCOLS | {""}
 
 
 def _service_entry(obj: ConfigObject) -> Iterator[Finding]:
@@ -108,10 +109,6 @@ def _dns(spec: Any) -> Iterator[Finding]:
     if spec.resolution == spec.DNS_ROUND_ROBIN and len(spec.endpoints) > 1:
         message = f"{len(spec.endpoints)} endpoints; DNS_ROUND_ROBIN allows one"
         yield Finding((*SPEC, "endpoints"), "endpoints", message)
-    opaque = any(port.protocol.upper() in _OPAQUE for port in spec.ports)
-    if len(spec.hosts) > 1 and spec.addresses and opaque:
-        message = "several hosts share the addresses: a TCP port cannot tell them apart"
-        yield warning((*SPEC, "addresses"), "addresses", message)
 
 
 def _dynamic(spec: Any) -> Iterator[Finding]:

@@ -35,11 +35,6 @@ def port(number: int) -> str | None:
     return None if 1 <= number <= 65535 else f"port {number} is out of range; allowed: 1 to 65535"
 
 
-def optional_port(number: int) -> str | None:
-    """A port number, or 0 for none."""
-    return None if number == 0 else port(number)
-
-
 def percent(value: float) -> str | None:
     """A percentage."""
     return None if 0 <= value <= 100 else f"percentage {value:g} is out of range; allowed: 0 to 100"
@@ -60,11 +55,6 @@ def http_status(code: int) -> str | None:
 def not_negative(value: float) -> str | None:
     """A number of things."""
     return None if value >= 0 else f"{value:g} is negative; allowed: 0 or more"
-
-
-def positive(value: float) -> str | None:
-    """A number of things, at least one."""
-    return None if value > 0 else f"{value:g} is not allowed; allowed: more than 0"
 
 
 def duration(value: Any) -> str | None:
