@@ -113,6 +113,7 @@ async def ads_server(
     mesh: FakeMesh,
     *,
     port: int = 0,
+    address: str = "",
     door: Door | None = None,
     admission: TokenBucket | None = None,
     send_timeout: timedelta = timedelta(seconds=10),
@@ -143,7 +144,7 @@ async def ads_server(
             await running.push()
         async with serving(
             service.register,
-            [Listen(f"127.0.0.1:{port}", name="ads")],
+            [Listen(address or f"127.0.0.1:{port}", name="ads")],
             services=(ads.SERVICE,),
             grace=timedelta(seconds=0.2),
         ) as server:
