@@ -469,6 +469,8 @@ def test_validation(site: Site) -> None:
     link = site.link
     command = link.workload.inside(AGENT, "istio-iptables", *check)
     assert subprocess.run(command, capture_output=True, check=False).returncode == 126
+    site.iptables(*FLAGS, "-u", "", "--run-validation")
+    site.iptables("--cleanup-only", *FLAGS)
     site.iptables(*FLAGS, "--run-validation")
     assert "capture.valid" in site.iptables(*check)
 

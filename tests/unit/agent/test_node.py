@@ -150,6 +150,13 @@ def test_unreadable_metadata_is_named(variable: str, text: str, problem: str) ->
         made(env={variable: text})
 
 
+@pytest.mark.parametrize(
+    "text", ['{"app":"reviews"}', '{"LABELS":{"app":"reviews"}}'], ids=["bare", "named"]
+)
+def test_labels_in_both_forms(text: str) -> None:
+    assert made(env={"ISTIO_METAJSON_LABELS": text}).metadata["LABELS"] == {"app": "reviews"}
+
+
 def test_labels_must_be_texts() -> None:
     with pytest.raises(ValueError, match="LABELS: want a JSON object"):
         made(env={"ISTIO_METAJSON_X": '{"LABELS":3}'})

@@ -190,8 +190,10 @@ def validate(capture: Capture, wanted: Sequence[Family]) -> int:
     child = os.fork()
     if child == 0:
         os.setgroups(())
-        os.setgid(int(capture.gids[0]))
-        os.setuid(int(capture.uids[0]))
+        for gid in capture.gids[:1]:
+            os.setgid(int(gid))
+        for uid in capture.uids[:1]:
+            os.setuid(int(uid))
         os._exit(_check(capture, wanted))
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)

@@ -18,6 +18,7 @@ META: Final = "ISTIO_META_"
 METAJSON: Final = "ISTIO_METAJSON_"
 HASH_LABEL: Final = "pod-template-hash"
 LOCALITY_LABELS: Final = ("topology.istio.io/locality", "istio-locality")
+NAMED: Final = frozenset({"LABELS", "ANNOTATIONS"})
 OBJECTS: Final = frozenset({"APP_ENDPOINTS"})
 """Metadata given as JSON text in ``ISTIO_META_X`` and sent as an object (Mast's own)."""
 
@@ -180,7 +181,8 @@ def interception_mode(metadata: Mapping[str, Any], proxy_config: ProxyConfig) ->
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     """Metadata of ``ISTIO_META_X`` (text) and ``ISTIO_METAJSON_X`` (objects merged in).
 
-    The X of the latter names the key only for LABELS and ANNOTATIONS (citadel-and-agent.md B1).
+    The X of the latter is without meaning but for LABELS and ANNOTATIONS: there the object may be
+    the labels themselves (citadel-and-agent.md B1).
     """
     found: dict[str, Any] = {}
     for variable in sorted(env):
@@ -191,7 +193,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
         if variable.startswith(METAJSON):
             key = variable.removeprefix(METAJSON)
             value = _object(variable, env[variable])
-            found |= {key: value} if key in {"LABELS", "ANNOTATIONS"} else value
+            found |= {key: value} if key in NAMED and key not in value else value
     return found
 
 
