@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from mast.cli.local.home import LOOPBACK
 from tests.support.laptop import Laptop, mesh
@@ -17,7 +18,7 @@ spec: {hosts: [a], http: [{route: [{destination: {host: a}}]}]}
 """
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def up() -> AsyncIterator[Laptop]:
     async with mesh(LOOPBACK) as machine:
         yield machine
