@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mast.mixer.core.engine import Status
 from mast.mixer.core.lang.types import ValueType
+from mast.mixer.core.templates import MapOf, Record, Scalar, Template, Variety
+from tests.fakes import mixer_adapter
 from tests.support.mixer_config import Rig
 
 MANIFEST = """
@@ -461,6 +465,45 @@ def test_unset_fields_have_their_zero_values() -> None:
     assert fields["httpStatusCode"] == 0
     assert fields["client_span"] is False
     assert fields["span_tags"] == {}
+
+
+def test_templates_may_nest_records_in_maps() -> None:
+    inner = Record({"size": Scalar(ValueType.INT64), "name": Scalar(ValueType.STRING)})
+    nested = Template("nested", Variety.CHECK, Record({"parts": MapOf(inner)}))
+    text = (
+        "{kind: instance, metadata: {name: i}, spec: {compiledTemplate: nested,"
+        " params: {parts: {a: {size: response.code}, b: {name: '%s'}}}}}\n---\n"
+    )
+    use = "{kind: handler, metadata: {name: h}, spec: {compiledAdapter: script}}\n---\n" + rule(
+        "{actions: [{handler: h, instances: [i]}]}"
+    )
+    adapter = replace(mixer_adapter.adapter(), templates=frozenset({"nested"}))
+    rig = Rig(MANIFEST, text % '"x"', use, templates=[nested], extra=[adapter])
+    assert rig.problems == []
+    (compiled,) = rig.snapshot.rules[0].actions[0].instances
+    assert compiled.evaluate({"response.code": 5}.get) == {
+        "parts": {"a": {"size": 5, "name": ""}, "b": {"size": 0, "name": "x"}}
+    }
+    rig.configure(MANIFEST, text % "gone", use)
+    assert rig.problems[0].startswith("i.instance.istio-system: parts[b].name: failed to evaluate")
+
+
+def test_bindings_may_read_request_attributes_too() -> None:
+    rig = Rig(
+        MANIFEST,
+        GENERATOR,
+        "{kind: instance, metadata: {name: g}, spec: {compiledTemplate: kubernetes, params: {},"
+        " attributeBindings: {source.namespace: '$out.source_namespace | source.uid | \"no\"'}}}"
+        "\n---\n",
+        rule("{actions: [{handler: env, instances: [g]}]}"),
+        NOTHING,
+        DENY,
+        rule('{match: source.namespace == "x", actions: [{handler: deny, instances: [nothing]}]}',
+             name="s"),
+    )  # fmt: skip
+    assert rig.problems == []
+    assert rig.check({"source.uid": "x"}).status.code == 9
+    assert rig.check({}).status.code == 0
 
 
 GENERATOR = """

@@ -46,6 +46,7 @@ def test_reads_tell_what_requests_can_depend_on() -> None:
     assert built.routing.reads(Variety.CHECK) == Reads(
         frozenset({*SELECTORS, "a", "b", "c"}), {"m": frozenset({"k", "other"})}
     )
+    assert built.routing.reads(Variety.CHECK).attributes == {*SELECTORS, "a", "b", "c", "m"}
     assert built.routing.reads(Variety.REPORT) == Reads(frozenset(SELECTORS))
 
 

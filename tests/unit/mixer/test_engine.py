@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ class Slow:
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     worked: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
     prepared: bool = False
     runs: int = 0
 
@@ -54,6 +56,8 @@ class Slow:
         return ()
 
     async def prepare(self) -> None:
+        if self.params.get("dawdle"):
+            await self.go.wait()
         self.prepared = True
         if self.params.get("refuse"):
             raise AdapterError("cannot be prepared")
@@ -63,7 +67,12 @@ class Slow:
         if self.runs <= self.params.get("crashes", 0):
             raise RuntimeError("worker crashed")
         self.worked.set()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopping.set()
+            if self.params.get("stubborn"):
+                await self.go.wait()
 
     async def close(self) -> None:
         self.closed.set()
@@ -74,11 +83,14 @@ class Slow:
 class Mesh:
     """A live engine that is given configurations."""
 
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
-        self.metrics = Metrics("mixer")
-        instruments = Instruments(self.metrics)
-        self.handlers = Handlers(tasks, instruments, jitter=lambda: 0.0)
-        self.engine = LiveEngine(self.handlers, Calls(instruments), instruments, "istio-system")
+    def __init__(self, tasks: asyncio.TaskGroup, patience: timedelta) -> None:
+        instruments = self.instruments = Instruments(Metrics("mixer"))
+        self.handlers = Handlers(
+            tasks, instruments, jitter=lambda: 0.0, prepare=patience, close=patience
+        )
+        self.engine = LiveEngine(
+            self.handlers, Calls(instruments), instruments, "istio-system", patience
+        )
         self.built: list[Slow] = []
         slow = Adapter("slow", frozenset(TEMPLATES), Struct(), self._build)
         self.adapters = {"slow": slow, "script": mixer_adapter.adapter()}
@@ -94,14 +106,16 @@ class Mesh:
         await self.engine.swap(self.snapshot)
 
     def count(self, name: str) -> float:
-        lines = [each for each in self.metrics.render().splitlines() if each.startswith(f"{name} ")]
+        lines = [
+            each for each in self.instruments.render().splitlines() if each.startswith(f"{name} ")
+        ]
         return float(lines[0].rpartition(" ")[2]) if lines else 0
 
 
 @asynccontextmanager
-async def mesh() -> AsyncIterator[Mesh]:
+async def mesh(patience: timedelta = timedelta(seconds=10)) -> AsyncIterator[Mesh]:
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        running = Mesh(tasks)
+        running = Mesh(tasks, patience)
         yield running
         for each in running.built:
             each.go.set()
@@ -213,6 +227,42 @@ async def test_a_handler_that_could_not_be_built_is_tried_again() -> None:
         assert len(running.built) == 2
 
 
+async def test_a_handler_that_takes_long_to_prepare_serves_as_it_is() -> None:
+    async with mesh(timedelta(milliseconds=20)) as running:
+        await running.configure(slow("{message: a, dawdle: true}"), USE)
+        (handler,) = running.built
+        assert not handler.prepared
+        handler.go.set()
+        assert (await running.engine.check({})).status.message == "h.istio-system:a"
+
+
+async def test_handlers_of_calls_that_do_not_end_are_closed_all_the_same() -> None:
+    async with mesh(timedelta(milliseconds=20)) as running:
+        await running.configure(slow(), USE)
+        (old,) = running.built
+        async with asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(running.engine.check({}))
+            await old.entered.wait()
+            await running.configure()
+            await old.closed.wait()
+            assert not call.done()
+            old.go.set()
+
+
+async def test_a_worker_that_does_not_stop_is_left() -> None:
+    async with mesh(timedelta(milliseconds=20)) as running:
+        await running.configure(slow("{message: a, stubborn: true}"), USE)
+        (handler,) = running.built
+        await handler.worked.wait()
+        await running.configure()
+        await handler.stopping.wait()
+        while not running.count("mixer_handler_handler_close_failures_total"):
+            await handler.stopping.wait()
+            await asyncio.to_thread(int)
+        assert not handler.closed.is_set()
+        handler.go.set()
+
+
 async def test_work_that_crashes_is_taken_up_again() -> None:
     async with mesh() as running:
         await running.configure(slow("{message: a, crashes: 2}"), USE)
@@ -288,5 +338,5 @@ async def test_match_errors_are_counted_by_rule() -> None:
     async with mesh() as running:
         await running.configure(slow(), rule("r", action("h"), match='a == "x"'))
         await running.engine.check({})
-        text = running.metrics.render()
+        text = running.instruments.render()
         assert 'mixer_runtime_rule_match_errors_total{rule="r.rule.istio-system"} 1' in text

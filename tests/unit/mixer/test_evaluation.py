@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import pytest
 
@@ -195,6 +196,36 @@ def test_values_of_another_type_are_errors(source: str, error: str) -> None:
 def test_instants_print_as_in_go() -> None:
     with pytest.raises(EvaluationError, match=r"'2020-01-31 10:00:00.5 \+0000 UTC'"):
         evaluate("s", {"s": Timestamp(1_580_464_800_500_000_000)})
+
+
+def test_values_may_be_of_subclasses() -> None:
+    class Text(str):
+        pass
+
+    class Number(float):
+        pass
+
+    class Count(int):
+        pass
+
+    class Bytes(bytes):
+        pass
+
+    class Time(Timestamp):
+        pass
+
+    special: Attributes = {
+        "s": Text("x"),
+        "d": Number(1.5),
+        "i": Count(5),
+        "ip4": Bytes(b"\x01\x02\x03\x04"),
+        "ts": Time(7),
+        "m": MappingProxyType({"k": "v"}),
+    }
+    for name in ("s", "d", "i", "ip4", "ts"):
+        assert evaluate(name, special) == special[name]
+    assert evaluate('m["k"]', special) == "v"
+    assert evaluate("m", special) == {"k": "v"}
 
 
 def test_integers_and_durations_stand_for_each_other() -> None:

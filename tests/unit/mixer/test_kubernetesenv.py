@@ -148,6 +148,22 @@ def test_the_generation_follows_the_workloads() -> None:
     assert len(set(seen)) == 3
 
 
+def test_a_changed_workload_is_described_anew() -> None:
+    workloads = known()
+    handler: Any = kubernetesenv.KubernetesEnvironment(workloads)
+    fields = {"source_uid": "kubernetes://reviews-v1-abc.shop", "source_ip": None,
+              "destination_uid": "kubernetes://reviews-v1-abc.shop", "destination_ip": None,
+              "destination_port": 0}  # fmt: skip
+    instance = Instance("i", "kubernetes", fields)
+    assert handler.generate(instance) == handler.generate(instance)
+    changed = Workload()
+    changed.CopyFrom(REVIEWS)
+    changed.labels["version"] = "v2"
+    workloads.put("1", pod_of_workload(changed))
+    found = handler.generate(instance)
+    assert found["source_labels"]["version"] == found["destination_labels"]["version"] == "v2"
+
+
 def test_a_changed_workload_is_found_by_its_new_names_only() -> None:
     workloads = Workloads()
     workloads.put("k", Pod("old", "ns", (b"\x01\x02\x03\x04",)))

@@ -138,6 +138,7 @@ def test_literals(source: str, value: Value, kind: ValueType) -> None:
         ("'ab'", "1:1: illegal rune literal"),
         ("'a", "1:1: rune literal not terminated"),
         ("''", "1:1: illegal rune literal"),
+        (r"'\n1'", "1:1: illegal rune literal"),
         ("/* a", "1:1: comment not terminated"),
         (r'"\q"', "1:1: unknown escape sequence"),
         (r'"\'"', "1:1: unknown escape sequence"),

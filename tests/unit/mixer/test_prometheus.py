@@ -226,6 +226,7 @@ async def test_a_changed_metric_resets_the_whole_registry() -> None:
     assert scrape.samples == []
     assert scrape.registry.size == 0
     before.report([batch("c", 5)])  # until it is closed, in vain
+    before.expire()
     await before.close()
     after.report([batch("c", 1, who="x")])
     other.report([batch("g", 2)])

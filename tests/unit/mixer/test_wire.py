@@ -140,6 +140,7 @@ def test_of_a_name_in_two_typed_maps_the_lazy_view_takes_the_string() -> None:
     [
         pytest.param(CompressedAttributes(strings={-1: 0}), "name", id="name"),
         pytest.param(CompressedAttributes(strings={0: 222}), "value", id="value"),
+        pytest.param(CompressedAttributes(strings={0: 222, -1: 3}), "both", id="value-and-name"),
         pytest.param(CompressedAttributes(int64s={500: 1}), "number", id="number"),
         pytest.param(CompressedAttributes(bools={-9: True}), "bool", id="bool"),
         pytest.param(CompressedAttributes(doubles={222: 1.0}), "double", id="double"),
@@ -151,6 +152,11 @@ def test_a_bad_index_hides_one_attribute(built: CompressedAttributes, left_out: 
     assert decode(built, Words(())) == {"response.code": 200}
     with pytest.raises(WireError, match="is not defined in the available dictionaries"):
         update({}, built, Words(()))
+
+
+def test_a_string_that_does_not_resolve_hides_no_other() -> None:
+    built = CompressedAttributes(strings={0: 222, 3: 219})
+    assert decode(built, Words(())) == {"source.uid": "inbound"}
 
 
 def test_a_bad_map_entry_hides_the_map() -> None:

@@ -12,17 +12,19 @@ from mast.mixer.adapters.listchecker import Fetched
 MAX_BYTES = 16 << 20
 
 
-async def fetch(url: str, timeout: timedelta = timedelta(seconds=5)) -> Fetched:
+async def fetch(
+    url: str, timeout: timedelta = timedelta(seconds=5), max_bytes: int = MAX_BYTES
+) -> Fetched:
     """GET a URL; OSError if there is no whole answer in time or it is too long."""
     limit = aiohttp.ClientTimeout(total=timeout.total_seconds())
     try:
         async with aiohttp.ClientSession(timeout=limit) as session, session.get(url) as response:
-            body = await response.content.read(MAX_BYTES + 1)
-            while len(body) <= MAX_BYTES and (more := await response.content.read(MAX_BYTES)):
+            body = b""
+            while len(body) <= max_bytes and (more := await response.content.read(max_bytes + 1)):
                 body += more
             status = response.status
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise OSError(f"could not fetch {url}: {error or type(error).__name__}") from error
-    if len(body) > MAX_BYTES:
-        raise OSError(f"could not fetch {url}: longer than {MAX_BYTES} bytes")
+        raise OSError(f"could not fetch {url}: {str(error) or type(error).__name__}") from error
+    if len(body) > max_bytes:
+        raise OSError(f"could not fetch {url}: longer than {max_bytes} bytes")
     return Fetched(status, body)

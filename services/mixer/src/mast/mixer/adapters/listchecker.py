@@ -81,7 +81,6 @@ class Listchecker:
     def check(self, instance: Instance) -> CheckResult:
         """Whether the value is in the list, turned round for a blacklist."""
         value: Any = instance.fields["value"]
-        addresses = self._params.entry_type == Params.IP_ADDRESSES
         if isinstance(value, bytes):
             symbol = ip_text(value)
         elif isinstance(value, str):
@@ -94,8 +93,6 @@ class Listchecker:
         try:
             found = entries.has(symbol)
         except ValueError:
-            if not addresses:
-                raise
             return self._answer(INVALID_ARGUMENT, f"{symbol} is not a valid IP address")
         if found == self._params.blacklist:
             listed = "is blacklisted" if found else "is not whitelisted"

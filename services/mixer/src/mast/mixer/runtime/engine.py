@@ -68,12 +68,18 @@ class LiveEngine:
     """Answers checks and takes reports by the table in force (core.engine.Engine)."""
 
     def __init__(
-        self, handlers: Handlers, calls: Calls, instruments: Instruments, root: str
+        self,
+        handlers: Handlers,
+        calls: Calls,
+        instruments: Instruments,
+        root: str,
+        drain: timedelta = DRAIN,
     ) -> None:
         self._handlers = handlers
         self._calls = calls
         self._instruments = instruments
         self._root = root
+        self._drain = drain
         self._table = _table(EMPTY, {}, root)
 
     @property
@@ -120,7 +126,7 @@ class LiveEngine:
     def _tell(self, table: Table, notes: Notes) -> None:
         """Count what was noted; log each only once per table, requests are many."""
         for (rule, text), times in notes.match_errors.items():
-            self._instruments.match_errors.add(times, rule=rule)
+            self._instruments.match_failed(rule, times)
             if table.first(rule):
                 log.warning("rule.match_failed", rule=rule, error=text)
         for text in notes.warnings:
@@ -154,7 +160,7 @@ class LiveEngine:
     async def _retire(self, table: Table) -> None:
         if table.users:
             try:
-                async with asyncio.timeout(DRAIN.total_seconds()):
+                async with asyncio.timeout(self._drain.total_seconds()):
                     await table.unused.wait()
             except TimeoutError:
                 log.warning("config.still_used", snapshot=table.routing.id, calls=table.users)

@@ -18,7 +18,6 @@ from mast.mixer.runtime.instruments import Instruments
 
 log = structlog.get_logger()
 
-# How long a handler may prepare itself before it serves as it is, and take to close.
 PREPARE = timedelta(seconds=5)
 CLOSE = timedelta(seconds=10)
 
@@ -36,11 +35,17 @@ class Live:
 
 @dataclass(slots=True)
 class Handlers:
-    """Builds handlers for snapshots and closes them; background work runs in ``tasks``."""
+    """Builds handlers for snapshots and closes them; background work runs in ``tasks``.
+
+    A handler that takes longer than ``prepare`` to prepare itself serves as it is; one that takes
+    longer than ``close`` to close is left.
+    """
 
     tasks: asyncio.TaskGroup
     instruments: Instruments
     jitter: Callable[[], float] = random
+    prepare: timedelta = PREPARE
+    close: timedelta = CLOSE
     _live: dict[str, Live] = field(default_factory=dict)
     _workers: int = 0
 
@@ -84,10 +89,10 @@ class Handlers:
 
     async def _prepare(self, fqn: str, handler: Any) -> None:
         try:
-            async with asyncio.timeout(PREPARE.total_seconds()):
+            async with asyncio.timeout(self.prepare.total_seconds()):
                 await handler.prepare()
         except TimeoutError:
-            log.warning("handler.not_prepared", handler=fqn, seconds=PREPARE.total_seconds())
+            log.warning("handler.not_prepared", handler=fqn, seconds=self.prepare.total_seconds())
 
     async def _work(self, fqn: str, handler: Any) -> None:
         """Keep a handler's background work going, whatever happens in it."""
@@ -118,7 +123,7 @@ class Handlers:
 
     async def _close(self, live: Live) -> None:
         try:
-            async with asyncio.timeout(CLOSE.total_seconds()):
+            async with asyncio.timeout(self.close.total_seconds()):
                 if live.worker is not None:
                     live.worker.cancel()
                     await asyncio.wait([live.worker])

@@ -52,6 +52,12 @@ _PER_REQUEST: Mapping[str, Definition] = {
             (),
             _NUMBERS,
         ),
+        Definition(
+            "mixer_runtime_rule_match_errors_total",
+            "Matches of rules that failed to evaluate",
+            Kind.COUNTER,
+            ("rule",),
+        ),
     )
 }
 _MAX_SERIES = 10_000
@@ -69,6 +75,7 @@ class Instruments:
             self._dispatch_seconds,
             self._destinations,
             self._instances,
+            self._match_errors,
         ) = self._per_request.define(self, _PER_REQUEST).values()
         self._config = {
             field: metrics.gauge(name, f"{field.replace('_', ' ')} in the current configuration")
@@ -91,9 +98,6 @@ class Instruments:
         )
         self.workers = metrics.gauge(
             "mixer_handler_workers_total", "Background tasks of handlers that are running"
-        )
-        self.match_errors = metrics.counter(
-            "mixer_runtime_rule_match_errors_total", "Matches of rules that failed to evaluate"
         )
         self.throttled = metrics.counter(
             "mixer_loadshedding_requests_throttled", "Requests refused because of load"
@@ -120,6 +124,10 @@ class Instruments:
         """Count a request by the adapter calls and instances that it needed."""
         self._destinations.add((), (calls,), 0.0)
         self._instances.add((), (instances,), 0.0)
+
+    def match_failed(self, rule: str, times: int) -> None:
+        """Count matches of a rule that failed to evaluate (A20)."""
+        self._match_errors.add((rule,), (times,), 0.0)
 
     def render(self) -> str:
         """All metrics in the Prometheus text format."""

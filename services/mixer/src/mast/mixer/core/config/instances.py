@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,30 +72,31 @@ class CompiledInstance:
             return self.fields(get)
         except EvaluationError as error:
             varying = VARYING.get(self.template.name)
-            for path, expression in self.expressions.items():
-                if path == varying:
-                    continue
-                try:
-                    expression.evaluate(get)
-                except EvaluationError as cause:
-                    raise self.failure(path, cause) from error
-            raise
+            shared = {path: each for path, each in self.expressions.items() if path != varying}
+            raise self.failure(*next(_failing(shared, get))) from error
 
     def bind(self, get: Get) -> dict[str, Any]:
         """Values of the bound attributes; EvaluationError names instance and attribute (A14)."""
         try:
             return self.bound(get)
         except EvaluationError as error:
-            for attribute, expression in self.bindings.items():
-                try:
-                    expression.evaluate(get)
-                except EvaluationError as cause:
-                    raise self.failure(f"attribute_bindings[{attribute}]", cause) from error
-            raise
+            attribute, cause = next(_failing(self.bindings, get))
+            raise self.failure(f"attribute_bindings[{attribute}]", cause) from error
 
     def failure(self, path: str, cause: EvaluationError) -> EvaluationError:
         """The error for a field that has no value for a request."""
         return EvaluationError(f"instance '{self.fqn}': evaluation failed at [{path}]: '{cause}'")
+
+
+def _failing(
+    expressions: Mapping[str, Expression], get: Get
+) -> Iterator[tuple[str, EvaluationError]]:
+    """The expressions that have no value, by name, and why."""
+    for name, expression in expressions.items():
+        try:
+            expression.evaluate(get)
+        except EvaluationError as cause:
+            yield name, cause
 
 
 def compile_instance(

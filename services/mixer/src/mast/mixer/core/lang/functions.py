@@ -174,9 +174,7 @@ def read_string(name: str, value: Value | None) -> str:
 
 
 def read_bool(name: str, value: Value | None) -> bool:
-    """A value that ought to be a bool."""
-    if isinstance(value, bool):
-        return value
+    """The error for a value that ought to be a bool; bool has no subclasses."""
     raise missing(name) if value is None else _mismatch("bool", value)
 
 
