@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 
 PROXY = 1337
 APPLICATION = 2000
+PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+"""An interpreter that every user may run: that of the tests may be in somebody's home."""
 
 
 def run(*command: str, text: str | None = None, check: bool = True) -> str:

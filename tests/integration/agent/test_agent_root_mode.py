@@ -21,7 +21,7 @@ from mast.agent.core import ads, messages
 from tests.integration.agent import capturing_envoy, mirror
 from tests.integration.agent.control_plane import ControlPlane, control_plane
 from tests.integration.agent.envoy_config import CDS, LDS
-from tests.integration.agent.namespaces import APPLICATION, PROXY, Link, linked
+from tests.integration.agent.namespaces import APPLICATION, PROXY, PYTHON, Link, linked
 from tests.integration.agent.running import RunningAgent, agent, environment, furnish, gone
 
 pytestmark = [
@@ -30,7 +30,6 @@ pytestmark = [
 ]
 
 AGENT = str(Path(sys.executable).with_name("mast-agent"))
-PYTHON = "/usr/bin/python3"
 FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
 
 

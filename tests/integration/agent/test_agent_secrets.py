@@ -242,6 +242,37 @@ async def test_output_certs(plane: ControlPlane, work: Path) -> None:
         assert len(plane.certificates.callers) == 2
 
 
+async def test_unusable_files_do_not_end_the_agent(plane: ControlPlane, work: Path) -> None:
+    """A directory where copies cannot be written, a secret that is a directory: only logged."""
+    (work / "taken").write_text("a file, not a directory")
+    env = environment(plane, loopback(), OUTPUT_CERTS="./taken", DISABLE_ENVOY="true")
+    async with agent(work, env) as running:
+        await running.logged("certificate.not_written")
+        await running.logged("secret.published", lambda each: each["name"] == "default")
+        async with secrets_of(work) as channel:
+            for name in (f"file-root:{work}", f"file-cert:{work}~{work}"):
+                await stream(channel).write(ask(name))
+            await running.logged("secret.unavailable", lambda each: each["file"] == str(work))
+            roots = stream(channel)
+            await roots.write(ask("ROOTCA"))
+            assert only(await read(roots)).name == "ROOTCA"
+        assert running.process.returncode is None
+
+
+async def test_revocations_go_along(plane: ControlPlane, work: Path) -> None:
+    """A CRL joins every validation context when it comes, and leaves with its file (B3.5)."""
+    path = work / "var/run/secrets/istio/crl/ca-crl.pem"
+    async with agent(work, environment(plane, loopback(), DISABLE_ENVOY="true")) as running:
+        await running.logged("secret.published", lambda each: each["name"] == "default")
+        async with secrets_of(work) as channel:
+            roots = stream(channel)
+            await roots.write(ask("ROOTCA"))
+            assert not only(await read(roots)).validation_context.HasField("crl")
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"the list")
+            assert only(await read(roots)).validation_context.crl.inline_bytes == b"the list"
+
+
 async def test_key_stays_in_memory(plane: ControlPlane, work: Path) -> None:
     async with agent(work, environment(plane, loopback())) as running:
         await running.ready()

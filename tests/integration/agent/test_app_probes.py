@@ -46,6 +46,9 @@ async def pages() -> AsyncIterator[int]:
     async def elsewhere(_: web.Request) -> web.Response:
         raise web.HTTPFound("http://example.invalid/")
 
+    async def astray(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"location": "http://h:99999/"})
+
     async def around(_: web.Request) -> web.Response:
         raise web.HTTPFound("/around")
 
@@ -58,7 +61,7 @@ async def pages() -> AsyncIterator[int]:
 
     app = web.Application()
     app.router.add_get("/status/{code}", status)
-    for handler in (who, here, elsewhere, around, large, never):
+    for handler in (who, here, elsewhere, astray, around, large, never):
         app.router.add_get(f"/{handler.__name__}", handler)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
@@ -83,6 +86,12 @@ async def test_http(pages: int, path: str, status: int, body: bytes, problem: st
     probe = HttpProbe(port=pages, path=path, headers=(("x-probe", "yes"),), timeout=QUICK)
     found = await PROBER.probe(probe, {"host": "ignored", "x-other": "1"})
     assert (found.status, found.body[:10240], found.problem) == (status, body, problem)
+
+
+async def test_an_unusable_redirect_is_a_failure(pages: int) -> None:
+    found = await PROBER.probe(HttpProbe(port=pages, path="/astray", timeout=QUICK))
+    assert found.status == 500
+    assert "ValueError" in found.problem
 
 
 async def test_endpoints_say_where_ports_are(pages: int) -> None:

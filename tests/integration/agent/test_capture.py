@@ -23,6 +23,7 @@ from tests.integration.agent.capturing_envoy import INBOUND, OUTBOUND, SERVICE, 
 from tests.integration.agent.namespaces import (
     APPLICATION,
     PROXY,
+    PYTHON,
     Link,
     Namespace,
     linked,
@@ -34,7 +35,6 @@ pytestmark = [
 ]
 
 AGENT = str(Path(sys.executable).with_name("mast-agent"))
-PYTHON = "/usr/bin/python3"
 PORT, EXCLUDED_IN, EXCLUDED_OUT = "8080", "8081", "8082"
 FLAGS = ("-b", "*", "-d", f"15090,15021,15020,{EXCLUDED_IN}", "-i", "*", "-o", EXCLUDED_OUT)
 

@@ -49,6 +49,7 @@ class Credentials:
     output_mode: int = 0o600
     failed: Callable[[], None] = lambda: None
     identity: Latest[Identity | None] = field(default_factory=lambda: Latest(None))
+    _revoked: bytes = field(default=b"", init=False)
 
     async def follow_ca(self, certificates: WorkloadCertificates) -> None:
         """Serve what Citadel signs; new mesh roots also ask for a new certificate (B3.4)."""
@@ -62,7 +63,7 @@ class Credentials:
         chain_file, key_file, root_file = mounted.files
         watched = (*mounted.files, self.revocations)
         async for pair in self._pairs(chain_file, key_file, watched):
-            roots = files.read_if_there(root_file) or b""
+            roots = _root_certificates(root_file)
             await self._offer(Identity(*pair, secrets.bundle([roots, *self.mesh_roots.value])))
 
     async def follow_files(self, wanted: Latest[frozenset[str]]) -> None:
@@ -102,9 +103,7 @@ class Credentials:
 
     async def _offer(self, identity: Identity) -> None:
         self.identity.publish(identity)
-        if self.output:
-            directory = Path(self.output)
-            write_pair(directory, identity.chain, identity.key, identity.roots, self.output_mode)
+        self._copy(identity)
         await self.publish(
             [
                 self._validation(secrets.ROOTS, identity.roots),
@@ -112,8 +111,25 @@ class Credentials:
             ]
         )
 
+    def _copy(self, identity: Identity) -> None:
+        """Write copies for others. A full disk costs them, not the workload."""
+        if not self.output:
+            return
+        pems = (identity.chain, identity.key, identity.roots)
+        try:
+            write_pair(Path(self.output), *pems, self.output_mode)
+        except OSError as error:
+            self.failed()
+            log.error("certificate.not_written", directory=self.output, error=str(error))
+
     def _validation(self, name: str, roots: bytes) -> Secret:
-        return secrets.validation(name, roots, files.read_if_there(self.revocations) or b"")
+        """Roots with the revocations; unreadable ones leave those of the last time in force."""
+        try:
+            self._revoked = files.read_if_there(self.revocations) or b""
+        except OSError as error:
+            self.failed()
+            log.error("revocations.unavailable", file=self.revocations, error=str(error))
+        return secrets.validation(name, roots, self._revoked)
 
     async def _follow_file(self, name: str) -> None:
         what = secrets.secret_name(name)
@@ -128,12 +144,16 @@ class Credentials:
         """The content of a root file, at first and after each change of it or the CRL."""
         watch = files.FileWatch((path, self.revocations), debounce=self.debounce)
         while True:
-            content = files.read_if_there(path)
+            try:
+                content = files.read_if_there(path)
+                problem = "no such file, or empty"
+            except OSError as error:
+                content, problem = None, str(error)
             if content:
                 yield content
             else:
                 self.failed()
-                log.warning("secret.unavailable", file=path, error="no such file, or empty")
+                log.warning("secret.unavailable", file=path, error=problem)
             await watch.changed()
 
     async def _pairs(
@@ -156,3 +176,11 @@ class Credentials:
             else:
                 log.error("secret.given_up", file=chain, until="the files change")
             await watch.changed()
+
+
+def _root_certificates(path: str) -> bytes:
+    try:
+        return files.read_if_there(path) or b""
+    except OSError as error:
+        log.error("secret.unavailable", file=path, error=str(error))
+        return b""

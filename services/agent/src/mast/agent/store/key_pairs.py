@@ -37,7 +37,10 @@ def read_pair(chain: str, key: str) -> tuple[bytes, bytes]:
 
     Raises BadKeyPair if one is missing or unreadable, or if the key is not the certificate's.
     """
-    chain_pem, key_pem = read_if_there(chain), read_if_there(key)
+    try:
+        chain_pem, key_pem = read_if_there(chain), read_if_there(key)
+    except OSError as error:
+        raise BadKeyPair(str(error)) from error
     if chain_pem is None or key_pem is None:
         missing = chain if chain_pem is None else key
         raise BadKeyPair(f"{missing}: no such file")

@@ -45,7 +45,11 @@ class Pilot:
     async def stream(self, method: str) -> AsyncIterator[Call]:
         """A new stream of raw messages; Unreachable if Pilot cannot be dialled within 5 s."""
         pair = self._presentable()
-        async with self._channel(pair) as channel:
+        try:
+            dialled = self._channel(pair)
+        except OSError as error:
+            raise Unreachable(f"roots for {self.address}: {error}") from error
+        async with dialled as channel:
             open_stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
                 f"/{SERVICE}/{method}"
             )

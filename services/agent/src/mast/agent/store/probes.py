@@ -72,7 +72,7 @@ class Prober:
                         return await self._exec(probe.command)
         except TimeoutError:
             return Outcome(500, problem=f"no answer within {probe.timeout.total_seconds():g} s")
-        except (OSError, aiohttp.ClientError, grpc.aio.AioRpcError) as error:
+        except (OSError, ValueError, aiohttp.ClientError, grpc.aio.AioRpcError) as error:
             return Outcome(500, problem=f"{type(error).__name__}: {error}")
 
     def _place(self, host: str, port: int) -> tuple[str, int]:

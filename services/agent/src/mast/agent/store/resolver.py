@@ -64,7 +64,7 @@ class Upstream:
                 if tcp:
                     return await self._over_tcp(server, query)
                 return await self._over_udp(server, query)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError) as error:
             reason = f"{type(error).__name__}: {error}"
             log.info("dns.upstream_failed", server=server, error=reason)
             return None
