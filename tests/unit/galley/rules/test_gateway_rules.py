@@ -16,7 +16,7 @@ HTTPS = "port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com]"
 @pytest.mark.parametrize(
     ("server", "expected"),
     [
-        pytest.param("{%s}" % HTTP, [], id="http"),
+        pytest.param("{%s, name: front}" % HTTP, [], id="http"),
         pytest.param("{port: {number: 80, name: http, protocol: http}, hosts: ['*']}", [],
                      id="lower-case-protocol"),
         pytest.param("{port: {number: 80, name: http, protocol: HTTP},"

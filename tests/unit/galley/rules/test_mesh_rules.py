@@ -56,7 +56,7 @@ from tests.support.galley_rules import found
                       "error spec.extensionProviders[2].zipkin.port port",
                       "error spec.extensionProviders[2].zipkin.service required"],
                      id="providers"),
-        pytest.param("{meshMTLS: {ecdhCurves: [P-256, X, P-256], cipherSuites: [Y]}}",
+        pytest.param("{meshMTLS: {ecdhCurves: [P-256, X, P-256], cipherSuites: [Y, AES128-SHA]}}",
                      ["error spec.meshMTLS.ecdhCurves[1] curve",
                       "error spec.meshMTLS.ecdhCurves[2] duplicate",
                       "warning spec.meshMTLS.cipherSuites[0] cipher"], id="tls"),
