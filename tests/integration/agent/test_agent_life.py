@@ -183,6 +183,9 @@ async def test_starts_without_ca_and_recovers(plane: ControlPlane, work: Path) -
         await running.ready()
         await running.logged("secret.published", lambda each: each["name"] == "default")
         assert plane.certificates.callers == [()], "the token introduced it"
+        _, page = await running.get(15020, "/metrics")
+        assert 'istio_agent_num_outgoing_retries{request_type="csr"} 4' in page
+        assert 'istio_agent_num_failed_outgoing_requests{request_type="csr"} 1' in page
 
 
 async def test_streams_follow_pilot(

@@ -166,6 +166,7 @@ def _certificates(
         identity=credentials.identity,
         now=clocks.now,
         observe=meters.signing,
+        before_retry=meters.before_retry,
     )
 
 

@@ -106,6 +106,7 @@ def certificates(
     identity: Latest[Identity | None],
     now: Callable[[], datetime],
     observe: Callable[[Sign], Sign],
+    before_retry: Callable[[timedelta], Awaitable[None]],
 ) -> WorkloadCertificates:
     """The certificates of this workload from Citadel at ``address``.
 
@@ -124,6 +125,7 @@ def certificates(
         metadata=headers(env, "CA_HEADER_"),
         request_metadata={"CertSigner": signer} if signer else {},
         tls_server_name=config.istiod_san,
+        sleep=before_retry,
     )
     algorithm: Algorithm = trust.key_algorithm(
         config.ecc_algorithm, config.ecc_curve, config.rsa_key_size

@@ -1,5 +1,6 @@
 """The agent's own metrics, under Istio's names (citadel-and-agent.md B3)."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -26,6 +27,9 @@ class Meters:
         self._failures = metrics.counter(
             f"{prefix}num_failed_outgoing_requests", "Calls to Citadel that failed"
         )
+        self._retries = metrics.counter(
+            f"{prefix}num_outgoing_retries", "Calls to Citadel that were repeated"
+        )
         self._expiry = metrics.gauge(
             f"{prefix}cert_expiry_seconds", "Seconds until the workload's certificate ends"
         )
@@ -48,6 +52,11 @@ class Meters:
                 self._latency.record((self._clock() - begun) * 1000, request_type=CSR)
 
         return measured
+
+    async def before_retry(self, delay: timedelta) -> None:
+        """Count a repeated call and wait before it."""
+        self._retries.add(request_type=CSR)
+        await asyncio.sleep(delay.total_seconds())
 
     def file_failed(self) -> None:
         """Count a secret in a file that is missing or does not fit."""
