@@ -253,6 +253,7 @@ class Load:
     """Requests to one address, one after the other; `failures` are answers other than 200."""
 
     url: str
+    host: str
     answers: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -261,7 +262,7 @@ class Load:
         async with aiohttp.ClientSession() as client:
             while True:
                 try:
-                    async with client.get(self.url) as response:
+                    async with client.get(self.url, headers={"host": self.host}) as response:
                         await response.read()
                         status = response.status
                 except aiohttp.ClientError as error:
@@ -274,9 +275,9 @@ class Load:
 
 
 @asynccontextmanager
-async def load(port: int) -> AsyncIterator[Load]:
-    """Requests as fast as they are answered while the block lasts; none may fail."""
-    running = Load(f"http://127.0.0.1:{port}/")
+async def load(where: int | str, host: str = "web") -> AsyncIterator[Load]:
+    """Requests to a port or URL, as fast as they are answered, in the block; none may fail."""
+    running = Load(f"http://127.0.0.1:{where}/" if isinstance(where, int) else where, host)
     async with asyncio.TaskGroup() as tasks:
         working = tasks.create_task(running.run())
         await until(lambda: running.answers > 3)

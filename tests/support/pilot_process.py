@@ -72,9 +72,12 @@ class PilotProcess:
 
 @asynccontextmanager
 async def pilot_process(
-    etcd: str, directory: Path, *flags: str, ads: str = "127.0.0.1:0"
+    etcd: str, directory: Path, *flags: str, ads: str = "127.0.0.1:0", synced: bool = True
 ) -> AsyncIterator[PilotProcess]:
-    """Run Pilot on an etcd until the end of the block; it is ready when the block begins."""
+    """Run Pilot on an etcd until the end of the block; it is ready when the block begins.
+
+    Unless `synced`, it only listens then.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mast.pilot.main"),
         *("--etcd-endpoints", etcd, "--listen", ads),
@@ -88,7 +91,8 @@ async def pilot_process(
         reading = tasks.create_task(_read(running), name="pilot log")
         try:
             await until(lambda: running.ads and running.http and running.metrics, seconds=30)
-            await until(running.ready, seconds=30)
+            if synced:
+                await until(running.ready, seconds=30)
             yield running
         finally:
             if process.returncode is None:

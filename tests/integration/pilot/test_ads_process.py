@@ -1,0 +1,275 @@
+"""Pilot as a process on a real etcd: replicas, storms of changes, restarts, etcd away.
+
+Acceptance 6, 8 to 11, 37 of pilot.md; N5.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import grpc
+import pytest
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+
+from mast.common.etcd import EtcdConfig, Store, connect
+from mast.pilot.core.resources import CDS, EDS, LDS, RDS
+from mastapi.status.v1.status_pb2 import ProxyStatus, TypeStatus
+from tests.support.ads_server import bootstrap, load, until
+from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
+from tests.support.etcd_server import EtcdServer, etcd_server, free_port
+from tests.support.http_probe import echo_server
+from tests.support.mesh_yaml import changes
+from tests.support.pilot_process import PilotProcess, pilot_process
+from tests.support.tcp_proxy import tcp_proxy
+from tests.support.xds_client import node, xds_stream
+
+WHO = "sidecar~127.0.0.1~client-1.default~default.svc.cluster.local"
+CLUSTER = "outbound|80||web.default.svc.cluster.local"
+
+SERVICE = """
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: web},
+ spec: {hosts: [web.default.svc.cluster.local], resolution: STATIC, location: MESH_INTERNAL,
+        ports: [{number: 80, name: http, protocol: HTTP}],
+        workloadSelector: {labels: {app: web}}}}
+"""
+# The bootstrap of this test has no agent that could give secrets.
+WITHOUT_MUTUAL_TLS = """
+{apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig,
+ metadata: {name: default, namespace: istio-system}, spec: {enableAutoMtls: false}}
+"""
+OTHER = SERVICE.replace("web", "other")
+
+
+def workload(number: int, port: int = 0) -> str:
+    ports = f"ports: {{http: {port}}}," if port else ""
+    return f"""
+{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: web-{number}}},
+ spec: {{address: 127.0.0.1, {ports} weight: {number}, labels: {{app: web}}}}}}
+"""
+
+
+async def put(store: Store, *texts: str) -> None:
+    for each in changes(*texts):
+        await store.put(each.key, each.value)
+
+
+async def delete(store: Store, text: str) -> None:
+    for each in changes(text):
+        await store.delete(each.key)
+
+
+@pytest.fixture
+async def etcd(tmp_path) -> AsyncIterator[EtcdServer]:
+    async with etcd_server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def store(etcd) -> AsyncIterator[Store]:
+    async with connect(EtcdConfig(endpoints=(etcd.endpoint,))) as connected:
+        yield connected
+
+
+def client(address: str):
+    return xds_stream(address, who=node(WHO, NAMESPACE="default", LABELS={"app": "client"}))
+
+
+async def everything(address: str) -> dict[tuple[str, str], tuple[str, bytes]]:
+    """All resources that a fresh client gets, with version and bytes."""
+    found = {}
+    async with client(address) as stream:
+        for url, names in ((CDS, ()), (EDS, (CLUSTER,)), (LDS, ()), (RDS, ("80",))):
+            await stream.ask(url, *names)
+            told = await stream.told()
+            await stream.ack(told)
+            for each in told.resources:
+                found[url, each.name] = (each.version, each.resource.value)
+    return found
+
+
+async def test_replicas_say_the_same(etcd, store, tmp_path):
+    """Acceptance 11: byte by byte, whatever the order in which changes came."""
+    await put(store, SERVICE, workload(1), OTHER)
+    async with pilot_process(etcd.endpoint, tmp_path) as first:
+        await delete(store, OTHER)
+        await put(store, workload(3), workload(2), OTHER)
+        async with pilot_process(etcd.endpoint, tmp_path) as second:
+            for pilot in (first, second):
+                await until(lambda pilot=pilot: _knows(pilot, 3))
+            mine, theirs = await everything(first.ads), await everything(second.ads)
+    assert mine == theirs
+    assert {(CDS, CLUSTER), (EDS, CLUSTER), (RDS, "80"), (LDS, "virtualInbound")} <= mine.keys()
+
+
+async def _knows(pilot, endpoints: int) -> bool:
+    found = await pilot.page("/debug/endpointz")
+    return sum(len(each["ep"]) for each in found) == endpoints
+
+
+async def test_a_storm_of_changes_is_few_pushes(etcd, store, tmp_path):
+    """Acceptance 10: a thousand changes in five seconds."""
+    await put(store, SERVICE)
+    async with pilot_process(etcd.endpoint, tmp_path) as pilot, client(pilot.ads) as stream:
+        await stream.ask(EDS, CLUSTER)
+        await stream.ack(await stream.told())
+        async with asyncio.TaskGroup() as tasks:
+            storm = tasks.create_task(_storm(store))
+            received, weights = 0, [0]
+            while not (storm.done() and weights == [1001]):
+                told = await stream.told()
+                received += 1
+                weights = [each.load_balancing_weight.value for each in _endpoints(told)]
+                await stream.ack(told)
+        assert received <= 50
+        assert await stream.silent()
+
+
+async def _storm(store: Store) -> None:
+    """The last change makes the weight 1001."""
+    for number in range(2, 1002):
+        await put(store, workload(number).replace(f"web-{number}", "web-1"))
+        await asyncio.sleep(0.003)
+
+
+def _endpoints(told) -> list[LbEndpoint]:
+    assignment = ClusterLoadAssignment.FromString(told.resources[0].resource.value)
+    return [each for group in assignment.endpoints for each in group.lb_endpoints]
+
+
+async def test_scaling_moves_one_assignment(etcd, store, tmp_path):
+    """Acceptance 9: others hear nothing, and the last state is an empty assignment."""
+    await put(store, SERVICE, OTHER, workload(1))
+    async with (
+        pilot_process(etcd.endpoint, tmp_path) as pilot,
+        client(pilot.ads) as dependant,
+        client(pilot.ads) as stranger,
+    ):
+        for stream, name in ((dependant, CLUSTER), (stranger, CLUSTER.replace("web", "other"))):
+            await stream.ask(CDS)
+            await stream.ack(await stream.told())
+            await stream.ask(EDS, name)
+            await stream.ack(await stream.told())
+        await put(store, *(workload(number) for number in range(2, 51)))
+        await _scaled(dependant, 50)
+        for number in range(1, 51):
+            await delete(store, workload(number))
+        await _scaled(dependant, 0)
+        assert await stranger.silent()
+
+
+async def _scaled(stream, size: int) -> None:
+    """Until that many endpoints are told; nothing but the one assignment is."""
+    found = -1
+    while found != size:
+        told = await stream.told()
+        assert [each.name for each in told.resources] == [CLUSTER]
+        assert list(told.removed_resources) == []
+        found = len(_endpoints(told))
+        await stream.ack(told)
+
+
+async def test_etcd_may_be_away(etcd, store, tmp_path):
+    """Acceptance 37 in short: what is known is served, changes come when etcd is back."""
+    await put(store, SERVICE, workload(1))
+    async with (
+        tcp_proxy(etcd.endpoint) as between,
+        pilot_process(between.endpoint, tmp_path) as pilot,
+        client(pilot.ads) as stream,
+    ):
+        await stream.ask(EDS, CLUSTER)
+        await stream.ack(await stream.told())
+        between.cut()
+        await until(lambda: _says_etcd(pilot, "disconnected"))
+        assert await pilot.ready()
+        async with client(pilot.ads) as late:
+            await late.ask(EDS, CLUSTER)
+            assert len(_endpoints(await late.told())) == 1
+        await put(store, workload(2))
+        between.heal()
+        await _scaled(stream, 2)
+        await until(lambda: _says_etcd(pilot, "connected"))
+
+
+async def _says_etcd(pilot: PilotProcess, word: str) -> bool:
+    return (await pilot.page("/ready"))["etcd"].startswith(word)
+
+
+async def test_nothing_is_served_before_everything_was_read(tmp_path):
+    """N5: etcd is not there yet."""
+    endpoint = f"127.0.0.1:{free_port()}"
+    async with (
+        pilot_process(endpoint, tmp_path, synced=False) as pilot,
+        client(pilot.ads) as stream,
+    ):
+        assert not await pilot.ready()
+        await stream.ask(CDS)
+        assert (await stream.ended())[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_objects_that_cannot_be_read_are_left_out(etcd, store, tmp_path):
+    await put(store, SERVICE, workload(1))
+    key = "config/istio/networking/v1alpha3/serviceentries/default/broken"
+    await store.put(key, b"\xff\xff")
+    async with pilot_process(etcd.endpoint, tmp_path) as pilot, client(pilot.ads) as stream:
+        await stream.ask(EDS, CLUSTER)
+        assert len(_endpoints(await stream.told())) == 1
+        assert [each["key"] for each in pilot.events if each["event"] == "object.kept_out"] == [key]
+
+
+async def test_envoy_outlives_pilots(etcd, store, tmp_path):
+    """A real Envoy with real configuration: Pilot is killed and comes back under load."""
+    port, loopback = free_port(), f"127.{random.randint(3, 250)}.{random.randint(1, 250)}"  # noqa: S311
+    metadata = {
+        "NAMESPACE": "default",
+        "LABELS": {"app": "client"},
+        "INTERCEPTION_MODE": "NONE",
+        "INSTANCE_IPS": f"{loopback}.1",
+        "OUTBOUND_BIND": f"{loopback}.2",
+        "HTTP_PROXY_PORT": "15080",
+    }
+    async with AsyncExitStack() as stack:
+        backend = await stack.enter_async_context(echo_server("a"))
+        second_backend = await stack.enter_async_context(echo_server("b"))
+        service = SERVICE.replace("number: 80", "number: 9080")
+        await put(store, WITHOUT_MUTUAL_TLS, service, workload(1, backend.port))
+        ads = f"127.0.0.1:{port}"
+        first = await stack.enter_async_context(pilot_process(etcd.endpoint, tmp_path, ads=ads))
+        config = bootstrap(port, delta=True, metadata=metadata)
+        config.node.id = WHO
+        envoy = await stack.enter_async_context(envoy_server(config, tmp_path))
+        address = f"http://{loopback}.2:9080/"
+        async with load(address, host="web.default.svc.cluster.local"):
+            await first.kill()
+            await until(lambda: _disconnected(envoy))
+            second = await stack.enter_async_context(
+                pilot_process(etcd.endpoint, tmp_path, ads=ads)
+            )
+            await until(lambda: _connected(second), seconds=20)
+            await put(store, workload(2, second_backend.port))
+            await second_backend.wait_for(1)
+        for name in ("cluster_manager.cds", "listener_manager.lds"):
+            assert await envoy.stat(f"{name}.update_rejected") == 0
+        assert complaints(envoy.log.read_text()) == []
+        pushed = 'pilot_xds_pushes{type="lds"}'
+        assert await second.metric(pushed) == 0, "nothing is sent again that is current"
+        await until(lambda: _synced(store))
+
+
+async def _disconnected(envoy: EnvoyServer) -> bool:
+    return await envoy.stat("control_plane.connected_state") == 0
+
+
+async def _connected(pilot: PilotProcess) -> bool:
+    return bool((await pilot.page("/debug/connections"))["totalClients"])
+
+
+async def _synced(store: Store) -> bool:
+    """The published status says that the proxy has everything."""
+    entry = await store.get(f"status/proxies/{WHO}")
+    if entry is None:
+        return False
+    status = ProxyStatus.FromString(entry.value)
+    states = {each.type_url: each.state for each in status.types}
+    return states[EDS] == TypeStatus.SYNCED and TypeStatus.ERROR not in states.values()
