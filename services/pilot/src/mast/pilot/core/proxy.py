@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -100,12 +101,12 @@ class Proxy:
         """A gRPC library that speaks xDS itself (pilot.md B29)."""
         return self.text("GENERATOR") == "grpc"
 
-    @property
+    @cached_property
     def ipv4(self) -> bool:
         """At least one address is IPv4."""
         return any(ip_address(ip).version == 4 for ip in self.ip_addresses)
 
-    @property
+    @cached_property
     def ipv6(self) -> bool:
         """At least one address is IPv6."""
         return any(ip_address(ip).version == 6 for ip in self.ip_addresses)
