@@ -63,10 +63,7 @@ class Catalog:
             self._configs.add(config, [(collection, namespace)])
             self._collections.add(config, [collection])
             self._label_uses += Counter(_selector_keys(config))
-        self._touched |= {
-            Fact(memo.CONFIG, (collection, namespace)),
-            Fact(memo.COLLECTION, collection),
-        }
+        self._touched.add(Fact(collection, namespace))
         if collection == collection_names.VIRTUAL_SERVICES:
             self._put_virtual_service((namespace, name), config)
         elif collection == collection_names.DESTINATION_RULES:

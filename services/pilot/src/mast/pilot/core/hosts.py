@@ -1,6 +1,7 @@
 """Host names: short forms, wildcard matching, and the domains of a virtual host."""
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 
 from mast.pilot.core.model import Service
@@ -121,6 +122,7 @@ def _forms(host: str, proxy_namespace: str, dns_domain: str, *, headless: bool) 
         yield from (f"*.{name}" for name in names)
 
 
+@lru_cache(maxsize=65536)
 def is_single_address(address: str) -> bool:
     """True for an IP address, false for a CIDR or anything else; 0.0.0.0 is no address."""
     try:

@@ -22,12 +22,10 @@ WORKLOAD: Final = "workload"
 VIRTUAL_SERVICE: Final = "virtual service"
 STANDALONE_HOSTS: Final = "standalone hosts"
 DESTINATION_RULE: Final = "destination rule"
-CONFIG: Final = "config"
-COLLECTION: Final = "collection"
 GATEWAY: Final = "gateway"
 SELECTOR_KEYS: Final = "selector keys"
 TRUST: Final = "trust"
-"""Kinds of facts."""
+"""Kinds of facts; configuration objects are facts too, of the kind of their collection."""
 
 
 class Fact(NamedTuple):
@@ -62,8 +60,10 @@ class Reads:
 
     def extend(self, facts: Iterable[Fact]) -> None:
         """The result depends on all these facts."""
+        kinds = self._kinds
         for kind, name in facts:
-            self.note(kind, name)
+            if kind not in kinds or kinds[kind] is not None:
+                self.note(kind, name)
 
     def facts(self) -> frozenset[Fact]:
         """What has been noted."""

@@ -221,7 +221,7 @@ class Scope:
 
     def visible(self, collection: str) -> Sequence[Config[Any]]:
         """Objects of all namespaces whose `exportTo` lets the proxies see them, oldest first."""
-        self._reads.note(memo.COLLECTION, collection)
+        self._reads.note(collection)
         every = self._index.collections.get(collection, ())
         return [each for each in every if each.visible_to.includes(self.namespace)]
 
@@ -249,7 +249,7 @@ class Scope:
         return self._index.selector_keys
 
     def _note_configs(self, collection: str, namespace: str) -> None:
-        self._reads.note(memo.CONFIG, (collection, namespace))
+        self._reads.note(collection, namespace)
 
 
 def applicable_sidecar(scope: Scope, labels: Labels) -> Config[Sidecar] | None:

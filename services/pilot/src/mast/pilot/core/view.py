@@ -113,10 +113,12 @@ class MeshView:
     def _outbound(self, scope: Scope) -> Sequence[Resource]:
         """Clusters of all services, those of each service shared by all who follow one rule."""
         caller = self.audience.caller
+        traits, place = _traits(caller), _place(caller)
         found: list[Resource] = []
         for service in scope.services():
             rule = rule_for(scope, service, caller.labels)
-            key = ("service clusters", _identity(service, rule), _traits(service, caller))
+            where = place if service.resolution.is_dns else None
+            key = ("service clusters", _identity(service, rule), traits, where)
             found += scope.shared(key, partial(self._of_service, service, rule))
         return found
 
@@ -150,9 +152,9 @@ class MeshView:
             scope.mesh, destination.rule, destination.subset, destination.port.number
         )
         wish = preference(scope.mesh, policy, destination.service)
-        place = (caller.network, caller.cluster_id, caller.text("REQUESTED_NETWORK_VIEW"))
-        near = (caller.locality, *sorted(caller.labels.items())) if wish.matters else ()
-        key = ("assignment", name, _identity(destination.service, destination.rule), place, near)
+        near = _near(caller) if wish.matters else None
+        identity = _identity(destination.service, destination.rule)
+        key = ("assignment", name, identity, _reach(caller), near)
 
         def made(inner: Scope) -> Resource:
             inner.depend_on(destination.service)
@@ -205,14 +207,25 @@ def _identity(service: Service, rule: Rule | None) -> Hashable:
     return service.key, ports, origins
 
 
-def _traits(service: Service, caller: Proxy) -> Hashable:
-    """What else a service's clusters depend on: with names in them, on the endpoints seen too."""
+def _traits(caller: Proxy) -> Hashable:
+    """What clusters depend on besides service and rule."""
     files = tuple(caller.text(f"TLS_CLIENT_{each}") for each in ("CERT_CHAIN", "KEY", "ROOT_CERT"))
-    traits = (caller.type, caller.ipv4, caller.ipv6, files)
-    if not service.resolution.is_dns:
-        return traits
-    place = (caller.network, caller.cluster_id, caller.text("REQUESTED_NETWORK_VIEW"))
-    return (*traits, place, caller.locality, *sorted(caller.labels.items()))
+    return caller.type, caller.ipv4, caller.ipv6, files
+
+
+def _reach(caller: Proxy) -> Hashable:
+    """Which endpoints a caller sees depends on this."""
+    return caller.network, caller.cluster_id, caller.text("REQUESTED_NETWORK_VIEW")
+
+
+def _near(caller: Proxy) -> Hashable:
+    """Which endpoints come first for a caller depends on this."""
+    return caller.locality, *sorted(caller.labels.items())
+
+
+def _place(caller: Proxy) -> Hashable:
+    """Clusters that hold their endpoints depend on this as well."""
+    return _reach(caller), _near(caller)
 
 
 def _has_eds(service: Service, caller: Proxy) -> bool:
