@@ -168,6 +168,12 @@ async def test_a_report_too_long_for_the_trailers_is_cut(galley: RunningGalley) 
     assert len((await galley.stub.Validate(request)).problems) == 200
 
 
+async def test_long_values_do_not_break_the_answer(galley: RunningGalley) -> None:
+    error = await refused(galley, rule(host="'" + "a " * 50_000 + "'"))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert [p.rule for p in report(error).problems] == ["host"]
+
+
 async def test_dry_run_stores_nothing(galley: RunningGalley) -> None:
     response = await galley.apply(rule(), dry_run=True)
     assert (actions(response), response.revision) == ([Action.CREATED], 0)
@@ -310,6 +316,13 @@ async def test_watch(galley: RunningGalley) -> None:
     await galley.stub.Delete(api.DeleteRequest(objects=[ref]))
     assert await event() == (api.WatchEvent.DELETED, "c")
     watch.cancel()
+
+
+async def test_watch_of_nothing_known_is_refused(galley: RunningGalley) -> None:
+    watch = galley.stub.Watch(api.WatchRequest(kinds=["Nothing"]))
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await watch.read()
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_watch_survives_a_restart_of_etcd(galley: RunningGalley, etcd: EtcdServer) -> None:

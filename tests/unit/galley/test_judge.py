@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mast.galley.core.judge import judge, read
 from mast.galley.core.objects import Defaults
-from mast.galley.core.problem import InvalidConfig, errors
+from mast.galley.core.problem import TEXT_LIMIT, InvalidConfig, errors
 from mastapi.galley.v1 import config_pb2
 
 GOOD = """\
@@ -74,6 +74,13 @@ def test_the_error_tells_how_many_there_are() -> None:
     assert str(InvalidConfig([])) == "configuration is invalid: "
     assert "(and 1 more errors)" in str(refused.value)
     assert refused.value.objects == 1
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    text = (GOOD % "x").replace("a.com", "'" + "a " * 5000 + "'")
+    (problem,) = judge(read(sources(a=text), (), Defaults())).problems
+    assert len(problem.message) == TEXT_LIMIT
+    assert problem.message.endswith("…")
 
 
 SAMPLES = sorted(Path(__file__).parents[2].glob("golden/galley/*.yaml"))

@@ -41,9 +41,13 @@ class Finding:
     severity: Severity = Severity.ERROR
 
 
+# Longer texts are cut: users write values of any length, and a report travels in gRPC trailers.
+TEXT_LIMIT = 500
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A finding about one object of one source."""
+    """A finding about one object of one source; long texts in it are cut."""
 
     rule: str
     message: str
@@ -54,6 +58,12 @@ class Problem:
     kind: str = ""
     namespace: str = ""
     name: str = ""
+
+    def __post_init__(self) -> None:
+        for field in ("message", "path", "kind", "name", "namespace"):
+            text = getattr(self, field)
+            if len(text) > TEXT_LIMIT:
+                object.__setattr__(self, field, f"{text[: TEXT_LIMIT - 1]}…")
 
     def __str__(self) -> str:
         """``file:line:column: error: Kind ns/name: path: message [rule]``, as compilers write."""
