@@ -31,8 +31,8 @@ from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.api import ext_authz
 from mast.mixer.api.access_log import AccessLogs
 from mast.mixer.api.ext_authz import Authorization
+from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.config.snapshot import EMPTY, compile_snapshot
-from mast.mixer.core.quota_specs import QuotaSpecs
 from mast.mixer.core.series import Registry
 from mast.mixer.core.templates import TEMPLATES
 from mast.mixer.core.workloads import Pod, Workloads, packed_ip
@@ -86,7 +86,7 @@ async def requests() -> AsyncIterator[dict[str, Any]]:
         engine = ScriptedEngine(lambda _, uses=uses: allow(uses=uses))  # type: ignore[misc]
 
         def register(server: grpc.aio.Server, engine: ScriptedEngine = engine) -> None:
-            ext_authz.register(server, engine, Workloads(), QuotaSpecs, now)
+            ext_authz.register(server, engine, Workloads(), ClientConfig, now)
 
         extensions = MixerExtensions(mesh(**settings))
         with tempfile.TemporaryDirectory() as directory:
@@ -181,7 +181,7 @@ async def faces() -> AsyncIterator[dict[str, Any]]:
         for number in range(BATCH):
             batch.http_logs.log_entry.append(_entry(number))
         wire = batch.SerializeToString()
-        logs = AccessLogs(engine, workloads, now)
+        logs = AccessLogs(engine, workloads, ClientConfig, now)
         counts = []
         for seconds in (0.5, SECONDS):  # The first warms up.
             count, cpu = await _entries(logs, wire, seconds)
@@ -192,7 +192,7 @@ async def faces() -> AsyncIterator[dict[str, Any]]:
             "unit": "entries/CPU s",
             "bytes_per_entry": len(wire) // BATCH,
         }
-        authorization = Authorization(engine, workloads, QuotaSpecs, now)
+        authorization = Authorization(engine, workloads, ClientConfig, now)
         wires = [_check(number).SerializeToString() for number in range(CALLERS)]
         checks = 0
         begun = time.process_time()

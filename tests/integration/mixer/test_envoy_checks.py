@@ -12,6 +12,12 @@ import aiohttp
 import grpc.aio
 import pytest
 
+from istio.mixer.v1.config.client.api_spec_pb2 import (
+    HTTPAPISpec,
+    HTTPAPISpecBinding,
+    HTTPAPISpecPattern,
+    HTTPAPISpecReference,
+)
 from istio.mixer.v1.config.client.quota_pb2 import (
     Quota,
     QuotaRule,
@@ -20,6 +26,8 @@ from istio.mixer.v1.config.client.quota_pb2 import (
 )
 from istio.mixer.v1.config.client.service_pb2 import IstioService
 from mast.mixer.api import ext_authz
+from mast.mixer.core import api_specs
+from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import (
     CheckFailed,
     CheckVerdict,
@@ -32,7 +40,7 @@ from mast.mixer.core.engine import (
     RouteDirective,
     Status,
 )
-from mast.mixer.core.quota_specs import BINDINGS, SPECS, QuotaSpecs
+from mast.mixer.core.quota_specs import BINDINGS, SPECS
 from mast.mixer.core.values import Attributes, Timestamp
 from mast.pilot.core import mixer_filters
 from mast.pilot.core.mixer_filters import MixerExtensions
@@ -94,19 +102,19 @@ async def running(
     directory: Path,
     engine: ScriptedEngine,
     *,
-    quotas: QuotaSpecs | None = None,
+    client: ClientConfig | None = None,
     concurrency: int = 1,
     mixer_port: int = 0,
     response: str = "",
     **settings: object,
 ) -> AsyncIterator[Bench]:
     """A bench; ``mixer_port`` is where nobody or somebody else is Mixer."""
-    specs = quotas or QuotaSpecs()
+    config_of_clients = client or ClientConfig()
     annotations = settings.pop("annotations", None)
     where = spot(ANNOTATIONS=annotations) if annotations else spot()
 
     def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, Pods(), lambda: specs, clock)
+        ext_authz.register(server, engine, Pods(), lambda: config_of_clients, clock)
 
     extensions = MixerExtensions(mesh(**settings))
     async with application(response) as app, mixer(register) as port:
@@ -156,6 +164,39 @@ async def test_verdicts_are_answered_from_the_cache_by_what_they_depend_on(tmp_p
         assert headers["content-type"] == "text/plain"
         assert headers["content-length"] == str(len(body))
         assert headers.keys() == denials[0][2].keys()
+
+
+async def test_grpc_denials_are_alike_on_hits_and_misses(tmp_path):
+    engine = ScriptedEngine(lambda _: DENIAL)
+    async with running(tmp_path, engine) as bench:
+        answers = [await bench.get(content_type="application/grpc") for _ in range(2)]
+    assert len(engine.checked) == 1
+    for status, body, headers in answers:
+        assert (status, body, headers["grpc-status"]) == (200, "", "7")
+        expected = "PERMISSION_DENIED:denyreviewsv3handler.default:Not allowed"
+        assert headers["grpc-message"] == expected
+
+
+async def test_attributes_of_apis_are_cached_by_what_they_come_from(tmp_path):
+    spec = HTTPAPISpec(patterns=[HTTPAPISpecPattern(uri_template="/pets/{id}")])
+    spec.patterns[0].attributes.attributes["api.operation"].string_value = "getPet"
+    binding = HTTPAPISpecBinding(
+        services=[IstioService(name="ratings")], api_specs=[HTTPAPISpecReference(name="s")]
+    )
+    client = ClientConfig().with_object(api_specs.SPECS, ("default", "s"), spec)
+    client = client.with_object(api_specs.BINDINGS, ("default", "b"), binding)
+    references = (
+        Reference("api.operation", None, Condition.EXACT),
+        Reference("request.api_key", None, Condition.ABSENCE),
+    )
+    engine = ScriptedEngine(lambda _: allow(referenced=references))
+    async with running(tmp_path, engine, client=client) as bench:
+        for path in ("/pets/1", "/pets/1", "/pets/2"):
+            await bench.get(path)
+        await bench.get("/pets/1", x_api_key="k")
+    found = [(each["request.path"], each.get("request.api_key")) for each in engine.checked]
+    assert found == [("/pets/1", None), ("/pets/2", None), ("/pets/1", "k")]
+    assert {each["api.operation"] for each in engine.checked} == {"getPet"}
 
 
 async def test_checks_have_the_attributes_of_an_inbound_request(tmp_path):
@@ -388,7 +429,7 @@ async def test_requests_wait_for_a_mixer_that_restarts(tmp_path):
     engine = ScriptedEngine()
 
     def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, Pods(), QuotaSpecs, clock)
+        ext_authz.register(server, engine, Pods(), ClientConfig, clock)
 
     port = await unused_port()
     attempts = f"cluster.outbound|{MIXER_PORT}||{POLICY}.upstream_cx_connect_fail"
@@ -427,14 +468,14 @@ async def test_an_error_in_the_cache_leads_to_a_check(tmp_path, monkeypatch):
 # Quotas
 
 
-def specs(charge: int = 1) -> QuotaSpecs:
+def specs(charge: int = 1) -> ClientConfig:
     """A quota on everything that ratings serves."""
     rule = QuotaRule(quotas=[Quota(quota="rate", charge=charge)])
     binding = QuotaSpecBinding(
         services=[IstioService(name="ratings")],
         quota_specs=[QuotaSpecBinding.QuotaSpecReference(name="q")],
     )
-    found = QuotaSpecs().with_object(SPECS, ("default", "q"), QuotaSpec(rules=[rule]))
+    found = ClientConfig().with_object(SPECS, ("default", "q"), QuotaSpec(rules=[rule]))
     return found.with_object(BINDINGS, ("default", "b"), binding)
 
 
@@ -456,7 +497,7 @@ class Bucket:
 async def test_as_many_requests_pass_as_the_quota_has(tmp_path, workers):
     bucket = Bucket(50)
     engine = ScriptedEngine(lambda _: allow(referenced=STATIC), bucket.grant)
-    async with running(tmp_path, engine, quotas=specs(), concurrency=workers) as bench:
+    async with running(tmp_path, engine, client=specs(), concurrency=workers) as bench:
         statuses: list[int] = []
 
         async def client() -> None:
@@ -483,7 +524,7 @@ async def test_as_many_requests_pass_as_the_quota_has(tmp_path, workers):
 async def test_a_charge_is_taken_whole(tmp_path):
     bucket = Bucket(10)
     engine = ScriptedEngine(lambda _: allow(referenced=STATIC), bucket.grant)
-    async with running(tmp_path, engine, quotas=specs(charge=4)) as bench:
+    async with running(tmp_path, engine, client=specs(charge=4)) as bench:
         statuses = [(await bench.get())[0] for _ in range(6)]
     assert statuses == [200, 200, 429, 429, 429, 429]
 
@@ -491,7 +532,7 @@ async def test_a_charge_is_taken_whole(tmp_path):
 async def test_a_denied_request_is_not_charged(tmp_path):
     bucket = Bucket(10)
     engine = ScriptedEngine(lambda _: DENIAL, bucket.grant)
-    async with running(tmp_path, engine, quotas=specs()) as bench:
+    async with running(tmp_path, engine, client=specs()) as bench:
         assert (await bench.get())[0] == 403
     assert bucket.granted == 0
 

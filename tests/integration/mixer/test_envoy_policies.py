@@ -15,8 +15,9 @@ from istio.mixer.v1.config.client.quota_pb2 import QuotaSpec
 from mast.common.telemetry import Metrics
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.api import access_log, ext_authz
+from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.config.snapshot import EMPTY, compile_snapshot
-from mast.mixer.core.quota_specs import BINDINGS, SPECS, QuotaSpecs
+from mast.mixer.core.quota_specs import BINDINGS, SPECS
 from mast.mixer.core.series import Registry
 from mast.mixer.core.templates import TEMPLATES
 from mast.mixer.core.workloads import Pod, Workloads
@@ -72,9 +73,9 @@ class Mesh:
                 await asyncio.sleep(0.05)
 
 
-def quota_specs(*texts: str) -> QuotaSpecs:
+def client_config(*texts: str) -> ClientConfig:
     """The QuotaSpecs and bindings among some objects."""
-    found = QuotaSpecs()
+    found = ClientConfig()
     for each in entries(*texts):
         if each.kind in {"QuotaSpec", "QuotaSpecBinding"}:
             collection = SPECS if isinstance(each.spec, QuotaSpec) else BINDINGS
@@ -94,7 +95,7 @@ async def running(directory: Path, *texts: str) -> AsyncIterator[Mesh]:
     )
     pods, series = workloads(), Registry(1000)
     instruments = Instruments(Metrics("mixer"))
-    specs = quota_specs(*texts)
+    config_of_clients = client_config(*texts)
     async with asyncio.TaskGroup() as tasks:
         engine = LiveEngine(
             Handlers(tasks, instruments),
@@ -109,8 +110,8 @@ async def running(directory: Path, *texts: str) -> AsyncIterator[Mesh]:
         await engine.swap(snapshot)
 
         def register(server: grpc.aio.Server) -> None:
-            ext_authz.register(server, engine, pods, lambda: specs, now)
-            access_log.register(server, engine, pods, now)
+            ext_authz.register(server, engine, pods, lambda: config_of_clients, now)
+            access_log.register(server, engine, pods, lambda: config_of_clients, now)
 
         async with application() as app, mixer(register) as port:
             config = bootstrap(MixerExtensions(mesh()), spot(), port, app.port)

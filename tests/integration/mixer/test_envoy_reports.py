@@ -14,8 +14,8 @@ import grpc.aio
 import pytest
 
 from mast.mixer.api import access_log, ext_authz
+from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import CheckVerdict, Condition, Reference, Status
-from mast.mixer.core.quota_specs import QuotaSpecs
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.workloads import Pod
 from mast.pilot.core.extensions import Direction
@@ -76,8 +76,8 @@ async def running(
     registry = Pods(pods or {})
 
     def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, registry, QuotaSpecs, clock)
-        access_log.register(server, engine, registry, clock)
+        ext_authz.register(server, engine, registry, ClientConfig, clock)
+        access_log.register(server, engine, registry, ClientConfig, clock)
 
     extensions = MixerExtensions(mesh(**settings))
     async with application() as app, mixer(register) as port:

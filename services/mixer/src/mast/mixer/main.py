@@ -29,6 +29,7 @@ from mast.mixer.api import access_log, ext_authz, mixer
 from mast.mixer.api.mixer import Admission, MixerServicer
 from mast.mixer.api.mutual_tls import mutual_tls
 from mast.mixer.config import Config
+from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.series import Registry
 from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
 from mast.mixer.core.world import World
@@ -179,10 +180,12 @@ class Mixer:
         def register(server: aio.Server) -> None:
             mixer.register(server, MixerServicer(engine, self._admission))
             workloads = self._world.workloads
-            ext_authz.register(
-                server, engine, workloads, lambda: self._world.quota_specs, wall_clock
-            )
-            access_log.register(server, engine, workloads, wall_clock)
+
+            def client() -> ClientConfig:
+                return self._world.client
+
+            ext_authz.register(server, engine, workloads, client, wall_clock)
+            access_log.register(server, engine, workloads, client, wall_clock)
 
         return serving(
             register,

@@ -11,6 +11,7 @@ import structlog
 from envoy.service.accesslog.v3 import als_pb2_grpc
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 
+from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import Engine
 from mast.mixer.core.envoy_attributes import Registry
 from mast.mixer.core.envoy_reports import HttpReports, Stream
@@ -27,8 +28,15 @@ log = structlog.get_logger()
 class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
     """Turns the entries of all streams into reports, each exactly once, in order."""
 
-    def __init__(self, engine: Engine, registry: Registry, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        registry: Registry,
+        client: Callable[[], ClientConfig],
+        now: Callable[[], datetime],
+    ) -> None:
         self._engine = engine
+        self._client = client
         self._registry = registry
         self._now = now
         self._flows = Flows()
@@ -49,13 +57,20 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
                     grpc.StatusCode.INVALID_ARGUMENT, "identifier: the first message must have it"
                 )
             if message.HasField("http_logs"):
-                reads = self._engine.report_reads
-                entries = message.http_logs.log_entry
-                records: list[Attributes] = [requests.attributes(each, reads) for each in entries]
+                await self._report(self._requests(message, requests), stream)
             else:
-                records = self._connections(message, stream)
-            await self._report(records, stream)
+                await self._report(self._connections(message, stream), stream)
         return StreamAccessLogsResponse()
+
+    def _requests(
+        self, message: StreamAccessLogsMessage, requests: HttpReports
+    ) -> list[Attributes]:
+        entries, apis = message.http_logs.log_entry, self._client().apis
+        if not apis.bindings:
+            reads = self._engine.report_reads
+            return [requests.attributes(entry, reads) for entry in entries]
+        found = [requests.attributes(entry) for entry in entries]
+        return [{**each, **apis.attributes(each).values} for each in found]
 
     def _connections(self, message: StreamAccessLogsMessage, stream: Stream) -> list[Attributes]:
         now = self._now()
@@ -81,7 +96,13 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
 
 
 def register(
-    server: grpc.aio.Server, engine: Engine, registry: Registry, now: Callable[[], datetime]
+    server: grpc.aio.Server,
+    engine: Engine,
+    registry: Registry,
+    client: Callable[[], ClientConfig],
+    now: Callable[[], datetime],
 ) -> None:
     """Serve access logs on a server; the full name of the service is :data:`SERVICE`."""
-    als_pb2_grpc.add_AccessLogServiceServicer_to_server(AccessLogs(engine, registry, now), server)
+    als_pb2_grpc.add_AccessLogServiceServicer_to_server(
+        AccessLogs(engine, registry, client, now), server
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -14,9 +15,10 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.protobuf.struct_pb2 import Struct
 
 from mast.mixer.core import status_codes
-from mast.mixer.core.engine import CheckFailed, Engine, QuotaAsk
+from mast.mixer.core.api_specs import NOTHING, ApiAttributes
+from mast.mixer.core.client_config import ClientConfig
+from mast.mixer.core.engine import CheckFailed, CheckVerdict, Engine, QuotaAsk
 from mast.mixer.core.envoy_attributes import INBOUND, MARKS, Registry, Reporter, check_attributes
-from mast.mixer.core.quota_specs import QuotaSpecs
 from mast.mixer.core.verdict_metadata import Charge, Charges, Responses, error_response
 from mast.mixer.core.workloads import packed_ip
 
@@ -28,19 +30,19 @@ log = structlog.get_logger()
 
 
 class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
-    """Answers checks; ``quotas`` gives the QuotaSpecs of the moment."""
+    """Answers checks; ``client`` gives the quotas and APIs of the moment."""
 
     def __init__(
         self,
         engine: Engine,
         registry: Registry,
-        quotas: Callable[[], QuotaSpecs],
+        client: Callable[[], ClientConfig],
         now: Callable[[], datetime],
     ) -> None:
         self._now = now
         self._engine = engine
         self._registry = registry
-        self._quotas = quotas
+        self._client = client
         self._responses = Responses()
 
     async def Check(self, request: CheckRequest, context: Context) -> CheckResponse:
@@ -48,10 +50,12 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
         reporter = _reporter(context)
         attributes = check_attributes(request, reporter, self._registry, self._now())
         http = request.attributes.request.HasField("http")
-        charges = Charges()
+        client, charges = self._client(), Charges()
+        apis = client.apis.attributes(attributes) if http else NOTHING
+        attributes.update(apis.values)
         # Quotas are charged where the service is, over HTTP (C17).
         if http and reporter.kind == INBOUND:
-            amounts, references = self._quotas().charges(attributes)
+            amounts, references = client.quotas.charges(attributes)
             charges = _charges(amounts, references, _asks(request))
         asks = {
             each.quota: QuotaAsk(each.asked, best_effort=each.asked > each.amount)
@@ -66,6 +70,9 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
             if not http:
                 await context.abort(grpc.StatusCode.INTERNAL, str(error))
             return error_response(status_codes.INTERNAL, str(error))
+        if apis.origins:
+            verdict = _traced(verdict, apis)
+            charges = replace(charges, references=apis.traced(charges.references))
         return self._responses.of(
             verdict, charges, reporter.kind, request.attributes.request.http.headers
         )
@@ -75,13 +82,22 @@ def register(
     server: grpc.aio.Server,
     engine: Engine,
     registry: Registry,
-    quotas: Callable[[], QuotaSpecs],
+    client: Callable[[], ClientConfig],
     now: Callable[[], datetime],
 ) -> None:
     """Serve ext_authz on a server; its full name is :data:`SERVICE`."""
     external_auth_pb2_grpc.add_AuthorizationServicer_to_server(
-        Authorization(engine, registry, quotas, now), server
+        Authorization(engine, registry, client, now), server
     )
+
+
+def _traced(verdict: CheckVerdict, apis: ApiAttributes) -> CheckVerdict:
+    """The verdict with what Envoy can read in place of attributes of APIs."""
+    quotas = {
+        name: replace(grant, referenced=apis.traced(grant.referenced))
+        for name, grant in verdict.quotas.items()
+    }
+    return replace(verdict, referenced=apis.traced(verdict.referenced), quotas=quotas)
 
 
 def _reporter(context: Context) -> Reporter:

@@ -12,7 +12,7 @@ from istio.mixer.v1.config.client.quota_pb2 import (
     QuotaSpecBinding,
     StringMatch,
 )
-from istio.mixer.v1.config.client.service_pb2 import IstioService
+from mast.mixer.core.bound_services import names_service
 from mast.mixer.core.engine import Condition, Reference
 from mast.mixer.core.lang.functions import regex
 from mast.mixer.core.lang.tree import EvaluationError
@@ -20,8 +20,6 @@ from mast.mixer.core.values import Attributes, Value
 
 SPECS = "istio/mixer/v1/config/client/quotaspecs"
 BINDINGS = "istio/mixer/v1/config/client/quotaspecbindings"
-
-_DOMAIN = "cluster.local"
 
 # Namespace and name of an object.
 Name: TypeAlias = tuple[str, str]
@@ -86,24 +84,16 @@ class QuotaSpecs:
         chosen: dict[Name, None] = {}
         for name in sorted(self.bindings):
             binding = self.bindings[name]
-            if any(_is_service(each, name[0], host) for each in binding.services):
+            if names_service(binding.services, name[0], host):
                 for reference in binding.quota_specs:
                     chosen[reference.namespace or name[0], reference.name] = None
         return [self.specs[name] for name in chosen if name in self.specs]
 
 
-def _is_service(service: IstioService, namespace: str, host: Value | None) -> bool:
-    if service.service:
-        return service.service == "*" or service.service == host
-    where = service.namespace or namespace
-    wanted = f"{service.name}.{where}.svc.{service.domain or _DOMAIN}"
-    return host == wanted
-
-
 def _applies(rule: QuotaRule, reads: Reads) -> bool:
     """Any of the alternatives; all conditions of one must hold (C17)."""
     return not rule.match or any(
-        all(_matches(reads.get(name), condition) for name, condition in each.clause.items())
+        all(_matches(reads.get(name), each.clause[name]) for name in sorted(each.clause))
         for each in rule.match
     )
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from istio.mcp.v1alpha1.resource_pb2 import Resource
-from istio.mixer.v1.config.client.quota_pb2 import QuotaSpec, QuotaSpecBinding
 from istio.networking.v1alpha3.workload_entry_pb2 import WorkloadEntry
 from mast.common.keys import (
     CONFIG,
@@ -17,8 +16,8 @@ from mast.common.keys import (
     parse_config_key,
 )
 from mast.common.kinds import BY_COLLECTION, unpack
+from mast.mixer.core.client_config import COLLECTIONS, ClientConfig
 from mast.mixer.core.config.entry import Entry, Problem
-from mast.mixer.core.quota_specs import BINDINGS, SPECS, QuotaSpecs
 from mast.mixer.core.workloads import Workloads, pod_of_entry, pod_of_workload
 from mastapi.registry.v1.registry_pb2 import Workload
 
@@ -39,7 +38,7 @@ class World:
 
     def __init__(self) -> None:
         self.workloads = Workloads()
-        self.quota_specs = QuotaSpecs()
+        self.client = ClientConfig()
         self._entries: dict[str, Entry] = {}
         self._broken: dict[str, Problem] = {}
 
@@ -73,8 +72,8 @@ class World:
                 self.workloads.put(key, pod_of_workload(Workload.FromString(value)))
             return False
         where = parse_config_key(key)
-        if value is None and where.collection in {SPECS, BINDINGS}:
-            self._put_quotas(where, None)
+        if value is None and where.collection in COLLECTIONS:
+            self._put_client(where, None)
             return False
         if value is None:
             self.workloads.remove(key)
@@ -89,12 +88,12 @@ class World:
             pod = pod_of_entry(where.name, where.namespace, spec, annotations)
             self.workloads.put(key, pod)
             return False
-        if isinstance(spec, QuotaSpec | QuotaSpecBinding):
-            self._put_quotas(where, spec)
+        if where.collection in COLLECTIONS:
+            self._put_client(where, spec)
             return False
         self._entries[key] = Entry(kind.name, where.namespace, where.name, spec, annotations)
         return True
 
-    def _put_quotas(self, where: ConfigKey, spec: QuotaSpec | QuotaSpecBinding | None) -> None:
+    def _put_client(self, where: ConfigKey, spec: Message | None) -> None:
         name = (where.namespace, where.name)
-        self.quota_specs = self.quota_specs.with_object(where.collection, name, spec)
+        self.client = self.client.with_object(where.collection, name, spec)
