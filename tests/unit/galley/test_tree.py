@@ -73,6 +73,10 @@ def test_valid_documents_of_a_broken_file_are_taken() -> None:
     assert told(found) == ["a.yaml:4 host"]
 
 
+def test_an_object_with_an_endless_name_is_not_taken() -> None:
+    assert tree(a=rule("x" * 1000)).merged()[0] == {}
+
+
 def test_unknown_kinds_are_noted_and_break_nothing() -> None:
     found = tree(a="apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\n" + rule("x"))
     assert names(found.merged()[0]) == ["x"]

@@ -24,14 +24,14 @@ class GalleyMetrics:
         """Count each object once: as passed, or as failed for the rule it broke first."""
         reasons: dict[tuple[str, str, str], str] = {}
         for problem in errors(judgement.problems):
-            reasons.setdefault((problem.kind, problem.namespace, problem.name), problem.rule)
+            reasons.setdefault(problem.about, problem.rule)
         for obj in judgement.objects:
             labels = {
                 "group": obj.kind.group,
                 "version": obj.kind.storage_version,
                 "resource": obj.kind.plural,
             }
-            reason = reasons.pop((obj.kind.name, obj.meta.namespace, obj.meta.name), None)
+            reason = reasons.pop(obj.about, None)
             if reason is None:
                 self._passed.add(1, **labels)
             else:

@@ -21,6 +21,7 @@ from mast.galley.core.problem import (
     Position,
     Problem,
     Severity,
+    about,
     located,
     path_text,
 )
@@ -57,6 +58,11 @@ class ConfigObject:
     def key(self) -> str:
         """Where it is stored."""
         return config_key(self.kind.collection, self.meta.namespace, self.meta.name)
+
+    @property
+    def about(self) -> tuple[str, str, str]:
+        """What problems say they are about if they are about this object."""
+        return about(self.kind.name, self.meta.namespace, self.meta.name)
 
     def problem(self, finding: Finding) -> Problem:
         """A finding as a problem of this object, at the nearest line known."""

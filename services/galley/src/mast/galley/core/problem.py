@@ -61,9 +61,12 @@ class Problem:
 
     def __post_init__(self) -> None:
         for field in ("message", "path", "kind", "name", "namespace"):
-            text = getattr(self, field)
-            if len(text) > TEXT_LIMIT:
-                object.__setattr__(self, field, f"{text[: TEXT_LIMIT - 1]}…")
+            object.__setattr__(self, field, _cut(getattr(self, field)))
+
+    @property
+    def about(self) -> tuple[str, str, str]:
+        """Which object it is about: kind, namespace, name."""
+        return self.kind, self.namespace, self.name
 
     def __str__(self) -> str:
         """``file:line:column: error: Kind ns/name: path: message [rule]``, as compilers write."""
@@ -73,6 +76,15 @@ class Problem:
         named = f"{self.namespace}/{self.name}" if self.namespace else self.name
         parts = [place, self.severity.value, f"{self.kind} {named}".strip(), self.path]
         return ": ".join(filter(None, [*parts, f"{self.message} [{self.rule}]"]))
+
+
+def about(kind: str, namespace: str, name: str) -> tuple[str, str, str]:
+    """What ``Problem.about`` is for problems of this object."""
+    return _cut(kind), _cut(namespace), _cut(name)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 1]}…"
 
 
 class InvalidConfig(Exception):

@@ -88,10 +88,10 @@ def _read(path: str, content: bytes, digest: bytes, defaults: Defaults) -> File:
     except UnicodeDecodeError as error:
         return _unreadable(path, f"not UTF-8: {error}")
     judged = judge(read_text(text, path, defaults))
-    wrong = {(p.kind, p.namespace, p.name) for p in errors(judged.problems)}
+    wrong = {problem.about for problem in errors(judged.problems)}
     good: dict[str, ConfigObject] = {}
     for obj in judged.objects:
-        if (obj.kind.name, obj.meta.namespace, obj.meta.name) not in wrong:
+        if obj.about not in wrong:
             good[obj.key] = obj
     return File(digest, tuple(good.values()), judged.problems)
 
