@@ -142,10 +142,25 @@ def test_a_record_is_held_by_the_connection_that_wrote_it():
 def test_age_survives_a_reconnect():
     before = registered()
     again = registered(at=NOON + timedelta(hours=1))
-    adopted = registration.adopted(again, before)
+    adopted = registration.adopted(again, before, heard=False)
     assert adopted.create_time == before.create_time
     assert adopted.connected_at == again.connected_at
-    assert registration.adopted(again, None) is again
+    assert registration.adopted(again, None, heard=False) is again
+
+
+@pytest.mark.parametrize(
+    ("fresh_is_healthy", "stored_is_healthy", "heard", "expected"),
+    [
+        pytest.param(False, True, False, Health.HEALTH_HEALTHY, id="kept-until-heard"),
+        pytest.param(False, False, False, Health.HEALTH_UNHEALTHY, id="ill-stays-ill"),
+        pytest.param(False, True, True, Health.HEALTH_UNHEALTHY, id="heard-wins"),
+        pytest.param(True, False, False, Health.HEALTH_HEALTHY, id="nobody-checks-any-more"),
+    ],
+)
+def test_health_survives_a_reconnect(fresh_is_healthy, stored_is_healthy, heard, expected):
+    fresh = registration.with_health(registered(), healthy=fresh_is_healthy)
+    stored = registration.with_health(registered(), healthy=stored_is_healthy)
+    assert registration.adopted(fresh, stored, heard=heard).health == expected
 
 
 def test_health_is_a_mark_on_a_copy():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +13,7 @@ from typing import Any
 
 from mast.cli.errors import CommandError
 from mast.cli.local.home import Home, Mesh
-from mast.cli.local.processes import Process
+from mast.cli.local.processes import Process, detached
 from mast.cli.local.runner import workload
 from mast.cli.local.spec import Port, Spec
 from mast.common.lifecycle import run
@@ -66,13 +65,13 @@ async def launch(home: Home, specs: Sequence[Spec]) -> Process:
     report = home.path("data", "fleet.status")
     report.unlink(missing_ok=True)
     save(specs, home.path("data", "fleet.json"))
-    child = _detached(home)
-    process = Process.of(child.pid)
+    line = (sys.executable, "-m", "mast.cli.local.fleet", str(home.root))
+    process = detached(line, home.path("logs", "fleet.log"))
     if process is None:
         raise CommandError("the workloads did not start", hint=f"see {home.path('logs')}")
     try:
         async with asyncio.timeout(START_SECONDS):
-            while not report.exists() and child.poll() is None:  # noqa: ASYNC110 - another process
+            while not report.exists() and process.alive():  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise CommandError(f"the workloads did not start within {START_SECONDS} s") from None
@@ -80,18 +79,6 @@ async def launch(home: Home, specs: Sequence[Spec]) -> Process:
     if status != "ready":
         raise CommandError(f"the workloads did not start: {status}", hint=_last_words(home))
     return process
-
-
-def _detached(home: Home) -> subprocess.Popen[bytes]:
-    """The background process; it outlives this one, so no asyncio child watcher is involved."""
-    with home.path("logs", "fleet.log").open("ab") as output:
-        return subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "mast.cli.local.fleet", str(home.root)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
 
 
 def _last_words(home: Home) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +18,7 @@ from mast.cli.errors import CommandError
 from mast.cli.local import addresses, configuration, etcd, network, plan
 from mast.cli.local.home import LOOPBACK, NAMESPACES, Home, Mesh
 from mast.cli.local.identities import proxy_user
-from mast.cli.local.processes import Process, end, gone
+from mast.cli.local.processes import Process, detached, end, gone
 
 READY_SECONDS = 60
 Progress = Callable[[str], None]
@@ -91,15 +90,8 @@ async def _found(home: Home, mode: str, now: datetime) -> Mesh:
 
 
 def _supervise(home: Home) -> Process:
-    with home.path("logs", "supervisor.log").open("ab") as output:
-        child = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "mast.cli.local.supervisor", str(home.root)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    process = Process.of(child.pid)
+    line = (sys.executable, "-m", "mast.cli.local.supervisor", str(home.root))
+    process = detached(line, home.path("logs", "supervisor.log"))
     if process is None:
         raise CommandError("the supervisor ended at once", hint=f"see {home.path('logs')}")
     return process

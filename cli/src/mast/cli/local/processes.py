@@ -50,6 +50,22 @@ def _stat(pid: int) -> tuple[str, int] | None:
     return fields[0], int(fields[19])
 
 
+def detached(command: tuple[str, ...], log: Path) -> Process | None:
+    """Start a program in a session of its own that outlives us; None if it ended at once."""
+    pid = os.posix_spawn(
+        command[0],
+        command,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    return Process.of(pid)
+
+
 async def end(processes: Iterable[Process], patience: timedelta) -> None:
     """End processes: SIGTERM, and SIGKILL for those that still run when patience is over."""
     asked = [process for process in processes if process.send(signal.SIGTERM)]

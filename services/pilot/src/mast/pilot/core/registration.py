@@ -20,6 +20,7 @@ from mastapi.registry.v1.registry_pb2 import Health, Workload
 GROUP: Final = "AUTO_REGISTER_GROUP"
 """Metadata that names the WorkloadGroup."""
 
+
 class UnknownGroup(Exception):
     """There is no WorkloadGroup of that name in the namespace of the proxy."""
 
@@ -118,13 +119,19 @@ def held_by(mine: Workload, stored: Workload | None) -> bool:
     )
 
 
-def adopted(mine: Workload, stored: Workload | None) -> Workload:
-    """What to write for my connection: the age of a workload survives a reconnect."""
+def adopted(mine: Workload, stored: Workload | None, *, heard: bool) -> Workload:
+    """What to write for my connection: the age of a workload survives a reconnect.
+
+    So does its health until its agent is `heard` on the new connection: a control plane that
+    restarts must not take traffic away from applications that serve all the time.
+    """
     if stored is None:
         return mine
     made = Workload()
     made.CopyFrom(mine)
     made.create_time.CopyFrom(stored.create_time)
+    if made.health == Health.HEALTH_UNHEALTHY and not heard:
+        made.health = stored.health
     return made
 
 

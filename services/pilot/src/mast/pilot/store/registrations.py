@@ -37,19 +37,21 @@ _FIRST_WRITE_SECONDS: Final = 2.0
 class Held:
     """A workload that this replica holds; `revision` at which it was written, 0 if it was not.
 
-    `leave_at` is when it is to be removed, None while its proxy is connected.
+    `leave_at` is when it is to be removed, None while its proxy is connected. `heard` once the
+    agent has said on this connection how the application is.
     """
 
     workload: Workload
     told: Callable[["Held"], None]
     revision: int = 0
     leave_at: Instant | None = None
+    heard: bool = False
 
     def found(self, healthy: bool, /) -> None:
         """What the agent found out about the application (pilot.md B26)."""
         workload = registration.with_health(self.workload, healthy=healthy)
-        if workload != self.workload:
-            self.workload = workload
+        if workload != self.workload or not self.heard:
+            self.workload, self.heard = workload, True
             self.told(self)
 
 
@@ -197,13 +199,14 @@ class Registrations:
             log.info("registration.superseded", key=key)
             self._forget(key, held)
             return True
-        value = registration.adopted(mine, stored).SerializeToString(deterministic=True)
+        record = registration.adopted(mine, stored, heard=held.heard)
+        value = record.SerializeToString(deterministic=True)
         expected = 0 if entry is None else entry.mod_revision
         try:
             held.revision = await self.store.compare_and_swap(key, value, expected, lease.id)
         except Conflict:
             return False
-        log.info("workload.registered", key=key, revision=held.revision, health=mine.health)
+        log.info("workload.registered", key=key, revision=held.revision, health=record.health)
         return held.workload is mine
 
     async def _removed(self, key: str, held: Held) -> bool:
