@@ -65,12 +65,14 @@ async def test_control_plane_sees_identity_and_node(plane: ControlPlane, work: P
 
 
 async def test_metrics_merge(plane: ControlPlane, work: Path, application: Application) -> None:
-    annotations = f'{{"scrape":"true","port":"{application.port}","path":"/metrics"}}'
-    env = environment(plane, loopback(), ISTIO_PROMETHEUS_ANNOTATIONS=annotations)
-    # The application listens on 127.0.0.1 here, so the pod's address is that one.
-    env |= {"INSTANCE_IP": "127.0.0.1", "ISTIO_META_INSTANCE_IPS": "127.0.0.1"}
+    annotations = '{"scrape":"true","port":"9080","path":"/metrics"}'
+    env = environment(
+        plane,
+        loopback(),
+        ISTIO_PROMETHEUS_ANNOTATIONS=annotations,
+        ISTIO_META_APP_ENDPOINTS=f'{{"9080":"127.0.0.1:{application.port}"}}',
+    )
     async with agent(work, env) as running:
-        running.address = env["MAST_BIND_ADDRESS"]
         await running.ready()
         status, text = await running.get(15020, "/stats/prometheus")
         assert status == 200

@@ -219,3 +219,26 @@ async def test_kubelet_asks_the_agent(
         status, text = await running.get(15020, "/metrics")
         assert status == 200
         assert "istio_agent_num_outgoing_requests" in text
+
+
+async def test_legacy_destination_is_localhost(
+    plane: ControlPlane, work: Path, application: Application
+) -> None:
+    """Programs that listen on localhost only, as before Istio 1.10; lightstep is only warned of."""
+    probers = {
+        "/app-health/reviews/livez": {"httpGet": {"port": application.port, "path": "/"}},
+    }
+    address = loopback()
+    env = environment(
+        plane,
+        address,
+        ISTIO_KUBE_APP_PROBERS=json.dumps(probers),
+        REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION="true",
+        DISABLE_ENVOY="true",
+    )
+    config = json.loads(env["PROXY_CONFIG"]) | {"tracing": {"lightstep": {"address": "l:1"}}}
+    async with agent(work, env | {"PROXY_CONFIG": json.dumps(config)}) as running:
+        await running.until(15020, "/healthz/ready", lambda status, _: status == 200)
+        assert await running.get(15020, "/app-health/reviews/livez") == (200, "hello")
+        warned = await running.logged("tracing.unsupported")
+        assert warned["tracer"] == "lightstep"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mast.agent.core.scrape import Page, Target, merged, targets
+from mast.agent.core.scrape import Page, Target, merged, targets, urls
 
 OPEN = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -49,6 +49,16 @@ def test_unusable_targets_are_named(text: str, problem: str) -> None:
 
 def test_no_annotations() -> None:
     assert targets("") == ()
+
+
+def test_urls() -> None:
+    found = (Target(9080, "/metrics"), Target(9090, "/m"))
+    endpoints = {"9080": "127.0.0.1:43121"}
+    assert urls(found, endpoints, ipv6_only=False) == (
+        "http://127.0.0.1:43121/metrics",
+        "http://127.0.0.1:9090/m",
+    )
+    assert urls(found[1:], {}, ipv6_only=True) == ("http://[::1]:9090/m",)
 
 
 def test_application_comes_last() -> None:

@@ -18,9 +18,9 @@ from mast.agent.api.xds import AdsProxy
 from mast.agent.config import Config
 from mast.agent.core import ads, dns, paths, probers, scrape
 from mast.agent.core.bootstrap import Places, bootstrap
+from mast.agent.core.collectors import GONE
 from mast.agent.core.probers import Probe
 from mast.agent.core.readiness import Readiness
-from mast.agent.core.scrape import Target
 from mast.agent.store import identity, sockets
 from mast.agent.store.credentials import Credentials, Identity
 from mast.agent.store.draining import Drain
@@ -69,7 +69,7 @@ class Agent:
     places: Places
     bootstrap: Bootstrap
     probers: dict[str, Probe]
-    targets: tuple[Target, ...]
+    scraped: tuple[str, ...]
     drain: Drain
     status_host: str
 
@@ -95,6 +95,7 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
         output_mode=0o644 if "KUBERNETES_SERVICE_HOST" in inputs.env else 0o600,
         failed=meters.file_failed,
     )
+    _warn_of_tracer(proxy_config)
     places = _places(inputs)
     external = places.files_socket is not None
     mounted = None if external else identity.mounted(config)
@@ -124,10 +125,20 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
             delta=config.delta_xds,
         ),
         probers=dict(probers.probers(config.app_probers)),
-        targets=scrape.targets(config.prometheus_annotations),
+        scraped=scrape.urls(
+            scrape.targets(config.prometheus_annotations),
+            inputs.node.metadata.get("APP_ENDPOINTS", {}),
+            ipv6_only=inputs.node.ipv6_only,
+        ),
         drain=_drain(inputs),
         status_host=config.bind_address or ("::" if inputs.node.ipv6_only else "0.0.0.0"),  # noqa: S104
     )
+
+
+def _warn_of_tracer(proxy_config: ProxyConfig) -> None:
+    tracer = proxy_config.tracing.WhichOneof("tracer")
+    if tracer in GONE:
+        log.warning("tracing.unsupported", tracer=tracer, allowed=["zipkin", "datadog"])
 
 
 def _places(inputs: Inputs) -> Places:

@@ -80,9 +80,7 @@ class Config:
     pod_name: str = _env("POD_NAME", "")
     pod_namespace: str = _env("POD_NAMESPACE", "")
     service_account: str = _env("SERVICE_ACCOUNT", "")
-    host_ip: str = _env("HOST_IP", "")
     trust_domain: str = _env("TRUST_DOMAIN", "cluster.local")
-    proxy_config: str = _env("PROXY_CONFIG", "")
     cpu_limit: str = _env("ISTIO_CPU_LIMIT", "")
 
     ca_address: str = _env("CA_ADDR", "")

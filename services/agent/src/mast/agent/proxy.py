@@ -87,8 +87,7 @@ async def operate(agent: Agent, ending: Ending, stop: asyncio.Event) -> None:
         scraper = Scraper(
             session=http,
             envoy=f"{base}:{agent.places.prometheus_port}",
-            application_host=bracketed(agent.inputs.node.ip_addresses[0]),
-            targets=agent.targets,
+            application=agent.scraped,
         )
         status = status_of(agent, ending, admin, scraper)
         async with (
@@ -125,8 +124,10 @@ def status_of(agent: Agent, ending: Ending, admin: EnvoyAdmin, scraper: Scraper)
         return scrape.merged(own, proxy_page.result(), pages.result())
 
     async def drain() -> bool:
-        ending.drain = False
-        return await admin.drain(inbound_only=agent.drain.inbound_only, skip_exit=True)
+        taken = await admin.drain(inbound_only=agent.drain.inbound_only, skip_exit=True)
+        if taken:
+            ending.drain = False  # what follows is the end (B6.3)
+        return taken
 
     return Status(
         problems=problems,
@@ -142,9 +143,10 @@ def status_of(agent: Agent, ending: Ending, admin: EnvoyAdmin, scraper: Scraper)
 def prober_of(agent: Agent) -> Prober:
     """Probes the application where it listens, past any capture."""
     metadata = agent.inputs.node.metadata
+    legacy = agent.inputs.config.legacy_localhost_probe
     return Prober(
-        host=agent.inputs.node.ip_addresses[0],
-        source=metadata["INTERCEPTION_MODE"] != "NONE",
+        host="127.0.0.1" if legacy else agent.inputs.node.ip_addresses[0],
+        source=not legacy and metadata["INTERCEPTION_MODE"] != "NONE",
         endpoints=metadata.get("APP_ENDPOINTS", {}),
     )
 

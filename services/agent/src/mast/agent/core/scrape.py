@@ -1,7 +1,7 @@
 """Metrics of agent, Envoy and application on one page (citadel-and-agent.md B7)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,20 @@ class Target:
 
     port: int
     path: str
+
+
+def urls(
+    found: Sequence[Target], endpoints: Mapping[str, str], *, ipv6_only: bool
+) -> tuple[str, ...]:
+    """Where the targets are for the agent: on loopback, where nothing is captured.
+
+    ``endpoints`` say otherwise for ports of interception mode NONE (``APP_ENDPOINTS``).
+    """
+    loopback = "[::1]" if ipv6_only else "127.0.0.1"
+    return tuple(
+        f"http://{endpoints.get(str(each.port), f'{loopback}:{each.port}')}{each.path}"
+        for each in found
+    )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import aiohttp
 import structlog
 
-from mast.agent.core.scrape import MOST_BYTES, Page, Target
+from mast.agent.core.scrape import MOST_BYTES, Page
 
 log = structlog.get_logger()
 
@@ -20,12 +20,14 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Scraper:
-    """Fetches pages; one that cannot be had is None and fails no other."""
+    """Fetches pages; one that cannot be had is None and fails no other.
+
+    ``envoy`` is the URL of its metrics port, ``application`` those of the application's pages.
+    """
 
     session: aiohttp.ClientSession
     envoy: str
-    application_host: str
-    targets: Sequence[Target]
+    application: Sequence[str]
 
     async def envoy_page(self, query: str, seconds: float) -> Page | None:
         """Envoy's own metrics, with the query of the request passed on."""
@@ -33,16 +35,11 @@ class Scraper:
         return await self._page(f"{url}?{query}" if query else url, "text/plain", seconds)
 
     async def application_pages(self, seconds: float) -> list[Page]:
-        """The application's pages, in the order of its targets."""
+        """The application's pages, in the order of their URLs."""
         async with asyncio.TaskGroup() as tasks:
             fetching = [
-                tasks.create_task(
-                    self._page(
-                        f"http://{self.application_host}:{each.port}{each.path}", ACCEPT, seconds
-                    ),
-                    name=f"scrape-{each.port}",
-                )
-                for each in self.targets
+                tasks.create_task(self._page(url, ACCEPT, seconds), name=f"scrape-{url}")
+                for url in self.application
             ]
         pages = [task.result() for task in fetching]
         return [page for page in pages if page is not None]
