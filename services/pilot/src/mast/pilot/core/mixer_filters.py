@@ -51,10 +51,19 @@ REPORT_INTERVAL: Final = timedelta(seconds=10)
 """Between two reports of a TCP connection that stays open (mixer_proxy.md C.5)."""
 
 
+_SCRIPT: Final = ("lru.lua", "attributes.lua", "quotas.lua", "verdicts.lua")
+
+
 @cache
 def check_cache() -> str:
-    """The Lua program of the check cache."""
-    return resources.files("mast.pilot.core").joinpath("check_cache.lua").read_text()
+    """The Lua program of the check cache, without comments: every listener carries it."""
+    directory = resources.files("mast.pilot.core").joinpath("check_cache")
+    lines = [
+        line.partition(" -- ")[0].strip()
+        for part in _SCRIPT
+        for line in directory.joinpath(part).read_text().splitlines()
+    ]
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("--"))
 
 
 @dataclass(frozen=True)

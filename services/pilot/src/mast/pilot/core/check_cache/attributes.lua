@@ -1,0 +1,216 @@
+-- The check cache, part 2: attributes of requests, and what tells requests apart (C2, C3, K).
+
+local MARKS = "istio.mixer" -- what this script tells ext_authz and the access log
+local PENDING = 4096 -- requests remembered until their response
+local FORWARDED = { "x-mast-peer", "x-istio-attributes" } -- what callers say of themselves
+
+local pending, sequence = {}, 0
+
+-- Attributes are text; nil means absent.
+
+local function present(text)
+  if text == nil or text == "" then
+    return nil
+  end
+  return text
+end
+
+local function header(name)
+  return function(request)
+    return request.headers[name]
+  end
+end
+
+local function address_ip(address)
+  local ip = address and address:match("^(.*):%d+$")
+  return ip and (ip:match("^%[(.*)%]$") or ip)
+end
+
+local function split_path(request)
+  local path = request.headers[":path"] or ""
+  return path:match("^([^?]*)%??(.*)$")
+end
+
+local function principal(list)
+  local uri = list and list[1]
+  return uri and uri:match("^spiffe://(.+)$")
+end
+
+local function peer(request)
+  local tls = request.info:downstreamSslConnection()
+  return tls and principal(tls:uriSanPeerCertificate())
+end
+
+local function protocol(request)
+  local kind = request.headers["content-type"]
+  if kind == "application/grpc" or kind == "application/grpc+proto" or kind == "application/grpc+json" then
+    return "grpc"
+  end
+  return "http"
+end
+
+-- Who the caller is, is worked out by Mixer from all of these.
+local function source(request)
+  return table.concat({
+    address_ip(request.info:downstreamDirectRemoteAddress()) or "",
+    request.headers[FORWARDED[1]] or "",
+    request.headers[FORWARDED[2]] or "",
+    peer(request) or "",
+  }, "\1")
+end
+
+local attributes = {
+  ["source"] = source,
+  ["request.host"] = header(":authority"),
+  ["request.method"] = header(":method"),
+  ["request.path"] = header(":path"),
+  ["request.scheme"] = header(":scheme"),
+  ["request.useragent"] = header("user-agent"),
+  ["request.referer"] = header("referer"),
+  ["request.id"] = header("x-request-id"),
+  ["request.size"] = function(request)
+    local length = request.headers["content-length"]
+    return length and length:match("^%d+$")
+  end,
+  ["request.url_path"] = function(request)
+    return (split_path(request))
+  end,
+  ["context.protocol"] = protocol,
+  ["origin.ip"] = function(request)
+    return address_ip(request.info:downstreamDirectRemoteAddress())
+  end,
+  ["source.principal"] = peer,
+  ["source.user"] = peer,
+  ["destination.principal"] = function(request)
+    local tls = request.info:downstreamSslConnection()
+    return tls and principal(tls:uriSanLocalCertificate())
+  end,
+  ["destination.ip"] = function(request)
+    return address_ip(request.info:downstreamLocalAddress())
+  end,
+  ["destination.port"] = function(request)
+    return request.info:downstreamLocalAddress():match(":(%d+)$")
+  end,
+  ["connection.mtls"] = function(request)
+    local tls = request.info:downstreamSslConnection()
+    return tostring(tls ~= nil and tls:peerCertificatePresented())
+  end,
+  ["connection.requested_server_name"] = function(request)
+    return present(request.info:requestedServerName())
+  end,
+}
+for _, part in ipairs({ "host", "name", "namespace", "uid" }) do
+  attributes["destination.service." .. part] = function(request)
+    return present(request.service["destination.service." .. part])
+  end
+end
+
+local maps = {
+  ["request.headers"] = function(request, key)
+    return request.headers[key]
+  end,
+  ["request.query_params"] = function(request, key)
+    local _, query = split_path(request)
+    for pair in query:gmatch("[^&]+") do
+      local name, value = pair:match("^([^=]*)=?(.*)$")
+      if name == key then
+        return value
+      end
+    end
+  end,
+}
+
+local whole_maps = {
+  ["request.headers"] = function()
+    return ""
+  end,
+  ["request.query_params"] = function(request)
+    local _, query = split_path(request)
+    return present(query)
+  end,
+}
+
+local function value_of(request, name, key)
+  if key then
+    local read = maps[name]
+    return read and read(request, key)
+  end
+  local read = attributes[name] or whole_maps[name]
+  return read and read(request)
+end
+
+-- What is read by name, on demand.
+local function lazily(source)
+  return setmetatable({}, {
+    __index = function(_, name)
+      return source:get(name)
+    end,
+  })
+end
+
+local function request_of(handle)
+  return {
+    headers = lazily(handle:headers()),
+    service = lazily(handle:metadata()),
+    info = handle:streamInfo(),
+  }
+end
+
+-- On the response path neither headers nor route of the request can be read: keep them till then.
+local function remember(handle)
+  local headers, service = {}, {}
+  for name, value in pairs(handle:headers()) do
+    local before = headers[name]
+    headers[name] = before and (before .. "," .. value) or value
+  end
+  for name, value in pairs(handle:metadata()) do
+    service[name] = value
+  end
+  sequence = sequence + 1
+  pending[sequence % PENDING] = { number = sequence, headers = headers, service = service }
+  return sequence
+end
+
+local function recall(handle, number)
+  local slot = number % PENDING
+  local request = pending[slot]
+  if request == nil or request.number ~= number then
+    return nil
+  end
+  pending[slot] = nil
+  request.info = handle:streamInfo()
+  return request
+end
+
+-- A shape is a list of {condition, name, key or nil}; condition "A" is absence, "E" exact.
+
+local function shape_id(items)
+  local parts = {}
+  for _, item in ipairs(items) do
+    parts[#parts + 1] = item[1] .. item[2] .. "\1" .. (item[3] or "")
+  end
+  return table.concat(parts, "\2")
+end
+
+-- What tells requests of one shape apart; nil if the request does not have the shape (C3).
+local function signature(request, items)
+  local parts = {}
+  for _, item in ipairs(items) do
+    local value = value_of(request, item[2], item[3])
+    if item[1] == "A" then
+      if value ~= nil then
+        return nil
+      end
+    elseif value == nil then
+      return nil
+    else
+      parts[#parts + 1] = value
+    end
+  end
+  return table.concat(parts, "\0")
+end
+
+local function key_of(request, prefix, items)
+  local sign = signature(request, items)
+  return sign and (prefix .. "\3" .. shape_id(items) .. "\3" .. sign)
+end
