@@ -198,6 +198,9 @@ async def test_reports_become_series(etcd: EtcdServer, store: Store, apply: Appl
         status, metrics = await running.get("/metrics")
         assert status == 200
         assert 'mixer_runtime_dispatches_total{adapter="prometheus"' in metrics
+        rpcs = 'grpc_server_method="istio.mixer.v1.Mixer/Report",grpc_server_status="OK"'
+        assert f"grpc_io_server_completed_rpcs{{{rpcs}}} 3" in metrics
+        assert 'istio_build{component="mixer"' in metrics
 
 
 async def test_deltas(etcd: EtcdServer, apply: Apply) -> None:

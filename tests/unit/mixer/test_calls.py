@@ -82,9 +82,11 @@ async def test_waiting_calls_run_in_parallel() -> None:
     async def meet() -> int:
         return await met.wait()
 
+    running = Running()
     async with asyncio.timeout(5):
-        outcomes = await Running().calls.make([call(meet), call(meet)])
+        outcomes = await running.calls.make([call(meet), call(meet)])
     assert sorted(outcomes) == [0, 1]
+    assert running.sample("mixer_handler_workers_total") == "0"
 
 
 async def test_a_call_that_takes_too_long_fails_alone() -> None:

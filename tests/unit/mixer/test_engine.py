@@ -180,11 +180,11 @@ async def test_a_handler_that_is_used_no_more_is_closed() -> None:
     async with mesh() as running:
         await running.configure(slow(), USE)
         await running.built[0].worked.wait()
-        assert running.count("mixer_handler_workers_total") == 1
+        assert running.count("mixer_handler_daemons_total") == 1
         await running.configure()
         await running.built[0].closed.wait()
     assert running.count("mixer_handler_closed_handlers_total") == 1
-    assert running.count("mixer_handler_workers_total") == 0
+    assert running.count("mixer_handler_daemons_total") == 0
 
 
 async def test_handlers_are_closed_in_the_end() -> None:
@@ -330,6 +330,10 @@ async def test_configuration_counts_are_told() -> None:
         assert running.count("mixer_config_rule_config_errors_total") == 1
         assert running.count("mixer_config_unsatisfied_action_handler_total") == 1
         assert running.count("mixer_config_attributes_total") == 7
+        await running.configure(slow(), USE)
+        varieties = 'mixer_dispatcher_destinations_per_variety_total{variety="%s"}'
+        assert running.count(varieties % "CHECK") == 1
+        assert running.count(varieties % "REPORT") == 0
         await running.configure()
         assert running.count("mixer_config_rule_configs_total") == 0
 

@@ -28,6 +28,7 @@ from mast.mixer.adapters.fetching import fetch
 from mast.mixer.api import access_log, ext_authz, mixer
 from mast.mixer.api.mixer import Admission, MixerServicer
 from mast.mixer.api.mutual_tls import mutual_tls
+from mast.mixer.api.server_metrics import Counting
 from mast.mixer.config import Config
 from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.series import Registry
@@ -192,6 +193,7 @@ class Mixer:
             listen,
             services=(mixer.SERVICE, ext_authz.SERVICE, access_log.SERVICE),
             grace=config.drain,
+            interceptors=[Counting(self._instruments.served, time.perf_counter)],
             options=(
                 ("grpc.max_receive_message_length", config.max_message_size),
                 ("grpc.max_concurrent_streams", config.max_concurrent_streams),

@@ -145,8 +145,7 @@ def _validate(config: HandlerConfig) -> Sequence[str]:
 
 def _provider_problems(params: Params) -> Sequence[str]:
     problems: list[str] = []
-    url = urlsplit(params.provider_url)
-    if not (url.scheme in {"http", "https"} and url.netloc):
+    if not _absolute(params.provider_url):
         problems.append(
             f"provider_url: '{params.provider_url}' must be an absolute http or https URL"
         )
@@ -159,6 +158,14 @@ def _provider_problems(params: Params) -> Sequence[str]:
             f"it is {ttl.total_seconds()}s"
         )
     return problems
+
+
+def _absolute(provider_url: str) -> bool:
+    try:
+        url = urlsplit(provider_url)
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.netloc)
 
 
 def adapter(fetch: Fetch, clock: Callable[[], float]) -> Adapter:

@@ -136,6 +136,19 @@ class Routing:
         """Every route of a variety, some repeatedly."""
         return (route for routes in self._tables[variety].values() for route in routes)
 
+    def destinations(self) -> Mapping[str, int]:
+        """How many pairs of handler and template each variety is dispatched to."""
+        return {
+            variety.name: len(
+                {
+                    each.destination
+                    for route in self.all_routes(variety)
+                    for each in route.dispatches
+                }
+            )
+            for variety in self._tables
+        }
+
     def reads(self, *varieties: Variety) -> Reads:
         """What requests of these varieties can read, namespace selection included."""
         names: set[str] = set(SELECTORS)

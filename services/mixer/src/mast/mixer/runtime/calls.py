@@ -16,13 +16,14 @@ from mast.mixer.runtime.instruments import Instruments
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Calls:
     """Runs sessions of the core by making the adapter calls that they ask for."""
 
     instruments: Instruments
     deadline: timedelta = timedelta(seconds=5)
     clock: Callable[[], float] = time.perf_counter
+    _waiting: int = 0
 
     async def drive(self, session: Session[T], notes: Notes) -> T:
         """The result of a session, which writes notes; its exceptions pass."""
@@ -64,6 +65,7 @@ class Calls:
         return outcomes
 
     async def _answer(self, call: Call, answer: Awaitable[Any], start: float) -> Any:
+        self._wait(1)
         try:
             async with asyncio.timeout(self.deadline.total_seconds()):
                 outcome = await answer
@@ -71,8 +73,14 @@ class Calls:
             outcome = Failure(f"handler '{call.destination.shown}' did not answer in time")
         except Exception as error:  # noqa: BLE001  an adapter's failure is an outcome (A23)
             outcome = failure(error)
+        finally:
+            self._wait(-1)
         self._count(call, outcome, start)
         return outcome
+
+    def _wait(self, change: int) -> None:
+        self._waiting += change
+        self.instruments.waiting(self._waiting)
 
     def _count(self, call: Call, outcome: Any, start: float) -> None:
         self.instruments.dispatched(

@@ -140,7 +140,7 @@ class LiveEngine:
         """
         handlers = await self._handlers.build(snapshot.handlers)
         before, self._table = self._table, _table(snapshot, handlers, self._root)
-        self._instruments.configured(snapshot.counts)
+        self._instruments.configured(snapshot.counts, self._table.routing.destinations())
         log.info(
             "config.applied",
             snapshot=snapshot.id,

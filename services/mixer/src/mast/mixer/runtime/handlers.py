@@ -47,7 +47,7 @@ class Handlers:
     prepare: timedelta = PREPARE
     close: timedelta = CLOSE
     _live: dict[str, Live] = field(default_factory=dict)
-    _workers: int = 0
+    _daemons: int = 0
 
     async def build(self, used: Mapping[str, UsedHandler]) -> dict[str, Live]:
         """The handlers for a snapshot, by FQN; those that fail to build are left out (D9).
@@ -110,8 +110,8 @@ class Handlers:
             self._count(-1)
 
     def _count(self, change: int) -> None:
-        self._workers += change
-        self.instruments.workers.set(self._workers)
+        self._daemons += change
+        self.instruments.daemons.set(self._daemons)
 
     async def release(self, held: Mapping[str, Live]) -> None:
         """Hold these handlers once less; close those that nobody holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 
 from mast.common.telemetry import Metrics
 from mast.mixer.core.config.snapshot import Counts
@@ -23,6 +24,8 @@ _CONFIG: Mapping[str, str] = {
 
 _SECONDS = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _NUMBERS = (0, 1, 2, 3, 4, 5, 10, 15, 20, 50, 100, 500, 1000, 5000)
+_MILLISECONDS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+_RPC = ("grpc_server_method", "grpc_server_status")
 _CALL = ("adapter", "error", "handler", "meshFunction")
 
 # What is counted for every request goes into series of our own: a measurement of the
@@ -58,6 +61,22 @@ _PER_REQUEST: Mapping[str, Definition] = {
             Kind.COUNTER,
             ("rule",),
         ),
+        Definition(
+            "mixer_handler_workers_total", "Adapter calls that are waited for", Kind.GAUGE, ()
+        ),
+        Definition(
+            "grpc_io_server_completed_rpcs",
+            "Calls taken, by method and status",
+            Kind.COUNTER,
+            _RPC,
+        ),
+        Definition(
+            "grpc_io_server_server_latency",
+            "Duration of calls in milliseconds",
+            Kind.HISTOGRAM,
+            _RPC,
+            _MILLISECONDS,
+        ),
     )
 }
 _MAX_SERIES = 10_000
@@ -76,7 +95,13 @@ class Instruments:
             self._destinations,
             self._instances,
             self._match_errors,
+            self._workers,
+            self._rpcs,
+            self._rpc_milliseconds,
         ) = self._per_request.define(self, _PER_REQUEST).values()
+        metrics.gauge("istio_build", "What is running").set(
+            1, component="mixer", tag=version("mast-mixer")
+        )
         self._config = {
             field: metrics.gauge(name, f"{field.replace('_', ' ')} in the current configuration")
             for field, name in _CONFIG.items()
@@ -96,8 +121,12 @@ class Instruments:
         self.close_failures = metrics.counter(
             "mixer_handler_handler_close_failures_total", "Handlers that could not be closed"
         )
-        self.workers = metrics.gauge(
-            "mixer_handler_workers_total", "Background tasks of handlers that are running"
+        self.daemons = metrics.gauge(
+            "mixer_handler_daemons_total", "Background tasks of handlers that are running"
+        )
+        self._per_variety = metrics.gauge(
+            "mixer_dispatcher_destinations_per_variety_total",
+            "Handler and template pairs in the current routing table",
         )
         self.throttled = metrics.counter(
             "mixer_loadshedding_requests_throttled", "Requests refused because of load"
@@ -125,6 +154,16 @@ class Instruments:
         self._destinations.add((), (calls,), 0.0)
         self._instances.add((), (instances,), 0.0)
 
+    def waiting(self, calls: int) -> None:
+        """Tell how many adapter calls are waited for now."""
+        self._workers.add((), (calls,), 0.0)
+
+    def served(self, method: str, status: str, seconds: float) -> None:
+        """Count a call of one of our gRPC services."""
+        labels = (method, status)
+        self._rpcs.add(labels, _ONE, 0.0)
+        self._rpc_milliseconds.add(labels, (seconds * 1000,), 0.0)
+
     def match_failed(self, rule: str, times: int) -> None:
         """Count matches of a rule that failed to evaluate (A20)."""
         self._match_errors.add((rule,), (times,), 0.0)
@@ -133,7 +172,9 @@ class Instruments:
         """All metrics in the Prometheus text format."""
         return self._metrics.render() + self._per_request.render()
 
-    def configured(self, counts: Counts) -> None:
-        """Tell how many objects the current configuration has."""
+    def configured(self, counts: Counts, destinations: Mapping[str, int]) -> None:
+        """Tell how many objects the configuration has, and destinations by variety."""
         for field, gauge in self._config.items():
             gauge.set(getattr(counts, field))
+        for variety, number in destinations.items():
+            self._per_variety.set(number, variety=variety)

@@ -171,7 +171,8 @@ class _Compiler:
 
     def _shape(self, shape: Shape, param: Any, path: str) -> Any:
         if isinstance(shape, Scalar):
-            return shape.unset if param in {None, ""} else self._scalar(shape, param, path)
+            unset = param is None or param == ""
+            return shape.unset if unset else self._scalar(shape, param, path)
         if param is None:
             param = {}
         if not isinstance(param, Mapping):
