@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from envoy.config.core.v3.base_pb2 import ControlPlane
 
 from mast.pilot.core.report import Replica, Stream, control_plane, proxy_status
-from mast.pilot.core.resources import CDS, EDS, LDS
+from mast.pilot.core.resources import CDS, EDS, LDS, RDS, absent
 from mastapi.status.v1.status_pb2 import TypeStatus
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, proxy
 from tests.fakes.xds_streams import Stream as Session
@@ -25,6 +25,7 @@ def test_a_status_tells_who_where_and_how():
     (endpoints,) = session.ask("eds", "a")
     session.nack(endpoints, "no good")
     session.ask("lds", initial={"l": "1"})
+    session.ask("rds", "r", initial={"r": absent(RDS, "r").version})
     stream = Stream("web-1", who, NOON, "10.0.0.1:5", "spiffe://x", lambda at: NOON + at)
     status = proxy_status(stream, session.session.state, REPLICA)
     assert (status.node_id, status.connection_id) == (who.node_id, "web-1")
@@ -32,7 +33,7 @@ def test_a_status_tells_who_where_and_how():
     assert (status.proxy_version, status.cluster, status.namespace) == ("1.30.3", "c1", "shop")
     assert (status.address, status.identity) == ("10.0.0.1:5", "spiffe://x")
     assert status.connected_at.ToDatetime(UTC) == NOON
-    cds, eds, lds = status.types
+    cds, eds, lds, rds = status.types
     assert (cds.type_url, cds.state, cds.resources) == (CDS, TypeStatus.SYNCED, 1)
     assert cds.sent_version == cds.acked_version != ""
     assert cds.sent_at.ToDatetime(UTC) == NOON
@@ -40,6 +41,8 @@ def test_a_status_tells_who_where_and_how():
     assert (eds.type_url, eds.state) == (EDS, TypeStatus.ERROR)
     assert (eds.last_error, eds.rejections, eds.acked_version) == ("no good", 1, "")
     assert (lds.type_url, lds.state) == (LDS, TypeStatus.STALE)
+    assert (rds.type_url, rds.state, rds.resources) == (RDS, TypeStatus.NOT_SENT, 0)
+    assert not rds.HasField("sent_at")
 
 
 def test_a_proxy_may_tell_no_version():

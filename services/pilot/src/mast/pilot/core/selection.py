@@ -160,9 +160,6 @@ class Recent:
         self._young: dict[Any, tuple[object, Any]] = {}
         self._old: dict[Any, tuple[object, Any]] = {}
 
-    def __len__(self) -> int:
-        return len(self._young.keys() | self._old.keys())
-
     def age(self) -> None:
         """Begin a generation."""
         self._old, self._young = self._young, {}
