@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from istio.mixer.v1.config.client.api_spec_pb2 import HTTPAPISpec, HTTPAPISpecBinding
+from istio.mixer.v1.config.client.quota_pb2 import QuotaSpec
+from mast.mixer.core import quota_specs
 from mast.mixer.core.api_specs import BINDINGS, SPECS, ApiSpecs
 from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import Condition, Reference
@@ -182,3 +184,5 @@ def test_client_config_keeps_quotas_and_apis_apart() -> None:
     found = ClientConfig().with_object(SPECS, ("shop", "pets"), spec)
     assert found.apis.specs == {("shop", "pets"): spec}
     assert found.quotas == ClientConfig().quotas
+    quota = found.with_object(quota_specs.SPECS, ("shop", "q"), QuotaSpec())
+    assert (quota.apis, list(quota.quotas.specs)) == (found.apis, [("shop", "q")])

@@ -230,6 +230,7 @@ metadata_context:
             {"request.auth.audiences": "a", "request.auth.claims": {"iss": "i", "aud": "a"}},
             id="no-subject",
         ),
+        pytest.param("{exp: 5}", {"request.auth.claims": {}}, id="no-texts"),
         pytest.param("text", {}, id="no-payload"),
     ],
 )

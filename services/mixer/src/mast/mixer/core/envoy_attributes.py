@@ -160,24 +160,20 @@ def service_attributes(metadata: Mapping[str, Struct]) -> dict[str, Value]:
 
 
 def _put_authentication(found: dict[str, Value], metadata: Mapping[str, Struct]) -> None:
-    """Claims of the JWT that was verified, the first provider's (C.5, JWT)."""
-    if _JWT not in metadata:
-        return
-    for payload in metadata[_JWT].fields.values():
-        if payload.WhichOneof("kind") == "struct_value":
-            _put_claims(found, payload.struct_value)
-            return
+    """Claims of the JWT that was verified, by name the first provider's (C.5, JWT)."""
+    fields = metadata[_JWT].fields if _JWT in metadata else {}
+    payloads = [fields[name] for name in sorted(fields)]
+    verified = [each for each in payloads if each.WhichOneof("kind") == "struct_value"]
+    if verified:
+        _put_claims(found, verified[0].struct_value)
 
 
 def _put_claims(found: dict[str, Value], payload: Struct) -> None:
-    claims: dict[str, str] = {}
+    """Claims that are texts or lists of texts."""
     lists: dict[str, list[str]] = {}
     for name, value in payload.fields.items():
-        if value.WhichOneof("kind") == "string_value":
-            lists[name] = [value.string_value]
-        elif value.WhichOneof("kind") == "list_value":
-            texts = [each.string_value for each in value.list_value.values]
-            lists[name] = [text for text in texts if text]
+        values = [*value.list_value.values, value]
+        lists[name] = [each.string_value for each in values if each.string_value]
     claims = {name: ",".join(texts) for name, texts in lists.items() if texts}
     found["request.auth.claims"] = claims
     if "iss" in claims and "sub" in claims:
