@@ -93,7 +93,7 @@ class Memo:
     the facts it notes. Results with equal facts share one set of them.
     """
 
-    _SWEEP_FLOOR: Final = 4096
+    SWEEP_FLOOR: Final = 4096
 
     def __init__(self) -> None:
         self.generation = 0
@@ -101,7 +101,7 @@ class Memo:
         self._forgotten: dict[Hashable, object] = {}
         self._dependants: dict[frozenset[Fact], set[Hashable]] = {}
         self._sets_with: dict[Fact, set[frozenset[Fact]]] = {}
-        self._sweep_at = self._SWEEP_FLOOR
+        self._sweep_at = self.SWEEP_FLOOR
 
     def __len__(self) -> int:
         return len(self._items)
@@ -182,4 +182,4 @@ class Memo:
                 self._drop(facts)
         for item in self._items.values():
             item.used = False
-        self._sweep_at = max(self._SWEEP_FLOOR, 2 * len(self._items))
+        self._sweep_at = max(self.SWEEP_FLOOR, 2 * len(self._items))
