@@ -1,5 +1,6 @@
 """Trees into protobuf messages by the proto3 JSON mapping, strictly and with all findings at once.
 
+Differs from Istio: unknown fields are errors, not dropped (A3.2).
 Field names are lowerCamelCase or as in the proto. An unknown field, a wrong type, a field given
 under both names and two fields of a oneof are errors; ``null`` leaves a field unset.
 """

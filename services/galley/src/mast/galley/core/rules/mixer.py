@@ -1,4 +1,8 @@
-"""Mixer's rule, instance, handler, attributemanifest, template, adapter and legacy kinds (B4)."""
+"""Mixer's rule, instance, handler, attributemanifest, template, adapter and legacy kinds (B4).
+
+Differs from Istio: parameters of adapters and templates are judged when written, not only when
+Mixer loads them.
+"""
 
 from __future__ import annotations
 
