@@ -129,7 +129,7 @@ class ConfigMeta:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Visibility:
     """Namespaces that may see something: an `exportTo` without its shorthands (pilot.md D7)."""
 
@@ -150,7 +150,7 @@ def visibility(export_to: Sequence[str], owner: str, default: Sequence[str] = ("
     if "*" in values:
         return PUBLIC
     names = frozenset(owner if each == "." else each for each in values if each != "~")
-    return Visibility(everyone=False, namespaces=names)
+    return Visibility(False, names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
