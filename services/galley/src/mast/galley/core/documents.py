@@ -1,8 +1,10 @@
 """YAML and JSON text as trees that know the line and column of everything in them.
 
 Scalars are read by the YAML 1.2 core schema: only ``true`` and ``false`` are booleans.
-Differs from Istio: there ``yes``, ``no``, ``on`` and ``off`` are booleans, here text. Strict and bounded: a key given twice is an error, and neither deep nesting nor
-aliases of aliases can use much memory.
+Differs from Istio: there ``yes``, ``no``, ``on`` and ``off`` are booleans, here text.
+
+Strict and bounded: a key given twice is an error, and neither deep nesting nor aliases of aliases
+can use much memory.
 """
 
 from __future__ import annotations
