@@ -179,10 +179,10 @@ def test_bootstrap_of_grpc_libraries() -> None:
     place = node(
         Surroundings(env={}, hostname="h", labels={"istio-locality": "eu.west.r1"}), config
     )
-    found = grpc_bootstrap(place, "/work/XDS", "/certs")
+    found = grpc_bootstrap(place, "/run/XDS", "/certs")
     assert found["xds_servers"] == [
         {
-            "server_uri": "unix:///work/XDS",
+            "server_uri": "unix:///run/XDS",
             "channel_creds": [{"type": "insecure"}],
             "server_features": ["xds_v3"],
         }
@@ -195,4 +195,4 @@ def test_bootstrap_of_grpc_libraries() -> None:
         "ca_certificate_file": "/certs/root-cert.pem",
         "refresh_interval": "900s",
     }
-    assert "certificate_providers" not in grpc_bootstrap(place, "/work/XDS", "")
+    assert "certificate_providers" not in grpc_bootstrap(place, "/run/XDS", "")
