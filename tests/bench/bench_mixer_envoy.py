@@ -45,6 +45,7 @@ from tests.support.envoy_server import envoy_server
 from tests.support.mixer_config import TELEMETRY, entries, no_answer
 from tests.support.mixer_mesh import (
     ScriptedEngine,
+    admit_all,
     allow,
     application,
     bootstrap,
@@ -86,7 +87,7 @@ async def requests() -> AsyncIterator[dict[str, Any]]:
         engine = ScriptedEngine(lambda _, uses=uses: allow(uses=uses))  # type: ignore[misc]
 
         def register(server: grpc.aio.Server, engine: ScriptedEngine = engine) -> None:
-            ext_authz.register(server, engine, Workloads(), ClientConfig, now)
+            ext_authz.register(server, engine, Workloads(), ClientConfig, admit_all(), now)
 
         extensions = MixerExtensions(mesh(**settings))
         with tempfile.TemporaryDirectory() as directory:
@@ -181,7 +182,7 @@ async def faces() -> AsyncIterator[dict[str, Any]]:
         for number in range(BATCH):
             batch.http_logs.log_entry.append(_entry(number))
         wire = batch.SerializeToString()
-        logs = AccessLogs(engine, workloads, ClientConfig, now)
+        logs = AccessLogs(engine, workloads, ClientConfig, admit_all(), now)
         counts = []
         for seconds in (0.5, SECONDS):  # The first warms up.
             count, cpu = await _entries(logs, wire, seconds)
@@ -192,7 +193,7 @@ async def faces() -> AsyncIterator[dict[str, Any]]:
             "unit": "entries/CPU s",
             "bytes_per_entry": len(wire) // BATCH,
         }
-        authorization = Authorization(engine, workloads, ClientConfig, now)
+        authorization = Authorization(engine, workloads, ClientConfig, admit_all(), now)
         wires = [_check(number).SerializeToString() for number in range(CALLERS)]
         checks = 0
         begun = time.process_time()

@@ -1,6 +1,7 @@
 """A real Envoy that asks Mixer's Envoy faces, with an engine that tests script."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,8 +24,10 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from mast.mixer.api.admission import Admission
 from mast.mixer.core.dictionary import WORDS
 from mast.mixer.core.engine import SUCCESS, CheckVerdict, QuotaAsk, QuotaGrant, Reads
+from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.workloads import Pod
 from mast.pilot.core.extensions import Direction, Spot
@@ -271,3 +274,14 @@ async def mixer(register: Callable[[grpc.aio.Server], None], port: int = 0) -> A
         yield bound
     finally:
         await server.stop(None)
+
+
+def admit_all() -> Admission:
+    """An admission that takes every call on."""
+    return admission(Mode.DISABLED)
+
+
+def admission(mode: Mode, rate: float = 0, burst: int = 0) -> Admission:
+    """An admission by rate; ``rate`` is per second, 0 means any."""
+    shedder = Shedder(mode, RateLimiter(rate, burst), LatencyLimiter(0, 1, 0))
+    return Admission(shedder, time.monotonic, lambda _: None)

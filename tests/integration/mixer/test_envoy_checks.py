@@ -51,6 +51,7 @@ from tests.support.mixer_mesh import (
     Application,
     Pods,
     ScriptedEngine,
+    admit_all,
     allow,
     application,
     bootstrap,
@@ -114,7 +115,7 @@ async def running(
     where = spot(ANNOTATIONS=annotations) if annotations else spot()
 
     def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, Pods(), lambda: config_of_clients, clock)
+        ext_authz.register(server, engine, Pods(), lambda: config_of_clients, admit_all(), clock)
 
     extensions = MixerExtensions(mesh(**settings))
     async with application(response) as app, mixer(register) as port:
@@ -429,7 +430,7 @@ async def test_requests_wait_for_a_mixer_that_restarts(tmp_path):
     engine = ScriptedEngine()
 
     def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, Pods(), ClientConfig, clock)
+        ext_authz.register(server, engine, Pods(), ClientConfig, admit_all(), clock)
 
     port = await unused_port()
     attempts = f"cluster.outbound|{MIXER_PORT}||{POLICY}.upstream_cx_connect_fail"

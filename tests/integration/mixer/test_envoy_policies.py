@@ -28,7 +28,7 @@ from mast.mixer.runtime.instruments import Instruments
 from mast.pilot.core.mixer_filters import MixerExtensions
 from tests.support.envoy_server import envoy_server
 from tests.support.mixer_config import TELEMETRY, entries, no_answer
-from tests.support.mixer_mesh import application, bootstrap, mesh, mixer, spot
+from tests.support.mixer_mesh import admit_all, application, bootstrap, mesh, mixer, spot
 
 POLICIES = Path(__file__).parents[3] / "samples" / "bookinfo" / "policy"
 PLACE = {"POD_NAME": "ratings-1", "POD_NAMESPACE": "default", "INSTANCE_IP": "10.0.0.9"}
@@ -110,8 +110,8 @@ async def running(directory: Path, *texts: str) -> AsyncIterator[Mesh]:
         await engine.swap(snapshot)
 
         def register(server: grpc.aio.Server) -> None:
-            ext_authz.register(server, engine, pods, lambda: config_of_clients, now)
-            access_log.register(server, engine, pods, lambda: config_of_clients, now)
+            ext_authz.register(server, engine, pods, lambda: config_of_clients, admit_all(), now)
+            access_log.register(server, engine, pods, lambda: config_of_clients, admit_all(), now)
 
         async with application() as app, mixer(register) as port:
             config = bootstrap(MixerExtensions(mesh()), spot(), port, app.port)

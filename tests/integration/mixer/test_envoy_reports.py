@@ -25,6 +25,7 @@ from tests.support.mixer_mesh import (
     Application,
     Pods,
     ScriptedEngine,
+    admit_all,
     allow,
     application,
     bootstrap,
@@ -76,8 +77,8 @@ async def running(
     registry = Pods(pods or {})
 
     def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, registry, ClientConfig, clock)
-        access_log.register(server, engine, registry, ClientConfig, clock)
+        ext_authz.register(server, engine, registry, ClientConfig, admit_all(), clock)
+        access_log.register(server, engine, registry, ClientConfig, admit_all(), clock)
 
     extensions = MixerExtensions(mesh(**settings))
     async with application() as app, mixer(register) as port:

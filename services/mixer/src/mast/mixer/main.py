@@ -26,7 +26,8 @@ from mast.common.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.adapters.fetching import fetch
 from mast.mixer.api import access_log, ext_authz, mixer
-from mast.mixer.api.mixer import Admission, MixerServicer
+from mast.mixer.api.admission import Admission
+from mast.mixer.api.mixer import MixerServicer
 from mast.mixer.api.mutual_tls import mutual_tls
 from mast.mixer.api.server_metrics import Counting
 from mast.mixer.config import Config
@@ -185,8 +186,8 @@ class Mixer:
             def client() -> ClientConfig:
                 return self._world.client
 
-            ext_authz.register(server, engine, workloads, client, wall_clock)
-            access_log.register(server, engine, workloads, client, wall_clock)
+            ext_authz.register(server, engine, workloads, client, self._admission, wall_clock)
+            access_log.register(server, engine, workloads, client, self._admission, wall_clock)
 
         return serving(
             register,

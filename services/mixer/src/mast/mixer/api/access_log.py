@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Any, TypeAlias
 
+import grpc
 import grpc.aio
 import structlog
 from envoy.service.accesslog.v3 import als_pb2_grpc
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 
+from mast.mixer.api.admission import Admission
+from mast.mixer.api.errors import Context, Overloaded
 from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import Engine
 from mast.mixer.core.envoy_attributes import Registry
 from mast.mixer.core.envoy_reports import HttpReports, Stream
 from mast.mixer.core.tcp_flows import Flows
 from mast.mixer.core.values import Attributes
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 
@@ -33,8 +33,10 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
         engine: Engine,
         registry: Registry,
         client: Callable[[], ClientConfig],
+        admission: Admission,
         now: Callable[[], datetime],
     ) -> None:
+        self._admission = admission
         self._engine = engine
         self._client = client
         self._registry = registry
@@ -44,7 +46,10 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
     async def StreamAccessLogs(
         self, request_iterator: AsyncIterator[StreamAccessLogsMessage], context: Context
     ) -> StreamAccessLogsResponse:
-        """Take batches until the proxy ends the stream; the next batch waits for this one."""
+        """Take batches until the proxy ends the stream; the next batch waits for this one.
+
+        A batch that comes while Mixer is overloaded is lost: Envoy would not repeat it (K6).
+        """
         stream: Stream | None = None
         requests: HttpReports | None = None
         async for message in request_iterator:
@@ -84,7 +89,12 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
     async def _report(self, records: list[Attributes], stream: Stream) -> None:
         if not records:
             return
+        try:
+            started = self._admission.admit(len(records))
+        except Overloaded:
+            return
         errors = await self._engine.report(records)
+        self._admission.done(started)
         if errors:
             log.warning(
                 "report.failed",
@@ -100,9 +110,10 @@ def register(
     engine: Engine,
     registry: Registry,
     client: Callable[[], ClientConfig],
+    admission: Admission,
     now: Callable[[], datetime],
 ) -> None:
     """Serve access logs on a server; the full name of the service is :data:`SERVICE`."""
     als_pb2_grpc.add_AccessLogServiceServicer_to_server(
-        AccessLogs(engine, registry, client, now), server
+        AccessLogs(engine, registry, client, admission, now), server
     )

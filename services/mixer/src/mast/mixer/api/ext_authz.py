@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
-import grpc
 import grpc.aio
 import structlog
 from envoy.service.auth.v3 import external_auth_pb2_grpc
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.protobuf.struct_pb2 import Struct
 
+from mast.mixer.api.admission import Admission
+from mast.mixer.api.errors import Context, aborting
 from mast.mixer.core import status_codes
 from mast.mixer.core.api_specs import NOTHING, ApiAttributes
 from mast.mixer.core.client_config import ClientConfig
@@ -21,8 +22,6 @@ from mast.mixer.core.engine import CheckFailed, CheckVerdict, Engine, QuotaAsk
 from mast.mixer.core.envoy_attributes import INBOUND, MARKS, Registry, Reporter, check_attributes
 from mast.mixer.core.verdict_metadata import Charge, Charges, Responses, error_response
 from mast.mixer.core.workloads import packed_ip
-
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 
@@ -37,8 +36,10 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
         engine: Engine,
         registry: Registry,
         client: Callable[[], ClientConfig],
+        admission: Admission,
         now: Callable[[], datetime],
     ) -> None:
+        self._admission = admission
         self._now = now
         self._engine = engine
         self._registry = registry
@@ -47,6 +48,13 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
 
     async def Check(self, request: CheckRequest, context: Context) -> CheckResponse:
         """A verdict; an OK, a denial, or an error that the proxy's fail policy decides on (A39)."""
+        async with aborting(context):
+            started = self._admission.admit(1)
+            response = await self._check(request, context)
+            self._admission.done(started)
+        return response
+
+    async def _check(self, request: CheckRequest, context: Context) -> CheckResponse:
         reporter = _reporter(context)
         attributes = check_attributes(request, reporter, self._registry, self._now())
         http = request.attributes.request.HasField("http")
@@ -68,7 +76,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
         except CheckFailed as error:
             log.warning("check.failed", uid=reporter.uid, error=str(error))
             if not http:
-                await context.abort(grpc.StatusCode.INTERNAL, str(error))
+                raise
             return error_response(status_codes.INTERNAL, str(error))
         if apis.origins:
             verdict = _traced(verdict, apis)
@@ -83,11 +91,12 @@ def register(
     engine: Engine,
     registry: Registry,
     client: Callable[[], ClientConfig],
+    admission: Admission,
     now: Callable[[], datetime],
 ) -> None:
     """Serve ext_authz on a server; its full name is :data:`SERVICE`."""
     external_auth_pb2_grpc.add_AuthorizationServicer_to_server(
-        Authorization(engine, registry, client, now), server
+        Authorization(engine, registry, client, admission, now), server
     )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
-import structlog
 from google.rpc.status_pb2 import Status as RpcStatus
 from grpc import aio
 
 from istio.mixer.v1 import mixer_pb2, mixer_pb2_grpc
-from mast.mixer.api.errors import Context, Overloaded, ReportFailed, aborting
+from mast.mixer.api.admission import Admission
+from mast.mixer.api.errors import Context, ReportFailed, aborting
 from mast.mixer.core.engine import (
     CheckVerdict,
     Engine,
@@ -21,7 +20,6 @@ from mast.mixer.core.engine import (
     RouteDirective,
     Status,
 )
-from mast.mixer.core.shedding import Mode, Shedder
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.wire import (
     WireError,
@@ -32,33 +30,7 @@ from mast.mixer.core.wire import (
     update,
 )
 
-log = structlog.get_logger()
-
 SERVICE = "istio.mixer.v1.Mixer"
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Decides whether a call is taken on; ``clock`` in seconds measures rates and latencies."""
-
-    shedder: Shedder
-    clock: Callable[[], float]
-    refused: Callable[[float], None]
-
-    def admit(self, cost: float) -> float:
-        """Take a call on; when that was. Raises Overloaded (A1)."""
-        now = self.clock()
-        if self.shedder.too_much(cost, now):
-            if self.shedder.mode is Mode.ENFORCE:
-                self.refused(cost)
-                raise Overloaded
-            log.warning("request.would_be_shed", cost=cost)
-        return now
-
-    def done(self, since: float) -> None:
-        """Tell that a call taken on is finished."""
-        now = self.clock()
-        self.shedder.by_latency.observe(now - since, now)
 
 
 class MixerServicer(mixer_pb2_grpc.MixerServicer):

@@ -46,6 +46,8 @@ CHECKED_TAG: Final = "checked"
 _MAX_TIME: Final = timedelta(seconds=1)
 _BUFFER_BYTES: Final = 16384
 _ENTRY_BYTES: Final = 512
+_MOST_BYTES: Final = 512 * 1024
+"""Half of the largest message that Mixer takes."""
 
 
 def http_log(cluster: str, direction: Direction, mesh: MeshConfig) -> AccessLog:
@@ -89,7 +91,7 @@ def _common(cluster: str, direction: Direction, mesh: MeshConfig) -> CommonGrpcA
     config.buffer_flush_interval.FromTimedelta(longest)
     entries = mesh.report_batch_max_entries
     config.buffer_size_bytes.CopyFrom(
-        UInt32Value(value=entries * _ENTRY_BYTES if entries else _BUFFER_BYTES)
+        UInt32Value(value=min(entries * _ENTRY_BYTES, _MOST_BYTES) if entries else _BUFFER_BYTES)
     )
     return config
 

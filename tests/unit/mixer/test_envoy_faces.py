@@ -1,0 +1,130 @@
+"""The ext_authz and access-log faces over gRPC, without an Envoy."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+
+import grpc
+import grpc.aio
+import pytest
+from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
+from envoy.service.accesslog.v3.als_pb2_grpc import AccessLogServiceStub
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
+from structlog.testing import capture_logs
+
+from mast.mixer.api import access_log, ext_authz
+from mast.mixer.api.admission import Admission
+from mast.mixer.core.client_config import ClientConfig
+from mast.mixer.core.engine import CheckFailed, CheckVerdict
+from mast.mixer.core.shedding import Mode
+from mast.mixer.core.values import Attributes
+from tests.support.messages import made
+from tests.support.mixer_mesh import Pods, ScriptedEngine, admission, admit_all, mixer
+
+HTTP = "attributes: {request: {http: {path: /, method: GET, host: a}}}"
+TCP = "attributes: {source: {address: {socket_address: {address: 10.0.0.1, port_value: 1}}}}"
+NODE = "identifier: {log_name: inbound, node: {id: sidecar~10.0.0.2~web-1.shop~d}}\n"
+TWO_REQUESTS = "http_logs: {log_entry: [{request: {path: /1}}, {request: {path: /2}}]}"
+CLOSED = "tcp_logs: {log_entry: [{common_properties: {access_log_type: TcpConnectionEnd}}]}"
+
+
+def now() -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def channel(request: pytest.FixtureRequest) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to both faces over the engine and admission that a test asks for."""
+    engine, door = request.param
+
+    def register(server: grpc.aio.Server) -> None:
+        ext_authz.register(server, engine, Pods(), ClientConfig, door, now)
+        access_log.register(server, engine, Pods(), ClientConfig, door, now)
+
+    async with mixer(register) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+        yield opened
+
+
+def fail(_: Attributes) -> CheckVerdict:
+    raise CheckFailed("adapter broke")
+
+
+BROKEN = ScriptedEngine(fail)
+SHUT: Admission = admission(Mode.ENFORCE, rate=1e-9, burst=0)
+
+
+async def check(channel: grpc.aio.Channel, text: str):
+    async with asyncio.timeout(10):
+        return await AuthorizationStub(channel).Check(made(CheckRequest, text))
+
+
+async def logged(channel: grpc.aio.Channel, *texts: str) -> None:
+    messages = [made(StreamAccessLogsMessage, text) for text in texts]
+    async with asyncio.timeout(10):
+        await AccessLogServiceStub(channel).StreamAccessLogs(iter(messages))
+
+
+@pytest.mark.parametrize("channel", [(BROKEN, admit_all())], indirect=True)
+async def test_no_verdict_is_an_error_response_for_requests(channel) -> None:
+    response = await check(channel, HTTP)
+    assert response.error_response.body == "INTERNAL:adapter broke"
+
+
+@pytest.mark.parametrize("channel", [(BROKEN, admit_all())], indirect=True)
+async def test_no_verdict_is_an_error_of_the_call_for_connections(channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await check(channel, TCP)
+    assert raised.value.code() is grpc.StatusCode.INTERNAL
+    assert raised.value.details() == "adapter broke"
+
+
+@pytest.mark.parametrize("channel", [(ScriptedEngine(), SHUT)], indirect=True)
+async def test_checks_are_shed(channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await check(channel, HTTP)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert raised.value.details() == "Server is currently overloaded. Please try again."
+
+
+SHED = ScriptedEngine()
+
+
+@pytest.mark.parametrize("channel", [(SHED, SHUT)], indirect=True)
+async def test_reports_are_shed_without_ending_the_stream(channel) -> None:
+    await logged(channel, NODE + TWO_REQUESTS, TWO_REQUESTS)
+    assert SHED.reported == []
+
+
+TOLD = ScriptedEngine()
+
+
+@pytest.mark.parametrize("channel", [(TOLD, admit_all())], indirect=True)
+async def test_the_first_message_tells_whose_entries_follow(channel) -> None:
+    await logged(channel, NODE + TWO_REQUESTS, TWO_REQUESTS, CLOSED, "{}")
+    paths = [each.get("request.path") for each in TOLD.reported]
+    assert paths == ["/1", "/2", "/1", "/2", None]
+    assert {each["destination.uid"] for each in TOLD.reported} == {"kubernetes://web-1.shop"}
+
+
+@pytest.mark.parametrize("channel", [(ScriptedEngine(), admit_all())], indirect=True)
+async def test_entries_of_nobody_are_refused(channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await logged(channel, TWO_REQUESTS)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == "identifier: the first message must have it"
+
+
+class Losing(ScriptedEngine):
+    """Delivers nothing."""
+
+    async def report(self, records: Sequence[Attributes]) -> Sequence[str]:
+        return ["lost", "and found"]
+
+
+@pytest.mark.parametrize("channel", [(Losing(), admit_all())], indirect=True)
+async def test_what_is_lost_is_logged_once_per_batch(channel) -> None:
+    with capture_logs() as events:
+        await logged(channel, NODE + TWO_REQUESTS)
+    (event,) = [each for each in events if each["event"] == "report.failed"]
+    assert (event["records"], event["errors"], event["first"]) == (2, 2, "lost")
