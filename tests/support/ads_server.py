@@ -20,6 +20,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.json_format import ParseDict
+from grpc import aio
 
 from mast.common.serving import Listen, serving
 from mast.common.spiffe import SpiffeId
@@ -119,8 +120,9 @@ async def ads_server(
     send_timeout: timedelta = timedelta(seconds=10),
     synced: bool = True,
     registrar: Any = None,
+    also: Callable[[Connections], Any] | None = None,
 ) -> AsyncIterator[Ads]:
-    """Serve the mesh; `synced` pushes it at once."""
+    """Serve the mesh; `synced` pushes it at once, `also` makes one more service."""
     metrics = Metrics("pilot", buckets=BUCKETS)
     with ThreadPoolExecutor(1) as thread:
         facilities = Facilities(
@@ -142,8 +144,14 @@ async def ads_server(
         )
         if synced:
             await running.push()
+
+        def register(server: aio.Server) -> None:
+            service.register(server)
+            if also is not None:
+                also(connections).register(server)
+
         async with serving(
-            service.register,
+            register,
             [Listen(address or f"127.0.0.1:{port}", name="ads")],
             services=(ads.SERVICE,),
             grace=timedelta(seconds=0.2),

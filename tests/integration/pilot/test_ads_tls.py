@@ -7,9 +7,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+from envoy.service.status.v3 import csds_pb2_grpc
+from envoy.service.status.v3.csds_pb2 import ClientStatusRequest
+from grpc import aio
 
 from mast.common.tls_front import Material, tls_front
 from mast.pilot.api.ads import Door
+from mast.pilot.api.csds import ClientStatusService
 from mast.pilot.core import trust
 from mast.pilot.core.resources import SDS
 from mastapi.trust.v1.trust_pb2 import Root, TrustBundle
@@ -39,7 +43,14 @@ async def secure(ca: Ca) -> AsyncIterator[tuple[Ads, int]]:
         path = Path(directory) / "ads"
         async with tls_front("127.0.0.1:0", path, lambda: material) as front:
             door = Door(front.peers.identities, front.peers.address)
-            async with ads_server(mesh, door=door, address=f"unix:{path}") as ads:
+            async with ads_server(
+                mesh,
+                door=door,
+                address=f"unix:{path}",
+                also=lambda connections: ClientStatusService(
+                    connections, front.peers.identities, "istio-system"
+                ),
+            ) as ads:
                 yield ads, front.port
 
 
@@ -108,3 +119,62 @@ async def test_a_foreign_root_vouches_for_nobody(ca):
     ):
         await stream.ask(SDS, "cert")
         assert (await stream.ended())[0] is grpc.StatusCode.UNAVAILABLE
+
+
+class TestClientStatus:
+    """CSDS: what proxies were told (B28)."""
+
+    @staticmethod
+    def stub(port: int, given: grpc.ChannelCredentials):
+        channel = aio.secure_channel(f"127.0.0.1:{port}", given, OPTIONS)
+        return channel, csds_pb2_grpc.ClientStatusDiscoveryServiceStub(channel)
+
+    @pytest.mark.parametrize(("namespace", "seen"), [("istio-system", 1), ("shop", 1), ("bank", 0)])
+    async def test_depends_on_who_asks(self, ca, namespace, seen):
+        asking = credentials(ca, f"spiffe://cluster.local/ns/{namespace}/sa/x")
+        async with (
+            secure(ca) as (_, port),
+            xds_stream(
+                f"127.0.0.1:{port}", credentials=credentials(ca, WEB), options=OPTIONS
+            ) as stream,
+        ):
+            await stream.ask(SDS, "cert")
+            await stream.ack(await stream.told())
+            channel, stub = self.stub(port, asking)
+            async with channel:
+                answer = await stub.FetchClientStatus(ClientStatusRequest())
+                assert len(answer.config) == seen
+                if seen:
+                    (found,) = answer.config[0].generic_xds_configs
+                    assert (found.type_url, found.name) == (SDS, "cert")
+                call = stub.StreamClientStatus()
+                for _ in range(2):
+                    await call.write(ClientStatusRequest(exclude_resource_contents=True))
+                    assert len((await call.read()).config) == seen
+                await call.done_writing()
+                assert await call.read() is aio.EOF
+
+    async def test_needs_an_identity(self, ca):
+        async with secure(ca) as (_, port):
+            channel, stub = self.stub(port, credentials(ca))
+            async with channel:
+                with pytest.raises(aio.AioRpcError) as error:
+                    await stub.FetchClientStatus(ClientStatusRequest())
+                assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    async def test_names_what_it_does_not_understand(self, ca):
+        request = ClientStatusRequest(node_matchers=[{"node_id": {}}])
+        async with (
+            secure(ca) as (_, port),
+            xds_stream(
+                f"127.0.0.1:{port}", credentials=credentials(ca, WEB), options=OPTIONS
+            ) as stream,
+        ):
+            await stream.ask(SDS, "cert")
+            await stream.told()
+            channel, stub = self.stub(port, credentials(ca, WEB))
+            async with channel:
+                with pytest.raises(aio.AioRpcError) as error:
+                    await stub.FetchClientStatus(request)
+                assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert "string matcher" in error.value.details()

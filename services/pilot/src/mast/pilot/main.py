@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
+from grpc import aio
 
 from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from mast.common.ca_client import CaClient, KeyPair, WorkloadCertificates
@@ -28,10 +29,11 @@ from mast.common.settings import parse
 from mast.common.spiffe import SpiffeId
 from mast.common.telemetry import Metrics, configure_logging
 from mast.common.tls_front import Material, tls_front
-from mast.pilot.api import ads
+from mast.pilot.api import ads, csds
 from mast.pilot.api.ads import AdsService, Door
 from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.api.connections import Connections
+from mast.pilot.api.csds import ClientStatusService
 from mast.pilot.api.debug import DebugPages
 from mast.pilot.api.instruments import BUCKETS, Instruments
 from mast.pilot.config import Config
@@ -239,7 +241,15 @@ class Pilot:
             self._closed,
         )
 
+        services = [ads.SERVICE] if door.identities is None else [ads.SERVICE, csds.SERVICE]
         config = self._config
+
+        def register(server: aio.Server) -> None:
+            service.register(server)
+            if door.identities is not None:
+                status = ClientStatusService(self._connections, door.identities, config.namespace)
+                status.register(server)
+
         options = (
             ("grpc.max_receive_message_length", config.max_message_size),
             ("grpc.max_concurrent_streams", config.max_concurrent_streams),
@@ -249,7 +259,7 @@ class Pilot:
             ("grpc.max_connection_age_grace_ms", int(_AGE_GRACE.total_seconds() * 1000)),
         )
         async with serving(
-            service.register, listen, services=(ads.SERVICE,), grace=config.drain, options=options
+            register, listen, services=services, grace=config.drain, options=options
         ) as running:
             yield running
 
