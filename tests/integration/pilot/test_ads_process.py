@@ -5,6 +5,7 @@ Acceptance 6, 8 to 11, 37 of pilot.md; N5.
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -197,15 +198,16 @@ async def _says_etcd(pilot: PilotProcess, word: str) -> bool:
 
 
 async def test_nothing_is_served_before_everything_was_read(tmp_path):
-    """N5: etcd is not there yet."""
-    endpoint = f"127.0.0.1:{free_port()}"
-    async with (
-        pilot_process(endpoint, tmp_path, synced=False) as pilot,
-        client(pilot.ads) as stream,
-    ):
-        assert not await pilot.ready()
-        await stream.ask(CDS)
-        assert (await stream.ended())[0] is grpc.StatusCode.UNAVAILABLE
+    """N5: who listens where etcd should be does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with (
+            pilot_process(endpoint, tmp_path, synced=False) as pilot,
+            client(pilot.ads) as stream,
+        ):
+            assert not await pilot.ready()
+            await stream.ask(CDS)
+            assert (await stream.ended())[0] is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_objects_that_cannot_be_read_are_left_out(etcd, store, tmp_path):
@@ -216,6 +218,21 @@ async def test_objects_that_cannot_be_read_are_left_out(etcd, store, tmp_path):
         await stream.ask(EDS, CLUSTER)
         assert len(_endpoints(await stream.told())) == 1
         assert [each["key"] for each in pilot.events if each["event"] == "object.kept_out"] == [key]
+
+
+async def test_it_ends_in_order(etcd, store, tmp_path):
+    """Streams are closed, not broken; workloads and statuses of the process are left to others."""
+    await put(store, SERVICE)
+    async with (
+        pilot_process(etcd.endpoint, tmp_path, "--drain", "1s") as pilot,
+        client(pilot.ads) as stream,
+    ):
+        await stream.ask(EDS, CLUSTER)
+        await stream.told()
+        pilot.process.terminate()
+        assert (await stream.ended())[0] is grpc.StatusCode.OK
+        async with asyncio.timeout(5):
+            assert await pilot.process.wait() == 0
 
 
 async def test_envoy_outlives_pilots(etcd, store, tmp_path):

@@ -255,6 +255,9 @@ class Pilot:
             ("grpc.max_concurrent_streams", config.max_concurrent_streams),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
+            # Agents ping every 30 seconds, stream or no stream.
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
             ("grpc.max_connection_age_ms", int(config.connection_age.total_seconds() * 1000)),
             ("grpc.max_connection_age_grace_ms", int(_AGE_GRACE.total_seconds() * 1000)),
         )
