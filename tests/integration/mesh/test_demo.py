@@ -6,9 +6,11 @@ import asyncio
 import json
 import signal
 
+import aiohttp
 import pytest
 
 from mast.cli.demo.show import SCRIPT
+from mast.cli.demo.stage import sum_of
 from tests.support.laptop import MODES, Laptop, laptop
 
 pytestmark = pytest.mark.timeout(400)
@@ -21,27 +23,34 @@ def demo_of(machine: Laptop) -> Laptop:
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_every_claim_holds(mode: str) -> None:
+async def test_every_claim_holds_and_keep_leaves_it_running(mode: str) -> None:
     async with laptop(mode) as machine:
-        ended = await machine.mastctl("demo", "--mode", mode, "--json", seconds=300)
-        report = json.loads(ended.out)
-        assert [c for c in report["claims"] if not c["ok"]] == []
-        assert len(report["claims"]) == len(SCRIPT)
-        assert ended.status == 0
-        assert await demo_of(machine).leftovers() == []
-
-
-async def test_keep_leaves_it_running_and_says_where() -> None:
-    async with laptop(MODES[0]) as machine:
-        await machine.mastctl("demo", "--mode", machine.mode, "--keep", seconds=300)
         kept = demo_of(machine)
         try:
+            ended = await machine.mastctl("demo", "--mode", mode, "--json", "--keep", seconds=300)
+            report = json.loads(ended.out)
+            assert [c for c in report["claims"] if not c["ok"]] == []
+            assert len(report["claims"]) == len(SCRIPT)
+            assert ended.status == 0
+            assert f"export MAST_HOME={kept.home.root}" in ended.err
+
             status = json.loads((await kept.mastctl("status", "-o", "json")).out)
-            assert len(status["workloads"]) == 8
-            assert all(workload["running"] for workload in status["workloads"])
+            assert [w["running"] for w in status["workloads"]] == [True] * 8
+            proxies = json.loads((await kept.mastctl("proxy-status", "-o", "json")).out)
+            assert len(proxies) == 8
+            assert await rejections(kept) == 0
         finally:
             assert (await kept.mastctl("down")).status == 0
         assert await kept.leftovers() == []
+
+
+async def rejections(machine: Laptop) -> float:
+    """How often proxies refused what Pilot sent."""
+    url = f"http://{machine.home.running().addresses['pilot-monitoring']}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        page = await answer.text()
+    assert "pilot_xds_pushes" in page
+    return sum_of(page, "pilot_total_xds_rejects", {})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

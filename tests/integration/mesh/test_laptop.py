@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mast.cli.local.processes import Process, gone
-from tests.support.laptop import MODES, Laptop, laptop, mesh
+from tests.support.laptop import BOOKINFO, MODES, Laptop, laptop, mesh
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -39,7 +39,7 @@ async def test_run_serve_call_and_leave_nothing(up: Laptop) -> None:
     details = await up.run("details", "details", "--port", "9080")
     client = await up.mastctl("run", "--service", "client", "--", sys.executable, "-c", ASK)
     assert client.status == 0, client.err
-    answer = json.loads(up.home.path("logs", "client-v1-2.log").read_text().splitlines()[-1])
+    answer = json.loads(client.out)
     assert answer["id"] == "7"
     assert "spiffe://cluster.local/ns/default/sa/client" in answer["caller"]
 
@@ -71,6 +71,19 @@ async def test_a_programs_exit_status_is_that_of_run(up: Laptop) -> None:
     assert (await up.mastctl(*line)).status == 7
 
 
+async def test_detached_workloads_are_stopped_by_name(up: Laptop) -> None:
+    program = str(BOOKINFO / "apps" / "details.py")
+    line = ("--service", "details", "--port", "9080", "--", sys.executable, program)
+    started = await up.mastctl("run", "-d", *line)
+    assert started.status == 0, started.err
+    assert "mastctl stop details-v1-1" in started.err
+    wrong = await up.mastctl("stop", "details-v1-9")
+    assert wrong.status == 1
+    assert "details-v1-1" in wrong.err
+    assert (await up.mastctl("stop", "details-v1-1")).status == 0
+    assert up.home.workloads() == []
+
+
 async def test_a_second_up_is_refused_and_harms_nothing(up: Laptop) -> None:
     second = await up.mastctl("up", "--mode", up.mode)
     assert second.status == 1
@@ -78,6 +91,7 @@ async def test_a_second_up_is_refused_and_harms_nothing(up: Laptop) -> None:
     assert (await up.mastctl("status")).status == 0
 
 
+@pytest.mark.parametrize("up", MODES[:1], indirect=True)
 @pytest.mark.parametrize("victim", ["supervisor", "runner", "agent", "envoy", "program"])
 async def test_down_leaves_nothing_whatever_was_killed(up: Laptop, victim: str) -> None:
     details = await up.run("details", "details", "--port", "9080")

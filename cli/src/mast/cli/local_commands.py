@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Coroutine
-from datetime import UTC, datetime
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -13,9 +15,10 @@ import aiohttp
 import typer
 
 from mast.cli.errors import CommandError
+from mast.cli.local import fleet, plan
 from mast.cli.local import mesh as meshes
-from mast.cli.local import plan
-from mast.cli.local.home import LOOPBACK, NAMESPACES, Home, Mesh
+from mast.cli.local.home import LOOPBACK, NAMESPACES, Home, Mesh, Workload
+from mast.cli.local.processes import end
 from mast.cli.local.runner import workload
 from mast.cli.local.spec import Port, Spec
 from mast.cli.output import Format, note, progress, show
@@ -31,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         context_settings={"allow_extra_args": True, "ignore_unknown_options": False},
     )(run)
+    app.command()(stop)
     app.command(name="version")(show_version)
 
 
@@ -136,10 +140,13 @@ def run(
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace.")] = "default",
     service_account: Annotated[str, typer.Option(help="Identity; default: the service.")] = "",
     env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the program.")] = None,
+    detach: Annotated[
+        bool, typer.Option("-d", "--detach", help="Return when it serves; mastctl stop ends it.")
+    ] = False,
 ) -> None:
     """Run any program as a workload with its own sidecar: mastctl run ... -- COMMAND [ARG ...].
 
-    The program listens on $PORT. It ends with Ctrl-C.
+    The program listens on $PORT. Ctrl-C ends it; the exit status is the program's.
     """
     if not context.args:
         raise CommandError("no program given", hint="end the line with: -- COMMAND", status=2)
@@ -156,7 +163,9 @@ def run(
     except ValueError as error:
         raise CommandError(str(error), status=2) from error
     home = Home.default()
-    raise typer.Exit(asyncio.run(_interruptible(_run(home, home.running(), spec))))
+    mesh = home.running()
+    work = _run_detached(home, spec) if detach else _run(home, mesh, spec)
+    raise typer.Exit(asyncio.run(_interruptible(work)))
 
 
 def _pairs(texts: Any) -> dict[str, str]:
@@ -170,16 +179,43 @@ def _pairs(texts: Any) -> dict[str, str]:
 
 
 async def _run(home: Home, mesh: Mesh, spec: Spec) -> int:
-    with progress(f"starting {spec.group}") as say:
-        stack = workload(home, mesh, spec)
-        running = await stack.__aenter__()
-        say(f"{running.record.name} is ready")
-    try:
+    async with AsyncExitStack() as stack:
+        with progress(f"starting {spec.group}"):
+            running = await stack.enter_async_context(workload(home, mesh, spec, attached=True))
         note(f"{running.record.name} runs at {running.record.address}; Ctrl-C ends it.")
-        note(f"Logs: {home.path('logs', running.record.name)}.log and .proxy.log")
         return await running.program.wait()
-    finally:
-        await stack.__aexit__(None, None, None)
+
+
+async def _run_detached(home: Home, spec: Spec) -> int:
+    with progress(f"starting {spec.group}"):
+        process = await fleet.launch(home, [spec], f"run-{spec.group}-{os.getpid()}")
+    for record in home.workloads():
+        if record.runner == process:
+            note(f"{record.name} runs at {record.address}; end it with: mastctl stop {record.name}")
+            note(f"Its output: {home.path('logs', record.name)}.log")
+    return 0
+
+
+def stop(
+    names: Annotated[list[str], typer.Argument(help="Workloads, as mastctl status names them.")],
+) -> None:
+    """End workloads: their programs are asked to end, then their proxies drain."""
+    home = Home.default()
+    home.running()
+    found = {record.name: record for record in home.workloads()}
+    if unknown := [name for name in names if name not in found]:
+        known = ", ".join(found) or "none"
+        raise CommandError(f"no workload {', '.join(unknown)}; there are: {known}")
+    with progress(f"stopping {', '.join(names)}"):
+        asyncio.run(_stop(home, [found[name] for name in names]))
+
+
+async def _stop(home: Home, records: Sequence[Workload]) -> None:
+    programs = [r.processes["program"] for r in records if "program" in r.processes]
+    await end(programs, timedelta(seconds=10))
+    names = {record.name for record in records}
+    while names & {record.name for record in home.workloads()}:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
 
 
 async def _interruptible(work: Coroutine[Any, Any, int]) -> int:

@@ -1,12 +1,11 @@
-"""Several workloads in one background process: what ``mastctl demo`` leaves behind with --keep."""
+"""Workloads in a background process: ``mastctl run --detach`` and the demonstration's."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,35 @@ from mast.common.telemetry import configure_logging
 START_SECONDS = 90
 
 
-@asynccontextmanager
-async def running(home: Home, mesh: Mesh, specs: Sequence[Spec]) -> AsyncIterator[None]:
-    """Run all workloads at once; on exit all of them drain and end at once."""
-    stacks = [AsyncExitStack() for _ in specs]
-    try:
-        async with asyncio.TaskGroup() as starting:
-            for stack, spec in zip(stacks, specs, strict=True):
-                starting.create_task(stack.enter_async_context(workload(home, mesh, spec)))
-        yield
-    finally:
-        async with asyncio.TaskGroup() as ending:
-            for stack in stacks:
-                ending.create_task(stack.aclose())
+async def run_all(
+    home: Home, mesh: Mesh, specs: Sequence[Spec], started: Callable[[], None], stop: asyncio.Event
+) -> None:
+    """Run all workloads until ``stop``, or until every program has ended by itself.
+
+    ``started`` is called once all of them serve. A workload whose program ends is removed; one
+    that does not come up ends all of them (CommandError).
+    """
+    coming = len(specs)
+
+    async def one(spec: Spec) -> None:
+        nonlocal coming
+        async with workload(home, mesh, spec) as running:
+            coming -= 1
+            if not coming:
+                started()
+            await _ended(running.program, stop)
+
+    async with asyncio.TaskGroup() as tasks:
+        for spec in specs:
+            tasks.create_task(one(spec), name=spec.group)
+
+
+async def _ended(program: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        either = [tasks.create_task(program.wait()), tasks.create_task(stop.wait())]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        for task in either:
+            task.cancel()
 
 
 def save(specs: Sequence[Spec], path: Path) -> None:
@@ -57,16 +72,16 @@ def load(path: Path) -> list[Spec]:
     ]
 
 
-async def launch(home: Home, specs: Sequence[Spec]) -> Process:
+async def launch(home: Home, specs: Sequence[Spec], name: str = "fleet") -> Process:
     """Start a background process that runs ``specs``; return when all of them serve.
 
-    CommandError repeats what it complained of.
+    ``name`` tells its files from those of others. CommandError repeats what it complained of.
     """
-    report = home.path("data", "fleet.status")
+    report = home.path("data", f"{name}.status")
     report.unlink(missing_ok=True)
-    save(specs, home.path("data", "fleet.json"))
-    line = (sys.executable, "-m", "mast.cli.local.fleet", str(home.root))
-    process = detached(line, home.path("logs", "fleet.log"))
+    save(specs, home.path("data", f"{name}.json"))
+    line = (sys.executable, "-m", "mast.cli.local.fleet", str(home.root), name)
+    process = detached(line, home.path("logs", f"{name}.log"))
     if process is None:
         raise CommandError("the workloads did not start", hint=f"see {home.path('logs')}")
     try:
@@ -87,25 +102,30 @@ def _last_words(home: Home) -> str:
     return "\n".join(lines)
 
 
-async def _main(home: Home, stop: asyncio.Event) -> None:
-    report = home.path("data", "fleet.status")
+async def _main(home: Home, name: str, stop: asyncio.Event) -> None:
+    report = home.path("data", f"{name}.status")
+
+    def say(text: str) -> None:
+        aside = report.with_suffix(".new")
+        aside.write_text(text)
+        aside.replace(report)
+
     try:
-        async with running(home, home.running(), load(home.path("data", "fleet.json"))):
-            report.write_text("ready")
-            await stop.wait()
+        specs = load(home.path("data", f"{name}.json"))
+        await run_all(home, home.running(), specs, lambda: say("ready"), stop)
     except* CommandError as failures:
         error: BaseException = failures
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        report.write_text(str(error))
+        say(str(error))
 
 
 def main() -> None:
-    """Run the fleet recorded in the state directory given as the only argument."""
-    (root,) = sys.argv[1:]
+    """Run the fleet that a state directory holds under a name: the two arguments."""
+    root, name = sys.argv[1:]
     configure_logging("fleet")
     home = Home(Path(root))
-    run(lambda stop: _main(home, stop))
+    run(lambda stop: _main(home, name, stop))
 
 
 if __name__ == "__main__":

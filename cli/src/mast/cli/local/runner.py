@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -46,9 +46,12 @@ class Running:
 
 
 @asynccontextmanager
-async def workload(home: Home, mesh: Mesh, spec: Spec) -> AsyncIterator[Running]:
-    """Run ``spec`` as a workload; yields when its proxy is ready and the program was started.
+async def workload(
+    home: Home, mesh: Mesh, spec: Spec, *, attached: bool = False
+) -> AsyncIterator[Running]:
+    """Run ``spec`` as a workload; yields when its proxy is ready and the program listens.
 
+    The program writes to ``logs/NAME.log``, or if ``attached`` to where we write.
     On exit the proxy drains, both processes end, and namespace, link and files are removed.
     CommandError tells what did not come up and where its log is.
     """
@@ -71,7 +74,7 @@ async def workload(home: Home, mesh: Mesh, spec: Spec) -> AsyncIterator[Running]
             _child(
                 _program_command(mesh, record, spec.command),
                 {**os.environ, **program_environment(spec, place, mesh)},
-                home.path("logs", f"{record.name}.log"),
+                None if attached else home.path("logs", f"{record.name}.log"),
             )
         )
         await _until_listening(program, _program_port(spec, place))
@@ -187,16 +190,23 @@ def _inside(record: Workload) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def _child(
-    command: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path | None = None
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path | None,
+    cwd: Path | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process that writes to ``log``; on exit SIGTERM, and SIGKILL when patience is over."""
-    with log.open("ab") as output:
+    """A process that writes to ``log``, or to where we write.
+
+    On exit SIGTERM, and SIGKILL when patience is over.
+    """
+    with ExitStack() as files:
+        output = files.enter_context(log.open("ab")) if log else None
         try:
             child = await asyncio.create_subprocess_exec(
                 *command,
                 env=environment,
                 cwd=cwd,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=None if output is None else asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 preexec_fn=die_with_parent,
