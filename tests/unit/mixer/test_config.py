@@ -190,6 +190,14 @@ spec: {{compiledTemplate: metric, params: {params}{extra}}}
             id="bindings-without-outputs",
         ),
         pytest.param(
+            ["{kind: kubernetes, metadata: {name: k}, spec: {attributeBindings: [a]}}"],
+            [
+                "k.kubernetes.istio-system: attribute_bindings: "
+                "must be an object of strings, got ['a']"
+            ],
+            id="legacy-bindings-of-another-form",
+        ),
+        pytest.param(
             [NOTHING, "{kind: rule, metadata: {name: r, annotations: "
              "{policy.istio.io/lang: CEL}}, spec: {}}"],
             [

@@ -134,11 +134,12 @@ def compile_instance(
 
 def _parts(
     entry: Entry, templates: Mapping[str, Template]
-) -> tuple[dict[str, Any], Template | None, Mapping[str, str], str]:
+) -> tuple[dict[str, Any], Template | None, object, str]:
     """Params, template, attribute bindings and the reason why there is no template."""
     if isinstance(entry.spec, Struct):
         params = MessageToDict(entry.spec)
-        bindings = params.pop("attribute_bindings", None) or params.pop("attributeBindings", {})
+        spelling = "attributeBindings" if "attributeBindings" in params else "attribute_bindings"
+        bindings = params.pop(spelling, {})
         template = templates.get(entry.kind)
         return params, template, bindings, f"template '{entry.kind}' not found"
     spec = entry.spec
@@ -201,8 +202,11 @@ class _Compiler:
         self.leaves[path] = compiled
         return compiled
 
-    def bindings(self, template: Template, given: Mapping[str, str]) -> dict[str, Expression]:
-        """Attribute bindings over ``$out`` fields (D8)."""
+    def bindings(self, template: Template, given: object) -> dict[str, Expression]:
+        """Attribute bindings over ``$out`` fields (D8); legacy kinds write what they like."""
+        if not isinstance(given, Mapping) or not all(isinstance(t, str) for t in given.values()):
+            self._wrong("attribute_bindings", f"must be an object of strings, got {given!r}")
+            return {}
         if template.variety is not Variety.ATTRIBUTE_GENERATOR:
             for attribute in given:
                 text = f"template '{template.name}' has no outputs to bind"

@@ -1,0 +1,197 @@
+"""The face istio.mixer.v1.Mixer: requests to attributes, verdicts to responses (A1, A11, B)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+
+from istio.mixer.v1 import mixer_pb2
+from mast.mixer.api.mixer import Admission, MixerServicer, check_response
+from mast.mixer.core.engine import (
+    CheckFailed,
+    CheckVerdict,
+    Condition,
+    HeaderOperation,
+    Operation,
+    QuotaAsk,
+    QuotaGrant,
+    Reads,
+    Reference,
+    RouteDirective,
+    Status,
+)
+from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
+from mast.mixer.core.values import Attributes
+from mast.mixer.core.wire import Numbering, encode, encode_shared
+
+VERDICT = CheckVerdict(Status(7, "no"), timedelta(seconds=5), 3, ())
+
+
+class Aborted(Exception):
+    """What the context raises in place of gRPC."""
+
+    def __init__(self, code: StatusCode, details: str) -> None:
+        super().__init__(code, details)
+        self.code = code
+        self.details = details
+
+
+class Context:
+    async def abort(self, code: StatusCode, details: str) -> None:
+        raise Aborted(code, details)
+
+
+@dataclass
+class FakeEngine:
+    """Remembers what it was asked and answers what it was told to."""
+
+    verdict: CheckVerdict = VERDICT
+    failure: str = ""
+    errors: Sequence[str] = ()
+    asked: list[tuple[Attributes, Mapping[str, QuotaAsk], str]] = field(default_factory=list)
+    reported: list[Attributes] = field(default_factory=list)
+    check_reads: Reads = Reads()
+    report_reads: Reads = Reads(frozenset({"a"}), {"m": frozenset({"k"})})
+
+    async def check(
+        self,
+        attributes: Attributes,
+        quotas: Mapping[str, QuotaAsk] | None = None,
+        *,
+        deduplication_id: str = "",
+    ) -> CheckVerdict:
+        self.asked.append((attributes, quotas or {}, deduplication_id))
+        if self.failure:
+            raise CheckFailed(self.failure)
+        return self.verdict
+
+    async def report(self, records: Sequence[Attributes]) -> Sequence[str]:
+        self.reported += records
+        return self.errors
+
+
+def servicer(engine: FakeEngine) -> MixerServicer:
+    shedder = Shedder(Mode.DISABLED, RateLimiter(0, 0), LatencyLimiter(0, 1, 0))
+    return MixerServicer(engine, Admission(shedder, lambda: 0.0, lambda _: None))
+
+
+async def check(engine: FakeEngine, request: mixer_pb2.CheckRequest) -> mixer_pb2.CheckResponse:
+    context: Any = Context()
+    return await servicer(engine).Check(request, context)
+
+
+async def report(engine: FakeEngine, request: mixer_pb2.ReportRequest) -> None:
+    context: Any = Context()
+    await servicer(engine).Report(request, context)
+
+
+async def test_a_check_is_translated() -> None:
+    engine = FakeEngine()
+    response = await check(
+        engine,
+        mixer_pb2.CheckRequest(
+            attributes=encode({"a": "x", "m": {"k": "v"}}),
+            deduplication_id="id",
+            quotas={"q": mixer_pb2.CheckRequest.QuotaParams(amount=5, best_effort=True)},
+        ),
+    )
+    assert engine.asked == [({"a": "x", "m": {"k": "v"}}, {"q": QuotaAsk(5, True)}, "id")]
+    assert response.precondition.status.message == "no"
+
+
+async def test_a_failed_check_is_internal() -> None:
+    with pytest.raises(Aborted) as aborted:
+        await check(FakeEngine(failure="performing check operation failed: x"),
+                    mixer_pb2.CheckRequest())  # fmt: skip
+    assert aborted.value.code is StatusCode.INTERNAL
+    assert aborted.value.details == "performing check operation failed: x"
+
+
+async def test_nothing_is_asked_for_a_caller_that_knows_more_words() -> None:
+    engine = FakeEngine()
+    with pytest.raises(Aborted):
+        await check(engine, mixer_pb2.CheckRequest(global_word_count=223))
+    assert engine.asked == []
+
+
+async def test_default_words_are_used_only_for_records_without_words() -> None:
+    engine = FakeEngine()
+    numbering = Numbering()
+    shared = encode_shared({"a": "default"}, numbering)
+    await report(
+        engine,
+        mixer_pb2.ReportRequest(
+            attributes=[shared, encode({"a": "own"}), encode({"not": "read"})],
+            default_words=numbering.own,
+            repeated_attributes_semantics=mixer_pb2.ReportRequest.INDEPENDENT_ENCODING,
+        ),
+    )
+    assert engine.reported == [{"a": "default"}, {"a": "own"}, {}]
+
+
+async def test_deltas_accumulate_and_bad_ones_are_left_out() -> None:
+    engine = FakeEngine()
+    bad = mixer_pb2.ReportRequest().attributes.add(strings={-1: 0})
+    with pytest.raises(Aborted) as aborted:
+        await report(
+            engine,
+            mixer_pb2.ReportRequest(
+                attributes=[encode({"a": "1", "b": "2"}), bad, encode({"a": "3"})]
+            ),
+        )
+    assert engine.reported == [{"a": "1", "b": "2"}, {"a": "3", "b": "2"}]
+    assert aborted.value.code is StatusCode.UNKNOWN
+    assert aborted.value.details == "index -1 is not defined in the available dictionaries"
+
+
+async def test_all_errors_of_a_report_are_told_as_far_as_there_is_room() -> None:
+    with pytest.raises(Aborted) as aborted:
+        await report(FakeEngine(errors=["one", "two"]), mixer_pb2.ReportRequest())
+    assert (aborted.value.code, aborted.value.details) == (StatusCode.UNKNOWN, "one, two")
+    with pytest.raises(Aborted) as aborted:
+        await report(FakeEngine(errors=["x" * 10_000]), mixer_pb2.ReportRequest())
+    assert len(aborted.value.details) == 4096
+
+
+def test_a_verdict_is_translated() -> None:
+    referenced = (
+        Reference("source.uid", None, Condition.EXACT),
+        Reference("request.headers", "my-header", Condition.ABSENCE),
+    )
+    directive = RouteDirective(
+        (HeaderOperation("a", "1", Operation.APPEND), HeaderOperation("b", "", Operation.REMOVE)),
+        (HeaderOperation("c", "2"),),
+        302,
+        "body",
+    )
+    grant = QuotaGrant(4, timedelta(milliseconds=1500), referenced[:1], Status(8, "little"))
+    verdict = CheckVerdict(
+        Status(16, "who"), timedelta(seconds=5), 7, referenced, directive, {"q": grant}
+    )
+    response = check_response(verdict, 222)
+    precondition = response.precondition
+    assert (precondition.status.code, precondition.status.message) == (16, "who")
+    assert precondition.valid_duration.ToTimedelta() == timedelta(seconds=5)
+    assert precondition.valid_use_count == 7
+    assert [(m.name, m.map_key, m.condition) for m in (
+        precondition.referenced_attributes.attribute_matches
+    )] == [(3, 0, 2), (15, -1, 1)]  # fmt: skip
+    assert list(precondition.referenced_attributes.words) == ["my-header"]
+    sent = precondition.route_directive
+    request = [(each.name, each.value, each.operation) for each in sent.request_header_operations]
+    assert request == [("a", "1", 2), ("b", "", 1)]
+    assert sent.response_header_operations[0].operation == mixer_pb2.HeaderOperation.REPLACE
+    assert (sent.direct_response_code, sent.direct_response_body) == (302, "body")
+    quota = response.quotas["q"]
+    assert (quota.granted_amount, quota.valid_duration.nanos) == (4, 500_000_000)
+    assert (quota.status.code, quota.status.message) == (8, "little")
+    assert quota.referenced_attributes.attribute_matches[0].name == 3
+
+
+def test_without_directive_there_is_none() -> None:
+    assert not check_response(VERDICT, 222).precondition.HasField("route_directive")
