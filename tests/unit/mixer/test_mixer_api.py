@@ -55,8 +55,8 @@ class FakeEngine:
     errors: Sequence[str] = ()
     asked: list[tuple[Attributes, Mapping[str, QuotaAsk], str]] = field(default_factory=list)
     reported: list[Attributes] = field(default_factory=list)
-    check_reads: Reads = Reads()
-    report_reads: Reads = Reads(frozenset({"a"}), {"m": frozenset({"k"})})
+    check_reads: Reads = field(default_factory=Reads)
+    report_reads: Reads = field(default_factory=lambda: Reads(frozenset({"a"})))
 
     async def check(
         self,
