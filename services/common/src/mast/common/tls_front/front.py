@@ -149,7 +149,8 @@ class _End(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed.set()
         self.ended.set()
-        if self.other is not None:
+        # Python before 3.11.4 forgets what a TLS transport consists of when it is closed twice.
+        if self.other is not None and not self.other.transport.is_closing():
             self.other.transport.close()
 
 
@@ -212,7 +213,8 @@ class _Front:
         except OSError as error:
             log.warning("tls_front.upstream_failed", path=str(self._upstream), error=str(error))
         finally:
-            caller.transport.abort()
+            if not caller.closed.is_set():
+                caller.transport.abort()
             await caller.closed.wait()
 
     async def _handshake(self, connection: socket.socket) -> _End:
