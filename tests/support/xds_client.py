@@ -43,7 +43,7 @@ class XdsStream:
         if self._node is not None:
             request.node.CopyFrom(self._node)
             self._node = None
-        with suppress(aio.AioRpcError):
+        with suppress(aio.AioRpcError, asyncio.InvalidStateError):
             await self.call.write(request)
 
     async def told(self) -> Any:
