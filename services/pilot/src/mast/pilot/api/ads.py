@@ -173,10 +173,10 @@ class AdsService:
         requests: AsyncIterator[Any],
         context: Context,
     ) -> Ended:
-        await self._admitted()
         first = await _first(requests)
         if first is None:
             return Ended.BY_CLIENT
+        await self._admitted()
         proxy = parse(first.node)
         peer = self._door.admit(proxy, context.peer())
         withheld = WITHHELD_IN_PLAINTEXT if peer.identity is None else frozenset[str]()
