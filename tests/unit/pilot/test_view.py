@@ -296,7 +296,7 @@ TABLE = {
             "Gateway",
             "g",
             "web",
-            "{servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}",
+            "{selector: {app: web}, servers: [{port: {number: 80, name: h, protocol: HTTP}}]}",
         ),
         set(),
     ),
@@ -334,7 +334,7 @@ def differing(before: Mapping[str, Resource], after: Mapping[str, Resource]) -> 
 def test_a_change_reaches(change: str, reached: set[str]) -> None:
     mesh = world(MESH)
     before = everything(mesh.snapshot(), WEB)
-    mesh.apply(changes(change))
+    assert not mesh.apply(changes(change))
     found = differing(before, everything(mesh.snapshot(), WEB))
     for pattern in reached:
         assert any(fnmatchcase(each, pattern) for each in found), f"{pattern} not in {found}"

@@ -3,9 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
+from istio.networking.v1alpha3.envoy_filter_pb2 import EnvoyFilter
+from istio.networking.v1alpha3.gateway_pb2 import Gateway
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.pilot.core import collection_names, hosts, memo, virtual_services
 from mast.pilot.core.egress import ANY_WILDCARD
@@ -15,8 +17,6 @@ from mast.pilot.core.table import Groups
 
 Name = tuple[str, str]
 """Namespace and name of an object within its collection."""
-
-_SELECTOR_FIELDS: Final = ("workload_selector", "selector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _with_wildcard(names: Iterable[str]) -> Iterator[str]:
             yield ANY_WILDCARD
 
 
-def _selector_keys(config: Config[Any]) -> set[str]:
+def _selector_keys(config: Config[Any]) -> Iterable[str]:
     """Labels of a caller that the object looks at when it shapes outbound configuration."""
     spec = config.spec
     if isinstance(spec, VirtualService):
@@ -160,14 +160,11 @@ def _selector_keys(config: Config[Any]) -> set[str]:
             for match in route.match
             for key in match.source_labels
         }
-    found: set[str] = set()
     if isinstance(spec, DestinationRule):
-        found.update(_failover_labels(spec))
-    for field in _SELECTOR_FIELDS:
-        if field in spec.DESCRIPTOR.fields_by_name and spec.HasField(field):
-            selector = getattr(spec, field)
-            found.update(getattr(selector, "match_labels", getattr(selector, "labels", {})))
-    return found
+        return {*spec.workload_selector.match_labels, *_failover_labels(spec)}
+    if isinstance(spec, EnvoyFilter):
+        return set(spec.workload_selector.labels)
+    return set(spec.selector) if isinstance(spec, Gateway) else ()
 
 
 def _failover_labels(spec: DestinationRule) -> Iterator[str]:

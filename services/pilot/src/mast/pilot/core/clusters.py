@@ -30,13 +30,18 @@ def service_clusters(
     service: Service, rule: Rule | None, scope: Scope, proxy: Proxy
 ) -> Iterator[Cluster]:
     """Every cluster of a service for proxies that follow a rule: ports times subsets, and all."""
-    subsets = ("", *(rule.subsets if rule else ()))
-    for port in service.ports:
-        if port.protocol is not Protocol.UDP:
-            for subset in subsets:
-                destination = Destination(service, port, subset, rule)
-                if (cluster := outbound_cluster(destination, scope, proxy)) is not None:
-                    yield cluster
+    for destination in _destinations(service, rule):
+        if (cluster := outbound_cluster(destination, scope, proxy)) is not None:
+            yield cluster
+
+
+def sni_dnat_clusters(
+    service: Service, rule: Rule | None, scope: Scope, proxy: Proxy
+) -> Iterator[Cluster]:
+    """The same for mutual TLS that a gateway passes on unopened, by server name (pilot.md C)."""
+    for destination in _destinations(service, rule):
+        if (cluster := outbound_cluster(destination, scope, proxy)) is not None:
+            yield _passing_on(cluster, destination)
 
 
 def outbound_cluster(destination: Destination, scope: Scope, proxy: Proxy) -> Cluster | None:
@@ -68,22 +73,6 @@ def outbound_cluster(destination: Destination, scope: Scope, proxy: Proxy) -> Cl
     return cluster
 
 
-def sni_dnat_cluster(destination: Destination, scope: Scope, proxy: Proxy) -> Cluster | None:
-    """The cluster through which a gateway passes mutual TLS of others on, unopened (pilot.md C)."""
-    cluster = outbound_cluster(destination, scope, proxy)
-    if cluster is None:
-        return None
-    service, port = destination.service, destination.port
-    if cluster.type == Cluster.EDS:
-        cluster.eds_cluster_config.service_name = cluster.name
-    cluster.name = names.sni(port.number, destination.subset, service.host)
-    cluster.alt_stat_name = f"{cluster.name};"
-    cluster.ClearField("transport_socket")
-    del cluster.transport_socket_matches[:]
-    cluster.typed_extension_protocol_options.clear()
-    return cluster
-
-
 def ads_source(timeout: Duration) -> ConfigSource:
     """Resources of this very stream; `timeout` bounds how long Envoy waits for the first."""
     return ConfigSource(
@@ -99,6 +88,27 @@ def apply_original_destination(cluster: Cluster, port: int = 0) -> None:
     cluster.lb_policy = Cluster.CLUSTER_PROVIDED
     if port:
         cluster.original_dst_lb_config.upstream_port_override.CopyFrom(UInt32Value(value=port))
+
+
+def _destinations(service: Service, rule: Rule | None) -> Iterator[Destination]:
+    subsets = ("", *(rule.subsets if rule else ()))
+    for port in service.ports:
+        if port.protocol is not Protocol.UDP:
+            for subset in subsets:
+                yield Destination(service, port, subset, rule)
+
+
+def _passing_on(cluster: Cluster, destination: Destination) -> Cluster:
+    """The cluster under the server name it is chosen by, without TLS and HTTP of its own."""
+    service, port = destination.service, destination.port
+    if cluster.HasField("eds_cluster_config"):
+        cluster.eds_cluster_config.service_name = cluster.name
+    cluster.name = names.sni(port.number, destination.subset, service.host)
+    cluster.alt_stat_name = f"{cluster.name};"
+    cluster.ClearField("transport_socket")
+    del cluster.transport_socket_matches[:]
+    cluster.typed_extension_protocol_options.clear()
+    return cluster
 
 
 def _statistics_name(cluster: str, destination: Destination, scope: Scope) -> str:

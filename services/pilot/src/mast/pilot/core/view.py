@@ -7,9 +7,10 @@ from typing import Final, TypeVar
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 
+from istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
 from mast.pilot.core import collection_names, listeners, name_table, names, routes
 from mast.pilot.core.audience import Audience, targets
-from mast.pilot.core.clusters import outbound_cluster, service_clusters
+from mast.pilot.core.clusters import outbound_cluster, service_clusters, sni_dnat_clusters
 from mast.pilot.core.destination_rules import Rule, rule_for, traffic_policy
 from mast.pilot.core.endpoints import Destination, load_assignment
 from mast.pilot.core.extensions import ExtensionsOf
@@ -17,7 +18,7 @@ from mast.pilot.core.inbound_clusters import fixed_clusters, inbound_clusters
 from mast.pilot.core.index import Index
 from mast.pilot.core.locality import preference
 from mast.pilot.core.memo import Memo, Reads
-from mast.pilot.core.model import Resolution, Service
+from mast.pilot.core.model import Resolution, Service, selects
 from mast.pilot.core.originals import Originals
 from mast.pilot.core.proxy import Proxy, ProxyType
 from mast.pilot.core.resources import (
@@ -106,6 +107,9 @@ class MeshView:
         proxy = self.audience.proxy
         own = proxy.type is ProxyType.SIDECAR
         yield from scope.cached(("outbound clusters", self.audience.caller_key), self._outbound)
+        if proxy.type is ProxyType.ROUTER:
+            key = ("passed on", self.audience.caller_key)
+            yield from scope.cached(key, self._passed_on)
         yield from map(self._cluster, fixed_clusters(scope.mesh, proxy, inbound=own))
         served = targets(self.audience.served, scope)
         yield from map(self._cluster, inbound_clusters(scope, proxy, served) if own else ())
@@ -120,6 +124,16 @@ class MeshView:
             where = place if service.resolution.is_dns else None
             key = ("service clusters", _identity(service, rule), traits, where)
             found += scope.shared(key, partial(self._of_service, service, rule))
+        return found
+
+    def _passed_on(self, scope: Scope) -> Sequence[Resource]:
+        """Clusters for mutual TLS that a gateway passes on unopened (pilot.md G2)."""
+        caller = self.audience.caller
+        found: list[Resource] = []
+        if _passes_on(scope, caller):
+            for service in scope.services():
+                rule = rule_for(scope, service, caller.labels)
+                found += map(self._cluster, sni_dnat_clusters(service, rule, scope, caller))
         return found
 
     def _of_service(self, service: Service, rule: Rule | None, scope: Scope) -> Sequence[Resource]:
@@ -198,6 +212,16 @@ class MeshView:
         if parts.subset and (rule is None or parts.subset not in rule.subsets):
             return None
         return Destination(service, port, parts.subset, rule)
+
+
+def _passes_on(scope: Scope, caller: Proxy) -> bool:
+    """Whether a Gateway with a server of mode AUTO_PASSTHROUGH selects the proxy."""
+    return any(
+        server.tls.mode == ServerTLSSettings.AUTO_PASSTHROUGH
+        for each in scope.visible(collection_names.GATEWAYS)
+        if selects(each.spec.selector, caller.labels)
+        for server in each.spec.servers
+    )
 
 
 def _identity(service: Service, rule: Rule | None) -> Hashable:
