@@ -38,6 +38,7 @@ def test_the_node_id_says_type_address_name_and_domain():
         pytest.param(ID + "~x", "four parts", id="five-parts"),
         pytest.param("ingress~10.0.0.1~web.shop~d", "'ingress' is not one of", id="unknown-type"),
         pytest.param("sidecar~~web.shop~d", "no IP address", id="no-address"),
+        pytest.param("sidecar~10.0.0.1~web/x~d", "must not contain '/'", id="slash"),
         pytest.param("sidecar~localhost~web.shop~d", "no IP address", id="name-for-address"),
     ],
 )
@@ -174,6 +175,7 @@ def test_interception_by_default():
         pytest.param({"APP_ENDPOINTS": {"70000": "a"}}, "APP_ENDPOINTS: '70000'", id="app-port"),
         pytest.param({"LABELS": "app=web"}, "LABELS: want an object", id="labels-text"),
         pytest.param({"LABELS": {"app": 1}}, "LABELS: want an object", id="label-number"),
+        pytest.param({"CLUSTER_ID": "a/b"}, "CLUSTER_ID: 'a/b' must not", id="slash"),
         pytest.param({"NAMESPACE": {"a": "b"}}, "NAMESPACE: want text, not dict", id="object"),
     ],
 )

@@ -6,6 +6,10 @@ from typing import Final
 from mast.common.telemetry import Metrics
 from mast.pilot.core.resources import CDS, EDS, LDS, RDS, SHORT_NAMES
 
+_LONGEST_REASON: Final = 200
+_MOST_REJECTS: Final = 1000
+"""Proxies and their reasons are no labels of few values, so their number is bounded."""
+
 BUCKETS: Final[dict[str, Sequence[float]]] = {
     "pilot_xds_config_size_bytes": (1, 10_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000),
     "pilot_xds_send_time": (0.01, 0.1, 1, 3, 5, 10, 20, 30),
@@ -82,12 +86,13 @@ class Instruments:
     def rejected(self, type_url: str, node: str, reason: str) -> None:
         """A proxy rejected a response."""
         self._rejects.add(type=_short(type_url))
-        gauge = self._reject.get(type_url)
-        if gauge is not None:
-            key = (type_url, node, reason)
-            self._rejected[key] = self._rejected.get(key, 0) + 1
-            gauge.set(self._rejected[key], node=node, err=reason)
+        gauge, key = self._reject.get(type_url), (type_url, node, reason[:_LONGEST_REASON])
+        if gauge is None or (key not in self._rejected and len(self._rejected) >= _MOST_REJECTS):
+            return
+        self._rejected[key] = self._rejected.get(key, 0) + 1
+        gauge.set(self._rejected[key], node=node, err=key[2])
 
 
 def _short(type_url: str) -> str:
-    return SHORT_NAMES.get(type_url, type_url.rpartition(".")[2])
+    """A label of few values, whatever clients ask for."""
+    return SHORT_NAMES.get(type_url, "other")

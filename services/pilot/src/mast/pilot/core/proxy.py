@@ -24,6 +24,10 @@ NEWEST: Final = (65535, 65535, 65535)
 """Version of a proxy that does not tell its version (pilot.md A2)."""
 
 
+_PATH_SAFE: Final = ("NAMESPACE", "CLUSTER_ID", "NETWORK", "AUTO_REGISTER_GROUP")
+"""Metadata that becomes part of keys in the store."""
+
+
 class InvalidNode(ValueError):
     """The node of a first request cannot be understood; says which field and why."""
 
@@ -134,8 +138,13 @@ class Proxy:
 def parse(node: Node) -> Proxy:
     """The proxy that a Node describes; raises `InvalidNode` (pilot.md A1)."""
     kind, address, proxy_id, dns_domain = _id_parts(node.id)
+    if "/" in node.id:
+        raise InvalidNode(f"node.id {node.id!r}: must not contain '/'")
     metadata = MessageToDict(node.metadata)
     own = {**_string_map(metadata, "STATIC_LABELS"), **_string_map(metadata, "LABELS")}
+    for key in _PATH_SAFE:
+        if "/" in _string(metadata, key):
+            raise InvalidNode(f"node.metadata.{key}: {metadata[key]!r} must not contain '/'")
     cluster_id, network = _string(metadata, "CLUSTER_ID"), _string(metadata, "NETWORK")
     locality = _locality(own) or Locality(
         node.locality.region, node.locality.zone, node.locality.sub_zone

@@ -1,0 +1,58 @@
+"""Metrics have names and labels that dashboards know, and few values (pilot.md M3)."""
+
+from mast.common.telemetry import Metrics
+from mast.pilot.api.instruments import BUCKETS, Instruments
+from mast.pilot.core.resources import CDS, SDS
+
+
+def lines(metrics: Metrics, name: str) -> list[str]:
+    return [each for each in metrics.render().splitlines() if each.startswith(name)]
+
+
+def test_pushes_are_counted_by_type():
+    metrics = Metrics("pilot", buckets=BUCKETS)
+    instruments = Instruments(metrics, "1.0")
+    instruments.sent(CDS, 5_000)
+    instruments.sent("type.googleapis.com/made.up.By.A.Client", 10)
+    instruments.send_failed(CDS)
+    assert sorted(lines(metrics, "pilot_xds_pushes")) == [
+        'pilot_xds_pushes{type="cds"} 1',
+        'pilot_xds_pushes{type="cds_senderr"} 1',
+        'pilot_xds_pushes{type="other"} 1',
+    ]
+    sizes = lines(metrics, 'pilot_xds_config_size_bytes_bucket{le="10000",type="cds"}')
+    assert sizes == ['pilot_xds_config_size_bytes_bucket{le="10000",type="cds"} 1']
+
+
+def test_rejections_tell_who_and_why():
+    metrics = Metrics("pilot", buckets=BUCKETS)
+    instruments = Instruments(metrics, "1.0")
+    for _ in range(2):
+        instruments.rejected(CDS, "web", "bad")
+    instruments.rejected(SDS, "web", "bad")
+    assert lines(metrics, "pilot_xds_cds_reject") == [
+        'pilot_xds_cds_reject{err="bad",node="web"} 2'
+    ]
+    assert sorted(lines(metrics, "pilot_total_xds_rejects")) == [
+        'pilot_total_xds_rejects{type="cds"} 2',
+        'pilot_total_xds_rejects{type="sds"} 1',
+    ]
+
+
+def test_who_and_why_are_bounded():
+    metrics = Metrics("pilot", buckets=BUCKETS)
+    instruments = Instruments(metrics, "1.0")
+    for number in range(1_100):
+        instruments.rejected(CDS, f"proxy-{number}", "x" * 10_000)
+    found = lines(metrics, "pilot_xds_cds_reject")
+    assert len(found) == 1000
+    assert max(map(len, found)) < 300
+    assert lines(metrics, "pilot_total_xds_rejects") == ['pilot_total_xds_rejects{type="cds"} 1100']
+
+
+def test_the_replica_tells_its_version():
+    metrics = Metrics("pilot", buckets=BUCKETS)
+    instruments = Instruments(metrics, "1.0")
+    instruments.proxies(3)
+    assert lines(metrics, "pilot_info") == ['pilot_info{version="1.0"} 1']
+    assert lines(metrics, "pilot_xds{") == ['pilot_xds{version="1.0"} 3']
