@@ -16,6 +16,7 @@ from mast.pilot.core.endpoints import Destination, load_assignment
 from mast.pilot.core.extensions import ExtensionsOf
 from mast.pilot.core.inbound_clusters import fixed_clusters, inbound_clusters
 from mast.pilot.core.index import Index
+from mast.pilot.core.listener_routes import route_configurations
 from mast.pilot.core.locality import preference
 from mast.pilot.core.memo import Memo, Reads
 from mast.pilot.core.model import Resolution, Service, selects
@@ -194,10 +195,11 @@ class MeshView:
             return
         served = targets(self.audience.served, scope)
         extensions = self.extensions(scope.mesh)
-        for each in listeners.outbound(scope, proxy, extensions):
-            yield self.originals.resource(each.name, LDS, each)
-        for each in listeners.inbound(scope, proxy, served, extensions):
-            yield self.originals.resource(each.name, LDS, each)
+        for each in (
+            *listeners.outbound(scope, proxy, extensions),
+            *listeners.inbound(scope, proxy, served, extensions),
+        ):
+            yield self.originals.resource(each.name, LDS, each, route_configurations(each))
 
     def _destination(self, name: str, scope: Scope) -> Destination | None:
         """What an outbound cluster name stands for; also beyond the Sidecar (pilot.md B25)."""
