@@ -33,7 +33,7 @@ from mast.pilot.core.proxy import (
 from mast.pilot.core.scope import Scope, applicable_sidecar
 
 _INSTANCE_METADATA: Final = frozenset(
-    {"INSTANCE_IPS", "NAME", "NODE_NAME", "LABELS", "STATIC_LABELS"}
+    {"INSTANCE_IPS", "NAME", "NODE_NAME", "LABELS", "STATIC_LABELS", "ANNOTATIONS"}
 )
 """Metadata that only tells instances apart, or has been read into other fields of a proxy."""
 
@@ -200,17 +200,6 @@ def _policy_annotations(annotations: Any) -> dict[str, Any]:
     found = annotations if isinstance(annotations, dict) else {}
     kept = {key: value for key, value in found.items() if key.startswith(_POLICY)}
     return {"ANNOTATIONS": kept} if kept else {}
-
-
-def _class_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata without that of instances; of annotations only Istio's: others may name a pod."""
-    found = _without(metadata, _INSTANCE_METADATA)
-    annotations = found.pop("ANNOTATIONS", None)
-    if isinstance(annotations, Mapping):
-        ours = {key: value for key, value in annotations.items() if "istio.io/" in key}
-        if ours:
-            found["ANNOTATIONS"] = ours
-    return found
 
 
 def _caller(proxy: Proxy, selector_keys: frozenset[str]) -> Proxy:
