@@ -7,8 +7,11 @@ import asyncio
 import random
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
+import aiohttp
 import grpc
 import pytest
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
@@ -17,7 +20,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from mast.common.etcd import EtcdConfig, Store, connect
 from mast.pilot.core.resources import CDS, EDS, LDS, RDS
 from mastapi.status.v1.status_pb2 import ProxyStatus, TypeStatus
-from tests.support.ads_server import bootstrap, load, until
+from tests.support.ads_server import Load, bootstrap, load, until
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
 from tests.support.etcd_server import EtcdServer, etcd_server, free_port
 from tests.support.http_probe import echo_server
@@ -40,6 +43,8 @@ WITHOUT_MUTUAL_TLS = """
 {apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig,
  metadata: {name: default, namespace: istio-system}, spec: {enableAutoMtls: false}}
 """
+ON_9080 = SERVICE.replace("number: 80", "number: 9080")
+ROUNDS = 30
 OTHER = SERVICE.replace("web", "other")
 
 
@@ -237,43 +242,97 @@ async def test_it_ends_in_order(etcd, store, tmp_path):
             assert await pilot.process.wait() == 0
 
 
+@dataclass(frozen=True)
+class Client:
+    """A real Envoy without capture: `url` leads through it to the service."""
+
+    envoy: EnvoyServer
+    url: str
+
+    def load(self) -> AbstractAsyncContextManager[Load]:
+        return load(self.url, host="web.default.svc.cluster.local")
+
+
+@asynccontextmanager
+async def sidecar(port: int, directory: Path) -> AsyncIterator[Client]:
+    loopback = f"127.{random.randint(3, 250)}.{random.randint(1, 250)}"  # noqa: S311
+    config = bootstrap(
+        port,
+        delta=True,
+        metadata={
+            "NAMESPACE": "default",
+            "LABELS": {"app": "client"},
+            "INTERCEPTION_MODE": "NONE",
+            "INSTANCE_IPS": f"{loopback}.1",
+            "OUTBOUND_BIND": f"{loopback}.2",
+            "HTTP_PROXY_PORT": "15080",
+        },
+    )
+    config.node.id = WHO
+    async with envoy_server(config, directory) as envoy:
+        yield Client(envoy, f"http://{loopback}.2:9080/")
+        for name in ("cluster_manager.cds", "listener_manager.lds"):
+            assert await envoy.stat(f"{name}.update_rejected") == 0
+        assert complaints(envoy.log.read_text()) == []
+
+
 async def test_envoy_outlives_pilots(etcd, store, tmp_path):
     """A real Envoy with real configuration: Pilot is killed and comes back under load."""
-    port, loopback = free_port(), f"127.{random.randint(3, 250)}.{random.randint(1, 250)}"  # noqa: S311
-    metadata = {
-        "NAMESPACE": "default",
-        "LABELS": {"app": "client"},
-        "INTERCEPTION_MODE": "NONE",
-        "INSTANCE_IPS": f"{loopback}.1",
-        "OUTBOUND_BIND": f"{loopback}.2",
-        "HTTP_PROXY_PORT": "15080",
-    }
+    port = free_port()
+    ads = f"127.0.0.1:{port}"
     async with AsyncExitStack() as stack:
         backend = await stack.enter_async_context(echo_server("a"))
         second_backend = await stack.enter_async_context(echo_server("b"))
-        service = SERVICE.replace("number: 80", "number: 9080")
-        await put(store, WITHOUT_MUTUAL_TLS, service, workload(1, backend.port))
-        ads = f"127.0.0.1:{port}"
+        await put(store, WITHOUT_MUTUAL_TLS, ON_9080, workload(1, backend.port))
         first = await stack.enter_async_context(pilot_process(etcd.endpoint, tmp_path, ads=ads))
-        config = bootstrap(port, delta=True, metadata=metadata)
-        config.node.id = WHO
-        envoy = await stack.enter_async_context(envoy_server(config, tmp_path))
-        address = f"http://{loopback}.2:9080/"
-        async with load(address, host="web.default.svc.cluster.local"):
+        proxy = await stack.enter_async_context(sidecar(port, tmp_path))
+        async with proxy.load():
             await first.kill()
-            await until(lambda: _disconnected(envoy))
+            await until(lambda: _disconnected(proxy.envoy))
             second = await stack.enter_async_context(
                 pilot_process(etcd.endpoint, tmp_path, ads=ads)
             )
             await until(lambda: _connected(second), seconds=20)
             await put(store, workload(2, second_backend.port))
             await second_backend.wait_for(1)
-        for name in ("cluster_manager.cds", "listener_manager.lds"):
-            assert await envoy.stat(f"{name}.update_rejected") == 0
-        assert complaints(envoy.log.read_text()) == []
         pushed = 'pilot_xds_pushes{type="lds"}'
         assert await second.metric(pushed) == 0, "nothing is sent again that is current"
         await until(lambda: _synced(store))
+
+
+SUBSET = """
+{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: web},
+ spec: {host: web, subsets: [{name: all, labels: {app: web}}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: web},
+ spec: {hosts: [web], http: [{headers: {response: {set: {x-way: subset}}},
+        route: [{destination: {host: web, subset: all}}]}]}}
+"""
+
+
+async def test_subsets_come_and_go_with_their_routes(etcd, store, tmp_path):
+    """Acceptance 12: rule and route are written together and removed together, under load."""
+    flags = ("--debounce-quiet", "20ms")
+    async with (
+        echo_server("a") as backend,
+        pilot_process(etcd.endpoint, tmp_path, *flags) as pilot,
+    ):
+        await put(store, WITHOUT_MUTUAL_TLS, ON_9080, workload(1, backend.port))
+        await until(lambda: _knows(pilot, 1))
+        async with sidecar(int(pilot.ads.rpartition(":")[2]), tmp_path) as proxy, proxy.load():
+            for _ in range(ROUNDS):
+                await put(store, SUBSET)
+                await until(lambda: _way(proxy, "subset"))
+                await delete(store, SUBSET)
+                await until(lambda: _way(proxy, ""))
+
+
+async def _way(proxy: Client, way: str) -> bool:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(proxy.url, headers={"host": "web.default.svc.cluster.local"}) as response,
+    ):
+        return response.headers.get("x-way", "") == way
 
 
 async def _disconnected(envoy: EnvoyServer) -> bool:
