@@ -86,7 +86,7 @@ def test_parallel_builds_of_one_checkout_agree(src: Path) -> None:
     )
     command = [sys.executable, "-c", script, str(HOOK), str(src)]
     builds = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own hook
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     trees = [build.communicate(timeout=120)[0] for build in builds]

@@ -1,4 +1,4 @@
-"""The gRPC scaffold: health, reflection, graceful stop and honest bind errors, over real sockets."""
+"""The gRPC scaffold over real sockets: health, reflection, graceful stop, honest bind errors."""
 
 import asyncio
 import stat

@@ -33,7 +33,7 @@ from mast.citadel.store.join_tokens import JoinTokens
 from mast.citadel.store.plugged_in import PluggedInAuthority
 from mast.citadel.store.sealing_key import sealing_key
 from mast.common.ca_client import new_private_key
-from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.etcd import Store, connect, etcd_config
 from mast.common.latest import Latest
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, monitoring
@@ -72,7 +72,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     metrics = Metrics("citadel")
     citadel = Citadel(config, CitadelMetrics(metrics), trust_domain(config.trust_domain))
     async with (
-        connect(_etcd_config(config)) as store,
+        connect(etcd_config(config)) as store,
         monitoring(
             config.monitoring_listen, ready=partial(citadel.readiness, store), metrics=metrics
         ),
@@ -275,16 +275,3 @@ class Citadel:
         host = config.listen.rpartition(":")[0].strip("[]")
         concrete = () if host in {"", "0.0.0.0", "::"} else (host,)  # noqa: S104
         return server_names(config.namespace, config.revision, (*config.server_names, *concrete))
-
-
-def _etcd_config(config: Config) -> EtcdConfig:
-    password = config.etcd_password_file
-    return EtcdConfig(
-        endpoints=config.etcd_endpoints,
-        root=config.etcd_root,
-        ca=config.etcd_ca,
-        cert=config.etcd_cert,
-        key=config.etcd_key,
-        user=config.etcd_user or None,
-        password=password.read_text().strip() if password else None,
-    )

@@ -13,11 +13,11 @@ from functools import partial
 
 import structlog
 
-from mast.common.ca_client import KeyPair
-from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.ca_client import KeyPair, service_certificates
+from mast.common.etcd import Store, connect, etcd_config
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, monitoring
-from mast.common.own_certificate import mutual_tls, own_certificates
+from mast.common.mutual_tls import mutual_tls
 from mast.common.serving import Listen, Serving, serving
 from mast.common.settings import parse
 from mast.common.spiffe import SpiffeId
@@ -54,7 +54,7 @@ def wall_clock() -> datetime:
 async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set; etcd may be away, then calls end with UNAVAILABLE."""
     metrics = Metrics("galley")
-    async with connect(_etcd_config(config)) as store:
+    async with connect(etcd_config(config)) as store:
         galley = Galley(config, store, GalleyMetrics(metrics))
         async with (
             monitoring(config.monitoring_listen, ready=galley.readiness, metrics=metrics),
@@ -123,9 +123,9 @@ class Galley:
         config = self._config
         if not config.ca_address:
             return
-        certificates = own_certificates(
-            SpiffeId(config.trust_domain, config.namespace, config.service_account),
-            config.ca_address,
+        certificates = service_certificates(
+            address=config.ca_address,
+            identity=SpiffeId(config.trust_domain, config.namespace, config.service_account),
             root_file=config.ca_root_file,
             token_file=config.ca_token_file,
             now=wall_clock,
@@ -180,16 +180,3 @@ class Galley:
             grace=self._config.drain,
             options=_OPTIONS,
         )
-
-
-def _etcd_config(config: Config) -> EtcdConfig:
-    password = config.etcd_password_file
-    return EtcdConfig(
-        endpoints=config.etcd_endpoints,
-        root=config.etcd_root,
-        ca=config.etcd_ca,
-        cert=config.etcd_cert,
-        key=config.etcd_key,
-        user=config.etcd_user or None,
-        password=password.read_text().strip() if password else None,
-    )

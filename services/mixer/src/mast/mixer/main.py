@@ -15,10 +15,11 @@ import structlog
 from aiohttp import web
 from grpc import aio
 
-from mast.common.ca_client import CaClient, KeyPair, WorkloadCertificates
-from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.ca_client import KeyPair, WorkloadCertificates, service_certificates
+from mast.common.etcd import Store, connect, etcd_config
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, http_server, monitoring
+from mast.common.mutual_tls import mutual_tls
 from mast.common.serving import Listen, Serving, serving
 from mast.common.settings import parse
 from mast.common.spiffe import SpiffeId
@@ -28,7 +29,6 @@ from mast.mixer.adapters.fetching import fetch
 from mast.mixer.api import access_log, ext_authz, mixer
 from mast.mixer.api.admission import Admission
 from mast.mixer.api.mixer import MixerServicer
-from mast.mixer.api.mutual_tls import mutual_tls
 from mast.mixer.api.server_metrics import Counting
 from mast.mixer.config import Config
 from mast.mixer.core.client_config import ClientConfig
@@ -63,7 +63,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set; then finish running calls and deliver what is buffered."""
     service = Mixer(config)
     async with (
-        connect(_etcd_config(config)) as store,
+        connect(etcd_config(config)) as store,
         monitoring(
             config.monitoring_listen,
             ready=partial(service.readiness, store),
@@ -227,35 +227,10 @@ def _admission(config: Config, instruments: Instruments) -> Admission:
 
 
 def _certificates(config: Config) -> WorkloadCertificates:
-    """Certificates for Mixer's identity: the first with the token, later ones with the last."""
-    identity = SpiffeId(config.trust_domain, config.namespace, config.service_account)
-
-    def token() -> str | None:
-        file = config.ca_token_file
-        return file.read_text().strip() if file else None
-
-    def root() -> bytes:
-        return config.ca_root_file.read_bytes() if config.ca_root_file else b""
-
-    def own() -> tuple[bytes, bytes] | None:
-        pair = certificates.current
-        return (pair.chain_pem, pair.key_pem) if pair else None
-
-    client = CaClient(
-        address=config.ca_address, root_pem=root, token=token, client_cert=own, now=wall_clock
-    )
-    certificates = WorkloadCertificates(sign=client.sign, spiffe_id=str(identity), now=wall_clock)
-    return certificates
-
-
-def _etcd_config(config: Config) -> EtcdConfig:
-    password = config.etcd_password_file
-    return EtcdConfig(
-        endpoints=config.etcd_endpoints,
-        root=config.etcd_root,
-        ca=config.etcd_ca,
-        cert=config.etcd_cert,
-        key=config.etcd_key,
-        user=config.etcd_user or None,
-        password=password.read_text().strip() if password else None,
+    return service_certificates(
+        address=config.ca_address,
+        identity=SpiffeId(config.trust_domain, config.namespace, config.service_account),
+        root_file=config.ca_root_file,
+        token_file=config.ca_token_file,
+        now=wall_clock,
     )

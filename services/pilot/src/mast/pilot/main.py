@@ -20,8 +20,8 @@ import structlog
 from grpc import aio
 
 from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
-from mast.common.ca_client import CaClient, KeyPair, WorkloadCertificates
-from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.ca_client import KeyPair, WorkloadCertificates, service_certificates
+from mast.common.etcd import Store, connect, etcd_config
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, http_server, monitoring
 from mast.common.serving import Listen, Serving, serving
@@ -92,7 +92,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; then close streams one by one."""
     metrics = Metrics("pilot", buckets=BUCKETS)
     with ThreadPoolExecutor(1, thread_name_prefix="world") as thread:
-        async with connect(_etcd_config(config)) as store:
+        async with connect(etcd_config(config)) as store:
             pilot = Pilot(config, metrics, store, Worker(thread))
             async with (
                 monitoring(config.monitoring_listen, ready=pilot.readiness, metrics=metrics),
@@ -328,37 +328,12 @@ class Credentials:
 
 
 def _certificates(config: Config, now: Callable[[], datetime]) -> WorkloadCertificates:
-    """Certificates for Pilot's identity: the first with the token, later ones with the last."""
-    identity = SpiffeId(config.trust_domain, config.namespace, config.service_account)
-
-    def token() -> str | None:
-        file = config.ca_token_file
-        return file.read_text().strip() if file else None
-
-    def root() -> bytes:
-        return config.ca_root_file.read_bytes() if config.ca_root_file else b""
-
-    def own() -> tuple[bytes, bytes] | None:
-        pair = certificates.current
-        return (pair.chain_pem, pair.key_pem) if pair else None
-
-    client = CaClient(
-        address=config.ca_address, root_pem=root, token=token, client_cert=own, now=now
-    )
-    certificates = WorkloadCertificates(sign=client.sign, spiffe_id=str(identity), now=now)
-    return certificates
-
-
-def _etcd_config(config: Config) -> EtcdConfig:
-    password = config.etcd_password_file
-    return EtcdConfig(
-        endpoints=config.etcd_endpoints,
-        root=config.etcd_root,
-        ca=config.etcd_ca,
-        cert=config.etcd_cert,
-        key=config.etcd_key,
-        user=config.etcd_user or None,
-        password=password.read_text().strip() if password else None,
+    return service_certificates(
+        address=config.ca_address,
+        identity=SpiffeId(config.trust_domain, config.namespace, config.service_account),
+        root_file=config.ca_root_file,
+        token_file=config.ca_token_file,
+        now=now,
     )
 
 

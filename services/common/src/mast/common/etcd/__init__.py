@@ -12,6 +12,7 @@ from mast.common.etcd.model import (
     Entry,
     EtcdConfig,
     EtcdError,
+    EtcdFlags,
     Health,
     Listing,
     Put,
@@ -19,6 +20,7 @@ from mast.common.etcd.model import (
     Target,
     TxnResult,
     Unavailable,
+    etcd_config,
 )
 from mast.common.etcd.store import Store, connect
 
@@ -32,6 +34,7 @@ __all__ = [
     "Entry",
     "EtcdConfig",
     "EtcdError",
+    "EtcdFlags",
     "Health",
     "Leadership",
     "Lease",
@@ -43,4 +46,5 @@ __all__ = [
     "TxnResult",
     "Unavailable",
     "connect",
+    "etcd_config",
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 from mast.common.etcd.stubs import Etcd3Exception
 
@@ -37,6 +38,39 @@ class EtcdConfig:
             raise ValueError("etcd user and password: give both or none")
         if not self.root or self.root.endswith("/"):
             raise ValueError(f"etcd root {self.root!r}: must not be empty or end with '/'")
+
+
+class EtcdFlags(Protocol):
+    """The ``--etcd-*`` flags that every service has."""
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]: ...
+    @property
+    def etcd_root(self) -> str: ...
+    @property
+    def etcd_ca(self) -> Path | None: ...
+    @property
+    def etcd_cert(self) -> Path | None: ...
+    @property
+    def etcd_key(self) -> Path | None: ...
+    @property
+    def etcd_user(self) -> str: ...
+    @property
+    def etcd_password_file(self) -> Path | None: ...
+
+
+def etcd_config(flags: EtcdFlags) -> EtcdConfig:
+    """How the flags say that etcd is to be reached; reads the password file."""
+    password = flags.etcd_password_file
+    return EtcdConfig(
+        endpoints=flags.etcd_endpoints,
+        root=flags.etcd_root,
+        ca=flags.etcd_ca,
+        cert=flags.etcd_cert,
+        key=flags.etcd_key,
+        user=flags.etcd_user or None,
+        password=password.read_text().strip() if password else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ import grpc
 from cryptography import x509
 
 from mast.common.ca_client import Certificate, KeyPair
+from mast.common.mutual_tls import mutual_tls
 from mast.common.serving import Listen, serving
-from mast.mixer.api.mutual_tls import mutual_tls
 from tests.support.pki import Ca, wall_clock
 
 
