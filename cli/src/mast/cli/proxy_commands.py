@@ -33,7 +33,7 @@ def proxy_status(
             proxy["proxy"],
             proxy.get("cluster_id", "-"),
             *(_state(proxy, kind) for kind in ("cluster", "listener", "endpoint", "route")),
-            proxy.get("pilot", "-"),
+            address,
             proxy.get("istio_version", "-"),
         ]
         for proxy in proxies
