@@ -206,14 +206,14 @@ class MeshView:
         parts = names.parse_outbound_cluster(name)
         if parts is None:
             return None
-        service = scope.service(parts.host) or scope.under(None).service(parts.host)
-        port = service.port(parts.port) if service and service.host == parts.host else None
-        if service is None or port is None:
-            return None
-        rule = rule_for(scope, service, self.audience.caller.labels)
-        if parts.subset and (rule is None or parts.subset not in rule.subsets):
-            return None
-        return Destination(service, port, parts.subset, rule)
+        for sight in (scope, scope.under(None)):
+            service = sight.service(parts.host)
+            port = service.port(parts.port) if service and service.host == parts.host else None
+            if service is not None and port is not None:
+                rule = rule_for(scope, service, self.audience.caller.labels)
+                known = not parts.subset or (rule is not None and parts.subset in rule.subsets)
+                return Destination(service, port, parts.subset, rule) if known else None
+        return None
 
 
 def _passes_on(scope: Scope, caller: Proxy) -> bool:

@@ -181,9 +181,9 @@ class World:
                 self._registry.put_workload(key, namespace, workload)
             case registry.EndpointShard():
                 self._registry.put_shard(key, new)
-            case TrustBundle(trust_domain=trust_domain):
-                self._trust.put(trust_domain, new)
-                self._touched.add(Fact(memo.TRUST, trust_domain))
+            case bundle:
+                self._trust.put(bundle.trust_domain, new)
+                self._touched.add(Fact(memo.TRUST, bundle.trust_domain))
 
     def _put_config(self, key: str, old: Config[Any] | None, new: Config[Any] | None) -> None:
         where = keys.parse_config_key(key)
