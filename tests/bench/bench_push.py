@@ -26,6 +26,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from grpc import aio
 
 from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.telemetry import configure_logging
 from mast.pilot.api.ads import SERVICE
 from mast.pilot.core.resources import CDS, EDS, LDS, RDS
 from tests.support.etcd_server import etcd_server
@@ -215,6 +216,7 @@ async def measure(
 
 async def main() -> None:
     """Print one JSON object per kind of change."""
+    configure_logging("bench", "error")
     with tempfile.TemporaryDirectory() as directory:
         async with (
             etcd_server(Path(directory)) as etcd,
