@@ -35,11 +35,18 @@ class Laptop:
     def __init__(self, root: Path, mode: str) -> None:
         self.home = Home(root)
         self.mode = mode
+        self.temporary = root.parent / "tmp"
+        self.temporary.mkdir(exist_ok=True)
 
     @property
     def environment(self) -> Mapping[str, str]:
         """What a user would export."""
-        return {**os.environ, "MAST_HOME": str(self.home.root), "COLUMNS": "200"}
+        return {
+            **os.environ,
+            "MAST_HOME": str(self.home.root),
+            "TMPDIR": str(self.temporary),
+            "COLUMNS": "200",
+        }
 
     async def mastctl(self, *arguments: str, seconds: float = 120) -> Ended:
         """Run a command to its end."""
@@ -86,7 +93,7 @@ class Laptop:
             found += [str(p) for p in Path("/etc/netns").glob(f"{names.prefixes[0]}*")]
         if self.home.root.exists():
             found += [str(path) for path in self.home.root.iterdir()]
-        return found
+        return found + [str(path) for path in self.temporary.iterdir()]
 
 
 def processes_mentioning(text: str) -> list[str]:

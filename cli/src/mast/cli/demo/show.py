@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -61,13 +59,10 @@ async def stage(
     at: Home, mode: str, now: datetime, say: Progress, keep: bool
 ) -> AsyncIterator[Stage]:
     """The mesh with bookinfo in it; everything is removed on exit unless ``keep``."""
-    scratch = Path(tempfile.mkdtemp(prefix="mast-demo-"))
-    scratch.chmod(0o755)
-    if "SUDO_UID" in os.environ:
-        os.chown(scratch, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
     kept = False
     try:
         mesh = await meshes.start(at, mode, now, say)
+        scratch = _scratch(at)
         say("starting bookinfo: eight programs, each with its own Envoy")
         await fleet.launch(at, samples.workloads(scratch))
         yield Stage(at, mesh, samples.bookinfo(), scratch)
@@ -76,7 +71,15 @@ async def stage(
         if not kept:
             say("removing everything")
             await asyncio.shield(meshes.remove(at))
-            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch(at: Home) -> Path:
+    """Where the programs, which run as the user behind sudo, may make files."""
+    scratch = at.path("scratch")
+    scratch.mkdir(mode=0o755)
+    if "SUDO_UID" in os.environ:
+        os.chown(scratch, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
+    return scratch
 
 
 async def perform(on: Stage, say: Callable[[int, str], None]) -> list[Claim]:

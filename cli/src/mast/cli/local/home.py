@@ -20,8 +20,8 @@ from mast.cli.local.processes import Process
 NAMESPACES = "namespaces"
 LOOPBACK = "loopback"
 
-_FOLDERS = ("logs", "tokens", "sockets", "data")
-_CONTENTS = (*_FOLDERS, "workloads", "mesh.json", "services.json", "root-cert.pem")
+_FOLDERS = ("logs", "tokens", "sockets", "data", "tmp")
+_CONTENTS = (*_FOLDERS, "workloads", "scratch", "mesh.json", "services.json", "root-cert.pem")
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,11 @@ async def workload(
         agent = await stack.enter_async_context(
             _child(
                 _agent_command(mesh, record),
-                {**os.environ, **agent_environment(spec, place, mesh, str(root_file(home)))},
+                {
+                    **os.environ,
+                    **agent_environment(spec, place, mesh, str(root_file(home))),
+                    "TMPDIR": str(folder),
+                },
                 home.path("logs", f"{record.name}.proxy.log"),
                 cwd=folder,
             )

@@ -82,6 +82,8 @@ class Supervisor:
         with logs.open("ab") as output:
             child = await asyncio.create_subprocess_exec(
                 *service.command,
+                # Temporary files of a killed process are removed with everything else.
+                env={**os.environ, "TMPDIR": str(self._home.path("tmp"))},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
