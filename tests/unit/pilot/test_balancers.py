@@ -72,6 +72,11 @@ def slow(window: str, aggression: float, percent: float) -> dict[str, Any]:
             id="old-ring-size",
         ),
         pytest.param(
+            {"consistentHash": {"useSourceIp": True, "ringHash": {"minimumRingSize": 2**40}}},
+            {"lb_policy": "RING_HASH", "ring_hash_lb_config": {"minimum_ring_size": str(2**23)}},
+            id="largest-ring",
+        ),
+        pytest.param(
             {"consistentHash": {"useSourceIp": True, "maglev": {}}},
             {"lb_policy": "MAGLEV"},
             id="maglev",

@@ -14,6 +14,7 @@ from mast.pilot.core.locality import (
     TRAFFIC_DISTRIBUTION,
     Preference,
     arranged,
+    bounded,
     grouped,
     preference,
 )
@@ -246,3 +247,14 @@ def test_traffic_distribution_ranks_by_place(distribution: str, count: int) -> N
     wish = preference(Mesh(), TrafficPolicy(), service)
     assert wish.setting is not None
     assert len(wish.setting.failover_priority) == count
+
+
+def test_weights_never_add_up_to_more_than_envoy_can_count() -> None:
+    most = 2**32 - 1
+    endpoints = [
+        endpoint(str(each), "eu", weight=weight) for each, weight in enumerate((most, most, 1))
+    ]
+    found = [each.weight for each in bounded(endpoints)]
+    assert sum(found) <= most
+    assert found[0] == found[1] > found[2] == 1
+    assert bounded(endpoints[2:]) == endpoints[2:]

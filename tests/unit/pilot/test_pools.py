@@ -91,6 +91,12 @@ def test_retry_budget(budget: dict[str, Any], expected: tuple[float, int]) -> No
         pytest.param({"probes": 3}, None, {"keepalive_probes": 3}, id="mesh"),
         pytest.param({"probes": 3}, {"time": "9s"}, {"keepalive_time": 9}, id="rule-instead"),
         pytest.param(None, {"interval": "7s"}, {"keepalive_interval": 7}, id="rule"),
+        pytest.param(
+            None,
+            {"time": "0.5s", "interval": "1.001s"},
+            {"keepalive_time": 1, "keepalive_interval": 2},
+            id="rounded-up",
+        ),
     ],
 )
 def test_keepalive(

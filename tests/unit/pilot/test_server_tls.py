@@ -46,7 +46,7 @@ def test_simple() -> None:
 
 def test_mutual() -> None:
     config = context(
-        f"{{mode: MUTUAL, {FILES}, caCertificates: /ca, subjectAltNames: [a], cipherSuites: [X],"
+        f"{{mode: MUTUAL, {FILES}, caCertificates: /ca, subjectAltNames: [a], cipherSuites: [AES128-SHA],"
         " minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_3}"
     )
     assert config["require_client_certificate"] is True
@@ -60,5 +60,5 @@ def test_mutual() -> None:
     assert common["tls_params"] == {
         "tls_minimum_protocol_version": "TLSv1_3",
         "tls_maximum_protocol_version": "TLSv1_3",
-        "cipher_suites": ["X"],
+        "cipher_suites": ["AES128-SHA"],
     }

@@ -104,12 +104,12 @@ def test_mesh_server(proxy: Proxy, names: set[str]) -> None:
 def test_tls_settings_of_the_mesh() -> None:
     config = MeshConfig()
     config.mesh_mTLS.min_protocol_version = MeshConfig.TLSConfig.TLSV1_3
-    config.mesh_mTLS.cipher_suites.append("X")
-    config.mesh_mTLS.ecdh_curves.append("P-256")
+    config.mesh_mTLS.cipher_suites.extend(["unheard-of", "AES128-SHA"])
+    config.mesh_mTLS.ecdh_curves.extend(["unheard-of", "P-256"])
     socket = transport_sockets.mesh_server(Mesh(complete(config)), PROXY, alpn=())
     found = opened(socket, DownstreamTlsContext).common_tls_context.tls_params
     assert found.tls_minimum_protocol_version == 4
-    assert list(found.cipher_suites) == ["X"]
+    assert list(found.cipher_suites) == ["AES128-SHA"]
     assert list(found.ecdh_curves) == ["P-256"]
 
 
@@ -168,6 +168,14 @@ def test_without_verification() -> None:
     found = client(mode="SIMPLE", insecureSkipVerify=True, subjectAltNames=["a.test"])
     context = found.common_tls_context.validation_context
     assert MessageToDict(context) == {"trustChainVerification": "ACCEPT_UNTRUSTED"}
+
+
+def test_names_that_tls_cannot_carry_are_not_sent() -> None:
+    long = "a" * 256
+    socket = transport_sockets.mesh_client(PROXY, sni=long, identities=[], alpn=[])
+    assert opened(socket).sni == ""
+    assert client(mode="SIMPLE", sni=long).sni == ""
+    assert client(mode="SIMPLE", sni=long[:255]).sni == long[:255]
 
 
 def test_others() -> None:

@@ -15,6 +15,9 @@ from istio.networking.v1alpha3.destination_rule_pb2 import (
 from mast.pilot.core.locality import Preference
 
 _MIN_RING_SIZE: Final = 1024
+_MAX_RING_SIZE: Final = 8 * 1024 * 1024
+"""The largest ring that Envoy builds."""
+
 _AGGRESSION_KEY: Final = "mast.slow_start.aggression"
 _Slow = Cluster.LeastRequestLbConfig | Cluster.RoundRobinLbConfig
 
@@ -60,6 +63,7 @@ def _apply_hash(cluster: Cluster, settings: LoadBalancerSettings.ConsistentHashL
         return
     cluster.lb_policy = Cluster.RING_HASH
     size = settings.ring_hash.minimum_ring_size or settings.minimum_ring_size or _MIN_RING_SIZE
+    size = min(size, _MAX_RING_SIZE)
     cluster.ring_hash_lb_config.minimum_ring_size.CopyFrom(UInt64Value(value=size))
 
 

@@ -60,7 +60,8 @@ def load_assignment(
         scope, _usable(destination, scope, caller), caller.network, destination.port.number
     )
     wish = locality.preference(scope.mesh, policy, destination.service)
-    groups = locality.arranged(locality.grouped(usable), wish, caller.locality, caller.labels)
+    known = locality.grouped(locality.bounded(usable))
+    groups = locality.arranged(known, wish, caller.locality, caller.labels)
     context = _Context(destination, policy, scope)
     return ClusterLoadAssignment(
         cluster_name=name, endpoints=[context.locality_endpoints(each) for each in groups]

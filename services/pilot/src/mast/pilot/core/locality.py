@@ -15,6 +15,8 @@ from mast.pilot.core.proxy import Locality
 
 TRAFFIC_DISTRIBUTION: Final = "networking.istio.io/traffic-distribution"
 
+_MAX_TOTAL_WEIGHT: Final = 2**32 - 1
+
 _CLOSE: Final = (proxy.NETWORK, proxy.REGION, proxy.ZONE)
 _DISTRIBUTIONS: Final[Mapping[str, Sequence[str]]] = {
     "PreferClose": (*_CLOSE, proxy.SUBZONE),
@@ -68,6 +70,15 @@ def preference(mesh: Mesh, policy: TrafficPolicy, service: Service) -> Preferenc
         return Preference()
     failover = policy.HasField("outlier_detection") and not setting.distribute
     return Preference(setting, failover=failover)
+
+
+def bounded(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    """The endpoints with weights that Envoy can add up, in about the same proportion."""
+    total = sum(each.weight for each in endpoints)
+    if total <= _MAX_TOTAL_WEIGHT:
+        return endpoints
+    excess = -(-total // (_MAX_TOTAL_WEIGHT - len(endpoints)))
+    return [replace(each, weight=max(1, each.weight // excess)) for each in endpoints]
 
 
 def grouped(endpoints: Iterable[Endpoint]) -> list[Group]:

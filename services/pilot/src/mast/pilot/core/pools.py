@@ -141,10 +141,15 @@ def _keepalive(settings: _TcpKeepalive) -> TcpKeepalive:
     if settings.probes:
         found.keepalive_probes.value = settings.probes
     if settings.HasField("time"):
-        found.keepalive_time.value = settings.time.seconds
+        found.keepalive_time.value = _whole_seconds(settings.time)
     if settings.HasField("interval"):
-        found.keepalive_interval.value = settings.interval.seconds
+        found.keepalive_interval.value = _whole_seconds(settings.interval)
     return found
+
+
+def _whole_seconds(duration: Duration) -> int:
+    """Rounded up: the kernel takes no less than a second."""
+    return duration.seconds + (1 if duration.nanos else 0)
 
 
 def _is_upgraded(mesh: Mesh, protocol: Protocol, pool: ConnectionPoolSettings) -> bool:

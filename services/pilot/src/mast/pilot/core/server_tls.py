@@ -19,7 +19,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
 from mast.pilot.core import names
 from mast.pilot.core.packing import packed
-from mast.pilot.core.transport_sockets import CIPHERS, TLS, secret
+from mast.pilot.core.transport_sockets import TLS, cipher_suites, secret
 
 _VERSIONS: Final = {
     ServerTLSSettings.TLSV1_0: TlsParameters.TLSv1_0,
@@ -77,5 +77,5 @@ def _parameters(settings: ServerTLSSettings) -> TlsParameters:
         tls_maximum_protocol_version=_VERSIONS.get(
             settings.max_protocol_version, TlsParameters.TLSv1_3
         ),
-        cipher_suites=list(settings.cipher_suites) or CIPHERS,
+        cipher_suites=cipher_suites(settings.cipher_suites),
     )

@@ -45,6 +45,26 @@ CIPHERS: Final = (
 )
 """Cipher suites of mesh servers (pilot.md E13)."""
 
+KNOWN_CIPHERS: Final = frozenset(CIPHERS) | {
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA256",
+    "ECDHE-RSA-AES128-SHA256",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-SHA",
+    "AES256-SHA",
+    "DES-CBC3-SHA",
+}
+KNOWN_CURVES: Final = frozenset(
+    {"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "prime256v1", "secp384r1"}
+)
+"""What Envoy's TLS library knows; it refuses a listener or cluster that names anything else."""
+
+_MAX_SERVER_NAME_BYTES: Final = 255
+
 SERVER_HTTP_ALPN: Final = ("h2", "http/1.1")
 SERVER_TCP_ALPN: Final = ("istio-peer-exchange", "h2", "http/1.1")
 
@@ -60,7 +80,7 @@ def mesh_client(
     """Mutual TLS with another workload of the mesh (pilot.md G5, ISTIO_MUTUAL).
 
     `identities` are the SPIFFE IDs that the server may have; without any each workload of the mesh
-    is accepted.
+    is accepted. A server name that is too long for TLS is not sent: only gateways need it.
     """
     validation = CertificateValidationContext(
         match_typed_subject_alt_names=[
@@ -78,7 +98,7 @@ def mesh_client(
             tls_maximum_protocol_version=TlsParameters.TLSv1_3,
         )
     )
-    return _tls(UpstreamTlsContext(common_tls_context=common, sni=sni))
+    return _tls(UpstreamTlsContext(common_tls_context=common, sni=_server_name(sni)))
 
 
 def mesh_server(mesh: Mesh, proxy: Proxy, *, alpn: Sequence[str]) -> TransportSocket:
@@ -114,7 +134,7 @@ def client(
     `credential` is the SDS name of `credentialName`, empty if there is none that the proxy may
     use. The cluster sees to server names that come from the request (`auto_sni`).
     """
-    context = UpstreamTlsContext(sni=settings.sni)
+    context = UpstreamTlsContext(sni=_server_name(settings.sni))
     common = context.common_tls_context
     common.alpn_protocols.extend(alpn)
     if settings.mode == ClientTLSSettings.MUTUAL:
@@ -124,6 +144,11 @@ def client(
         common.tls_certificate_sds_secret_configs.append(_secret(name, bounded=bool(credential)))
     _add_validation(context, settings, credential)
     return _tls(context)
+
+
+def cipher_suites(wanted: Iterable[str]) -> Sequence[str]:
+    """Those of the suites that Envoy knows, the mesh's own if there are none."""
+    return [each for each in wanted if each in KNOWN_CIPHERS] or CIPHERS
 
 
 def secret(name: str) -> SdsSecretConfig:
@@ -212,9 +237,14 @@ def _server_parameters(settings: MeshConfig.TLSConfig) -> TlsParameters:
     return TlsParameters(
         tls_minimum_protocol_version=minimum,
         tls_maximum_protocol_version=TlsParameters.TLSv1_3,
-        cipher_suites=list(settings.cipher_suites) or CIPHERS,
-        ecdh_curves=settings.ecdh_curves,
+        cipher_suites=cipher_suites(settings.cipher_suites),
+        ecdh_curves=[each for each in settings.ecdh_curves if each in KNOWN_CURVES],
     )
+
+
+def _server_name(name: str) -> str:
+    """The name, nothing if it is longer than Envoy accepts."""
+    return name if len(name.encode()) <= _MAX_SERVER_NAME_BYTES else ""
 
 
 def _tls(context: UpstreamTlsContext | DownstreamTlsContext) -> TransportSocket:
