@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from mast.pilot.core.proxy import Proxy, parse
 from mast.pilot.core.resources import CDS, EDS, LDS, NDS, RDS, SHORT_NAMES, Resource
@@ -418,6 +419,15 @@ def test_an_old_snapshot_is_not_served_from_newer_results() -> None:
 )
 def test_unknown_endpoints(name: str) -> None:
     assert world(MESH).snapshot().view(WEB).named(EDS, name) is None
+
+
+@pytest.mark.parametrize("name", ["8080", "nobody.test:80", "nonsense", ""])
+def test_unknown_routes_are_the_catch_all(name: str) -> None:
+    found = world(MESH).snapshot().view(WEB).named(RDS, name)
+    assert found is not None
+    routes = RouteConfiguration.FromString(found.body)
+    assert routes.name == name
+    assert [each.name for each in routes.virtual_hosts] == ["allow_any"]
 
 
 def test_clusters_beyond_the_sidecar_are_there_on_demand() -> None:

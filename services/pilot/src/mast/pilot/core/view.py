@@ -38,6 +38,8 @@ from mast.pilot.core.scope import Scope
 T = TypeVar("T")
 
 _NAME_TABLE: Final = "nametable"
+_NO_PORT: Final = "0"
+"""Name of a route configuration that no service can have routes in."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +181,15 @@ class MeshView:
 
         return scope.shared(key, made)
 
-    def _routes(self, name: str, scope: Scope) -> Resource | None:
-        extensions = self.extensions(scope.mesh)
-        made = routes.route_configuration(name, scope, self.audience.caller, extensions)
-        return self.originals.resource(name, RDS, made) if made else None
+    def _routes(self, name: str, scope: Scope) -> Resource:
+        """Routes of a name; for one that stands for nothing only the catch-all (pilot.md B10)."""
+        caller, extensions = self.audience.caller, self.extensions(scope.mesh)
+        found = (
+            routes.route_configuration(each, scope, caller, extensions) for each in (name, _NO_PORT)
+        )
+        made = next(each for each in found if each is not None)
+        made.name = name
+        return self.originals.resource(name, RDS, made)
 
     def _name_table(self, scope: Scope) -> Iterator[Resource]:
         yield self.originals.resource(
