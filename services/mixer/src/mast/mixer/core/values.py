@@ -174,9 +174,8 @@ def parse_duration(literal: str) -> int | None:
         unit, fraction = _UNITS[piece[3]], piece[2] or ""
         total += int(piece[1] or 0) * unit + int(fraction or 0) * unit // 10 ** len(fraction)
         at = piece.end()
-    if not rest or total > INT64_MAX:
-        return None
-    return -total if literal[0] == "-" else total
+    signed = -total if literal[:1] == "-" else total
+    return signed if rest and INT64_MIN <= signed <= INT64_MAX else None
 
 
 def duration_text(ns: int) -> str:
