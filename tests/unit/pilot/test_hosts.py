@@ -52,14 +52,6 @@ def test_overlaps(one: str, other: str, expected: bool) -> None:
     assert hosts.overlaps(one, other) is expected
 
 
-def test_most_specific_prefers_names_then_longer_wildcards() -> None:
-    patterns = ["*", "*.test", "*.a.test", "x.a.test"]
-    assert hosts.most_specific(patterns, "x.a.test") == "x.a.test"
-    assert hosts.most_specific(patterns[:3], "x.a.test") == "*.a.test"
-    assert hosts.most_specific(patterns, "y.test") == "*.test"
-    assert hosts.most_specific(["a.test"], "b.test") is None
-
-
 @pytest.mark.parametrize(
     ("host", "wildcards"),
     [

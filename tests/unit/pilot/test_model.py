@@ -87,8 +87,6 @@ def test_service() -> None:
     assert service.age == (7, "a.test", "shop")
     assert service.port(81) is ports[1]
     assert service.port(82) is None
-    assert service.port_named("p80") is ports[0]
-    assert service.port_named("p82") is None
     assert service.vips(automatic=True) == ("240.240.0.1",)
     assert service.vips(automatic=False) == ()
     assert not service.from_kubernetes

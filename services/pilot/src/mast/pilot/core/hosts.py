@@ -1,6 +1,6 @@
 """Host names: short forms, wildcard matching, and the domains of a virtual host."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -37,16 +37,6 @@ def matches(pattern: str, host: str) -> bool:
 def overlaps(one: str, other: str) -> bool:
     """True if some name is covered by both patterns."""
     return matches(one, other) or matches(other, one)
-
-
-def specificity(pattern: str) -> tuple[bool, int]:
-    """Sort key, greatest first: exact names, then longer wildcards, then `*` (pilot.md F1)."""
-    return not is_wildcard(pattern), len(pattern)
-
-
-def most_specific(patterns: Iterable[str], host: str) -> str | None:
-    """The most specific pattern that covers the host; the first of equal ones."""
-    return max((each for each in patterns if matches(each, host)), key=specificity, default=None)
 
 
 def wildcards_over(host: str) -> Iterator[str]:

@@ -242,10 +242,6 @@ class Service:
         """The port callers dial as `number`."""
         return next((each for each in self.ports if each.number == number), None)
 
-    def port_named(self, name: str) -> Port | None:
-        """The port of that name."""
-        return next((each for each in self.ports if each.name == name), None)
-
     def vips(self, *, automatic: bool) -> tuple[str, ...]:
         """Addresses callers dial; the automatic ones only for proxies that know them (D2)."""
         return self.addresses or (self.auto_addresses if automatic else ())
