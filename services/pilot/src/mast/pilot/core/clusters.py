@@ -133,7 +133,7 @@ def _apply_discovery(
     service, port = destination.service, destination.port
     resolution = service.resolution
     if resolution is Resolution.DYNAMIC_DNS:
-        dns.apply_forward_proxy(cluster, scope.mesh, proxy)
+        dns.apply_forward_proxy(cluster, proxy)
     elif _dials_original(service, policy, proxy):
         declared = not service.headless and resolution is Resolution.PASSTHROUGH
         overridden = declared and port.target_port != port.number

@@ -11,6 +11,7 @@ from envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2 import DnsCa
 from envoy.extensions.network.dns_resolver.cares.v3.cares_dns_resolver_pb2 import (
     CaresDnsResolverConfig,
 )
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value, UInt64Value
 
 from mast.pilot.core.mesh import Mesh
@@ -19,6 +20,7 @@ from mast.pilot.core.proxy import Proxy
 
 DNS_CLUSTER: Final = "envoy.cluster.dns"
 FORWARD_PROXY_CLUSTER: Final = "envoy.clusters.dynamic_forward_proxy"
+_CACHE_REFRESH: Final = Duration(seconds=60)
 RESOLVER: Final = "envoy.network.dns_resolver.cares"
 
 
@@ -39,27 +41,29 @@ def apply_dns(cluster: Cluster, mesh: Mesh, proxy: Proxy, *, single_endpoint: bo
     cluster.cluster_type.typed_config.CopyFrom(packed(config))
 
 
-def apply_forward_proxy(cluster: Cluster, mesh: Mesh, proxy: Proxy) -> None:
+def apply_forward_proxy(cluster: Cluster, proxy: Proxy) -> None:
     """Let the proxy resolve the host of each request (pilot.md D, SE DYNAMIC_DNS).
 
     Envoy calls a cluster insecure that does not verify names by itself; this one speaks plain text
     or carries somebody else's TLS unless a DestinationRule says otherwise.
     """
     cluster.cluster_type.name = FORWARD_PROXY_CLUSTER
-    config = ClusterConfig(
-        dns_cache_config=dns_cache(mesh, proxy), allow_insecure_cluster_options=True
-    )
+    config = ClusterConfig(dns_cache_config=dns_cache(proxy), allow_insecure_cluster_options=True)
     cluster.cluster_type.typed_config.CopyFrom(packed(config))
     cluster.lb_policy = Cluster.CLUSTER_PROVIDED
 
 
-def dns_cache(mesh: Mesh, proxy: Proxy) -> DnsCacheConfig:
-    """The one cache that forward proxy clusters and their HTTP or SNI filters share."""
+def dns_cache(proxy: Proxy) -> DnsCacheConfig:
+    """The one cache that forward proxy clusters and their HTTP or SNI filters share.
+
+    Nothing in it may change while a proxy runs: Envoy refuses another configuration of a name that
+    is in use. So `dnsRefreshRate` does not count here; answers have a TTL anyway.
+    """
     family = DnsLookupFamily.Name(lookup_family(proxy))
     return DnsCacheConfig(
         name="mast_dynamic_dns",
         dns_lookup_family=Cluster.DnsLookupFamily.Value(family),
-        dns_refresh_rate=mesh.config.dns_refresh_rate,
+        dns_refresh_rate=_CACHE_REFRESH,
         typed_dns_resolver_config=resolver(),
     )
 

@@ -14,7 +14,6 @@ from envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_f
 )
 
 from mast.pilot.core.dns import dns_cache
-from mast.pilot.core.mesh import Mesh
 from mast.pilot.core.packing import packed
 from mast.pilot.core.proxy import Proxy
 
@@ -22,13 +21,13 @@ HTTP_FILTER: Final = "envoy.filters.http.dynamic_forward_proxy"
 SNI_FILTER: Final = "envoy.filters.network.sni_dynamic_forward_proxy"
 
 
-def host_resolution(mesh: Mesh, proxy: Proxy) -> HttpFilter:
+def host_resolution(proxy: Proxy) -> HttpFilter:
     """Resolves the host of requests that are routed to a cluster of dynamic hosts, of no others."""
-    config = HttpConfig(dns_cache_config=dns_cache(mesh, proxy))
+    config = HttpConfig(dns_cache_config=dns_cache(proxy))
     return HttpFilter(name=HTTP_FILTER, typed_config=packed(config))
 
 
-def server_name_resolution(mesh: Mesh, proxy: Proxy, port: int) -> Filter:
+def server_name_resolution(proxy: Proxy, port: int) -> Filter:
     """Resolves the server name of TLS connections, which then go to that port."""
-    config = SniConfig(dns_cache_config=dns_cache(mesh, proxy), port_value=port)
+    config = SniConfig(dns_cache_config=dns_cache(proxy), port_value=port)
     return Filter(name=SNI_FILTER, typed_config=packed(config))

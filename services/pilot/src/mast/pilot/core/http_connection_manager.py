@@ -55,7 +55,7 @@ def http_connection_manager(
 ) -> Filter:
     """The network filter that speaks HTTP on a chain."""
     proxy = spot.proxy
-    last = [host_resolution(mesh, proxy)] if chain.dynamic_hosts else []
+    last = [host_resolution(proxy)] if chain.dynamic_hosts else []
     manager = HttpConnectionManager(
         codec_type=HttpConnectionManager.AUTO,
         stat_prefix=chain.stat_prefix,

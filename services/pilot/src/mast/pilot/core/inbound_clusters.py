@@ -55,7 +55,7 @@ def fixed_clusters(mesh: Mesh, proxy: Proxy, *, inbound: bool) -> Sequence[Clust
     if captures(proxy):
         apply_original_destination(passthrough)
     else:
-        apply_forward_proxy(passthrough, mesh, proxy)
+        apply_forward_proxy(passthrough, proxy)
     if not inbound:
         return (black_hole, passthrough)
     own = _passthrough(names.INBOUND_PASSTHROUGH, mesh)

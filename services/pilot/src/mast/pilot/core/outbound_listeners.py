@@ -230,9 +230,7 @@ class _Workshop:
                     proxied, spot, self.scope.mesh, self.extensions, wish.port.protocol
                 )
                 if wish.port.protocol.is_tls and _is_dynamic(egress, route):
-                    resolution = server_name_resolution(
-                        self.scope.mesh, self.proxy, wish.port.number
-                    )
+                    resolution = server_name_resolution(self.proxy, wish.port.number)
                     filters = (resolution, *filters)
                 yield Chain(filters=filters, subnets=route.subnets, snis=route.snis)
 
