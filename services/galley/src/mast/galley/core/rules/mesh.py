@@ -21,6 +21,15 @@ from mast.galley.core.rules.table import (
 
 CURVES = frozenset({"P-256", "P-384", "P-521", "X25519", "X25519MLKEM768"})
 
+# On which proxies and their agents listen themselves (pilot.md A, ports).
+_PROXY_PORTS = frozenset({15000, 15004, 15020, 15021, 15053, 15090})
+# Fields for the other ports of proxies, and their values if they are not set (pilot.md A8).
+_LISTEN_PORTS = {
+    "proxy_listen_port": 15001,
+    "proxy_inbound_listen_port": 15006,
+    "proxy_http_port": 0,
+}
+
 _HOUR_NS = 3_600_000_000_000
 _MS_NS = 1_000_000
 _OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
@@ -32,6 +41,7 @@ def _mesh_config(obj: ConfigObject) -> Iterator[Finding]:
         if text := getattr(spec, name):
             shown = spec.DESCRIPTOR.fields_by_name[name].json_name
             yield from when(address(text), (*SPEC, shown), "address")
+    yield from _listen_ports(spec)
     aliases = list(spec.trust_domain_aliases)
     for index in values.duplicates(aliases):
         message = f"{aliases[index]!r} is given twice"
@@ -40,6 +50,16 @@ def _mesh_config(obj: ConfigObject) -> Iterator[Finding]:
     for index in values.duplicates(names):
         message = f"provider {names[index]!r} is given twice"
         yield Finding((*SPEC, "extensionProviders", index, "name"), "duplicate", message)
+
+
+def _listen_ports(spec: Any) -> Iterator[Finding]:
+    """Each listener of a proxy has a port of its own."""
+    numbers = {name: getattr(spec, name) or port for name, port in _LISTEN_PORTS.items()}
+    for name, number in numbers.items():
+        taken = {port for other, port in numbers.items() if other != name} | _PROXY_PORTS
+        if getattr(spec, name) and number in taken:
+            message = f"port {number} is taken: the proxy listens there for something else"
+            yield Finding((*SPEC, json_name(spec, name)), "port", message)
 
 
 def _proxy_config(config: Any, at: Path) -> Iterator[Finding]:

@@ -134,7 +134,7 @@ FAMILY = Family(
             "SidecarPort.number": ("port", values.port),
             "SidecarPort.protocol": ("protocol", values.optional_protocol),
             "SidecarPort.name": ("port-name", values.port_name),
-            "IstioIngressListener.bind": ("bind", values.ip_or_unix),
+            "IstioIngressListener.bind": ("bind", values.ip),
             "IstioEgressListener.bind": ("bind", values.ip_or_unix),
         },
     ),

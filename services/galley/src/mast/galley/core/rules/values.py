@@ -12,6 +12,15 @@ import re2  # type: ignore[import-untyped]
 Check = Callable[[Any], str | None]
 
 REGEX_LIMIT = 1024
+# What every proxy's runtime allows a compiled expression (pilot.md A7, re2.max_program_size).
+REGEX_PROGRAM_LIMIT = 32768
+# Envoy counts nanoseconds in 64 bits: about 292 years.
+DURATION_LIMIT_SECONDS = 9_223_372_035
+# A Unix socket's path, with the zero byte that ends it, has 108 bytes.
+SOCKET_PATH_LIMIT = 107
+# What the kernel takes as TCP_KEEPIDLE and TCP_KEEPINTVL, and as TCP_KEEPCNT.
+KEEPALIVE_LIMIT_SECONDS = 32767
+KEEPALIVE_PROBES_LIMIT = 127
 PROTOCOLS = frozenset(
     {"HTTP", "HTTPS", "HTTP2", "GRPC", "GRPC-WEB", "MONGO", "TCP", "TLS", "MYSQL", "REDIS", "UDP"}
 )
@@ -64,7 +73,7 @@ def duration(value: Any) -> str | None:
         return f"duration {value.ToJsonString()} is too short; allowed: 1ms or more"
     if nanos % _NANOS_PER_MS:
         return f"duration {value.ToJsonString()} is not a whole number of milliseconds"
-    return None
+    return _not_too_long(value)
 
 
 def duration_or_zero(value: Any) -> str | None:
@@ -75,8 +84,29 @@ def duration_or_zero(value: Any) -> str | None:
 def whole_seconds(value: Any) -> str | None:
     """A duration of whole seconds, at least one."""
     if value.ToNanoseconds() >= 1_000_000_000 and value.nanos == 0:
-        return None
+        return _not_too_long(value)
     return f"duration {value.ToJsonString()} is not allowed; allowed: whole seconds, 1s or more"
+
+
+def keepalive(value: Any) -> str | None:
+    """A duration that the kernel takes for TCP keepalive, which rounds up to seconds."""
+    if duration(value) is None and value.seconds + bool(value.nanos) > KEEPALIVE_LIMIT_SECONDS:
+        allowed = f"1ms to {KEEPALIVE_LIMIT_SECONDS}s"
+        return f"duration {value.ToJsonString()} is too long for the kernel; allowed: {allowed}"
+    return duration(value)
+
+
+def keepalive_probes(number: int) -> str | None:
+    """A number of probes that the kernel takes for TCP keepalive; 0 leaves it the default."""
+    if number <= KEEPALIVE_PROBES_LIMIT:
+        return None
+    return f"{number} probes are too many for the kernel; allowed: 0 to {KEEPALIVE_PROBES_LIMIT}"
+
+
+def _not_too_long(value: Any) -> str | None:
+    if value.seconds <= DURATION_LIMIT_SECONDS:
+        return None
+    return f"duration {value.ToJsonString()} is too long; allowed: up to {DURATION_LIMIT_SECONDS}s"
 
 
 def fqdn(host: str) -> str | None:
@@ -125,11 +155,17 @@ def cidr(text: str) -> str | None:
 
 
 def unix(text: str) -> str | None:
-    """``unix:///absolute/path`` or ``unix://@abstract``."""
+    """``unix:///absolute/path`` or ``unix://@abstract``, no longer than the kernel takes."""
     path = text.removeprefix("unix://")
-    if path != text and (path[:1] == "/" or (path[:1] == "@" and len(path) > 1)):
-        return None if not path.endswith("/") else f"{text!r} ends with '/': not a socket"
-    return f"{text!r} is not a Unix socket; allowed: unix:///path, unix://@name"
+    if path == text or not (path[:1] == "/" or (path[:1] == "@" and len(path) > 1)):
+        return f"{text!r} is not a Unix socket; allowed: unix:///path, unix://@name"
+    if path.endswith("/"):
+        return f"{text!r} ends with '/': not a socket"
+    if "\x00" in path:
+        return f"{text!r} has a zero byte"
+    if len(path.encode()) > SOCKET_PATH_LIMIT:
+        return f"socket {path!r} is longer than {SOCKET_PATH_LIMIT} bytes"
+    return None
 
 
 def ip_or_unix(text: str) -> str | None:
@@ -162,7 +198,7 @@ def port_name(text: str) -> str | None:
 
 
 def regex(text: str) -> str | None:
-    """An RE2 expression of at most 1024 bytes."""
+    """An RE2 expression of at most 1024 bytes, not too large when compiled."""
     if not text:
         return "regular expression must not be empty"
     if len(text.encode()) > REGEX_LIMIT:
@@ -170,11 +206,14 @@ def regex(text: str) -> str | None:
     options = re2.Options()
     options.log_errors = False
     try:
-        re2.compile(text, options)
+        compiled = re2.compile(text, options)
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         said = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
         return f"{text!r} is not an RE2 regular expression: {said}"
+    if compiled.programsize > REGEX_PROGRAM_LIMIT:
+        size = f"{compiled.programsize} instructions; allowed: {REGEX_PROGRAM_LIMIT}"
+        return f"{text!r} is too large a regular expression: {size}"
     return None
 
 

@@ -1,0 +1,80 @@
+"""Single values: what is allowed at the limits (galley-and-kubernetes.md B1)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from mast.galley.core.rules import values
+
+
+def seconds(whole: int, nanos: int = 0) -> Duration:
+    return Duration(seconds=whole, nanos=nanos)
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "complaint"),
+    [
+        pytest.param(values.duration, seconds(9_223_372_035), "", id="longest"),
+        pytest.param(
+            values.duration,
+            seconds(9_223_372_036),
+            "duration 9223372036s is too long; allowed: up to 9223372035s",
+            id="longer-than-envoy-counts",
+        ),
+        pytest.param(
+            values.whole_seconds,
+            seconds(9_223_372_036),
+            "duration 9223372036s is too long; allowed: up to 9223372035s",
+            id="too-many-whole-seconds",
+        ),
+        pytest.param(values.keepalive, seconds(32_767), "", id="longest-keepalive"),
+        pytest.param(
+            values.keepalive,
+            seconds(32_767, 1_000_000),
+            "duration 32767.001s is too long for the kernel; allowed: 1ms to 32767s",
+            id="long-keepalive",
+        ),
+        pytest.param(
+            values.keepalive,
+            seconds(0),
+            "duration 0s is too short; allowed: 1ms or more",
+            id="no-keepalive",
+        ),
+        pytest.param(values.keepalive_probes, 127, "", id="most-probes"),
+        pytest.param(
+            values.keepalive_probes,
+            128,
+            "128 probes are too many for the kernel; allowed: 0 to 127",
+            id="many-probes",
+        ),
+        pytest.param(values.unix, f"unix:///{'a' * 106}", "", id="longest-socket"),
+        pytest.param(
+            values.unix,
+            f"unix:///{'é' * 54}",
+            f"socket {'/' + 'é' * 54!r} is longer than 107 bytes",
+            id="long-socket",
+        ),
+        pytest.param(values.unix, "unix://@a\0b", r"'unix://@a\x00b' has a zero byte", id="zero"),
+        pytest.param(values.unix, "unix:///a/", "'unix:///a/' ends with '/': not a socket", id="/"),
+        pytest.param(values.regex, "(?:abcdefghijk){1000}", "", id="large-regex"),
+        pytest.param(
+            values.regex,
+            f"(?:{'a' * 33}){{1000}}",
+            f"'(?:{'a' * 33}){{1000}}' is too large a regular expression: "
+            "33004 instructions; allowed: 32768",
+            id="larger-regex",
+        ),
+    ],
+)
+def test_value(check: values.Check, value: Any, complaint: str) -> None:
+    assert (check(value) or "") == complaint
+
+
+def test_a_keepalive_of_nanoseconds_is_too_short() -> None:
+    value = Duration()
+    value.FromTimedelta(timedelta(microseconds=1))
+    assert values.keepalive(value) == "duration 0.000001s is too short; allowed: 1ms or more"
