@@ -87,9 +87,17 @@ def test_a_changed_claim_gives_its_address_back() -> None:
     assert found.addresses("a") == made([("a", claim(0, "two"))]).addresses("a")
 
 
-def test_the_range_is_used_up_at_last() -> None:
+def test_when_the_range_is_used_up_the_youngest_go_without() -> None:
     found: AutoAddresses[int] = AutoAddresses()
     for number in range(2**16 - 2):
         found.claim(number, claim(number, str(number)))
-    with pytest.raises(ValueError, match="no automatic address is left"):
-        found.claim(-1, claim(10**6, "one more"))
+    found.claim(-1, claim(10**6, "one more"))
+    assert found.addresses(-1) == ()
+    last = 2**16 - 3
+    before = found.addresses(last)
+    assert found.claim(-2, claim(-1, "the oldest")) >= {-2, last}
+    assert found.addresses(last) == ()
+    found.claim(-2, None)
+    assert found.addresses(last) == before
+    found.claim(-1, None)
+    assert found.addresses(-1) == ()

@@ -1,5 +1,7 @@
 """What changes of single sources reach in the merged registry."""
 
+from dataclasses import replace
+
 from mast.pilot.core import memo
 from mast.pilot.core.memo import Fact
 from mast.pilot.core.model import Port, Service, ServiceKey, Workload
@@ -54,7 +56,7 @@ def test_the_same_service_again_touches_nothing() -> None:
 def test_a_service_that_goes_takes_everything_with_it() -> None:
     registry = Registry()
     registry.put_services("x", [contribution(selector={"app": "a"})])
-    registry.put_workload("w", "shop", workload())
+    registry.put_workload("w", workload())
     registry.settle()
     registry.put_services("x", [])
     touched = registry.settle()
@@ -73,30 +75,40 @@ def test_workloads_touch_the_services_that_select_them() -> None:
     registry = Registry()
     registry.put_services("x", [contribution(selector={"app": "a"})])
     registry.settle()
-    registry.put_workload("w", "shop", workload())
+    registry.put_workload("w", workload())
     assert registry.settle() == {
         Fact(memo.ENDPOINTS, KEY),
         Fact(memo.IDENTITIES, KEY),
         Fact(memo.ADDRESS, "10.0.0.1"),
         Fact(memo.WORKLOAD, "10.0.0.1"),
     }
-    registry.put_workload("w", "shop", workload())
+    registry.put_workload("w", workload())
     assert registry.settle() == set()
-    registry.put_workload("w", "shop", workload(version="v2"))
+    registry.put_workload("w", workload(version="v2"))
     assert registry.settle() == {Fact(memo.ENDPOINTS, KEY), Fact(memo.WORKLOAD, "10.0.0.1")}
-    registry.put_workload("w", "shop", workload(app="b"))
+    registry.put_workload("w", workload(app="b"))
     assert Fact(memo.ENDPOINTS, KEY) in registry.settle()
-    registry.put_workload("w", "shop", workload(app="c"))
+    registry.put_workload("w", workload(app="c"))
     assert registry.settle() == {Fact(memo.WORKLOAD, "10.0.0.1")}
 
 
 def test_a_workload_that_moves_leaves_its_old_address() -> None:
     registry = Registry()
-    registry.put_workload("w", "shop", workload())
-    registry.put_workload("w", "shop", workload("10.0.0.2"))
+    registry.put_workload("w", workload())
+    registry.put_workload("w", workload("10.0.0.2"))
     assert list(registry.snapshot().workloads_at) == ["10.0.0.2"]
-    registry.put_workload("w", "shop", None)
+    registry.put_workload("w", None)
     assert not registry.snapshot().workloads_at
+
+
+def test_a_workload_may_change_its_namespace() -> None:
+    registry = Registry()
+    registry.put_services("x", [contribution(selector={"app": "a"})])
+    registry.put_workload("w", workload())
+    registry.settle()
+    registry.put_workload("w", replace(workload(), namespace="web"))
+    registry.settle()
+    assert not registry.snapshot().endpoints
 
 
 def test_services_that_select_no_longer_are_not_looked_at() -> None:
@@ -104,7 +116,7 @@ def test_services_that_select_no_longer_are_not_looked_at() -> None:
     registry.put_services("x", [contribution(selector={"app": "a"})])
     registry.put_services("x", [contribution()])
     registry.settle()
-    registry.put_workload("w", "shop", workload())
+    registry.put_workload("w", workload())
     assert registry.settle() == {Fact(memo.WORKLOAD, "10.0.0.1")}
 
 

@@ -291,6 +291,9 @@ def test_trust_bundles() -> None:
     bundle = TrustBundle(trust_domain="td", sequence=3)
     mesh.apply([Put("trust/td", bundle.SerializeToString())])
     assert mesh.snapshot().index.trust == {"td": bundle}
+    renamed = TrustBundle(trust_domain="other")
+    mesh.apply([Put("trust/td", renamed.SerializeToString())])
+    assert mesh.snapshot().index.trust == {"other": renamed}
     mesh.apply([Put("trust/td", None)])
     assert mesh.snapshot().index.trust == {}
 

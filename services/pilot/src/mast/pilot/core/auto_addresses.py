@@ -33,7 +33,10 @@ class AutoAddresses(Generic[Holder]):
         self._slots: dict[Holder, int] = {}
 
     def addresses(self, holder: Holder) -> tuple[str, ...]:
-        """IPv4 and IPv6 address of a holder, nothing if it has no claim."""
+        """IPv4 and IPv6 address of a holder.
+
+        Nothing if it has no claim, or if older claims have used all addresses up.
+        """
         slot = self._slots.get(holder)
         if slot is None:
             return ()
@@ -48,7 +51,7 @@ class AutoAddresses(Generic[Holder]):
         if old == claim:
             return set()
         before = dict(self._slots) if old is not None else None
-        moved: set[Holder] = {holder}
+        moved = {holder}
         if old is not None:
             self._withdraw(holder)
         if claim is not None:
@@ -61,8 +64,11 @@ class AutoAddresses(Generic[Holder]):
     def _withdraw(self, holder: Holder) -> None:
         """Give an address back; those that gave way to any other settle anew."""
         del self._claims[holder]
-        del self._holders[self._slots.pop(holder)]
-        if all(slot == next(_sequence(self._claims[each])) for each, slot in self._slots.items()):
+        if holder in self._slots:
+            del self._holders[self._slots.pop(holder)]
+        if all(
+            self._slots.get(each) == next(_sequence(claim)) for each, claim in self._claims.items()
+        ):
             return
         self._slots.clear()
         self._holders.clear()
@@ -70,23 +76,26 @@ class AutoAddresses(Generic[Holder]):
             self._settle(each)
 
     def _settle(self, holder: Holder) -> set[Holder]:
-        """Find an address for a claim; returns the younger holders that had to move for it."""
+        """Find an address for a claim; returns who moved for it, itself included."""
         moved: set[Holder] = set()
         seeking: Holder | None = holder
         while seeking is not None:
-            claim = self._claims[seeking]
-            for slot in _sequence(claim):
-                other = self._holders.get(slot)
-                if other is None or claim < self._claims[other]:
-                    self._holders[slot] = seeking
-                    self._slots[seeking] = slot
-                    seeking = other
-                    break
-            else:
-                raise ValueError("no automatic address is left in 240.240.0.0/16")
-            if seeking is not None:
-                moved.add(seeking)
+            moved.add(seeking)
+            seeking = self._seat(seeking)
         return moved
+
+    def _seat(self, holder: Holder) -> Holder | None:
+        """Give a holder the first address that is free or a younger one's, who is returned."""
+        claim = self._claims[holder]
+        for slot in _sequence(claim):
+            other = self._holders.get(slot)
+            if other is None or claim < self._claims[other]:
+                self._holders[slot] = holder
+                self._slots[holder] = slot
+                if other is not None:
+                    del self._slots[other]
+                return other
+        return None
 
 
 def _sequence(claim: Claim) -> Iterator[int]:

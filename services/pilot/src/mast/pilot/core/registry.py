@@ -48,6 +48,7 @@ class Registry:
         self._contributions: dict[ServiceKey, dict[str, Contribution]] = defaultdict(dict)
         self._contributed: dict[str, tuple[ServiceKey, ...]] = {}
         self._workloads: dict[str, dict[str, Workload]] = defaultdict(dict)
+        self._workload_of: dict[str, Workload] = {}
         self._selecting: dict[str, set[ServiceKey]] = defaultdict(set)
         self._shards: dict[ServiceKey, dict[str, EndpointShard]] = defaultdict(dict)
         self._shard_of: dict[str, ServiceKey] = {}
@@ -80,19 +81,22 @@ class Registry:
         if contributions:
             self._contributed[origin] = tuple(each.service.key for each in contributions)
 
-    def put_workload(self, origin: str, namespace: str, workload: Workload | None) -> None:
-        """A workload of a namespace as it is now, None if it is gone."""
-        same_namespace = self._workloads[namespace]
-        old = same_namespace.pop(origin, None)
+    def put_workload(self, origin: str, workload: Workload | None) -> None:
+        """A workload as it is now, None if it is gone."""
+        old = self._workload_of.pop(origin, None)
+        if old is not None:
+            del self._workloads[old.namespace][origin]
         if workload is not None:
-            same_namespace[origin] = workload
+            self._workload_of[origin] = workload
+            self._workloads[workload.namespace][origin] = workload
         if old == workload:
             return
         both = [each for each in (old, workload) if each is not None]
-        for key in self._selecting[namespace]:
-            contributions = self._contributions[key].values()
-            if any(selected_by(one, each) for one in contributions for each in both):
-                self._stale_endpoints.add(key)
+        for each in both:
+            for key in self._selecting[each.namespace]:
+                contributions = self._contributions[key].values()
+                if any(selected_by(contribution, each) for contribution in contributions):
+                    self._stale_endpoints.add(key)
         for address in {address for each in both for address in each.addresses}:
             known = [each for each in self._workloads_at.get(address) or () if each != old]
             if workload is not None and address in workload.addresses:

@@ -176,14 +176,16 @@ class World:
                     default = self._mesh.config.default_service_export_to
                     contributions = (from_registry(new, default),)
                 self._registry.put_services(key, contributions)
-            case registry.Workload(namespace=namespace):
+            case registry.Workload():
                 workload = None if new is None else from_registry_workload(key, new)
-                self._registry.put_workload(key, namespace, workload)
+                self._registry.put_workload(key, workload)
             case registry.EndpointShard():
                 self._registry.put_shard(key, new)
-            case bundle:
-                self._trust.put(bundle.trust_domain, new)
-                self._touched.add(Fact(memo.TRUST, bundle.trust_domain))
+            case _:
+                for bundle in (old, new):
+                    if bundle is not None:
+                        self._trust.put(bundle.trust_domain, new if bundle is new else None)
+                        self._touched.add(Fact(memo.TRUST, bundle.trust_domain))
 
     def _put_config(self, key: str, old: Config[Any] | None, new: Config[Any] | None) -> None:
         where = keys.parse_config_key(key)
@@ -200,7 +202,7 @@ class World:
                 self._registry.put_services(key, contributions)
             case collection_names.WORKLOAD_ENTRIES:
                 workload = None if new is None else from_workload_entry(key, new)
-                self._registry.put_workload(key, where.namespace, workload)
+                self._registry.put_workload(key, workload)
         self._catalog.put(where.collection, where.namespace, where.name, new)
 
     def _visible_to(self, config: Config[Any]) -> Any:
