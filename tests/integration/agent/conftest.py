@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,15 @@ from tests.integration.agent.running import furnish
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    async with control_plane(tmp_path) as running:
+def sockets() -> Iterator[Path]:
+    """A directory with a short name: Unix sockets have at most 108 bytes of path."""
+    with tempfile.TemporaryDirectory(prefix="mt-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+async def plane(sockets: Path) -> AsyncIterator[ControlPlane]:
+    async with control_plane(sockets) as running:
         yield running
 
 

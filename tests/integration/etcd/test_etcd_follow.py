@@ -244,7 +244,8 @@ async def test_another_endpoint_continues_the_watch(server: EtcdServer, proxy: T
         folded = Folded()
         await folded.until(batches, lambda f: True)
         proxy.cut()
-        await store.put("a", b"")
+        async with connect(EtcdConfig(endpoints=(server.endpoint,))) as writer:
+            await writer.put("a", b"")
         await folded.until(batches, lambda f: "a" in f.state)
 
 

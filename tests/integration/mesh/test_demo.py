@@ -13,7 +13,7 @@ from mast.cli.demo.show import SCRIPT
 from mast.cli.demo.stage import sum_of
 from tests.support.laptop import MODES, Laptop, laptop
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("mesh")]
 
 
 def demo_of(machine: Laptop) -> Laptop:
