@@ -46,7 +46,8 @@ def test_simple() -> None:
 
 def test_mutual() -> None:
     config = context(
-        f"{{mode: MUTUAL, {FILES}, caCertificates: /ca, subjectAltNames: [a], cipherSuites: [AES128-SHA],"
+        f"{{mode: MUTUAL, {FILES}, caCertificates: /ca, subjectAltNames: [a], "
+        "cipherSuites: [AES128-SHA],"
         " minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_3}"
     )
     assert config["require_client_certificate"] is True
