@@ -117,6 +117,31 @@ def test_names_cannot_be_dialled_without_resolution() -> None:
 
 
 @pytest.mark.parametrize(
+    ("gateways", "remote", "expected"),
+    [
+        pytest.param("[]", "''", ["10.0.0.1"], id="without-address"),
+        pytest.param("[]", "a.test", ["10.0.0.1"], id="by-name"),
+        pytest.param(
+            "[{address: 203.0.113.1}]", "''", ["10.0.0.1", "203.0.113.1"], id="behind-a-gateway"
+        ),
+        pytest.param(
+            "[{address: gate.test}]", "10.0.0.2", ["10.0.0.1"], id="behind-a-gateway-by-name"
+        ),
+    ],
+)
+def test_what_cannot_be_dialled_is_left_out(
+    gateways: str, remote: str, expected: list[str]
+) -> None:
+    networks = (
+        "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshNetworks\n"
+        "metadata: {name: default, namespace: istio-system}\n"
+        f"spec: {{networks: {{n: {{gateways: {gateways}}}}}}}\n"
+    )
+    shards = shard(endpoint("10.0.0.1"), endpoint(remote, MTLS + ", network: n"))
+    assert addresses(SERVICE, shards, networks) == expected
+
+
+@pytest.mark.parametrize(
     ("settings", "expected"),
     [
         pytest.param("{}", ["10.0.0.1", "10.0.0.2"], id="all-clusters"),

@@ -60,7 +60,7 @@ def load_assignment(
         scope, _usable(destination, scope, caller), caller.network, destination.port.number
     )
     wish = locality.preference(scope.mesh, policy, destination.service)
-    known = locality.grouped(locality.bounded(usable))
+    known = locality.grouped(locality.bounded(_dialable(usable, destination.service)))
     groups = locality.arranged(known, wish, caller.locality, caller.labels)
     context = _Context(destination, policy, scope)
     return ClusterLoadAssignment(
@@ -87,12 +87,21 @@ def _usable(destination: Destination, scope: Scope, caller: Proxy) -> Iterable[E
         if (
             number in each.ports
             and is_usable(each, service)
-            and (service.resolution.is_dns or each.is_dialable)
             and selects(labels, each.labels)
             and not (local and each.cluster and each.cluster != caller.cluster_id)
             and (not seen or networks.network_of(scope, each) in seen)
         ):
             yield each
+
+
+def _dialable(endpoints: Iterable[Endpoint], service: Service) -> Sequence[Endpoint]:
+    """Endpoints with an address that the cluster of the service can dial.
+
+    Only DNS clusters resolve names. Those that are known by their network alone have none, unless a
+    gateway stands for them.
+    """
+    by_name = service.resolution.is_dns
+    return [each for each in endpoints if (each.address if by_name else each.is_dialable)]
 
 
 def is_cluster_local(scope: Scope, service: Service) -> bool:
