@@ -60,6 +60,13 @@ def seconds(whole: int, nanos: int = 0) -> Duration:
         ),
         pytest.param(values.unix, "unix://@a\0b", r"'unix://@a\x00b' has a zero byte", id="zero"),
         pytest.param(values.unix, "unix:///a/", "'unix:///a/' ends with '/': not a socket", id="/"),
+        pytest.param(
+            values.regex,
+            r"a\x{100}",
+            r"'a\\x{100}' is not an RE2 regular expression: invalid escape sequence: \x{100",
+            id="character-that-is-no-byte",
+        ),
+        pytest.param(values.regex, "[é-ÿ]+", "", id="bytes-of-characters"),
         pytest.param(values.regex, "(?:abcdefghijk){1000}", "", id="large-regex"),
         pytest.param(
             values.regex,

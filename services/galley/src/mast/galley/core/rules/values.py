@@ -198,15 +198,19 @@ def port_name(text: str) -> str | None:
 
 
 def regex(text: str) -> str | None:
-    """An RE2 expression of at most 1024 bytes, not too large when compiled."""
+    """An RE2 expression of at most 1024 bytes, not too large when compiled.
+
+    It is compiled as Envoy does, which takes text for bytes: `\\x{100}` is no character there.
+    """
     if not text:
         return "regular expression must not be empty"
     if len(text.encode()) > REGEX_LIMIT:
         return f"regular expression is longer than {REGEX_LIMIT} bytes"
     options = re2.Options()
     options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1
     try:
-        compiled = re2.compile(text, options)
+        compiled = re2.compile(text.encode(), options)
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         said = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
