@@ -85,10 +85,7 @@ def test_parallel_builds_of_one_checkout_agree(src: Path) -> None:
         "print(src.with_name('gen').stat().st_ino)\n"
     )
     command = [sys.executable, "-c", script, str(HOOK), str(src)]
-    builds = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    builds = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     trees = [build.communicate(timeout=120)[0] for build in builds]
     assert [build.returncode for build in builds] == [0, 0]
     assert trees[0] == trees[1]

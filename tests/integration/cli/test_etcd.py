@@ -16,7 +16,7 @@ from mast.common.etcd import EtcdConfig, Unavailable, connect
 @pytest.fixture
 async def endpoint(tmp_path: Path) -> AsyncIterator[str]:
     pki = tmp_path / "pki"
-    etcd.write_pki(pki, datetime.now(tz=UTC))  # noqa: TID251 - certificates need the real time
+    etcd.write_pki(pki, "127.0.0.1", datetime.now(tz=UTC))  # noqa: TID251 - certificates need the real time
     chosen = [f"127.0.0.1:{addresses.port('127.0.0.1', 0)}" for _ in range(3)]
     with (tmp_path / "etcd.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -60,6 +60,6 @@ async def test_others_are_refused(endpoint: str, tmp_path: Path) -> None:
 
 
 def test_keys_are_private(tmp_path: Path) -> None:
-    etcd.write_pki(tmp_path, datetime(2026, 1, 1, tzinfo=UTC))
+    etcd.write_pki(tmp_path, "127.0.0.1", datetime(2026, 1, 1, tzinfo=UTC))
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     assert not list(tmp_path.glob("ca-key*"))

@@ -14,7 +14,7 @@ from mast.cli.proxy_commands import sync_status
 from tests.support.laptop import MODES, Laptop
 from tests.support.traffic import Stage, details_under_load, steady
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("mesh")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(params=MODES[:1])

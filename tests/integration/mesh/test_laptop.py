@@ -14,7 +14,7 @@ import pytest
 from mast.cli.local.processes import Process, gone
 from tests.support.laptop import BOOKINFO, MODES, Laptop, laptop, mesh
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("mesh")]
+pytestmark = pytest.mark.timeout(300)
 
 ASK = (
     "import urllib.request, sys;"

@@ -37,6 +37,14 @@ def test_two_meshes_have_different_lanes() -> None:
     assert addresses.on_loopback("0001", 1) != addresses.on_loopback("0002", 1)
 
 
+def test_the_control_plane_has_an_address_of_its_own() -> None:
+    lanes = {addresses.control(f"{tag:04x}") for tag in range(62)}
+    assert len(lanes) == 62
+    workloads = {a for n in range(1, 300) for a in addresses.on_loopback("0007", n)}
+    assert not lanes & workloads
+    assert all(ipaddress.ip_address(lane).is_loopback for lane in lanes)
+
+
 def test_a_taken_port_is_replaced() -> None:
     with socket.socket() as occupied:
         occupied.bind(("127.0.0.1", 0))

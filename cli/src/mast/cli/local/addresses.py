@@ -35,6 +35,11 @@ def on_loopback(tag: str, number: int) -> tuple[str, str]:
     return f"127.{64 + lane}.{rest}", f"127.{128 + lane}.{rest}"
 
 
+def control(tag: str) -> str:
+    """The loopback address that the control plane of the mesh ``tag`` has to itself (192-253)."""
+    return f"127.{192 + int(tag, 16) % 62}.0.1"
+
+
 def port(host: str, preferred: int) -> int:
     """``preferred`` if it can be bound on ``host``, else a free one."""
     for candidate in (preferred, 0):

@@ -73,8 +73,8 @@ def command(data: Path, pki: Path, client: str, peer: str, metrics: str) -> Sequ
     )
 
 
-def write_pki(folder: Path, now: datetime) -> None:
-    """Make the CA, server and client certificates of a mesh's etcd (P-256, 10 years, files 0600).
+def write_pki(folder: Path, host: str, now: datetime) -> None:
+    """Make the CA, server and client certificates of an etcd at ``host`` (P-256, files 0600).
 
     The CA key is not kept: nothing more is ever signed with it.
     """
@@ -102,7 +102,7 @@ def write_pki(folder: Path, now: datetime) -> None:
                 x509.SubjectAlternativeName(
                     [
                         x509.DNSName("localhost"),
-                        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+                        x509.IPAddress(ipaddress.ip_address(host)),
                     ]
                 ),
                 critical=False,

@@ -75,8 +75,8 @@ async def _found(home: Home, mode: str, now: datetime) -> Mesh:
         subnet, user = await network.create_bridge(names), await proxy_user()
         host = addresses.gateway(subnet)
     else:
-        subnet, user, host = "", os.geteuid(), "127.0.0.1"
-    etcd.write_pki(home.path("data", "etcd-pki"), now)
+        subnet, user, host = "", os.geteuid(), addresses.control(home.tag)
+    etcd.write_pki(home.path("data", "etcd-pki"), addresses.control(home.tag), now)
     chosen = plan.choose_addresses(home, host)
     myself = Process.of(os.getpid())
     if myself is None:

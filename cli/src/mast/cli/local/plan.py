@@ -45,14 +45,15 @@ class Service:
 
 
 def choose_addresses(home: Home, shared_host: str) -> dict[str, str]:
-    """Addresses of everything served: the usual port where it is free, else another one.
+    """Addresses of everything served: the usual port, or another one if somebody has it.
 
-    What workloads dial is on ``shared_host`` (the bridge, or loopback), the rest on loopback.
+    What workloads dial is on ``shared_host``, the rest on a loopback address of this mesh alone.
     """
+    own = addresses.control(home.tag)
     chosen: dict[str, str] = {}
     given: set[str] = set()
     for name, (preferred, shared) in _PORTS.items():
-        host = shared_host if shared else "127.0.0.1"
+        host = shared_host if shared else own
         address = f"{host}:{addresses.port(host, preferred)}"
         while address in given:
             address = f"{host}:{addresses.port(host, 0)}"
