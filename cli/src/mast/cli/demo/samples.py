@@ -13,12 +13,11 @@ HTTP = (Port(9080, "http"),)
 
 
 def bookinfo() -> Path:
-    """The directory samples/bookinfo: beside the package in a wheel, at the root of a checkout."""
-    package = Path(mast.cli.__file__).parent
-    for root in (package / "_samples", package.parents[3] / "samples"):
-        if (root / "bookinfo").is_dir():
-            return root / "bookinfo"
-    raise CommandError("the samples are not installed", hint="run it from a checkout: ./mast demo")
+    """The sample's directory in the checkout that this package was installed from (editable)."""
+    found = Path(mast.cli.__file__).parents[4] / "samples" / "bookinfo"
+    if not found.is_dir():
+        raise CommandError("the samples are not installed", hint="run it from a checkout: ./mast demo")
+    return found
 
 
 def workloads(scratch: Path) -> list[Spec]:
