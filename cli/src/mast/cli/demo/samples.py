@@ -16,7 +16,9 @@ def bookinfo() -> Path:
     """The sample's directory in the checkout that this package was installed from (editable)."""
     found = Path(mast.cli.__file__).parents[4] / "samples" / "bookinfo"
     if not found.is_dir():
-        raise CommandError("the samples are not installed", hint="run it from a checkout: ./mast demo")
+        raise CommandError(
+            "the samples are not installed", hint="run it from a checkout: ./mast demo"
+        )
     return found
 
 
