@@ -61,6 +61,13 @@ class Link:
     vip: str
     directory: Path
 
+    def program(self, source: str) -> str:
+        """A copy of a program that every user may read: the checkout may be in a private home."""
+        copy = self.directory / Path(source).name
+        shutil.copyfile(source, copy)
+        copy.chmod(0o644)
+        return str(copy)
+
 
 @contextmanager
 def linked(*, to_host: bool = False) -> Iterator[Link]:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -76,12 +77,19 @@ def configure(plane: ControlPlane, link: Link, port: int) -> None:
     plane.discovery.set(ads.NDS, {"": table})
 
 
+def proxy_user() -> int:
+    """User 1337 if it can run this installation, else root with group 1337 (as mastctl does)."""
+    line = ("setpriv", f"--reuid={PROXY}", f"--regid={PROXY}", "--clear-groups", AGENT, "version")
+    return PROXY if subprocess.run(line, capture_output=True, cwd="/").returncode == 0 else 0
+
+
 async def test_captured_workload(plane: ControlPlane, link: Link, service: int) -> None:
+    user = proxy_user()
     configure(plane, link, service)
     work = link.directory / "work"
     furnish(work, plane)
     for path in (work, *work.rglob("*")):
-        shutil.chown(path, PROXY, PROXY)
+        shutil.chown(path, user, PROXY)
     env = environment(
         plane,
         link.workload.ipv4,
@@ -91,8 +99,9 @@ async def test_captured_workload(plane: ControlPlane, link: Link, service: int) 
     )
     del env["MAST_BIND_ADDRESS"]
     flags = ("-b", "*", "-d", "15090,15021,15020", "-i", "*", "--redirect-dns")
+    flags += ("-u", str(user) if user else "")
     link.workload.run(AGENT, "istio-iptables", *flags, "--run-validation")
-    async with agent(work, env, prefix=as_proxy(link)) as running:
+    async with agent(work, env, prefix=link.workload.inside(uid=user, gid=PROXY)) as running:
         await running.ready()
         assert plane.discovery.streams[0].identities == (
             "spiffe://cluster.local/ns/shop/sa/reviews",
@@ -104,7 +113,7 @@ async def test_captured_workload(plane: ControlPlane, link: Link, service: int) 
         assert f"service::{link.peer.ipv4}:{service}::cx_total::1" in clusters
         # In: the program sees the proxy's own source address.
         server = await asyncio.create_subprocess_exec(
-            *link.workload.inside(PYTHON, mirror.__file__, "8080", uid=APPLICATION),
+            *link.workload.inside(PYTHON, link.program(mirror.__file__), "8080", uid=APPLICATION),
             stdout=asyncio.subprocess.PIPE,
         )
         assert server.stdout is not None
@@ -115,14 +124,9 @@ async def test_captured_workload(plane: ControlPlane, link: Link, service: int) 
         server.kill()
         await server.wait()
         envoy = await running.envoy_pid()
-        assert Path(f"/proc/{envoy}").stat().st_uid == PROXY
+        assert Path(f"/proc/{envoy}").stat().st_uid == user
         await killed(running)
         await gone(envoy)
-
-
-def as_proxy(link: Link) -> list[str]:
-    """Run in the namespace as the proxy's user; the program itself comes after."""
-    return link.workload.inside(uid=PROXY)
 
 
 async def killed(running: RunningAgent) -> None:

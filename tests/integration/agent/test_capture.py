@@ -81,7 +81,9 @@ class Site:
 
     def call(self, where: Namespace, host: str, port: str | int, *, uid: int = APPLICATION) -> str:
         """What a server said to a caller in a namespace: the caller's address, or ``failed``."""
-        return where.run(PYTHON, caller.__file__, "tcp", host, str(port), uid=uid)
+        return where.run(
+            PYTHON, self.link.program(caller.__file__), "tcp", host, str(port), uid=uid
+        )
 
     def proxied(self) -> dict[str, int]:
         """Connections that Envoy made for each cluster so far."""
@@ -111,7 +113,7 @@ def link() -> Iterator[Link]:
 @pytest.fixture(scope="module")
 def mirrored(link: Link) -> Iterator[Site]:
     """Mirrors run for the whole module, Envoys and rules are each test's own."""
-    everywhere = [PYTHON, mirror.__file__, PORT, EXCLUDED_IN, EXCLUDED_OUT, "53"]
+    everywhere = [PYTHON, link.program(mirror.__file__), PORT, EXCLUDED_IN, EXCLUDED_OUT, "53"]
     with (
         program(link.workload.inside(*everywhere[:-1], uid=APPLICATION), "ready"),
         program(link.peer.inside(*everywhere), "ready"),
@@ -447,12 +449,14 @@ def test_dns(site: Site, which: str) -> None:
     """Queries of programs go to the agent, the agent's own to the server (C6)."""
     link = site.link
     site.iptables(*FLAGS, "--redirect-dns", *(["--capture-all-dns"] if which == "all" else []))
-    mirror_udp = [PYTHON, mirror.__file__, "--udp"]
+    mirror_udp = [PYTHON, link.program(mirror.__file__), "--udp"]
     agent_side = link.workload.inside(*mirror_udp, "127.0.0.1", "15053", "agent", uid=PROXY)
     server_side = link.peer.inside(*mirror_udp, link.peer.ipv4, "53", "server")
 
     def ask(uid: int) -> str:
-        return link.workload.run(PYTHON, caller.__file__, "udp", link.peer.ipv4, "53", uid=uid)
+        return link.workload.run(
+            PYTHON, link.program(caller.__file__), "udp", link.peer.ipv4, "53", uid=uid
+        )
 
     with program(agent_side, "ready"), program(server_side, "ready"), envoy(link):
         assert ask(APPLICATION) == "agent"
