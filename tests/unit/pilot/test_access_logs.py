@@ -35,6 +35,7 @@ def test_off_by_default() -> None:
     [
         pytest.param("{}", TEXT_FORMAT, id="default"),
         pytest.param("accessLogFormat: '%PROTOCOL% '", "%PROTOCOL% ", id="own"),
+        pytest.param("accessLogFormat: '5% %NOPE%'", "5%% %%NOPE%%", id="no-commands"),
     ],
 )
 def test_text(config: str, expected: str) -> None:
@@ -50,6 +51,7 @@ def test_text(config: str, expected: str) -> None:
     [
         pytest.param("", 24, id="default"),
         pytest.param('{"a": "%PROTOCOL%", "b": {"c": "%DURATION%"}}', 2, id="own"),
+        pytest.param('{"a": [{"b": "%NOPE% %PROTOCOL%"}, 1, null]}', 1, id="no-command"),
         pytest.param("not json", 24, id="no-json"),
         pytest.param("[1]", 24, id="no-object"),
     ],
@@ -63,6 +65,8 @@ def test_json(written: str, keys: int) -> None:
     (logger,) = access_logs(Mesh(complete(config)))
     fields = plain(logger)["typed_config"]["log_format"]["json_format"]
     assert len(fields) == keys
+    if keys == 1:
+        assert fields == {"a": [{"b": "%%NOPE%% %PROTOCOL%"}, 1, None]}
     if keys == 24:
         assert fields["path"] == "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"
         assert fields["upstream_cluster"] == "%UPSTREAM_CLUSTER_RAW%"

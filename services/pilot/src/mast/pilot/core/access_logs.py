@@ -1,7 +1,7 @@
 """Access logs that MeshConfig asks for (pilot.md E17)."""
 
 import json
-from typing import Final
+from typing import Any, Final
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ResponseFlagFilter
 from envoy.config.core.v3.base_pb2 import DataSource
@@ -11,6 +11,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.struct_pb2 import Struct
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from mast.pilot.core.format_strings import format_string
 from mast.pilot.core.mesh import Mesh
 from mast.pilot.core.packing import packed
 
@@ -93,7 +94,7 @@ def _file_log(config: MeshConfig) -> FileAccessLog:
     if config.access_log_encoding == MeshConfig.JSON:
         line = SubstitutionFormatString(json_format=_json_format(config.access_log_format))
     else:
-        text = config.access_log_format or TEXT_FORMAT
+        text = format_string(config.access_log_format) or TEXT_FORMAT
         line = SubstitutionFormatString(text_format_source=DataSource(inline_string=text))
     return FileAccessLog(path=config.access_log_file, log_format=line)
 
@@ -101,6 +102,18 @@ def _file_log(config: MeshConfig) -> FileAccessLog:
 def _json_format(text: str) -> Struct:
     """The JSON object that `accessLogFormat` holds; the usual keys if it holds none."""
     try:
-        return ParseDict(json.loads(text), Struct())
+        return ParseDict(_formatted(json.loads(text)), Struct())
     except (ValueError, ParseError):
         return ParseDict(_FIELDS, Struct())
+
+
+def _formatted(value: Any) -> Any:
+    """The JSON value with all its texts as Envoy takes them."""
+    match value:
+        case str():
+            return format_string(value)
+        case list():
+            return [_formatted(each) for each in value]
+        case dict():
+            return {key: _formatted(each) for key, each in value.items()}
+    return value

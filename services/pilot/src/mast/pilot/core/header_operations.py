@@ -8,7 +8,7 @@ from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost, WeightedCluster
 
 from istio.networking.v1alpha3.virtual_service_pb2 import Headers
-from mast.pilot.core.header_values import header_value
+from mast.pilot.core.format_strings import format_string
 
 _HOST: Final = frozenset({"host", ":authority"})
 
@@ -54,7 +54,7 @@ def header_addition(
 ) -> HeaderValueOption:
     """One header that Envoy adds with the append action given."""
     return HeaderValueOption(
-        header=HeaderValue(key=name, value=header_value(value)), append_action=action
+        header=HeaderValue(key=name, value=format_string(value)), append_action=action
     )
 
 

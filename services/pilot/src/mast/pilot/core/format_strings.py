@@ -1,6 +1,8 @@
-"""Values of headers that Envoy adds: text with commands between percent signs."""
+"""Format strings of headers and access logs: text with commands between percent signs."""
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Final
 
 _ADDRESSES: Final = "LOCAL REMOTE DIRECT_LOCAL DIRECT_REMOTE"
@@ -55,26 +57,52 @@ COMMANDS: Final = frozenset(
 )
 """Commands that Envoy 1.40 accepts without an argument."""
 
-_OF_SOMETHING: Final = """
-    CLUSTER_METADATA DYNAMIC_METADATA EMIT_TIME EMIT_TIME_LOCAL ENVIRONMENT FILTER_STATE
-    QUERY_PARAM REQ REQUEST_HEADER RESP RESPONSE_HEADER RESPONSE_TRAILER
-    START_TIME START_TIME_LOCAL TRAILER UPSTREAM_FILTER_STATE UPSTREAM_METADATA
+_HEADER_NAME: Final = r":?[-!#$&'*+.^_`|~0-9A-Za-z]+"
+_HEADER: Final = rf"{_HEADER_NAME}(?:\?{_HEADER_NAME})?"
+_FILTER_STATE: Final = r"[^:()]+(?::(?:PLAIN|TYPED|FIELD:[^:()]+))?"
+_ANYTHING: Final = r"[^)]+"
+
+_OF_HEADERS: Final = "REQ REQUEST_HEADER RESP RESPONSE_HEADER RESPONSE_TRAILER TRAILER"
+_OF_FILTER_STATE: Final = "FILTER_STATE UPSTREAM_FILTER_STATE"
+_OF_ANYTHING: Final = """
+    CLUSTER_METADATA DYNAMIC_METADATA EMIT_TIME EMIT_TIME_LOCAL ENVIRONMENT QUERY_PARAM
+    START_TIME START_TIME_LOCAL UPSTREAM_METADATA
 """
-COMMANDS_OF_SOMETHING: Final = frozenset(_OF_SOMETHING.split())
-"""Commands that Envoy 1.40 accepts with any argument."""
+COMMANDS_OF_SOMETHING: Final[Mapping[str, str]] = {
+    **dict.fromkeys(_OF_HEADERS.split(), _HEADER),
+    **dict.fromkeys(_OF_FILTER_STATE.split(), _FILTER_STATE),
+    **dict.fromkeys(_OF_ANYTHING.split(), _ANYTHING),
+}
+"""Commands that Envoy 1.40 accepts with an argument, and patterns of the arguments."""
 
+_LENGTH: Final = r"(?::\d{1,9})?"
 _ESCAPED_OR_COMMAND: Final = re.compile(
-    r"%(?:"
-    rf"%|(?:{'|'.join(sorted(COMMANDS))})(?::\d+)?%"
-    rf"|(?:{'|'.join(sorted(COMMANDS_OF_SOMETHING))})\([^)]+\)(?::\d+)?%"
-    r")?"
+    rf"%(?:%|(?:{'|'.join(sorted(COMMANDS))}){_LENGTH}%"
+    + "".join(
+        rf"|{command}\({argument}\){_LENGTH}%"
+        for command, argument in sorted(COMMANDS_OF_SOMETHING.items())
+    )
+    + ")?"
 )
+_OLD_METADATA: Final = re.compile(r"%(UPSTREAM|DYNAMIC)_METADATA\((\[[^\]]*\])\)%")
+_OLD_STATE: Final = re.compile(r"%PER_REQUEST_STATE\(([^:()]+)\)%")
 
 
-def header_value(text: str) -> str:
-    """A value as Envoy takes it: a percent sign that begins no command it knows stands for itself.
+def format_string(text: str) -> str:
+    """A text as Envoy takes it: a percent sign that begins no command it knows stands for itself.
 
-    Envoy refuses a whole route configuration for a value like `50%`.
-    Differs from Istio: there such a value reaches Envoy.
+    Envoy refuses a whole route configuration or listener for a text like `50%`. Old forms that it
+    understands, but warns of, are written in the new way.
+    Differs from Istio: there such a text reaches Envoy.
     """
-    return _ESCAPED_OR_COMMAND.sub(lambda found: "%%" if found[0] == "%" else found[0], text)
+    modern = _OLD_METADATA.sub(_metadata, _OLD_STATE.sub(r"%FILTER_STATE(\1:PLAIN)%", text))
+    return _ESCAPED_OR_COMMAND.sub(lambda found: "%%" if found[0] == "%" else found[0], modern)
+
+
+def _metadata(found: re.Match[str]) -> str:
+    """`%UPSTREAM_METADATA(["a", "b"])%` with colons instead of JSON."""
+    try:
+        path = ":".join(json.loads(found[2]))
+    except (ValueError, TypeError):
+        return found[0]
+    return f"%{found[1]}_METADATA({path})%"

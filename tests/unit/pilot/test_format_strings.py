@@ -1,4 +1,4 @@
-"""Header values with percent signs."""
+"""Header values and log formats with percent signs."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,8 @@ from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Rou
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mast.pilot.core.format_strings import COMMANDS, COMMANDS_OF_SOMETHING, format_string
 from mast.pilot.core.header_operations import ADD, header_addition
-from mast.pilot.core.header_values import COMMANDS, COMMANDS_OF_SOMETHING, header_value
 from tests.support.envoy_server import validate
 from tests.support.envoy_static import answering_listener, bootstrap
 
@@ -28,6 +28,18 @@ from tests.support.envoy_static import answering_listener, bootstrap
         ("%REQ(X?Y):10%", "%REQ(X?Y):10%"),
         ("%PROTOCOL%", "%PROTOCOL%"),
         ("%PROTOCOL()%", "%%PROTOCOL()%%"),
+        ("%REQ(X?Y?Z)%", "%%REQ(X?Y?Z)%%"),
+        ("%REQ(é)%", "%%REQ(é)%%"),
+        ("%RESP(a b)%", "%%RESP(a b)%%"),
+        ("%REQ(X):1234567890%", "%%REQ(X):1234567890%%"),
+        ("%FILTER_STATE(a.b)%", "%FILTER_STATE(a.b)%"),
+        ("%FILTER_STATE(a:PLAIN):9%", "%FILTER_STATE(a:PLAIN):9%"),
+        ("%FILTER_STATE(a:FIELD:b)%", "%FILTER_STATE(a:FIELD:b)%"),
+        ("%FILTER_STATE(a:OTHER)%", "%%FILTER_STATE(a:OTHER)%%"),
+        ("%PER_REQUEST_STATE(a.b)%", "%FILTER_STATE(a.b:PLAIN)%"),
+        ('%UPSTREAM_METADATA(["a.b", "c"])%', "%UPSTREAM_METADATA(a.b:c)%"),
+        ('x%DYNAMIC_METADATA(["a"])%y', "x%DYNAMIC_METADATA(a)%y"),
+        ("%DYNAMIC_METADATA([1])%", "%DYNAMIC_METADATA([1])%"),
         ("%DURATION:3%", "%DURATION:3%"),
         ("%START_TIME(%Y-%m-%d)%", "%START_TIME(%Y-%m-%d)%"),
         ("%START_TIME%", "%START_TIME%"),
@@ -36,15 +48,15 @@ from tests.support.envoy_static import answering_listener, bootstrap
         ("%DOWNSTREAM_DIRECT_REMOTE_PORT%", "%DOWNSTREAM_DIRECT_REMOTE_PORT%"),
     ],
 )
-def test_header_value(text: str, expected: str) -> None:
-    assert header_value(text) == expected
+def test_format_string(text: str, expected: str) -> None:
+    assert format_string(text) == expected
 
 
 @given(st.text(alphabet="%ABREQ()x:1"))
 def test_what_is_no_command_is_text(text: str) -> None:
     """Without commands the value that Envoy makes of it is the text."""
     if not re.search(r"%%|%[A-Z_]+(\(.+?\))?(:\d+)?%", text):
-        assert header_value(text).replace("%%", "%") == text
+        assert format_string(text).replace("%%", "%") == text
 
 
 def test_envoy_knows_every_command(tmp_path: Path) -> None:
