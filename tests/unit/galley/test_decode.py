@@ -134,6 +134,8 @@ def test_accepted(kind: Any, text: str, value: dict[str, Any]) -> None:
                      ["mirrorPercentage.value wrong-type"], id="text-for-double"),
         pytest.param(HTTPRoute, "{directResponse: {body: {bytes: '*'}}}",
                      ["directResponse.body.bytes wrong-type"], id="not-base64"),
+        pytest.param(HTTPRoute, "{directResponse: {body: {bytes: é}}}",
+                     ["directResponse.body.bytes wrong-type"], id="not-even-ascii"),
         pytest.param(workload_entry_pb2.WorkloadEntry, "{labels: [a]}", ["labels wrong-type"],
                      id="not-a-map"),
         pytest.param(workload_entry_pb2.WorkloadEntry, "{labels: {a: 1}, ports: {b: c}}",

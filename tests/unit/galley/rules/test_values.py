@@ -51,6 +51,37 @@ def seconds(whole: int, nanos: int = 0) -> Duration:
             "128 probes are too many for the kernel; allowed: 0 to 127",
             id="many-probes",
         ),
+        pytest.param(values.token, "x" * 16_384, "", id="longest-header-name"),
+        pytest.param(
+            values.token,
+            "x" * 16_385,
+            "header name has 16385 characters; allowed: 16384",
+            id="long-header-name",
+        ),
+        pytest.param(values.header_value, "%%" * 4_096, "", id="longest-header-value"),
+        pytest.param(
+            values.header_value,
+            "é" * 8_193,
+            "header value has 16386 bytes, with %% for %; allowed: 16384",
+            id="long-header-value",
+        ),
+        pytest.param(values.header_text, "/a b?c=é\t%", "", id="header-text"),
+        pytest.param(
+            values.header_text, "a\r\nb: c", r"'a\r\nb: c' has control characters", id="two-headers"
+        ),
+        pytest.param(values.query_parameter, "a b", "", id="query-parameter"),
+        pytest.param(
+            values.query_parameter,
+            "",
+            "query parameter has 0 bytes; allowed: 1 to 1024",
+            id="no-query-parameter",
+        ),
+        pytest.param(
+            values.query_parameter,
+            "é" * 513,
+            "query parameter has 1026 bytes; allowed: 1 to 1024",
+            id="long-query-parameter",
+        ),
         pytest.param(values.unix, f"unix:///{'a' * 106}", "", id="longest-socket"),
         pytest.param(
             values.unix,

@@ -123,7 +123,7 @@ def _http_match(match: Any, at: Path) -> Iterator[Finding]:
             else:
                 yield from when(values.token(key), here, "header")
     for key in match.query_params:
-        yield from when(values.nonempty(key), (*at, "queryParams", key), "query-parameter")
+        yield from when(values.query_parameter(key), (*at, "queryParams", key), "query-parameter")
 
 
 def _redirect(redirect: Any, at: Path) -> Iterator[Finding]:
@@ -216,6 +216,14 @@ def _operations(operations: Any, at: Path) -> Iterator[Finding]:
 
 
 _PACKAGE = "istio.networking.v1alpha3"
+_REQUEST_LINES = (
+    "HTTPRedirect.uri",
+    "HTTPRedirect.authority",
+    "HTTPRedirect.prefix_rewrite",
+    "HTTPRewrite.uri",
+    "HTTPRewrite.authority",
+    "RegexRewrite.rewrite",
+)
 
 FAMILY = Family(
     fields=prefixed(
@@ -225,6 +233,7 @@ FAMILY = Family(
             "HTTPRouteDestination.weight": ("weight", values.not_negative),
             "HTTPMatchRequest.port": ("port", values.port),
             "HTTPMatchRequest.source_namespace": ("namespace", dns_label),
+            **dict.fromkeys(_REQUEST_LINES, ("control-character", values.header_text)),
             "HTTPRedirect.scheme": ("redirect", values.one_of("http", "https")),
             "HTTPRedirect.port": ("port", values.port),
             "HTTPDirectResponse.status": ("status", values.http_status),

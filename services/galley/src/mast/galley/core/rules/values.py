@@ -14,6 +14,9 @@ Check = Callable[[Any], str | None]
 REGEX_LIMIT = 1024
 # What every proxy's runtime allows a compiled expression (pilot.md A7, re2.max_program_size).
 REGEX_PROGRAM_LIMIT = 32768
+# What Envoy takes as name or value of a header that it adds.
+HEADER_LIMIT = 16384
+QUERY_PARAMETER_LIMIT = 1024
 # Envoy counts nanoseconds in 64 bits: about 292 years.
 DURATION_LIMIT_SECONDS = 9_223_372_035
 # A Unix socket's path, with the zero byte that ends it, has 108 bytes.
@@ -232,6 +235,8 @@ def header_name(name: str) -> str | None:
 
 def token(name: str) -> str | None:
     """A header name as HTTP writes it."""
+    if len(name) > HEADER_LIMIT:
+        return f"header name has {len(name)} characters; allowed: {HEADER_LIMIT}"
     return None if _TOKEN.fullmatch(name) else f"{name!r} is not an HTTP header name"
 
 
@@ -241,7 +246,23 @@ def header_value(value: str) -> str | None:
         return f"{value!r} has control characters"
     if value.count("%") % 2:
         return f"{value!r} has an unpaired '%'; write %% for one"
+    size = len(value.replace("%", "%%").encode())
+    if size > HEADER_LIMIT:
+        return f"header value has {size} bytes, with %% for %; allowed: {HEADER_LIMIT}"
     return None
+
+
+def header_text(text: str) -> str | None:
+    """A text that becomes a part of a header: no control characters."""
+    return f"{text!r} has control characters" if _CONTROL.search(text) else None
+
+
+def query_parameter(name: str) -> str | None:
+    """The name of a query parameter."""
+    size = len(name.encode())
+    if 1 <= size <= QUERY_PARAMETER_LIMIT:
+        return None
+    return f"query parameter has {size} bytes; allowed: 1 to {QUERY_PARAMETER_LIMIT}"
 
 
 def one_of(*allowed: str) -> Check:
