@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -120,7 +121,19 @@ def test_replay_with_anything_unreferenced_changed(
         kept = {key: each for key, each in before.items() if (name, key) in keys}
         added = {key: each for key, each in after.items() if (name, key) not in keys}
         changed[name] = {**kept, **added}
-    assert verdict(built, changed) == first
+    assert answer(verdict(built, changed)) == answer(first)
+
+
+def answer(found: CheckVerdict | str) -> CheckVerdict | str:
+    """A verdict without what it depends on.
+
+    Of ``m[b]`` without ``b`` nothing of a map that is there is recorded (A7), but its absence is:
+    the answer is the same all the same.
+    """
+    if isinstance(found, str):
+        return found
+    quotas = {name: replace(grant, referenced=()) for name, grant in found.quotas.items()}
+    return replace(found, referenced=(), quotas=quotas)
 
 
 labels = st.sampled_from(["reviews", "ratings"])
