@@ -360,7 +360,7 @@ CREDENTIAL = "{tls: {mode: SIMPLE, sni: x, credentialName: c}}"
     ("policy", "more", "proxy", "secret"),
     [
         pytest.param(CREDENTIAL, "", router(), "kubernetes://c-cacert", id="router"),
-        pytest.param(CREDENTIAL, "", CALLER, None, id="sidecar"),
+        pytest.param(CREDENTIAL, "", CALLER, "file-root:system", id="sidecar"),
         pytest.param(
             CREDENTIAL.replace("c}", "'configmap://c'}"),
             "",
@@ -377,12 +377,11 @@ CREDENTIAL = "{tls: {mode: SIMPLE, sni: x, credentialName: c}}"
         ),
     ],
 )
-def test_who_may_use_a_credential(policy: str, more: str, proxy: Proxy, secret: str | None) -> None:
+def test_who_may_use_a_credential(policy: str, more: str, proxy: Proxy, secret: str) -> None:
     found = cluster(service(), rule(policy, more, "web"), proxy=proxy)
     common = context(found.transport_socket).common_tls_context
     name = common.combined_validation_context.validation_context_sds_secret_config.name
-    assert name == (secret or "")
-    assert common.validation_context.HasField("system_root_certs") is (secret is None)
+    assert name == secret
 
 
 @pytest.mark.parametrize(

@@ -121,8 +121,7 @@ def client(credential: str = "", **settings: Any) -> Any:
 def test_plain_tls_trusts_the_system() -> None:
     found = client(mode="SIMPLE", sni="a.test")
     assert found.sni == "a.test"
-    assert not secrets(found)
-    assert MessageToDict(found.common_tls_context.validation_context) == {"systemRootCerts": {}}
+    assert secrets(found) == {"file-root:system": False}
     assert list(found.common_tls_context.alpn_protocols) == ["h2"]
 
 
@@ -133,7 +132,7 @@ def test_roots_names_and_revocations() -> None:
         caCrl="/crl",
         subjectAltNames=["a.test", "spiffe://x"],
     )
-    assert secrets(found) == {"file-root:/ca": True}
+    assert secrets(found) == {"file-root:/ca": False}
     context = found.common_tls_context.combined_validation_context.default_validation_context
     assert context.crl.filename == "/crl"
     sans = [(each.san_type, each.matcher.exact) for each in context.match_typed_subject_alt_names]
@@ -142,7 +141,7 @@ def test_roots_names_and_revocations() -> None:
 
 def test_mutual_tls_with_files() -> None:
     found = client(mode="MUTUAL", clientCertificate="/c", privateKey="/k", caCertificates="/ca")
-    assert secrets(found) == {"file-cert:/c~/k": True, "file-root:/ca": True}
+    assert secrets(found) == {"file-cert:/c~/k": False, "file-root:/ca": False}
 
 
 @pytest.mark.parametrize(

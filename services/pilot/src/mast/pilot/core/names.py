@@ -25,6 +25,8 @@ DEFAULT_ROUTE: Final = "default"
 SDS_CERTIFICATE: Final = "default"
 SDS_ROOTS: Final = "ROOTCA"
 SDS_CA_SUFFIX: Final = "-cacert"
+SYSTEM_ROOTS: Final = "system"
+"""Stands for the file with the roots that the proxy's machine trusts."""
 
 PEER_EXCHANGE: Final = "istio-peer-exchange"
 ISTIO: Final = "istio"
@@ -156,7 +158,7 @@ def file_certificate(chain: str, key: str) -> str:
 
 
 def file_roots(path: str) -> str:
-    """SDS name of trusted roots in a file of the proxy's machine."""
+    """SDS name of trusted roots in a file of the proxy's machine, `SYSTEM_ROOTS` for its own."""
     return f"file-root:{path}"
 
 

@@ -132,7 +132,8 @@ def client(
     """TLS of a DestinationRule with mode SIMPLE or MUTUAL (pilot.md G5).
 
     `credential` is the SDS name of `credentialName`, empty if there is none that the proxy may
-    use. The cluster sees to server names that come from the request (`auto_sni`).
+    use. Roots are those of the machine unless others are given. The cluster sees to server names
+    that come from the request (`auto_sni`).
     """
     context = UpstreamTlsContext(sni=_server_name(settings.sni))
     common = context.common_tls_context
@@ -141,7 +142,7 @@ def client(
         name = credential or names.file_certificate(
             settings.client_certificate, settings.private_key
         )
-        common.tls_certificate_sds_secret_configs.append(_secret(name, bounded=bool(credential)))
+        common.tls_certificate_sds_secret_configs.append(secret(name))
     _add_validation(context, settings, credential)
     return _tls(context)
 
@@ -152,7 +153,10 @@ def cipher_suites(wanted: Iterable[str]) -> Sequence[str]:
 
 
 def secret(name: str) -> SdsSecretConfig:
-    """A credential by its SDS name; waits no longer than Envoy does by default (pilot.md B16)."""
+    """A credential by its SDS name; waits no longer than Envoy does by default (pilot.md B16).
+
+    Without it connections fail, but a file that is not there keeps no proxy from starting.
+    """
     return _secret(name, bounded=True)
 
 
@@ -171,23 +175,17 @@ def _add_validation(
         validation.match_typed_subject_alt_names.extend(by_name)
     if settings.ca_crl:
         validation.crl.filename = settings.ca_crl
-    roots = ""
+    roots = names.file_roots(settings.ca_certificates or names.SYSTEM_ROOTS)
     if credential:
         roots = credential.removesuffix(names.SDS_CA_SUFFIX) + names.SDS_CA_SUFFIX
-    elif settings.ca_certificates:
-        roots = names.file_roots(settings.ca_certificates)
     if not verified:
         validation.trust_chain_verification = CertificateValidationContext.ACCEPT_UNTRUSTED
         common.validation_context.CopyFrom(validation)
-    elif roots:
+    else:
+        # Envoy knows `system_root_certs` by name, but accepts any certificate then.
         combined = common.combined_validation_context
         combined.default_validation_context.CopyFrom(validation)
-        combined.validation_context_sds_secret_config.CopyFrom(
-            _secret(roots, bounded=bool(credential))
-        )
-    else:
-        validation.system_root_certs.SetInParent()
-        common.validation_context.CopyFrom(validation)
+        combined.validation_context_sds_secret_config.CopyFrom(secret(roots))
 
 
 def _kinds_of(name: str) -> Sequence["SubjectAltNameMatcher.SanType.ValueType"]:
