@@ -40,7 +40,7 @@ from mast.mixer.runtime.calls import Calls
 from mast.mixer.runtime.engine import LiveEngine
 from mast.mixer.runtime.handlers import Handlers
 from mast.mixer.runtime.instruments import Instruments
-from mast.pilot.core.mixer_filters import MixerExtensions
+from mast.pilot.core.mixer.filters import MixerExtensions
 from tests.support.envoy_server import envoy_server
 from tests.support.mixer_config import TELEMETRY, entries, no_answer
 from tests.support.mixer_mesh import (

@@ -28,7 +28,7 @@ from grpc import aio
 from mast.common.etcd import EtcdConfig, Store, connect
 from mast.common.telemetry import configure_logging
 from mast.pilot.api.ads import SERVICE
-from mast.pilot.core.resources import CDS, EDS, LDS, RDS
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS
 from tests.support.etcd_server import etcd_server
 from tests.support.mesh_yaml import changes
 from tests.support.pilot_process import PilotProcess, pilot_process

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from mast.common import keys
-from mast.pilot.core.proxy import Proxy
-from mast.pilot.core.resources import CDS, EDS, LDS, NDS, RDS
-from mast.pilot.core.snapshot import MeshSnapshot
-from mast.pilot.core.world import World
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.world.snapshot import MeshSnapshot
+from mast.pilot.core.world.world import World
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, NDS, RDS
 from mastapi.registry.v1 import registry_pb2 as registry
 from tests.support.mesh_yaml import Put, changes, sidecar_proxy
 

@@ -16,7 +16,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 
-from mast.pilot.core.resources import CDS, EDS, LDS, RDS, content_version
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, content_version
 from tests.fakes.xds_streams import MESSAGES
 
 BAD = b"bad"

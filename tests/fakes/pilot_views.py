@@ -10,8 +10,8 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
-from mast.pilot.core.proxy import Proxy, parse
-from mast.pilot.core.resources import (
+from mast.pilot.core.model.proxy import Proxy, parse
+from mast.pilot.core.xds.resources import (
     CDS,
     EDS,
     EMPTY,

@@ -18,13 +18,13 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryResponse,
 )
 
-from mast.pilot.core.outputs import Send
-from mast.pilot.core.proxy import Proxy
-from mast.pilot.core.resources import CDS, EDS, LDS, RDS, SDS, SHORT_NAMES
-from mast.pilot.core.responses import DeltaEncoder, Responses, SotwEncoder
-from mast.pilot.core.session import Shared
-from mast.pilot.core.session_delta import DeltaSession
-from mast.pilot.core.session_sotw import SotwSession
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.xds.outputs import Send
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SDS, SHORT_NAMES
+from mast.pilot.core.xds.responses import DeltaEncoder, Responses, SotwEncoder
+from mast.pilot.core.xds.session import Shared
+from mast.pilot.core.xds.session_delta import DeltaSession
+from mast.pilot.core.xds.session_sotw import SotwSession
 from tests.fakes.pilot_views import FakeMesh, proxy
 
 TYPES = {short: url for url, short in SHORT_NAMES.items()}

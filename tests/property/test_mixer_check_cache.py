@@ -13,7 +13,7 @@ from mast.mixer.core.envoy_attributes import INBOUND, Reporter, check_attributes
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.verdict_metadata import shape
 from mast.mixer.core.workloads import Pod, Workloads, packed_ip
-from mast.pilot.core.mixer_filters import check_cache
+from mast.pilot.core.mixer.filters import check_cache
 from tests.support.lua_envoy import Exchange, LuaFilter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mast.pilot.core.proxy import Proxy
-from mast.pilot.core.resources import CDS, EDS, LDS, NDS, RDS, Resource, View
-from mast.pilot.core.snapshot import MeshSnapshot
-from mast.pilot.core.world import World
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.world.snapshot import MeshSnapshot
+from mast.pilot.core.world.world import World
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, NDS, RDS, Resource, View
 from tests.property.pilot_meshes import BASE, HOSTS, LABELS, changes
 from tests.support.mesh_yaml import Put, sidecar_proxy
 from tests.support.mesh_yaml import changes as written

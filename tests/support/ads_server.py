@@ -30,11 +30,11 @@ from mast.pilot.api.ads import AdsService, Door
 from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.api.connections import Connections
 from mast.pilot.api.instruments import BUCKETS, Instruments
-from mast.pilot.core.admission import TokenBucket
-from mast.pilot.core.proxy import Proxy
-from mast.pilot.core.push import Push
-from mast.pilot.core.resources import LDS, Resource, resource
-from mast.pilot.core.watch import Instant
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.xds.admission import TokenBucket
+from mast.pilot.core.xds.push import Push
+from mast.pilot.core.xds.resources import LDS, Resource, resource
+from mast.pilot.core.xds.watch import Instant
 from tests.fakes.pilot_views import FakeMesh
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ STARTUP_SECONDS = 30
 _STOP_SECONDS = 10
 _LOG_LINE = re.compile(r"^\[[^\]]*\]\[\d+\]\[(?P<level>\w+)\]")
 _NOISE = (
-    "there is no configured limit to the number of allowed active downstream connections",
+    "here is no configured limit to the number of allowed active downstream connections",
     "Unable to use runtime singleton",
 )
 

@@ -16,9 +16,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
-from mast.pilot.core.http_connection_manager import HTTP_CONNECTION_MANAGER
+from mast.pilot.core.listeners.http_connection_manager import HTTP_CONNECTION_MANAGER
 from mast.pilot.core.packing import packed
-from mast.pilot.core.sockets import ORIGINAL_DST
+from mast.pilot.core.ports.sockets import ORIGINAL_DST
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 

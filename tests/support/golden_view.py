@@ -15,8 +15,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf.message import Message
 
-from mast.pilot.core.resources import CDS, EDS, LDS, RDS, Resource, View
-from mast.pilot.core.transport_sockets import SDS_CLUSTER
+from mast.pilot.core.security.transport_sockets import SDS_CLUSTER
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, Resource, View
 from tests.support.envoy_static import bootstrap, cluster, with_routes
 
 M = TypeVar("M", bound=Message)

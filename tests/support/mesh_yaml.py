@@ -16,10 +16,10 @@ from google.protobuf.json_format import ParseDict
 
 from istio.mcp.v1alpha1.resource_pb2 import Resource
 from mast.common import keys, kinds
-from mast.pilot.core.memo import Reads
-from mast.pilot.core.proxy import Proxy, parse
-from mast.pilot.core.scope import Scope, applicable_sidecar
-from mast.pilot.core.world import World
+from mast.pilot.core.model.proxy import Proxy, parse
+from mast.pilot.core.scope.memo import Reads
+from mast.pilot.core.scope.scope import Scope, applicable_sidecar
+from mast.pilot.core.world.world import World
 from mastapi.registry.v1 import registry_pb2 as registry
 
 REGISTRY = "registry.mast/v1"

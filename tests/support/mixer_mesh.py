@@ -30,12 +30,12 @@ from mast.mixer.core.engine import SUCCESS, CheckVerdict, QuotaAsk, QuotaGrant, 
 from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.workloads import Pod
-from mast.pilot.core.extensions import Direction, Spot
-from mast.pilot.core.mesh import Mesh, complete
-from mast.pilot.core.mixer_filters import MixerExtensions
-from mast.pilot.core.model import Port, Protocol, Service
+from mast.pilot.core.filters.extensions import Direction, Spot
+from mast.pilot.core.mixer.filters import MixerExtensions
+from mast.pilot.core.model.mesh import Mesh, complete
+from mast.pilot.core.model.model import Port, Protocol, Service
+from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.packing import packed
-from mast.pilot.core.proxy import Proxy, ProxyType
 
 POLICY = "istio-policy.istio-system.svc.cluster.local"
 TELEMETRY = "istio-telemetry.istio-system.svc.cluster.local"

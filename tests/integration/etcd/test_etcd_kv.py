@@ -256,7 +256,7 @@ async def test_a_short_outage_is_waited_out(store: Store, server: EtcdServer) ->
 
 async def test_health_follows_the_connection(proxy: TcpProxy) -> None:
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    config = EtcdConfig(endpoints=(proxy.endpoint,), timeout=timedelta(seconds=0.3))
+    config = EtcdConfig(endpoints=(proxy.endpoint,), timeout=timedelta(seconds=3))
     async with connect(config, now=lambda: noon) as store:
         await store.put("a", b"")
         assert (store.health.connected, store.health.since) == (True, noon)

@@ -42,8 +42,8 @@ from mast.mixer.core.engine import (
 )
 from mast.mixer.core.quota_specs import BINDINGS, SPECS
 from mast.mixer.core.values import Attributes, Timestamp
-from mast.pilot.core import mixer_filters
-from mast.pilot.core.mixer_filters import MixerExtensions
+from mast.pilot.core.mixer import filters as mixer_filters
+from mast.pilot.core.mixer.filters import MixerExtensions
 from tests.support.envoy_server import EnvoyServer, envoy_server
 from tests.support.mixer_mesh import (
     MIXER_PORT,

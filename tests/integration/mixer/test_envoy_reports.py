@@ -18,8 +18,8 @@ from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import CheckVerdict, Condition, Reference, Status
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.workloads import Pod
-from mast.pilot.core.extensions import Direction
-from mast.pilot.core.mixer_filters import MixerExtensions
+from mast.pilot.core.filters.extensions import Direction
+from mast.pilot.core.mixer.filters import MixerExtensions
 from tests.support.envoy_server import EnvoyServer, envoy_server
 from tests.support.mixer_mesh import (
     Application,

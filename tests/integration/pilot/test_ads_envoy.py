@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mast.pilot.core.proxy import parse
-from mast.pilot.core.resources import CDS, EDS, LDS, RDS
-from mast.pilot.core.watch import SyncState
+from mast.pilot.core.model.proxy import parse
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS
+from mast.pilot.core.xds.watch import SyncState
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, routes
 from tests.support.ads_server import (
     NODE_ID,

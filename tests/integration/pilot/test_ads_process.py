@@ -18,7 +18,7 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from mast.common.etcd import EtcdConfig, Store, connect
-from mast.pilot.core.resources import CDS, EDS, LDS, RDS
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS
 from mastapi.status.v1.status_pb2 import ProxyStatus, TypeStatus
 from tests.support.ads_server import Load, bootstrap, load, until
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server

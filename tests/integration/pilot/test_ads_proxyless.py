@@ -18,7 +18,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.json_format import ParseDict
 from grpc import aio
 
-from mast.pilot.core.resources import CDS, EDS, LDS, RDS, Resource, resource
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, Resource, resource
 from tests.fakes.pilot_views import FakeMesh
 from tests.support import ads_server as ads_support
 from tests.support.ads_server import ads_server, until

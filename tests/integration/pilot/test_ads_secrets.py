@@ -13,7 +13,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.json_format import ParseDict
 
 from mast.pilot.api.ads import Door
-from mast.pilot.core.resources import LDS, SDS, Resource, resource
+from mast.pilot.core.xds.resources import LDS, SDS, Resource, resource
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, routes
 from tests.support.ads_server import ads_server, bootstrap, http_listener, load, until
 from tests.support.envoy_server import complaints, envoy_server

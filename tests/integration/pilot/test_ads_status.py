@@ -11,8 +11,8 @@ import pytest
 from mast.common.etcd import EtcdConfig, Store, connect
 from mast.common.monitoring import Readiness, http_server
 from mast.pilot.api.debug import DebugPages
-from mast.pilot.core.report import Replica
-from mast.pilot.core.resources import CDS, EDS, LDS, RDS, SDS
+from mast.pilot.core.xds.report import Replica
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SDS
 from mast.pilot.store.status import StatusPublisher
 from mastapi.status.v1.status_pb2 import ProxyStatus
 from tests.fakes.pilot_views import (

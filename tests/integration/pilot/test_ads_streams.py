@@ -11,11 +11,11 @@ import pytest
 
 from mast.common.spiffe import SpiffeId
 from mast.pilot.api.ads import Door
-from mast.pilot.core.access import NotAllowed
-from mast.pilot.core.admission import TokenBucket
-from mast.pilot.core.proxy import Proxy
-from mast.pilot.core.registration import UnknownGroup
-from mast.pilot.core.resources import CDS, EDS, HEALTH, LDS, SDS
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.xds.access import NotAllowed
+from mast.pilot.core.xds.admission import TokenBucket
+from mast.pilot.core.xds.registration import UnknownGroup
+from mast.pilot.core.xds.resources import CDS, EDS, HEALTH, LDS, SDS
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, secret, static_cluster
 from tests.support.ads_server import ads_server, until
 from tests.support.xds_client import node, xds_stream

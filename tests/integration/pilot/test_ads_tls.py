@@ -14,8 +14,8 @@ from grpc import aio
 from mast.common.tls_front import Material, tls_front
 from mast.pilot.api.ads import Door
 from mast.pilot.api.csds import ClientStatusService
-from mast.pilot.core import trust
-from mast.pilot.core.resources import SDS
+from mast.pilot.core.security import trust
+from mast.pilot.core.xds.resources import SDS
 from mastapi.trust.v1.trust_pb2 import Root, TrustBundle
 from tests.fakes.pilot_views import FakeMesh, secret
 from tests.support.ads_server import Ads, ads_server

@@ -13,13 +13,13 @@ from grpc import aio
 
 from mast.common.serving import Listen, serving
 from mast.pilot.api.ads import SERVICE
-from mast.pilot.core.outputs import Send
-from mast.pilot.core.proxy import parse
-from mast.pilot.core.resources import CDS, EDS, RDS
-from mast.pilot.core.responses import DeltaEncoder, Responses, SotwEncoder
-from mast.pilot.core.session import Shared
-from mast.pilot.core.session_delta import DeltaSession
-from mast.pilot.core.session_sotw import SotwSession
+from mast.pilot.core.model.proxy import parse
+from mast.pilot.core.xds.outputs import Send
+from mast.pilot.core.xds.resources import CDS, EDS, RDS
+from mast.pilot.core.xds.responses import DeltaEncoder, Responses, SotwEncoder
+from mast.pilot.core.xds.session import Shared
+from mast.pilot.core.xds.session_delta import DeltaSession
+from mast.pilot.core.xds.session_sotw import SotwSession
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, routes
 from tests.support.ads_server import (
     Ads,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mast.pilot.core import listeners, names
-from mast.pilot.core.audience import own_targets
-from mast.pilot.core.proxy import Proxy
+from mast.pilot.core import names
+from mast.pilot.core.listeners import listeners
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.scope.audience import own_targets
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
 from tests.support.envoy_static import black_hole, bootstrap, cluster, told_destination
 from tests.support.http_probe import Closed, dial, echo_server, fetch, serving

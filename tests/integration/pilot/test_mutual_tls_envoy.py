@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from mast.pilot.core.proxy import Proxy
+from mast.pilot.core.model.proxy import Proxy
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
 from tests.support.golden_view import resources_of, static
 from tests.support.http_probe import dial, echo_server, fetch, serving

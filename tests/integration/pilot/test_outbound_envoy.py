@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 
-from mast.pilot.core import listeners, names
-from mast.pilot.core.proxy import Proxy
-from mast.pilot.core.routes import route_configuration
+from mast.pilot.core import names
+from mast.pilot.core.listeners import listeners
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.routes.routes import route_configuration
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
 from tests.support.envoy_static import (
     black_hole,

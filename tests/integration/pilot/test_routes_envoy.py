@@ -23,13 +23,13 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Value
 
-from mast.pilot.core.extensions import Direction, NoExtensions, Spot
-from mast.pilot.core.filter_chains import Chain
-from mast.pilot.core.http_connection_manager import HttpChain, http_connection_manager
-from mast.pilot.core.mesh import Mesh
+from mast.pilot.core.filters.extensions import Direction, NoExtensions, Spot
+from mast.pilot.core.listeners.http_connection_manager import HttpChain, http_connection_manager
+from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.packing import packed
-from mast.pilot.core.routes import route_configuration
-from mast.pilot.core.sockets import Draft, Socket, listener
+from mast.pilot.core.ports.filter_chains import Chain
+from mast.pilot.core.ports.sockets import Draft, Socket, listener
+from mast.pilot.core.routes.routes import route_configuration
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
 from tests.support.envoy_static import bootstrap, cluster
 from tests.support.http_probe import Echo, EchoServer, Reply, echo_server, fetch
@@ -476,7 +476,9 @@ async def test_attempts_are_counted_in_a_header(site: Site) -> None:
 async def test_fault(site: Site, path: str, status: int, least_seconds: float) -> None:
     begun = time.monotonic()
     assert (await site.get("fault", path)).status == status
-    assert least_seconds <= time.monotonic() - begun < least_seconds + 3
+    taken = time.monotonic() - begun
+    # Envoy counts from the time that its event loop last looked at the clock.
+    assert 0.9 * least_seconds <= taken < least_seconds + 3
 
 
 async def test_grpc_abort(site: Site) -> None:

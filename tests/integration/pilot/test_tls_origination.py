@@ -14,7 +14,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 
 from istio.networking.v1alpha3.destination_rule_pb2 import ClientTLSSettings
 from mast.pilot.core.packing import packed
-from mast.pilot.core.transport_sockets import client
+from mast.pilot.core.security.transport_sockets import client
 from tests.support.envoy_server import envoy_server
 from tests.support.envoy_static import answering_listener, bootstrap, cluster
 from tests.support.pki import Ca, Pair

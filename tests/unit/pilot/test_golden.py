@@ -21,8 +21,8 @@ from google.protobuf.json_format import MessageToJson, ParseDict
 from google.protobuf.message import Message
 
 from istio.networking.nds.v1.nds_pb2 import NameTable
-from mast.pilot.core.proxy import parse
-from mast.pilot.core.resources import NDS, View
+from mast.pilot.core.model.proxy import parse
+from mast.pilot.core.xds.resources import NDS, View
 from tests.support.envoy_server import validate
 from tests.support.golden_view import resources_of, static
 from tests.support.mesh_yaml import world

@@ -2,7 +2,7 @@
 
 from mast.common.telemetry import Metrics
 from mast.pilot.api.instruments import BUCKETS, Instruments
-from mast.pilot.core.resources import CDS, SDS
+from mast.pilot.core.xds.resources import CDS, SDS
 
 
 def lines(metrics: Metrics, name: str) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from mast.pilot.core import names
-from mast.pilot.core.model import ConfigMeta
+from mast.pilot.core.model.model import ConfigMeta
 
 TABLE = {
     "outbound-cluster": (names.outbound_cluster(80, "v1", "a.test"), "outbound|80|v1|a.test"),

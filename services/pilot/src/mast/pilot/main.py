@@ -37,14 +37,15 @@ from mast.pilot.api.csds import ClientStatusService
 from mast.pilot.api.debug import DebugPages
 from mast.pilot.api.instruments import BUCKETS, Instruments
 from mast.pilot.config import Config
-from mast.pilot.core import collection_names, trust
-from mast.pilot.core.admission import TokenBucket, default_rate
-from mast.pilot.core.debounce import Debounce
-from mast.pilot.core.index import Index
-from mast.pilot.core.push import Push
-from mast.pilot.core.report import Replica, control_plane, proxy_status
-from mast.pilot.core.watch import Instant
-from mast.pilot.core.world import World
+from mast.pilot.core.model import collection_names
+from mast.pilot.core.model.index import Index
+from mast.pilot.core.security import trust
+from mast.pilot.core.world.world import World
+from mast.pilot.core.xds.admission import TokenBucket, default_rate
+from mast.pilot.core.xds.debounce import Debounce
+from mast.pilot.core.xds.push import Push
+from mast.pilot.core.xds.report import Replica, control_plane, proxy_status
+from mast.pilot.core.xds.watch import Instant
 from mast.pilot.store.follow import Mirror, News
 from mast.pilot.store.registrations import Registrations
 from mast.pilot.store.status import StatusPublisher

@@ -15,19 +15,19 @@ from grpc import aio
 from mast.common.spiffe import SpiffeId
 from mast.pilot.api.connection import Connection, Conversation, Ended, Peer
 from mast.pilot.api.connections import Connections
-from mast.pilot.core.access import (
+from mast.pilot.core.model.proxy import InvalidNode, Proxy, parse
+from mast.pilot.core.xds.access import (
     WITHHELD_IN_PLAINTEXT,
     NotAllowed,
     Unauthenticated,
     verify,
 )
-from mast.pilot.core.admission import TokenBucket
-from mast.pilot.core.proxy import InvalidNode, Proxy, parse
-from mast.pilot.core.push import Push
-from mast.pilot.core.registration import UnknownGroup
-from mast.pilot.core.report import version_text
-from mast.pilot.core.session_delta import DeltaSession
-from mast.pilot.core.session_sotw import SotwSession
+from mast.pilot.core.xds.admission import TokenBucket
+from mast.pilot.core.xds.push import Push
+from mast.pilot.core.xds.registration import UnknownGroup
+from mast.pilot.core.xds.report import version_text
+from mast.pilot.core.xds.session_delta import DeltaSession
+from mast.pilot.core.xds.session_sotw import SotwSession
 
 log = structlog.get_logger()
 

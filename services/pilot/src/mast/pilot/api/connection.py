@@ -12,14 +12,14 @@ import structlog
 
 from mast.common.spiffe import SpiffeId
 from mast.pilot.api.instruments import Instruments
-from mast.pilot.core.outputs import Output, Rejected, Send, Stale
-from mast.pilot.core.proxy import Proxy
-from mast.pilot.core.push import Pending, Push
-from mast.pilot.core.report import Stream
-from mast.pilot.core.resources import HEALTH, View
-from mast.pilot.core.session import Session
-from mast.pilot.core.watch import Instant
-from mast.pilot.core.work import Clock, Work
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.xds.outputs import Output, Rejected, Send, Stale
+from mast.pilot.core.xds.push import Pending, Push
+from mast.pilot.core.xds.report import Stream
+from mast.pilot.core.xds.resources import HEALTH, View
+from mast.pilot.core.xds.session import Session
+from mast.pilot.core.xds.watch import Instant
+from mast.pilot.core.xds.work import Clock, Work
 
 log = structlog.get_logger()
 

@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from mast.common.latest import Latest
 from mast.pilot.api.connection import Connection, Facilities
-from mast.pilot.core.push import Push
-from mast.pilot.core.responses import DeltaEncoder, Encoder, Responses, SotwEncoder
-from mast.pilot.core.session import Shared
+from mast.pilot.core.xds.push import Push
+from mast.pilot.core.xds.responses import DeltaEncoder, Encoder, Responses, SotwEncoder
+from mast.pilot.core.xds.session import Shared
 
 
 class Connections:

@@ -14,7 +14,7 @@ from grpc import aio
 
 from mast.common.spiffe import SpiffeId
 from mast.pilot.api.connections import Connections
-from mast.pilot.core.client_status import InvalidMatcher, client_config, matches, visible
+from mast.pilot.core.xds.client_status import InvalidMatcher, client_config, matches, visible
 
 Context = aio.ServicerContext[Any, Any]
 

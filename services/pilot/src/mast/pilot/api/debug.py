@@ -13,12 +13,12 @@ from google.protobuf.json_format import MessageToDict
 from mast.common.monitoring import Handler, Readiness
 from mast.pilot.api.connection import Connection
 from mast.pilot.api.connections import Connections
-from mast.pilot.core.config_dump import config_dump, resources
-from mast.pilot.core.index import Index
-from mast.pilot.core.model import Config
-from mast.pilot.core.report import Replica, client_row, rejection_rows, sync_row
-from mast.pilot.core.resources import ECDS, EDS, NDS
-from mast.pilot.core.session import Session
+from mast.pilot.core.model.index import Index
+from mast.pilot.core.model.model import Config
+from mast.pilot.core.xds.config_dump import config_dump, resources
+from mast.pilot.core.xds.report import Replica, client_row, rejection_rows, sync_row
+from mast.pilot.core.xds.resources import ECDS, EDS, NDS
+from mast.pilot.core.xds.session import Session
 
 Page = Callable[[web.Request], Awaitable[Any]]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mast.common.telemetry import Metrics
-from mast.pilot.core.resources import CDS, EDS, LDS, RDS, SHORT_NAMES
+from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SHORT_NAMES
 
 _LONGEST_REASON: Final = 200
 _MOST_REJECTS: Final = 1000

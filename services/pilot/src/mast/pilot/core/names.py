@@ -3,7 +3,7 @@
 import re
 from typing import Final, NamedTuple
 
-from mast.pilot.core.model import ConfigMeta
+from mast.pilot.core.model.model import ConfigMeta
 
 BLACK_HOLE: Final = "BlackHoleCluster"
 PASSTHROUGH: Final = "PassthroughCluster"

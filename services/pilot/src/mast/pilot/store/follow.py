@@ -11,11 +11,11 @@ import structlog
 
 from mast.common import keys
 from mast.common.etcd import Batch, Change, Store
-from mast.pilot.core.debounce import Debounce
-from mast.pilot.core.snapshot import MeshSnapshot
-from mast.pilot.core.watch import Instant
-from mast.pilot.core.work import Clock, Work
-from mast.pilot.core.world import PREFIXES, World
+from mast.pilot.core.world.snapshot import MeshSnapshot
+from mast.pilot.core.world.world import PREFIXES, World
+from mast.pilot.core.xds.debounce import Debounce
+from mast.pilot.core.xds.watch import Instant
+from mast.pilot.core.xds.work import Clock, Work
 
 log = structlog.get_logger()
 

@@ -19,12 +19,12 @@ from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from mast.common.backoff import Backoff
 from mast.common.etcd import Conflict, Entry, EtcdError, Lease, Store
 from mast.common.spiffe import SpiffeId
-from mast.pilot.core import registration
-from mast.pilot.core.access import NotAllowed
-from mast.pilot.core.proxy import Proxy
-from mast.pilot.core.registration import GRACE, GROUP, UnknownGroup
-from mast.pilot.core.watch import Instant
-from mast.pilot.core.work import Clock
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.xds import registration
+from mast.pilot.core.xds.access import NotAllowed
+from mast.pilot.core.xds.registration import GRACE, GROUP, UnknownGroup
+from mast.pilot.core.xds.watch import Instant
+from mast.pilot.core.xds.work import Clock
 from mastapi.registry.v1.registry_pb2 import Workload
 
 log = structlog.get_logger()

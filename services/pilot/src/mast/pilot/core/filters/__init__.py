@@ -1,0 +1,1 @@
+"""Filters of listeners and what routes tell them."""

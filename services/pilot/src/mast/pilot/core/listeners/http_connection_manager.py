@@ -1,0 +1,149 @@
+"""The HTTP connection manager of a sidecar's filter chain (pilot.md E9)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpConnectionManager,
+    Rds,
+)
+from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
+from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
+from envoy.type.v3.percent_pb2 import Percent
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from mast.pilot.core.clusters.dynamic_hosts import host_resolution
+from mast.pilot.core.filters.access_logs import access_logs
+from mast.pilot.core.filters.extensions import Direction, Extensions, Spot
+from mast.pilot.core.filters.http_filters import http_filters
+from mast.pilot.core.filters.idle_timeouts import idle_timeout
+from mast.pilot.core.model.mesh import Mesh
+from mast.pilot.core.model.model import Protocol
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.packing import packed
+
+HTTP_CONNECTION_MANAGER: Final = "envoy.filters.network.http_connection_manager"
+
+_SERVER_NAME: Final = "istio-envoy"
+_UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpChain:
+    """What tells one connection manager from another.
+
+    `routes` is the name of a route configuration that Envoy subscribes, or the configuration
+    itself. `absolute_urls` is for forward proxies, whose clients send whole URLs; `dynamic_hosts`
+    tells that a service among the routes leaves it to the proxy to resolve hosts.
+    """
+
+    stat_prefix: str
+    routes: str | RouteConfiguration
+    protocol: Protocol = Protocol.HTTP
+    absolute_urls: bool = False
+    dynamic_hosts: bool = False
+
+
+def http_connection_manager(
+    chain: HttpChain, spot: Spot, mesh: Mesh, extensions: Extensions
+) -> Filter:
+    """The network filter that speaks HTTP on a chain."""
+    proxy = spot.proxy
+    last = [host_resolution(proxy)] if chain.dynamic_hosts else []
+    manager = HttpConnectionManager(
+        codec_type=HttpConnectionManager.AUTO,
+        stat_prefix=chain.stat_prefix,
+        http_filters=http_filters(spot, chain.protocol, extensions, last),
+        access_log=[*access_logs(mesh), *extensions.http_access_logs(spot)],
+        stream_idle_timeout=Duration(),
+        upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
+        use_remote_address=BoolValue(value=False),
+        proxy_100_continue=True,
+    )
+    manager.request_id_extension.typed_config.CopyFrom(packed(UuidRequestIdConfig()))
+    if isinstance(chain.routes, str):
+        manager.rds.CopyFrom(rds(chain.routes))
+    else:
+        manager.route_config.CopyFrom(chain.routes)
+    if chain.absolute_urls:
+        manager.http_protocol_options.allow_absolute_url.value = True
+    if proxy.flag("HTTP10"):
+        manager.http_protocol_options.accept_http_10 = True
+    if idle := idle_timeout(proxy):
+        manager.common_http_protocol_options.idle_timeout.FromTimedelta(idle)
+    if spot.direction is Direction.INBOUND:
+        _identify_peers(manager)
+    _normalize_paths(manager, mesh)
+    if mesh.config.enable_tracing:
+        manager.tracing.CopyFrom(_tracing(proxy, mesh))
+    return Filter(name=HTTP_CONNECTION_MANAGER, typed_config=packed(manager))
+
+
+def rds(name: str) -> Rds:
+    """A route configuration from the stream that the listener came on, waited for without limit."""
+    source = ConfigSource(
+        ads=AggregatedConfigSource(),
+        resource_api_version=ApiVersion.V3,
+        initial_fetch_timeout=Duration(),
+    )
+    return Rds(route_config_name=name, config_source=source)
+
+
+def _identify_peers(manager: HttpConnectionManager) -> None:
+    manager.server_name = _SERVER_NAME
+    manager.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
+    details = manager.set_current_client_cert_details
+    details.subject.value = True
+    details.dns = True
+    details.uri = True
+
+
+def _normalize_paths(manager: HttpConnectionManager, mesh: Mesh) -> None:
+    normalization = mesh.config.path_normalization.normalization
+    kind = MeshConfig.ProxyPathNormalization
+    manager.normalize_path.value = normalization != kind.NONE
+    manager.merge_slashes = normalization in (
+        kind.MERGE_SLASHES,
+        kind.DECODE_AND_MERGE_SLASHES,
+    )
+    if normalization == kind.DECODE_AND_MERGE_SLASHES:
+        manager.path_with_escaped_slashes_action = HttpConnectionManager.UNESCAPE_AND_FORWARD
+
+
+def _tracing(proxy: Proxy, mesh: Mesh) -> HttpConnectionManager.Tracing:
+    """Tracing by the tracer of the bootstrap, sampled as `defaultConfig` says."""
+    return HttpConnectionManager.Tracing(
+        client_sampling=Percent(value=100),
+        random_sampling=Percent(value=mesh.config.default_config.tracing.sampling),
+        overall_sampling=Percent(value=100),
+        custom_tags=_trace_tags(proxy),
+    )
+
+
+def _trace_tags(proxy: Proxy) -> Iterator[CustomTag]:
+    tags = {
+        "istio.canonical_revision": _first_label(
+            proxy, "service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"
+        )
+        or "latest",
+        "istio.canonical_service": _first_label(
+            proxy, "service.istio.io/canonical-name", "app.kubernetes.io/name", "app"
+        )
+        or proxy.text("WORKLOAD_NAME")
+        or _UNKNOWN,
+        "istio.cluster_id": proxy.cluster_id or _UNKNOWN,
+        "istio.mesh_id": proxy.text("MESH_ID") or _UNKNOWN,
+        "istio.namespace": proxy.namespace,
+    }
+    for tag, value in tags.items():
+        yield CustomTag(tag=tag, literal=CustomTag.Literal(value=value))
+
+
+def _first_label(proxy: Proxy, *names: str) -> str:
+    return next((proxy.labels[name] for name in names if proxy.labels.get(name)), "")

@@ -1,0 +1,280 @@
+"""Outbound listeners of sidecars, and what they make of services that share a socket."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.config.listener.v3.listener_pb2 import Listener
+
+from mast.pilot.core import names
+from mast.pilot.core.clusters.dynamic_hosts import server_name_resolution
+from mast.pilot.core.filters.extensions import Direction, Extensions, Spot
+from mast.pilot.core.filters.tcp_proxies import tcp_filters, to_cluster
+from mast.pilot.core.listeners.http_connection_manager import HttpChain, http_connection_manager
+from mast.pilot.core.model.model import Protocol, Resolution
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.ports.filter_chains import PLAIN_HTTP, RAW, Chain, apart, distinct
+from mast.pilot.core.ports.outbound_sockets import Wish, wishes
+from mast.pilot.core.ports.sockets import (
+    Draft,
+    Socket,
+    any_address,
+    capture,
+    captures,
+    listener,
+    outbound_bind,
+)
+from mast.pilot.core.routes.backends import Backends, passthrough_cluster
+from mast.pilot.core.routes.tcp_routes import Site, TcpRoute, tcp_routes
+from mast.pilot.core.scope.egress import Egress
+from mast.pilot.core.scope.matches import Caller
+from mast.pilot.core.scope.scope import Scope
+
+_UNSHARED: Final = frozenset({Protocol.MONGO, Protocol.MYSQL})
+"""Protocols that share a socket with nobody who comes later (pilot.md E6)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conflict:
+    """A service port that did not get (all of) a listener, because an older one has it.
+
+    Counted as `pilot_conflict_outbound_listener_tcp_over_current_tcp` (pilot.md E6, N10).
+    """
+
+    listener: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outbound:
+    """Outbound listeners, sorted by name, and the service ports that lost one."""
+
+    listeners: Sequence[Listener]
+    conflicts: Sequence[Conflict] = ()
+
+
+@dataclass(kw_only=True)
+class _Shared:
+    """Who shares a socket: one HTTP part, TCP chains by criteria, and one without criteria."""
+
+    socket: Socket
+    closed: bool = False
+    http: HttpChain | None = None
+    chains: list[Chain] = field(default_factory=list)
+    default: Chain | None = None
+
+    @property
+    def leads_somewhere(self) -> bool:
+        """Somebody has come, with a route that has destinations."""
+        return bool(self.http or self.chains or self.default)
+
+
+def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Outbound:
+    """All outbound listeners of a sidecar (pilot.md E1 to E8)."""
+    workshop = _Workshop(scope, proxy, extensions)
+    wanted = list(wishes(scope, proxy))
+    made: list[Listener] = []
+    conflicts: list[Conflict] = []
+    taken: frozenset[Socket] = frozenset()
+    if number := proxy.http_proxy_port or scope.mesh.config.proxy_http_port:
+        dynamic = any(each.service.resolution is Resolution.DYNAMIC_DNS for each in wanted)
+        forward = workshop.forward_proxy(number, dynamic_hosts=dynamic)
+        made.append(workshop.listener(forward))
+        taken = frozenset({forward.socket})
+    for socket, those in _by_socket(wanted).items():
+        if socket not in taken:
+            found = _socket_listener(socket, those, workshop)
+            made += found.listeners
+            conflicts += found.conflicts
+    if captures(proxy):
+        made.append(workshop.virtual_outbound())
+    return Outbound(listeners=sorted(made, key=lambda each: each.name), conflicts=conflicts)
+
+
+def _by_socket(wanted: Iterable[Wish]) -> dict[Socket, list[Wish]]:
+    """Wishes for each socket; those of an egress listener that has it for itself, if one has."""
+    found: dict[Socket, list[Wish]] = {}
+    for wish in wanted:
+        others = found.setdefault(wish.socket, [])
+        if not others or others[0].where == wish.where or not others[0].exclusive:
+            others.append(wish)
+    return found
+
+
+def _socket_listener(socket: Socket, those: Sequence[Wish], workshop: "_Workshop") -> Outbound:
+    """The listener of a socket, kept until a service on it, or a rule for one, changes."""
+
+    def build(inner: Scope) -> Outbound:
+        for each in those:
+            inner.depend_on(each.service)
+        return replace(workshop, scope=inner).shared_by(socket, those)
+
+    key = ("listener", workshop.proxy, workshop.extensions, tuple(each.key for each in those))
+    return workshop.scope.cached(key, build)
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    scope: Scope
+    proxy: Proxy
+    extensions: Extensions
+
+    def shared_by(self, socket: Socket, those: Sequence[Wish]) -> Outbound:
+        """The listener of a socket that services share, in order of precedence."""
+        place = _Shared(socket=socket)
+        lost = [each for each in those if not self.admit(place, each)]
+        return Outbound(
+            listeners=[self.listener(place)] if place.leads_somewhere else [],
+            conflicts=[
+                Conflict(listener=socket.name, host=each.service.host, port=each.port.number)
+                for each in lost
+            ],
+        )
+
+    def admit(self, place: _Shared, wish: Wish) -> bool:
+        """Add a service port to those that share a socket; False if it lost something.
+
+        The table of pilot.md E6: HTTP and TCP together are sniffed; of TCP chains with the same
+        criteria the first stays; a sniffed port adds nothing where HTTP is routed already.
+        """
+        if place.closed:
+            return False
+        protocol = wish.port.protocol
+        place.closed = protocol in _UNSHARED
+        if protocol.is_http or (protocol is Protocol.AUTO and place.http):
+            place.http = self._http(wish, place.http)
+            return True
+        lost = self._admit_chains(place, wish)
+        if protocol is Protocol.AUTO:
+            place.http = self._http(wish, None)
+            return True
+        return not lost
+
+    def listener(self, place: _Shared) -> Listener:
+        """The listener of a socket (pilot.md E2, E3)."""
+        captured = captures(self.proxy) and not place.socket.bound
+        chains, default = list(place.chains), place.default
+        if place.http:
+            sniffed = bool(chains or default or (captured and place.socket.is_wildcard))
+            chains.insert(0, self._http_chain(place.http, place.socket.port, sniffed=sniffed))
+        if default and not chains:
+            chains, default = [default], None
+        elif captured and not default and not any(each.matches_everything for each in chains):
+            default = self._passthrough_chain(names.PASSTHROUGH_CHAIN, place.socket.port)
+        draft = Draft(
+            name=place.socket.name,
+            socket=place.socket,
+            direction=Direction.OUTBOUND,
+            chains=chains,
+            default=default,
+        )
+        return listener(draft, self.proxy, self.scope.mesh)
+
+    def virtual_outbound(self) -> Listener:
+        """The listener that captured traffic arrives at (pilot.md E1)."""
+        number = self.scope.mesh.config.proxy_listen_port
+        guard = Chain(
+            name=names.OUTBOUND_BLACK_HOLE_CHAIN,
+            filters=self._to_cluster(names.BLACK_HOLE, number),
+            port=number,
+        )
+        draft = Draft(
+            name=names.VIRTUAL_OUTBOUND,
+            socket=Socket(address=any_address(self.proxy), port=number, bound=True),
+            direction=Direction.OUTBOUND,
+            chains=[guard, self._passthrough_chain(names.OUTBOUND_CATCH_ALL_CHAIN, 0)],
+        )
+        result = listener(draft, self.proxy, self.scope.mesh)
+        result.use_original_dst.value = True
+        capture(result, self.proxy)
+        return result
+
+    def forward_proxy(self, number: int, *, dynamic_hosts: bool) -> _Shared:
+        """The socket of applications that use the sidecar as their HTTP proxy (pilot.md E8)."""
+        socket = Socket(address=outbound_bind(self.proxy), port=number, bound=True)
+        http = HttpChain(
+            stat_prefix=names.stat_prefix(Direction.OUTBOUND, socket.address, number),
+            routes=names.HTTP_PROXY,
+            absolute_urls=True,
+            dynamic_hosts=dynamic_hosts,
+        )
+        return _Shared(socket=socket, http=http)
+
+    def _admit_chains(self, place: _Shared, wish: Wish) -> bool:
+        """Add the TCP chains of a service port; True if others had some of the criteria."""
+        lost = False
+        others = list(place.chains)
+        for chain in distinct(self._tcp_chains(wish)):
+            rest = apart(chain, others)
+            lost = lost or rest is not chain
+            if chain.matches_everything:
+                lost = lost or place.default is not None
+                place.default = place.default or chain
+            elif rest is not None:
+                place.chains.append(rest)
+        return lost
+
+    def _tcp_chains(self, wish: Wish) -> Iterator[Chain]:
+        spot = self._spot(wish.number)
+        egress = self.scope.egress[wish.where]
+        backends = Backends(self.scope, egress, self.extensions)
+        caller = Caller(port=wish.number, namespace=self.proxy.namespace, labels=self.proxy.labels)
+        site = Site(caller=caller, subnets=wish.subnets, shared=wish.shared)
+        config = egress.virtual_service(wish.service.host)
+        for route in tcp_routes(wish.service, wish.port, config, site):
+            proxied = backends.tcp(route, spot)
+            if proxied:
+                filters = tcp_filters(
+                    proxied, spot, self.scope.mesh, self.extensions, wish.port.protocol
+                )
+                if wish.port.protocol.is_tls and _is_dynamic(egress, route):
+                    resolution = server_name_resolution(self.proxy, wish.port.number)
+                    filters = (resolution, *filters)
+                yield Chain(filters=filters, subnets=route.subnets, snis=route.snis)
+
+    def _http(self, wish: Wish, known: HttpChain | None) -> HttpChain:
+        """The HTTP part of a socket with one more service: it can what any of them needs."""
+        if known is None:
+            address = wish.socket.address
+            known = HttpChain(
+                stat_prefix=names.stat_prefix(Direction.OUTBOUND, address, wish.socket.port),
+                routes=wish.routes,
+                protocol=wish.port.protocol,
+            )
+        if wish.port.protocol is Protocol.GRPC_WEB:
+            known = replace(known, protocol=Protocol.GRPC_WEB)
+        if wish.service.resolution is Resolution.DYNAMIC_DNS:
+            known = replace(known, dynamic_hosts=True)
+        return known
+
+    def _http_chain(self, http: HttpChain, number: int, *, sniffed: bool) -> Chain:
+        if not captures(self.proxy):
+            # Requests to unknown hosts pass by their host, see `fixed_clusters`.
+            http = replace(http, dynamic_hosts=True)
+        manager = http_connection_manager(
+            http, self._spot(number), self.scope.mesh, self.extensions
+        )
+        if not sniffed:
+            return Chain(filters=(manager,))
+        return Chain(filters=(manager,), transport=RAW, alpns=PLAIN_HTTP)
+
+    def _passthrough_chain(self, name: str, number: int) -> Chain:
+        """What nobody claims goes where it was addressed to, or nowhere."""
+        cluster = passthrough_cluster(self.scope) or names.BLACK_HOLE
+        return Chain(name=name, filters=self._to_cluster(cluster, number))
+
+    def _to_cluster(self, cluster: str, number: int) -> tuple[Filter, ...]:
+        return tcp_filters(
+            to_cluster(cluster), self._spot(number), self.scope.mesh, self.extensions
+        )
+
+    def _spot(self, number: int) -> Spot:
+        return Spot(proxy=self.proxy, direction=Direction.OUTBOUND, port=number)
+
+
+def _is_dynamic(egress: Egress, route: TcpRoute) -> bool:
+    """Some destination is a service whose hosts the proxy resolves."""
+    found = (egress.service(each.destination.host) for each in route.destinations)
+    return any(each and each.resolution is Resolution.DYNAMIC_DNS for each in found)

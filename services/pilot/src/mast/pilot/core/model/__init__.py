@@ -1,0 +1,1 @@
+"""What a mesh consists of: services, endpoints, proxies, settings."""

@@ -1,0 +1,113 @@
+"""One service out of what several sources say about it, and its endpoints (pilot.md D3 to D6)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from mast.pilot.core.model.model import Endpoint, Identities, Service, Workload, selects
+from mast.pilot.core.model.service_entries import Contribution, endpoint_of, from_shard
+from mastapi.registry.v1.registry_pb2 import EndpointShard
+
+
+def considered(contributions: Iterable[Contribution]) -> Sequence[Contribution]:
+    """Contributions that count, the leading one first.
+
+    A platform's service hides ServiceEntries of its host; else all count, oldest first.
+    """
+    ordered = sorted(
+        contributions, key=lambda each: (not each.service.from_kubernetes, each.service.age)
+    )
+    if ordered and ordered[0].service.from_kubernetes:
+        return [each for each in ordered if each.service.from_kubernetes]
+    return ordered
+
+
+def merged_service(
+    contributions: Sequence[Contribution], auto_addresses: tuple[str, ...], aliases: Iterable[str]
+) -> Service:
+    """The service of one namespace and host: the leading one with what others add.
+
+    Others add ports of new numbers, addresses and identities. `contributions` are not empty and
+    in the order of `considered`.
+    """
+    services = [each.service for each in contributions]
+    ports = {port.number: port for each in reversed(services) for port in each.ports}
+    first = services[0]
+    kept = [port.number for port in first.ports]
+    kept += sorted(number for number in ports if number not in kept)
+    addresses = tuple(dict.fromkeys(address for each in services for address in each.addresses))
+    names = (name for each in services for name in each.subject_alt_names)
+    return replace(
+        first,
+        ports=tuple(ports[number] for number in kept),
+        addresses=addresses,
+        auto_addresses=() if addresses else auto_addresses,
+        subject_alt_names=tuple(dict.fromkeys(names)),
+        aliases=tuple(sorted(set(aliases) - {first.host})),
+    )
+
+
+def selected_by(contribution: Contribution, workload: Workload) -> bool:
+    """True if the workload, of the same namespace, is an endpoint of the service.
+
+    An empty selector selects nothing.
+    """
+    return (
+        bool(contribution.selector)
+        and bool(workload.addresses)
+        and (contribution.selects_platform or not workload.platform)
+        and selects(contribution.selector or {}, workload.labels)
+    )
+
+
+def merged_endpoints(
+    service: Service,
+    contributions: Iterable[Contribution],
+    workloads: Iterable[Workload],
+    shards: Mapping[str, EndpointShard],
+) -> tuple[Endpoint, ...]:
+    """Endpoints of a merged service from all of its sources, sorted, each once.
+
+    Each contribution's endpoints serve its own ports; shards serve those of the merged service.
+    """
+    found: list[Endpoint] = []
+    candidates = list(workloads)
+    for each in contributions:
+        found += each.endpoints
+        found += (
+            endpoint_of(workload, each.service)
+            for workload in candidates
+            if selected_by(each, workload)
+        )
+    for origin in sorted(shards):
+        found += from_shard(shards[origin], service)
+    ordered: list[Endpoint] = []
+    for endpoint in sorted(found, key=_order):
+        if not ordered or ordered[-1] != endpoint:
+            ordered.append(endpoint)
+    return tuple(ordered)
+
+
+def identities(endpoints: Iterable[Endpoint]) -> Identities:
+    """Who may answer for a service with these endpoints."""
+    known = list(endpoints)
+    found = {(each.namespace, each.service_account) for each in known if each.service_account}
+    return Identities(tuple(sorted(found)), bool(known) and all(each.mtls for each in known))
+
+
+def _order(endpoint: Endpoint) -> tuple[object, ...]:
+    return (
+        endpoint.address,
+        sorted(endpoint.ports.items()),
+        endpoint.cluster,
+        endpoint.namespace,
+        endpoint.workload_name,
+        endpoint.service_account,
+        sorted(endpoint.labels.items()),
+        endpoint.locality,
+        endpoint.network,
+        endpoint.weight,
+        endpoint.health,
+        endpoint.mtls,
+        endpoint.node,
+        endpoint.additional_addresses,
+    )

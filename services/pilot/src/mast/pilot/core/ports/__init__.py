@@ -1,0 +1,1 @@
+"""The sockets that a sidecar listens on, and their filter chains."""

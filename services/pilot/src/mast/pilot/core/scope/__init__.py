@@ -1,0 +1,1 @@
+"""What of the mesh one proxy sees, and which rules apply to it."""

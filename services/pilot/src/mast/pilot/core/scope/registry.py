@@ -1,0 +1,247 @@
+"""Services, workloads and endpoints of all sources, kept merged while the sources change."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mast.pilot.core.model.auto_addresses import AutoAddresses, Claim
+from mast.pilot.core.model.merging import (
+    considered,
+    identities,
+    merged_endpoints,
+    merged_service,
+    selected_by,
+)
+from mast.pilot.core.model.model import Endpoint, Identities, Service, ServiceKey, Workload
+from mast.pilot.core.model.service_entries import Contribution
+from mast.pilot.core.model.table import Groups, Table
+from mast.pilot.core.scope import memo
+from mast.pilot.core.scope.memo import Fact
+from mastapi.registry.v1.registry_pb2 import EndpointShard
+
+_ALL: Final = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The merged registry as it is at one moment; see `Index` for the fields."""
+
+    services: Mapping[str, Sequence[Service]]
+    hosts: Sequence[str]
+    hosts_on_port: Mapping[int, Sequence[str]]
+    hosts_in_namespace: Mapping[str, Sequence[str]]
+    endpoints: Mapping[ServiceKey, Sequence[Endpoint]]
+    identities: Mapping[ServiceKey, Identities]
+    at_address: Mapping[str, Sequence[ServiceKey]]
+    workloads_at: Mapping[str, Sequence[Workload]]
+
+
+class Registry:
+    """Sources under their store keys; `settle` brings the merged tables up to date.
+
+    Only what a change reaches is derived anew: a service and its endpoints for a service, the
+    endpoints of the services that select it for a workload.
+    """
+
+    def __init__(self) -> None:
+        self._contributions: dict[ServiceKey, dict[str, Contribution]] = defaultdict(dict)
+        self._contributed: dict[str, tuple[ServiceKey, ...]] = {}
+        self._workloads: dict[str, dict[str, Workload]] = defaultdict(dict)
+        self._workload_of: dict[str, Workload] = {}
+        self._selecting: dict[str, set[ServiceKey]] = defaultdict(set)
+        self._shards: dict[ServiceKey, dict[str, EndpointShard]] = defaultdict(dict)
+        self._shard_of: dict[str, ServiceKey] = {}
+        self._auto: AutoAddresses[ServiceKey] = AutoAddresses()
+        self._alias_targets: dict[ServiceKey, str] = {}
+        self._keys_of: dict[str, set[ServiceKey]] = defaultdict(set)
+
+        self._services: Table[str, Sequence[Service]] = Table()
+        self._hosts: Groups[str, str] = Groups(str)
+        self._on_port: Groups[int, str] = Groups(str)
+        self._in_namespace: Groups[str, str] = Groups(str)
+        self._merged: dict[ServiceKey, Service] = {}
+        self._endpoints: Table[ServiceKey, Sequence[Endpoint]] = Table()
+        self._identities: Table[ServiceKey, Identities] = Table()
+        self._at_address: Groups[str, ServiceKey] = Groups(tuple)
+        self._workloads_at: Table[str, Sequence[Workload]] = Table()
+
+        self._stale_services: set[ServiceKey] = set()
+        self._stale_endpoints: set[ServiceKey] = set()
+        self._touched: set[Fact] = set()
+
+    def put_services(self, origin: str, contributions: Sequence[Contribution]) -> None:
+        """What a ServiceEntry or a platform's service says now; nothing if it is gone."""
+        for key in self._contributed.pop(origin, ()):
+            del self._contributions[key][origin]
+            self._stale_services.add(key)
+        for each in contributions:
+            self._contributions[each.service.key][origin] = each
+            self._stale_services.add(each.service.key)
+        if contributions:
+            self._contributed[origin] = tuple(each.service.key for each in contributions)
+
+    def put_workload(self, origin: str, workload: Workload | None) -> None:
+        """A workload as it is now, None if it is gone."""
+        old = self._workload_of.pop(origin, None)
+        if old is not None:
+            del self._workloads[old.namespace][origin]
+        if workload is not None:
+            self._workload_of[origin] = workload
+            self._workloads[workload.namespace][origin] = workload
+        if old == workload:
+            return
+        both = [each for each in (old, workload) if each is not None]
+        for each in both:
+            for key in self._selecting[each.namespace]:
+                contributions = self._contributions[key].values()
+                if any(selected_by(contribution, each) for contribution in contributions):
+                    self._stale_endpoints.add(key)
+        for address in {address for each in both for address in each.addresses}:
+            known = [each for each in self._workloads_at.get(address) or () if each != old]
+            if workload is not None and address in workload.addresses:
+                known.append(workload)
+            ordered = tuple(sorted(known, key=lambda each: (each.age, each.origin)))
+            self._workloads_at.put(address, ordered or None)
+            self._touched.add(Fact(memo.WORKLOAD, address))
+
+    def put_shard(self, origin: str, shard: EndpointShard | None) -> None:
+        """Endpoints that a shard reports now, None if it has gone."""
+        old = self._shard_of.pop(origin, None)
+        if old is not None:
+            del self._shards[old][origin]
+            self._stale_endpoints.add(old)
+        if shard is not None:
+            key = self._shard_of[origin] = ServiceKey(shard.namespace, shard.host)
+            self._shards[key][origin] = shard
+            self._stale_endpoints.add(key)
+
+    def settle(self) -> set[Fact]:
+        """Derive what is out of date; returns the facts that changed since the last call."""
+        stale = self._stale_services
+        for key in sorted(stale):
+            stale |= self._claim_address(key)
+        for key in sorted(stale):
+            stale |= self._follow_alias(key)
+        self._stale_services = set()
+        for key in sorted(stale):
+            self._settle_service(key)
+        for key in sorted(self._stale_endpoints | stale):
+            self._settle_endpoints(key)
+        self._stale_endpoints = set()
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def snapshot(self) -> Registered:
+        """The merged tables; they do not change any more."""
+        return Registered(
+            services=self._services.snapshot(),
+            hosts=self._hosts.snapshot().get(_ALL, ()),
+            hosts_on_port=self._on_port.snapshot(),
+            hosts_in_namespace=self._in_namespace.snapshot(),
+            endpoints=self._endpoints.snapshot(),
+            identities=self._identities.snapshot(),
+            at_address=self._at_address.snapshot(),
+            workloads_at=self._workloads_at.snapshot(),
+        )
+
+    def _considered(self, key: ServiceKey) -> Sequence[Contribution]:
+        return considered(self._contributions[key].values()) if key in self._contributions else ()
+
+    def _claim_address(self, key: ServiceKey) -> set[ServiceKey]:
+        """Claim an automatic address if the service has no other; returns the services affected."""
+        contributions = self._considered(key)
+        claim = None
+        if contributions and not any(each.service.addresses for each in contributions):
+            first = contributions[0]
+            if first.wants_address:
+                text = f"{key.namespace}/{first.service.origin}/{key.host}"
+                claim = Claim(first.service.age, text)
+        return self._auto.claim(key, claim)
+
+    def _follow_alias(self, key: ServiceKey) -> set[ServiceKey]:
+        """Note where an alias leads; returns the services whose aliases changed."""
+        contributions = self._considered(key)
+        target = contributions[0].service.alias_of if contributions else ""
+        old = self._alias_targets.pop(key, "")
+        if target:
+            self._alias_targets[key] = target
+        if old == target:
+            return set()
+        return {each for host in (old, target) for each in self._keys_of.get(host, ())}
+
+    def _settle_service(self, key: ServiceKey) -> None:
+        contributions = self._considered(key)
+        aliases = {each.host for each, target in self._alias_targets.items() if target == key.host}
+        service = None
+        if contributions:
+            service = merged_service(contributions, self._auto.addresses(key), aliases)
+        else:
+            self._contributions.pop(key, None)
+        selecting = self._selecting[key.namespace]
+        if any(each.selector for each in contributions):
+            selecting.add(key)
+        else:
+            selecting.discard(key)
+        old = self._merged.get(key)
+        if service == old:
+            return
+        self._replace(key, service)
+        ports = {port.number for each in (old, service) if each for port in each.ports}
+        self._touched |= {Fact(memo.PORT, number) for number in ports}
+        self._touched.add(Fact(memo.SERVICE, key.host))
+        self._touched.add(Fact(memo.NAMESPACE, key.namespace))
+
+    def _replace(self, key: ServiceKey, service: Service | None) -> None:
+        """Put a merged service into the tables that lead to it."""
+        before = self._services.get(key.host) or ()
+        same_host = self._keys_of[key.host]
+        if service is None:
+            del self._merged[key]
+            same_host.remove(key)
+        else:
+            self._merged[key] = service
+            same_host.add(key)
+        now = sorted(
+            (self._merged[each] for each in same_host),
+            key=lambda each: (not each.from_kubernetes, each.age),
+        )
+        if not now:
+            del self._keys_of[key.host]
+        self._services.put(key.host, tuple(now) or None)
+        self._hosts.move(key.host, [_ALL] if before else [], [_ALL] if now else [])
+        self._on_port.move(key.host, _ports(before), _ports(now))
+        self._in_namespace.move(
+            key.host, {each.namespace for each in before}, {each.namespace for each in now}
+        )
+
+    def _settle_endpoints(self, key: ServiceKey) -> None:
+        service = self._merged.get(key)
+        endpoints: Sequence[Endpoint] = ()
+        if service is not None:
+            endpoints = merged_endpoints(
+                service,
+                self._considered(key),
+                self._workloads[key.namespace].values(),
+                self._shards.get(key, {}),
+            )
+        old = self._endpoints.get(key) or ()
+        if endpoints == old:
+            return
+        self._endpoints.put(key, endpoints or None)
+        self._touched.add(Fact(memo.ENDPOINTS, key))
+        now = identities(endpoints) if endpoints else None
+        if now != self._identities.get(key):
+            self._identities.put(key, now)
+            self._touched.add(Fact(memo.IDENTITIES, key))
+        before_at, now_at = _all_addresses(old), _all_addresses(endpoints)
+        self._at_address.move(key, before_at, now_at)
+        self._touched |= {Fact(memo.ADDRESS, address) for address in before_at ^ now_at}
+
+
+def _ports(services: Iterable[Service]) -> set[int]:
+    return {port.number for each in services for port in each.ports}
+
+
+def _all_addresses(endpoints: Iterable[Endpoint]) -> set[str]:
+    return {address for each in endpoints for address in (each.address, *each.additional_addresses)}

@@ -1,0 +1,127 @@
+"""Whether workloads accept, demand or refuse mutual TLS (Istio PeerAuthentication)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from istio.authentication.v1alpha1.policy_pb2 import MutualTls, Policy
+from istio.security.v1beta1.peer_authentication_pb2 import PeerAuthentication
+from mast.pilot.core.model import collection_names
+from mast.pilot.core.model.model import Config, Labels, selects
+from mast.pilot.core.scope.scope import Scope
+
+
+class Mode(StrEnum):
+    """What a server does about mutual TLS."""
+
+    DISABLE = "DISABLE"
+    PERMISSIVE = "PERMISSIVE"
+    STRICT = "STRICT"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPolicy:
+    """What holds for one workload: a mode, and exceptions for ports of the workload."""
+
+    mode: Mode = Mode.PERMISSIVE
+    ports: Mapping[int, Mode] = field(default_factory=dict)
+
+    def on(self, port: int) -> Mode:
+        """The mode of a port that the workload listens on."""
+        return self.ports.get(port, self.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPolicies:
+    """What holds for the workloads of a namespace."""
+
+    default: PeerPolicy
+    selecting: Sequence[tuple[Mapping[str, str], PeerPolicy]] = ()
+    """Selectors and what they imply, oldest first."""
+
+    def of(self, labels: Labels) -> PeerPolicy:
+        """What holds for a workload with these labels: the oldest policy that selects it."""
+        for selector, policy in self.selecting:
+            if selects(selector, labels):
+                return policy
+        return self.default
+
+
+def peer_policies(scope: Scope, namespace: str) -> PeerPolicies:
+    """The policies of a namespace, whoever asks (pilot.md J1).
+
+    Mesh-wide, namespace-wide and selecting policies inherit from each other in that order; of
+    several at one level the oldest counts; the root namespace has no selecting ones.
+    """
+    return scope.shared(("peer policies", namespace), lambda inner: _build(inner, namespace))
+
+
+def _build(scope: Scope, namespace: str) -> PeerPolicies:
+    root = scope.mesh.root_namespace
+    mode = _mesh_default(scope)
+    mode = _general(scope.configs(collection_names.PEER_AUTHENTICATIONS, root), mode)
+    if namespace == root:
+        return PeerPolicies(PeerPolicy(mode))
+    mode = _namespace_default(scope, namespace, mode)
+    own = scope.configs(collection_names.PEER_AUTHENTICATIONS, namespace)
+    mode = _general(own, mode)
+    selecting = [
+        (dict(each.spec.selector.match_labels), _policy(each.spec, mode))
+        for each in own
+        if each.spec.selector.match_labels
+    ]
+    return PeerPolicies(PeerPolicy(mode), tuple(selecting))
+
+
+def _general(configs: Iterable[Config[PeerAuthentication]], inherited: Mode) -> Mode:
+    """The mode of the oldest policy without a selector."""
+    for each in configs:
+        if not each.spec.selector.match_labels:
+            return _mode(each.spec.mtls, inherited)
+    return inherited
+
+
+def _policy(spec: PeerAuthentication, inherited: Mode) -> PeerPolicy:
+    mode = _mode(spec.mtls, inherited)
+    ports = {port: _mode(mtls, mode) for port, mtls in sorted(spec.port_level_mtls.items())}
+    return PeerPolicy(mode, ports)
+
+
+_MODES: Final[Mapping[int, Mode]] = {
+    PeerAuthentication.MutualTLS.DISABLE: Mode.DISABLE,
+    PeerAuthentication.MutualTLS.PERMISSIVE: Mode.PERMISSIVE,
+    PeerAuthentication.MutualTLS.STRICT: Mode.STRICT,
+}
+
+
+def _mode(mtls: PeerAuthentication.MutualTLS, inherited: Mode) -> Mode:
+    return _MODES.get(mtls.mode, inherited)
+
+
+# Defaults of Istio 1.0 to 1.4, which PeerAuthentication of the same level overrides (pilot.md J8)
+
+
+def _mesh_default(scope: Scope) -> Mode:
+    policies = scope.configs(collection_names.MESH_POLICIES, "")
+    return _old_default(policies, Mode.PERMISSIVE)
+
+
+def _namespace_default(scope: Scope, namespace: str, inherited: Mode) -> Mode:
+    return _old_default(scope.configs(collection_names.POLICIES, namespace), inherited)
+
+
+def _old_default(policies: Iterable[Config[Policy]], inherited: Mode) -> Mode:
+    """The mode of the policy `default`; one without peers that use mutual TLS switches it off."""
+    for each in policies:
+        if each.meta.name == "default" and not each.spec.targets:
+            return _old_mode(each.spec)
+    return inherited
+
+
+def _old_mode(policy: Policy) -> Mode:
+    for method in policy.peers:
+        if method.HasField("mtls"):
+            permissive = method.mtls.mode == MutualTls.PERMISSIVE or policy.peer_is_optional
+            return Mode.PERMISSIVE if permissive else Mode.STRICT
+    return Mode.DISABLE

@@ -1,0 +1,1 @@
+"""The whole state, its snapshots and the views that classes of proxies have of it."""

@@ -1,0 +1,51 @@
+"""The mesh at one revision: immutable; gives every proxy the view of its class."""
+
+from dataclasses import dataclass, field
+
+from mast.pilot.core.filters.extensions import ExtensionsOf
+from mast.pilot.core.model.index import Index
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.scope.audience import Audience, audience_of
+from mast.pilot.core.scope.memo import Memo, Reads
+from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.world.originals import Originals
+from mast.pilot.core.world.view import MeshView
+
+
+@dataclass(frozen=True)
+class MeshSnapshot:
+    """An index, and the results that it shares with the snapshots before and after.
+
+    `revision` is that of the store up to which changes are in it. What views generate, they
+    generate when asked, on the thread of the world.
+    """
+
+    revision: int
+    index: Index
+    results: Memo = field(repr=False)
+    originals: Originals = field(repr=False)
+    extensions: ExtensionsOf = field(repr=False)
+    views: dict[str, MeshView] = field(default_factory=dict, repr=False)
+
+    def view(self, proxy: Proxy) -> MeshView:
+        """The view of a proxy: the same object for all proxies of a class."""
+        audience = self.results.get(
+            ("audience", proxy),
+            self.index.generation,
+            None,
+            lambda reads: self._audience(proxy, self.scope(proxy.namespace, reads)),
+        )
+        view = self.views.get(audience.key)
+        if view is None:
+            view = MeshView(audience, self.index, self.results, self.originals, self.extensions)
+            self.views[audience.key] = view
+        return view
+
+    def scope(self, namespace: str, reads: Reads | None = None) -> Scope:
+        """What a namespace sees without regard to Sidecars."""
+        noted = Reads() if reads is None else reads
+        return Scope(self.index, self.results, noted, namespace)
+
+    @staticmethod
+    def _audience(proxy: Proxy, scope: Scope) -> Audience:
+        return audience_of(proxy, scope, scope.selector_keys)

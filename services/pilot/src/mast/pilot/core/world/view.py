@@ -1,0 +1,272 @@
+"""What one class of proxies sees in one snapshot: resources, generated when they are asked for."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+
+from istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
+from mast.pilot.core import names
+from mast.pilot.core.clusters.clusters import outbound_cluster, service_clusters, sni_dnat_clusters
+from mast.pilot.core.clusters.destination_rules import Rule, rule_for, traffic_policy
+from mast.pilot.core.clusters.endpoints import Destination, load_assignment
+from mast.pilot.core.clusters.inbound_clusters import fixed_clusters, inbound_clusters
+from mast.pilot.core.clusters.locality import preference
+from mast.pilot.core.filters.extensions import ExtensionsOf
+from mast.pilot.core.listeners import listeners
+from mast.pilot.core.model import collection_names
+from mast.pilot.core.model.index import Index
+from mast.pilot.core.model.model import Resolution, Service, selects
+from mast.pilot.core.model.proxy import Proxy, ProxyType
+from mast.pilot.core.routes import routes
+from mast.pilot.core.routes.listener_routes import route_configurations
+from mast.pilot.core.scope.audience import Audience, targets
+from mast.pilot.core.scope.memo import Memo, Reads
+from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.world import name_table
+from mast.pilot.core.world.originals import Originals
+from mast.pilot.core.xds.resources import (
+    CDS,
+    EDS,
+    EMPTY,
+    LDS,
+    NDS,
+    RDS,
+    Collection,
+    Resource,
+    collection,
+)
+
+T = TypeVar("T")
+
+_NAME_TABLE: Final = "nametable"
+_NO_PORT: Final = "0"
+"""Name of a route configuration that no service can have routes in."""
+
+
+@dataclass(frozen=True)
+class MeshView:
+    """The resources of one audience; see `mast.pilot.core.xds.resources.View`."""
+
+    audience: Audience
+    index: Index
+    results: Memo
+    originals: Originals
+    extensions: ExtensionsOf
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for all proxies of the class, in every snapshot."""
+        return self.audience.key
+
+    def collection(self, type_url: str) -> Collection:
+        """All resources of a wildcard type; `EMPTY` for a type that the view does not have."""
+        if type_url == CDS:
+            return self._collection(("clusters", self.audience.key), self._clusters)
+        if type_url == LDS:
+            return self._collection(("listeners", self.audience.key), self._listeners)
+        if type_url == NDS:
+            return self._collection(("names", self.audience.caller_key), self._name_table)
+        return EMPTY
+
+    def named(self, type_url: str, name: str) -> Resource | None:
+        """The resource of that name, None if there is none.
+
+        A cluster that is not in the collection may be asked for on demand (pilot.md B25): one of
+        any visible service, even if the Sidecar leaves it out.
+        """
+        if type_url == EDS:
+            return self._kept(("endpoints", self.audience.caller_key, name), self._assignment)
+        if type_url == RDS:
+            return self._kept(("routes", self.audience.caller_key, name), self._routes)
+        if type_url == CDS:
+            found = self.collection(CDS).resources.get(name)
+            key = ("on demand", self.audience.caller_key, name)
+            return found or self._kept(key, self._cluster_on_demand)
+        return self.collection(type_url).resources.get(name)
+
+    def scope(self, reads: Reads) -> Scope:
+        """What the audience sees; questions asked of it are noted in `reads`."""
+        everything = Scope(self.index, self.results, reads, self.audience.proxy.namespace)
+        if self.audience.sidecar is None:
+            return everything
+        found = everything.config(collection_names.SIDECARS, *self.audience.sidecar)
+        return everything.under(found)
+
+    def _collection(
+        self, key: Hashable, build: Callable[[Scope], Iterable[Resource]]
+    ) -> Collection:
+        return self.results.get(
+            key, self.index.generation, None, lambda reads: collection(build(self.scope(reads)))
+        )
+
+    def _kept(self, key: tuple[str, str, str], build: Callable[[str, Scope], T]) -> T:
+        """The result for the name at the end of a key."""
+        return self.results.get(
+            key, self.index.generation, None, lambda reads: build(key[-1], self.scope(reads))
+        )
+
+    # Clusters
+
+    def _clusters(self, scope: Scope) -> Iterator[Resource]:
+        proxy = self.audience.proxy
+        own = proxy.type is ProxyType.SIDECAR
+        yield from scope.cached(("outbound clusters", self.audience.caller_key), self._outbound)
+        if proxy.type is ProxyType.ROUTER:
+            key = ("passed on", self.audience.caller_key)
+            yield from scope.cached(key, self._passed_on)
+        yield from map(self._cluster, fixed_clusters(scope.mesh, proxy, inbound=own))
+        served = targets(self.audience.served, scope)
+        yield from map(self._cluster, inbound_clusters(scope, proxy, served) if own else ())
+
+    def _outbound(self, scope: Scope) -> Sequence[Resource]:
+        """Clusters of all services, those of each service shared by all who follow one rule."""
+        caller = self.audience.caller
+        traits, place = _traits(caller), _place(caller)
+        found: list[Resource] = []
+        for service in scope.services():
+            rule = rule_for(scope, service, caller.labels)
+            where = place if service.resolution.is_dns else None
+            key = ("service clusters", _identity(service, rule), traits, where)
+            found += scope.shared(key, partial(self._of_service, service, rule))
+        return found
+
+    def _passed_on(self, scope: Scope) -> Sequence[Resource]:
+        """Clusters for mutual TLS that a gateway passes on unopened (pilot.md G2)."""
+        caller = self.audience.caller
+        found: list[Resource] = []
+        if _passes_on(scope, caller):
+            for service in scope.services():
+                rule = rule_for(scope, service, caller.labels)
+                found += map(self._cluster, sni_dnat_clusters(service, rule, scope, caller))
+        return found
+
+    def _of_service(self, service: Service, rule: Rule | None, scope: Scope) -> Sequence[Resource]:
+        scope.depend_on(service)
+        made = service_clusters(service, rule, scope, self.audience.caller)
+        return tuple(map(self._cluster, made))
+
+    def _cluster(self, cluster: Cluster) -> Resource:
+        waits_for: Sequence[str] = ()
+        if cluster.HasField("eds_cluster_config"):
+            waits_for = (cluster.eds_cluster_config.service_name or cluster.name,)
+        return self.originals.resource(cluster.name, CDS, cluster, waits_for)
+
+    def _cluster_on_demand(self, name: str, scope: Scope) -> Resource | None:
+        destination = self._destination(name, scope)
+        if destination is None:
+            return None
+        cluster = outbound_cluster(destination, scope, self.audience.caller)
+        return self._cluster(cluster) if cluster else None
+
+    # Endpoints, routes, names
+
+    def _assignment(self, name: str, scope: Scope) -> Resource | None:
+        """Endpoints of a cluster, shared by all callers for whom they are the same."""
+        destination = self._destination(name, scope)
+        if destination is None or not _has_eds(destination.service, self.audience.caller):
+            return None
+        caller = self.audience.caller
+        policy = traffic_policy(
+            scope.mesh, destination.rule, destination.subset, destination.port.number
+        )
+        wish = preference(scope.mesh, policy, destination.service)
+        near = _near(caller) if wish.matters else None
+        identity = _identity(destination.service, destination.rule)
+        key = ("assignment", name, identity, _reach(caller), near)
+
+        def made(inner: Scope) -> Resource:
+            inner.depend_on(destination.service)
+            return self.originals.resource(
+                name, EDS, load_assignment(name, destination, inner, caller)
+            )
+
+        return scope.shared(key, made)
+
+    def _routes(self, name: str, scope: Scope) -> Resource:
+        """Routes of a name; for one that stands for nothing only the catch-all (pilot.md B10)."""
+        caller, extensions = self.audience.caller, self.extensions(scope.mesh)
+        found = (
+            routes.route_configuration(each, scope, caller, extensions) for each in (name, _NO_PORT)
+        )
+        made = next(each for each in found if each is not None)
+        made.name = name
+        return self.originals.resource(name, RDS, made)
+
+    def _name_table(self, scope: Scope) -> Iterator[Resource]:
+        yield self.originals.resource(
+            _NAME_TABLE, NDS, name_table.name_table(scope, self.audience.caller)
+        )
+
+    def _listeners(self, scope: Scope) -> Iterator[Resource]:
+        proxy = self.audience.proxy
+        if proxy.type is not ProxyType.SIDECAR:
+            return
+        served = targets(self.audience.served, scope)
+        extensions = self.extensions(scope.mesh)
+        for each in (
+            *listeners.outbound(scope, proxy, extensions),
+            *listeners.inbound(scope, proxy, served, extensions),
+        ):
+            yield self.originals.resource(each.name, LDS, each, route_configurations(each))
+
+    def _destination(self, name: str, scope: Scope) -> Destination | None:
+        """What an outbound cluster name stands for; also beyond the Sidecar (pilot.md B25)."""
+        parts = names.parse_outbound_cluster(name)
+        if parts is None:
+            return None
+        for sight in (scope, scope.under(None)):
+            service = sight.service(parts.host)
+            port = service.port(parts.port) if service and service.host == parts.host else None
+            if service is not None and port is not None:
+                rule = rule_for(scope, service, self.audience.caller.labels)
+                known = not parts.subset or (rule is not None and parts.subset in rule.subsets)
+                return Destination(service, port, parts.subset, rule) if known else None
+        return None
+
+
+def _passes_on(scope: Scope, caller: Proxy) -> bool:
+    """Whether a Gateway with a server of mode AUTO_PASSTHROUGH selects the proxy."""
+    return any(
+        server.tls.mode == ServerTLSSettings.AUTO_PASSTHROUGH
+        for each in scope.visible(collection_names.GATEWAYS)
+        if selects(each.spec.selector, caller.labels)
+        for server in each.spec.servers
+    )
+
+
+def _identity(service: Service, rule: Rule | None) -> Hashable:
+    """What names a service, the ports of it that are seen, and a rule, within one snapshot."""
+    ports = tuple(each.number for each in service.ports)
+    origins = tuple((each.namespace, each.name) for each in rule.origins) if rule else ()
+    return service.key, ports, origins
+
+
+def _traits(caller: Proxy) -> Hashable:
+    """What clusters depend on besides service and rule."""
+    files = tuple(caller.text(f"TLS_CLIENT_{each}") for each in ("CERT_CHAIN", "KEY", "ROOT_CERT"))
+    return caller.type, caller.ipv4, caller.ipv6, files
+
+
+def _reach(caller: Proxy) -> Hashable:
+    """Which endpoints a caller sees depends on this."""
+    return caller.network, caller.cluster_id, caller.text("REQUESTED_NETWORK_VIEW")
+
+
+def _near(caller: Proxy) -> Hashable:
+    """Which endpoints come first for a caller depends on this."""
+    return caller.locality, *sorted(caller.labels.items())
+
+
+def _place(caller: Proxy) -> Hashable:
+    """Clusters that hold their endpoints depend on this as well."""
+    return _reach(caller), _near(caller)
+
+
+def _has_eds(service: Service, caller: Proxy) -> bool:
+    """Whether clusters of a service get their endpoints by EDS at all."""
+    if service.resolution is Resolution.PASSTHROUGH:
+        return service.headless and caller.type is not ProxyType.SIDECAR
+    return service.resolution is Resolution.STATIC

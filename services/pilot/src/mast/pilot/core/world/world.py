@@ -1,0 +1,264 @@
+"""The mutable state of the mesh: fed with changes of the store, it gives immutable snapshots."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from istio.mesh.v1alpha1.network_pb2 import MeshNetworks
+from mast.common import keys
+from mast.pilot.core.filters.extensions import ExtensionsOf
+from mast.pilot.core.mixer.filters import MixerExtensions
+from mast.pilot.core.model import collection_names, decoding
+from mast.pilot.core.model.index import Index
+from mast.pilot.core.model.mesh import DOMAIN, Mesh, complete
+from mast.pilot.core.model.model import Config, Service, visibility
+from mast.pilot.core.model.service_entries import (
+    Contribution,
+    from_registry,
+    from_registry_workload,
+    from_service_entry,
+    from_workload_entry,
+)
+from mast.pilot.core.model.table import Table
+from mast.pilot.core.scope import memo
+from mast.pilot.core.scope.catalog import Catalog, Cataloged
+from mast.pilot.core.scope.memo import Fact, Memo
+from mast.pilot.core.scope.registry import Registry
+from mast.pilot.core.world.originals import Originals
+from mast.pilot.core.world.snapshot import MeshSnapshot
+from mastapi.registry.v1 import registry_pb2 as registry
+from mastapi.trust.v1.trust_pb2 import TrustBundle
+
+PREFIXES: Final = (
+    keys.CONFIG,
+    keys.REGISTRY_SERVICES,
+    keys.REGISTRY_WORKLOADS,
+    keys.REGISTRY_ENDPOINTS,
+    keys.TRUST,
+)
+"""What a world has to be fed with."""
+
+
+class Change(Protocol):
+    """A key of the store and its value now, None if it was deleted."""
+
+    @property
+    def key(self) -> str:
+        """Relative to the root of the store."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The bytes now stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A stored value that is kept out; what the key held before still holds."""
+
+    key: str
+    reason: str
+
+
+class World:
+    """Everything Pilot knows, one object per store key; the only writer of the indexes.
+
+    `domain` is the DNS suffix of Kubernetes services; `extensions` add the filters of a policy
+    engine, as the mesh settings want them.
+    Lives on one thread, together with the views of its snapshots.
+    """
+
+    def __init__(self, domain: str = DOMAIN, extensions: ExtensionsOf = MixerExtensions) -> None:
+        self._domain = domain
+        self._extensions = extensions
+        self._objects: dict[str, Any] = {}
+        self._rejected: dict[str, str] = {}
+        self._registry = Registry()
+        self._catalog = Catalog(domain)
+        self._trust: Table[str, TrustBundle] = Table()
+        self._mesh = Mesh(domain=domain)
+        self._mesh_stale = False
+        self._touched: set[Fact] = set()
+        self._results = Memo()
+        self._originals = Originals()
+        self._snapshot = self._at(0, Index(mesh=self._mesh))
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Why the value now stored under a key is kept out, by key."""
+        return MappingProxyType(self._rejected)
+
+    def apply(self, changes: Iterable[Change]) -> Sequence[Rejection]:
+        """Take changes over; returns those of them that are kept out.
+
+        A value that cannot be decoded changes nothing but `rejected`: the last good one holds.
+        """
+        rejections = []
+        for change in changes:
+            try:
+                self._take_over(change.key, change.value)
+            except ValueError as error:
+                self._rejected[change.key] = str(error)
+                rejections.append(Rejection(change.key, str(error)))
+            else:
+                self._rejected.pop(change.key, None)
+        return rejections
+
+    def snapshot(self, revision: int = 0) -> MeshSnapshot:
+        """The mesh as it is now; `revision` is that of the store up to which changes are in.
+
+        It shares with the snapshot before all that did not change.
+        """
+        if self._mesh_stale:
+            self._settle_mesh()
+        touched = self._touched | self._registry.settle() | self._catalog.settle()
+        self._touched = set()
+        before = self._snapshot
+        if not touched:
+            self._snapshot = replace(before, revision=revision)
+            return self._snapshot
+        index = self._index(before.index, touched)
+        if index.standalone_hosts != before.index.standalone_hosts:
+            touched.add(Fact(memo.STANDALONE_HOSTS))
+        self._results.advance(index.generation, touched)
+        self._snapshot = self._at(revision, index)
+        return self._snapshot
+
+    def _at(self, revision: int, index: Index) -> MeshSnapshot:
+        return MeshSnapshot(revision, index, self._results, self._originals, self._extensions)
+
+    def _take_over(self, key: str, value: bytes | None) -> None:
+        """Put the object under a key in place of the old one; ValueError changes nothing."""
+        old = self._objects.get(key)
+        new = None if value is None else decoding.decoded(key, value)
+        if old is None and new is None:
+            return
+        self._put(key, old, new)
+        if new is None:
+            del self._objects[key]
+        else:
+            self._objects[key] = new
+
+    def _index(self, before: Index, touched: Iterable[Fact]) -> Index:
+        registered = self._registry.snapshot()
+        cataloged = self._catalog.snapshot()
+        standalone = before.standalone_hosts
+        if any(fact.kind in {memo.SERVICE, memo.VIRTUAL_SERVICE} for fact in touched):
+            standalone = _standalone_hosts(cataloged, registered.services)
+        return Index(
+            generation=before.generation + 1,
+            mesh=self._mesh,
+            services=registered.services,
+            hosts=registered.hosts,
+            hosts_on_port=registered.hosts_on_port,
+            hosts_in_namespace=registered.hosts_in_namespace,
+            endpoints=registered.endpoints,
+            identities=registered.identities,
+            at_address=registered.at_address,
+            workloads_at=registered.workloads_at,
+            virtual_services=cataloged.virtual_services,
+            by_gateway=cataloged.by_gateway,
+            standalone_hosts=standalone,
+            destination_rules=cataloged.destination_rules,
+            configs=cataloged.configs,
+            collections=cataloged.collections,
+            selector_keys=cataloged.selector_keys,
+            trust=self._trust.snapshot(),
+        )
+
+    def _put(self, key: str, old: Any, new: Any) -> None:
+        """Hand an object to the part of the world that keeps it."""
+        match new if new is not None else old:
+            case Config():
+                self._put_config(key, old, new)
+            case registry.Service():
+                contributions: Sequence[Contribution] = ()
+                if new is not None:
+                    default = self._mesh.config.default_service_export_to
+                    contributions = (from_registry(new, default),)
+                self._registry.put_services(key, contributions)
+            case registry.Workload():
+                workload = None if new is None else from_registry_workload(key, new)
+                self._registry.put_workload(key, workload)
+            case registry.EndpointShard():
+                self._registry.put_shard(key, new)
+            case _:
+                for bundle in (old, new):
+                    if bundle is not None:
+                        self._trust.put(bundle.trust_domain, new if bundle is new else None)
+                        self._touched.add(Fact(memo.TRUST, bundle.trust_domain))
+
+    def _put_config(self, key: str, old: Config[Any] | None, new: Config[Any] | None) -> None:
+        where = keys.parse_config_key(key)
+        if new is not None:
+            new = replace(new, visible_to=self._visible_to(new))
+        match where.collection:
+            case collection_names.MESH_CONFIG | collection_names.MESH_NETWORKS:
+                self._mesh_stale = True
+            case collection_names.SERVICE_ENTRIES:
+                contributions: Sequence[Contribution] = ()
+                if new is not None:
+                    default = self._mesh.config.default_service_export_to
+                    contributions = from_service_entry(new, default)
+                self._registry.put_services(key, contributions)
+            case collection_names.WORKLOAD_ENTRIES:
+                workload = None if new is None else from_workload_entry(key, new)
+                self._registry.put_workload(key, workload)
+        self._catalog.put(where.collection, where.namespace, where.name, new)
+
+    def _visible_to(self, config: Config[Any]) -> Any:
+        """The `exportTo` of an object, with the default that the mesh has for its kind (D7)."""
+        defaults = {
+            collection_names.SERVICE_ENTRIES: self._mesh.config.default_service_export_to,
+            collection_names.VIRTUAL_SERVICES: self._mesh.config.default_virtual_service_export_to,
+            collection_names.DESTINATION_RULES: (
+                self._mesh.config.default_destination_rule_export_to
+            ),
+        }
+        default = defaults.get(config.meta.collection)
+        if default is None:
+            return config.visible_to
+        return visibility(config.spec.export_to, config.meta.namespace, default)
+
+    def _settle_mesh(self) -> None:
+        """Take new mesh settings over, and anew all objects that follow its defaults."""
+        self._mesh_stale = False
+        config = self._mesh_object(collection_names.MESH_CONFIG)
+        networks = self._mesh_object(collection_names.MESH_NETWORKS)
+        old = self._mesh
+        self._mesh = Mesh(complete(config), networks or MeshNetworks(), self._domain)
+        self._touched.add(Fact(memo.MESH))
+        if _export_defaults(old) != _export_defaults(self._mesh):
+            for key, each in self._objects.items():
+                if isinstance(each, Config | registry.Service):
+                    self._put(key, each, each)
+            self._mesh_stale = False
+
+    def _mesh_object(self, collection: str) -> Any:
+        """Specification of the only object of a mesh-wide kind; the oldest if there are more."""
+        found = [
+            each
+            for each in self._objects.values()
+            if isinstance(each, Config) and each.meta.collection == collection
+        ]
+        return min(found, key=lambda each: each.age).spec if found else None
+
+
+def _export_defaults(mesh: Mesh) -> Sequence[Sequence[str]]:
+    config = mesh.config
+    return [
+        list(config.default_service_export_to),
+        list(config.default_virtual_service_export_to),
+        list(config.default_destination_rule_export_to),
+    ]
+
+
+def _standalone_hosts(
+    cataloged: Cataloged, services: Mapping[str, Sequence[Service]]
+) -> Sequence[str]:
+    """Hosts of VirtualServices for which some proxies see no service."""
+    return tuple(
+        host
+        for host in sorted(cataloged.virtual_services)
+        if not any(each.visible_to.everyone for each in services.get(host, ()))
+    )

@@ -1,0 +1,1 @@
+"""Sessions with proxies: subscriptions, responses, pushes and what is known about each stream."""

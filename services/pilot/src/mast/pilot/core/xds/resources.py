@@ -1,0 +1,254 @@
+"""xDS resources: bytes made once, versions that are content hashes, and what a proxy may ask for.
+
+A generated message becomes a `Resource`: serialised deterministically, hashed, and kept with the
+protobuf field that carries it in a response of either protocol. A response is then a concatenation
+of ready fields, the same bytes for every proxy that needs the same resources.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.message import Message
+
+from mast.pilot.core.model.proxy import Proxy
+
+_PREFIX = "type.googleapis.com/"
+
+CDS: Final = _PREFIX + "envoy.config.cluster.v3.Cluster"
+EDS: Final = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+LDS: Final = _PREFIX + "envoy.config.listener.v3.Listener"
+RDS: Final = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+SDS: Final = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+ECDS: Final = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
+VHDS: Final = _PREFIX + "envoy.config.route.v3.VirtualHost"
+NDS: Final = _PREFIX + "istio.networking.nds.v1.NameTable"
+PCDS: Final = _PREFIX + "istio.mesh.v1alpha1.ProxyConfig"
+HEALTH: Final = _PREFIX + "istio.v1.HealthInformation"
+BOOTSTRAP: Final = _PREFIX + "envoy.config.bootstrap.v3.Bootstrap"
+
+WILDCARD_TYPES: Final = frozenset({CDS, LDS, NDS, PCDS})
+"""Types that a subscription without names asks for as a whole (pilot.md B)."""
+
+PUSH_ORDER: Final = (CDS, EDS, LDS, RDS, SDS)
+"""Order of types within one push; every other type follows (pilot.md B17)."""
+
+SHORT_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        CDS: "cds",
+        EDS: "eds",
+        LDS: "lds",
+        RDS: "rds",
+        SDS: "sds",
+        ECDS: "ecds",
+        VHDS: "vhds",
+        NDS: "nds",
+        PCDS: "pcds",
+    }
+)
+"""Names of types in metrics and debug output (pilot.md M3)."""
+
+
+def push_rank(type_url: str) -> tuple[int, str]:
+    """Sort key that puts type URLs into the order in which they are pushed (pilot.md B17)."""
+    rank = PUSH_ORDER.index(type_url) if type_url in PUSH_ORDER else len(PUSH_ORDER)
+    return rank, type_url
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One xDS resource, ready to send.
+
+    `version` is the hash of `body`: equal content has an equal version on every replica (pilot.md
+    B13). `requires` names what Envoy asks for because of it: a cluster of type EDS its EDS service
+    name, a listener its RDS route configurations.
+    """
+
+    name: str
+    type_url: str
+    body: bytes
+    version: str
+    requires: frozenset[str] = frozenset()
+
+    @cached_property
+    def any_bytes(self) -> bytes:
+        """Serialised google.protobuf.Any of the message."""
+        return _text(1, self.type_url) + _bytes(2, self.body)
+
+    @cached_property
+    def sotw_field(self) -> bytes:
+        """Field `resources` of a DiscoveryResponse, tag and length included."""
+        return _bytes(2, self.any_bytes)
+
+    @cached_property
+    def delta_field(self) -> bytes:
+        """Field `resources` of a DeltaDiscoveryResponse, tag and length included."""
+        return _bytes(2, _text(1, self.version) + _bytes(2, self.any_bytes) + _text(3, self.name))
+
+
+def resource(name: str, type_url: str, message: Message, requires: Iterable[str] = ()) -> Resource:
+    """The message as a resource: serialised once, deterministically, and hashed.
+
+    A cluster of type EDS must name its EDS service name in `requires` (pilot.md B14); a listener
+    should name its RDS route configurations (B17).
+    """
+    body = message.SerializeToString(deterministic=True)
+    return Resource(name, type_url, body, content_version(body), frozenset(requires))
+
+
+def content_version(body: bytes) -> str:
+    """64 bits of BLAKE2b over the content, as 16 hexadecimal digits."""
+    return blake2b(body, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All resources of one wildcard type that a view has, sorted by name.
+
+    `version` is the hash of the names and versions of its resources.
+    """
+
+    resources: Mapping[str, Resource]
+    version: str
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self.resources.values())
+
+    @cached_property
+    def requires(self) -> frozenset[str]:
+        """Everything that resources of this collection require."""
+        return frozenset().union(*(each.requires for each in self))
+
+
+def collection(resources: Iterable[Resource]) -> Collection:
+    """Resources of one type as a collection; the later one wins if two have the same name."""
+    by_name = {each.name: each for each in resources}
+    ordered = {name: by_name[name] for name in sorted(by_name)}
+    return Collection(MappingProxyType(ordered), resources_version(ordered.values()))
+
+
+def resources_version(resources: Iterable[Resource]) -> str:
+    """Hash of names and versions, in the given order: `version_info` of a response."""
+    digest = blake2b(digest_size=8)
+    for each in resources:
+        digest.update(f"{each.name}\0{each.version}\0".encode())
+    return digest.hexdigest()
+
+
+EMPTY: Final = collection(())
+
+
+class View(Protocol):
+    """What one class of proxies sees in one snapshot."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for all proxies of the class, in every snapshot."""
+
+    def collection(self, type_url: str) -> Collection:
+        """All resources of a wildcard type; `EMPTY` for a type that the view does not have.
+
+        It is the same object as in the previous snapshot if nothing in it changed.
+        """
+
+    def named(self, type_url: str, name: str) -> Resource | None:
+        """The resource of that name, None if there is none.
+
+        Works for every type: a cluster that is not in the wildcard collection may be asked for on
+        demand (pilot.md B25). An RDS name without routes gets the catch-all (pilot.md B10). It is
+        the same object as in the previous snapshot if nothing in it changed.
+        """
+
+
+class Snapshot(Protocol):
+    """The mesh at one revision; immutable."""
+
+    @property
+    def revision(self) -> int:
+        """etcd revision up to which changes are in it."""
+
+    def view(self, proxy: Proxy) -> View:
+        """The view of a proxy: computed once for all proxies of a class."""
+
+
+@lru_cache(maxsize=4096)
+def absent(type_url: str, name: str) -> Resource | None:
+    """What stands for a name that nobody defined, so that Envoy does not wait (pilot.md B10).
+
+    An empty assignment for EDS, a configuration without virtual hosts for RDS, else None.
+    """
+    if type_url == EDS:
+        return resource(name, EDS, ClusterLoadAssignment(cluster_name=name))
+    if type_url == RDS:
+        return resource(name, RDS, RouteConfiguration(name=name))
+    return None
+
+
+def discovery_response(
+    type_url: str, version: str, resources: Iterable[Resource], control_plane: bytes
+) -> bytes:
+    """A serialised DiscoveryResponse but for its nonce: append `nonce_field`.
+
+    `control_plane` is a serialised ControlPlane. The order of fields means nothing in protobuf, so
+    what many streams share comes first.
+    """
+    return b"".join(
+        (
+            _text(1, version),
+            *(each.sotw_field for each in resources),
+            _text(4, type_url),
+            _bytes(6, control_plane),
+        )
+    )
+
+
+def delta_discovery_response(
+    type_url: str,
+    version: str,
+    resources: Iterable[Resource],
+    removed: Iterable[str],
+    control_plane: bytes,
+) -> bytes:
+    """A serialised DeltaDiscoveryResponse but for its nonce: append `nonce_field`.
+
+    `version` is for people (`system_version_info`).
+    """
+    return b"".join(
+        (
+            _text(1, version),
+            *(each.delta_field for each in resources),
+            _text(4, type_url),
+            *(_text(6, name) for name in removed),
+            _bytes(7, control_plane),
+        )
+    )
+
+
+def nonce_field(nonce: str) -> bytes:
+    """Field `nonce`, which has number 5 in the responses of both protocols."""
+    return _text(5, nonce)
+
+
+def _text(number: int, value: str) -> bytes:
+    return _bytes(number, value.encode())
+
+
+def _bytes(number: int, value: bytes) -> bytes:
+    """A length-delimited field (protobuf wire format, type 2); nothing if it is empty."""
+    if not value:
+        return b""
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

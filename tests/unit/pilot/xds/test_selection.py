@@ -1,0 +1,166 @@
+"""What a subscription should hold, and how that differs from what it holds."""
+
+import pytest
+
+from mast.pilot.core.xds.resources import CDS, EDS, RDS, SDS
+from mast.pilot.core.xds.selection import (
+    DOUBTFUL,
+    EMPTY_VERSIONS,
+    GONE,
+    NOTHING,
+    Recent,
+    Selections,
+    difference,
+    joined,
+    named,
+    whole,
+)
+from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, routes, static_cluster
+
+A, B = assignment("a", [1]), assignment("b", [2])
+NEW_A = assignment("a", [9])
+
+
+def view(*resources):
+    mesh = FakeMesh()
+    mesh.put(*resources)
+    return mesh.view()
+
+
+@pytest.mark.parametrize(
+    ("held", "names", "changed", "obsolete", "absent", "adds"),
+    [
+        pytest.param({}, "ab", "ab", "", "", True, id="nothing-held"),
+        pytest.param({"a": A.version, "b": B.version}, "ab", "", "", "", False, id="all-held"),
+        pytest.param({"a": "old", "b": B.version}, "ab", "a", "", "", False, id="one-changed"),
+        pytest.param({"a": DOUBTFUL}, "a", "a", "", "", False, id="doubtful-is-sent"),
+        pytest.param({"a": GONE}, "a", "a", "", "", True, id="it-came-to-exist"),
+        pytest.param({}, "x", "", "", "x", False, id="unknown"),
+        pytest.param({"x": GONE}, "x", "", "", "", False, id="known-not-to-exist"),
+        pytest.param({"x": "1"}, "x", "", "x", "", False, id="it-vanished"),
+        pytest.param({"x": "1"}, "a", "a", "", "", True, id="others-do-not-matter"),
+    ],
+)
+def test_named_resources(held, names, changed, obsolete, absent, adds):
+    wanted = named(view(A, B), EDS, frozenset(names), NOTHING)
+    found = difference(held, wanted)
+    assert "".join(each.name for each in found.changed) == changed
+    assert ("".join(found.obsolete), "".join(found.absent)) == (obsolete, absent)
+    assert found.adds is adds
+    assert found.removed == tuple(sorted(obsolete + absent))
+
+
+@pytest.mark.parametrize(
+    ("held", "changed", "obsolete"),
+    [
+        pytest.param({}, "ab", "", id="nothing-held"),
+        pytest.param({"a": A.version, "b": B.version, "x": "1"}, "", "x", id="one-too-many"),
+        pytest.param({"x": DOUBTFUL}, "ab", "x", id="perhaps-one-too-many"),
+        pytest.param({"x": GONE}, "ab", "", id="removed-already"),
+    ],
+)
+def test_everything(held, changed, obsolete):
+    found = difference(held, whole(view(A, B).collection(EDS).resources))
+    assert "".join(each.name for each in found.changed) == changed
+    assert "".join(found.obsolete) == obsolete
+
+
+def test_forced_names_are_sent_unchanged():
+    wanted = named(view(A, B), EDS, frozenset("abx"), NOTHING)
+    found = difference(wanted.versions, wanted, frozenset("ax"))
+    assert [each.name for each in found.changed] == ["a"]
+    assert found.removed == ("x",)
+
+
+def test_kept_is_what_a_client_has_that_was_not_told_what_to_forget():
+    wanted = named(view(A), EDS, frozenset("axy"), NOTHING)
+    found = difference({"x": "1"}, wanted)
+    assert found.kept == {"a": A.version, "x": "1", "y": GONE}
+    assert difference(found.kept, wanted).obsolete == ("x",)
+    assert wanted.versions == {"a": A.version, "x": GONE, "y": GONE}
+
+
+def test_a_stand_in_is_sent_to_who_waits_and_not_to_who_has_something():
+    wanted = named(view(), RDS, frozenset("r"), frozenset({RDS}))
+    assert wanted.missing == NOTHING
+    assert [each.name for each in difference({}, wanted).changed] == ["r"]
+    assert difference({"r": "old"}, wanted).changed == ()
+    assert difference({"r": "old"}, wanted, frozenset("r")).changed != ()
+
+
+def test_types_without_a_stand_in_are_missing():
+    assert named(view(), SDS, frozenset("s"), frozenset({SDS})).missing == {"s"}
+
+
+def test_names_beside_everything():
+    seen = view(static_cluster("a"))
+    more = named(seen, CDS, frozenset("ax"), NOTHING)
+    both = joined(whole(seen.collection(CDS).resources), more)
+    assert (list(both.resources), both.missing, both.whole) == (["a"], {"x"}, True)
+
+
+def test_required_names_are_those_of_what_changed():
+    first, second = eds_cluster("a"), eds_cluster("b")
+    wanted = whole(view(first, second).collection(CDS).resources)
+    assert wanted.requires == {"a", "b"}
+    assert difference({"a": first.version}, wanted).requires == {"b"}
+
+
+class TestSharing:
+    """Sessions that need the same find the work done."""
+
+    @staticmethod
+    def select(selections, seen, names="", *, wildcard=False, kind=EDS):
+        return selections.select(seen, kind, frozenset(names), wildcard=wildcard, stand_ins=NOTHING)
+
+    @pytest.mark.parametrize(
+        ("names", "wildcard"),
+        [("", True), ("ab", False), ("a", True)],
+        ids=["all", "named", "both"],
+    )
+    def test_of_a_view(self, names, wildcard):
+        selections, seen = Selections(), view(A, B)
+        one, other = (self.select(selections, seen, names, wildcard=wildcard) for _ in range(2))
+        assert one is other
+
+    def test_with_the_view_before_if_nothing_changed(self):
+        selections, mesh = Selections(), FakeMesh()
+        mesh.put(A, B)
+        before = self.select(selections, mesh.view(), "a")
+        selections.age()
+        mesh.put(assignment("b", [7]))
+        assert self.select(selections, mesh.view(), "a") is before
+        mesh.put(NEW_A)
+        assert self.select(selections, mesh.view(), "a") is not before
+
+    def test_of_differences(self):
+        selections, seen = Selections(), view(A)
+        wanted = self.select(selections, seen, "a")
+        first = selections.difference(EMPTY_VERSIONS, wanted, NOTHING)
+        assert selections.difference(EMPTY_VERSIONS, wanted, NOTHING) is first
+        assert selections.difference(EMPTY_VERSIONS, wanted, frozenset("a")) is not first
+        assert selections.difference({}, wanted, NOTHING) is not first
+
+    def test_of_full_sets_that_keep_something(self):
+        selections, seen = Selections(), view(routes("r", "c"))
+        wanted = self.select(selections, seen, wildcard=True, kind=RDS)
+        before = {"a": A, "b": B}
+        kept = selections.retaining(wanted, before, ("a", "unknown"))
+        assert set(kept) == {"a", "r"}
+        assert selections.retaining(wanted, before, ("a", "unknown")) is kept
+
+
+def test_what_is_not_used_is_forgotten_after_two_generations():
+    recent, made = Recent(), []
+
+    def make():
+        made.append(1)
+        return object()
+
+    first = recent.get("k", None, make)
+    recent.age()
+    assert recent.get("k", None, make) is first
+    recent.age()
+    recent.age()
+    assert recent.get("k", None, make) is not first
+    assert len(made) == 2
