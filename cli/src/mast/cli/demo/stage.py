@@ -61,8 +61,7 @@ class Stage:
 
     async def send(self, url: str, **job: Any) -> list[Answer]:
         """Have the load generator do one job (see samples/bookinfo/apps/loadgen.py)."""
-        path = str(self.scratch / "loadgen.sock")
-        reader, writer = await asyncio.open_unix_connection(path, limit=64 << 20)
+        reader, writer = await self._load_generator()
         try:
             writer.write(json.dumps({"url": url, "keep_bodies": True, **job}).encode() + b"\n")
             line = await reader.readline()
@@ -70,6 +69,16 @@ class Stage:
             writer.close()
             await writer.wait_closed()
         return [Answer(**result) for result in json.loads(line)["results"]]
+
+    async def _load_generator(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the load generator, which may only just have been started."""
+        path = str(self.scratch / "loadgen.sock")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                try:
+                    return await asyncio.open_unix_connection(path, limit=64 << 20)
+                except (FileNotFoundError, ConnectionRefusedError):
+                    await asyncio.sleep(0.02)
 
     async def one(self, url: str, **job: Any) -> Answer:
         """One request."""
