@@ -2,6 +2,7 @@
 
 import pytest
 
+from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.scope.memo import Fact, Memo, Reads
 
 
@@ -105,3 +106,83 @@ def test_what_nobody_asks_for_goes() -> None:
     memo.advance(4, [Fact("service", "x")])
     memo.get("asked", 4, None, kept)
     assert kept.calls == 1
+
+
+def finding(key: str) -> Finding:
+    return Finding(fault=Fault.NO_INSTANCES, key=key, message="There is nothing.")
+
+
+class TestFindings:
+    """What comes to light while results are made lives as long as they do."""
+
+    @staticmethod
+    def part(memo: Memo, generation: int, reads: Reads | None, *keys: str) -> object:
+        def build(own: Reads) -> object:
+            own.note("service", "a")
+            own.report(map(finding, keys))
+            return keys
+
+        return memo.get("part", generation, reads, build)
+
+    def whole(self, memo: Memo, generation: int, *keys: str) -> None:
+        memo.get("whole", generation, None, lambda reads: self.part(memo, generation, reads, *keys))
+
+    def test_of_parts_are_those_of_the_whole(self) -> None:
+        memo = Memo()
+        self.whole(memo, 0, "x", "y")
+        self.whole(memo, 0, "ignored: the result is kept")
+        assert memo.findings() == {finding("x"), finding("y")}
+
+    def test_are_forgotten_with_the_result(self) -> None:
+        memo = Memo()
+        self.whole(memo, 0, "x")
+        memo.advance(1, [Fact("service", "b")])
+        assert memo.findings() == {finding("x")}
+        memo.advance(2, [Fact("service", "a")])
+        assert memo.findings() == set()
+        self.whole(memo, 2, "y")
+        assert memo.findings() == {finding("y")}
+
+    def test_of_a_part_that_nobody_uses_any_more_do_not_count(self) -> None:
+        memo = Memo()
+        self.part(memo, 0, Reads(), "x")
+        assert memo.findings() == set()
+
+    def test_who_is_late_leaves_none_behind(self) -> None:
+        memo = Memo()
+        memo.advance(1, [])
+        self.whole(memo, 0, "x")
+        assert memo.findings() == set()
+
+    def test_are_swept_with_results_nobody_asks_for(self) -> None:
+        memo = Memo()
+        self.whole(memo, 0, "x")
+        for number in range(2 * Memo.SWEEP_FLOOR):
+            memo.get(number, 0, None, lambda reads: None)
+        memo.advance(1, [])
+        memo.get("used", 1, None, lambda reads: None)
+        for number in range(4 * Memo.SWEEP_FLOOR):
+            memo.get((1, number), 1, None, lambda reads: None)
+        memo.advance(2, [])
+        memo.advance(3, [])
+        assert memo.findings() == set()
+
+
+def test_results_are_counted_by_what_they_are() -> None:
+    memo = Memo()
+    for key in (
+        ("routes", "80"),
+        (("scope", "key"), ("routes", 9)),
+        (("scope", "key"), "services"),
+    ):
+        memo.get(key, 0, None, lambda reads: None)
+    assert memo.sizes() == {"routes": 2, "services": 1}
+
+
+def test_a_cleared_memo_makes_everything_again() -> None:
+    memo, recipe = Memo(), Recipe(("service", "a"), value=["x"])
+    first = memo.get("key", 0, None, recipe)
+    memo.clear()
+    assert len(memo) == 0
+    assert memo.get("key", 0, None, recipe) is first
+    assert recipe.calls == 2

@@ -9,6 +9,8 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
+from mast.pilot.core.model import collection_names
+from mast.pilot.core.model.finding import ObjectName
 from mast.pilot.core.model.proxy import NOWHERE, Locality
 
 M = TypeVar("M", bound=Message)
@@ -125,6 +127,11 @@ class ConfigMeta:
         """Sort key: oldest first (pilot.md D4)."""
         return self.created, self.name, self.namespace
 
+    @property
+    def object_name(self) -> ObjectName:
+        """What names the object in findings and statuses."""
+        return ObjectName(self.collection, self.namespace, self.name)
+
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
 
@@ -227,6 +234,14 @@ class Service:
     def key(self) -> ServiceKey:
         """Its name in the mesh."""
         return ServiceKey(self.namespace, self.host)
+
+    @property
+    def object_name(self) -> ObjectName:
+        """The object that declares it: a ServiceEntry, or a service of the platform."""
+        collection = collection_names.SERVICE_ENTRIES
+        if self.from_kubernetes:
+            collection = collection_names.PLATFORM_SERVICES
+        return ObjectName(collection, self.namespace, self.origin or self.host)
 
     @property
     def from_kubernetes(self) -> bool:

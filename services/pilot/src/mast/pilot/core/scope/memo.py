@@ -6,8 +6,11 @@ facts it touches, and every result that read one of them is forgotten. So the co
 that of its dependants, whatever the size of the mesh.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Final, NamedTuple, TypeVar, cast
+
+from mast.pilot.core.model.finding import Finding
 
 T = TypeVar("T")
 
@@ -28,6 +31,9 @@ TRUST: Final = "trust"
 """Kinds of facts; configuration objects are facts too, of the kind of their collection."""
 
 
+NO_FINDINGS: Final = frozenset[Finding]()
+
+
 class Fact(NamedTuple):
     """A piece of the index; without a name all pieces of the kind."""
 
@@ -46,6 +52,7 @@ class Reads:
 
     def __init__(self) -> None:
         self._kinds: dict[str, set[Hashable] | None] = {}
+        self._findings: set[Finding] = set()
 
     def note(self, kind: str, name: Hashable = None) -> None:
         """The result depends on that fact, whether it exists or not."""
@@ -65,6 +72,15 @@ class Reads:
             if kind not in kinds or kinds[kind] is not None:
                 self.note(kind, name)
 
+    def report(self, findings: Iterable[Finding]) -> None:
+        """Making the result brought these findings to light."""
+        self._findings.update(findings)
+
+    @property
+    def findings(self) -> frozenset[Finding]:
+        """What has been reported."""
+        return frozenset(self._findings) if self._findings else NO_FINDINGS
+
     def facts(self) -> frozenset[Fact]:
         """What has been noted."""
         return frozenset(
@@ -77,11 +93,12 @@ class Reads:
 class _Item:
     """One kept result; `made` is the generation of the index it was made from."""
 
-    __slots__ = ("facts", "made", "used", "value")
+    __slots__ = ("facts", "findings", "made", "used", "value")
 
-    def __init__(self, value: object, facts: frozenset[Fact], made: int) -> None:
+    def __init__(self, value: object, reads: Reads, made: int) -> None:
         self.value = value
-        self.facts = facts
+        self.facts = reads.facts()
+        self.findings = reads.findings
         self.made = made
         self.used = True
 
@@ -101,6 +118,7 @@ class Memo:
         self._forgotten: dict[Hashable, object] = {}
         self._dependants: dict[frozenset[Fact], set[Hashable]] = {}
         self._sets_with: dict[Fact, set[frozenset[Fact]]] = {}
+        self._findings: dict[Hashable, frozenset[Finding]] = {}
         self._sweep_at = self.SWEEP_FLOOR
 
     def __len__(self) -> int:
@@ -119,6 +137,7 @@ class Memo:
         for facts in stale:
             for key in self._drop(facts):
                 self._forgotten[key] = self._items.pop(key).value
+                self._findings.pop(key, None)
         if len(self._items) + len(self._forgotten) > self._sweep_at:
             self._sweep()
 
@@ -134,13 +153,31 @@ class Memo:
         item = self._items.get(key)
         if item is None or item.made > generation:
             own = Reads()
-            item = _Item(build(own), own.facts(), generation)
+            item = _Item(build(own), own, generation)
             if generation == self.generation:
                 self._keep(key, item)
+                if reads is None and item.findings:
+                    self._findings[key] = item.findings
         item.used = True
         if reads is not None:
             reads.extend(item.facts)
+            reads.report(item.findings)
         return cast("T", item.value)
+
+    def findings(self) -> frozenset[Finding]:
+        """What came to light while the results were made that were asked for without `reads`."""
+        return NO_FINDINGS.union(*self._findings.values())
+
+    def sizes(self) -> Mapping[str, int]:
+        """Number of kept results by what they are: the first word of their keys."""
+        return Counter(_word(key) for key in self._items)
+
+    def clear(self) -> None:
+        """Forget all results; they are made again when they are asked for."""
+        for facts in list(self._dependants):
+            for key in self._drop(facts):
+                self._forgotten[key] = self._items.pop(key).value
+        self._findings.clear()
 
     def _keep(self, key: Hashable, item: _Item) -> None:
         before = self._forgotten.pop(key, None)
@@ -176,6 +213,7 @@ class Memo:
         self._forgotten.clear()
         for key in [key for key, item in self._items.items() if not item.used]:
             facts = self._items.pop(key).facts
+            self._findings.pop(key, None)
             dependants = self._dependants[facts]
             dependants.remove(key)
             if not dependants:
@@ -183,3 +221,10 @@ class Memo:
         for item in self._items.values():
             item.used = False
         self._sweep_at = max(self.SWEEP_FLOOR, 2 * len(self._items))
+
+
+def _word(key: Hashable) -> str:
+    """What a key calls the result: its first text, however deep."""
+    while isinstance(key, tuple) and key:
+        key = key[-1] if isinstance(key[0], tuple) else key[0]
+    return str(key)

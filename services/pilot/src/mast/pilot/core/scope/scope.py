@@ -11,6 +11,7 @@ from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from istio.networking.v1alpha3.sidecar_pb2 import OutboundTrafficPolicy, Sidecar
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.pilot.core.model import collection_names, hosts
+from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import (
@@ -89,6 +90,13 @@ class Scope:
         return self._results.get(
             key, self._index.generation, self._reads, lambda reads: build(self.noting(reads))
         )
+
+    def report(self, finding: Finding) -> None:
+        """Something is not as its author wants it; it stays known as long as the result is kept.
+
+        Counted, listed under `/debug/push_status` and published with the object (pilot.md N10).
+        """
+        self._reads.report((finding,))
 
     def depend_on(self, service: Service) -> None:
         """The result uses this service, and rules for it, that were looked up before."""
