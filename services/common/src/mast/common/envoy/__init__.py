@@ -1,0 +1,1 @@
+"""Envoy's configuration as data: its message types, their constraints, and how they merge."""
