@@ -5,7 +5,7 @@ Service, Workload or EndpointShard, and the fields of that message (mastapi.regi
 Objects without a creationTimestamp are as old as their place in the text: the first is the oldest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from google.protobuf.json_format import ParseDict
 
 from istio.mcp.v1alpha1.resource_pb2 import Resource
 from mast.common import keys, kinds
+from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.model.proxy import Proxy, parse
 from mast.pilot.core.scope.memo import Reads
 from mast.pilot.core.scope.scope import Scope, applicable_sidecar
@@ -48,6 +49,13 @@ def scope(proxy: Proxy, *texts: str) -> Scope:
     everything = snapshot.scope(proxy.namespace)
     sidecar = applicable_sidecar(everything, proxy.labels)
     return Scope(snapshot.index, snapshot.results, Reads(), proxy.namespace, sidecar)
+
+
+def reported(seen: Scope, make: Callable[[Scope], object]) -> Sequence[Finding]:
+    """What comes to light while something is made for whoever sees that, sorted."""
+    reads = Reads()
+    make(seen.noting(reads))
+    return sorted(reads.findings, key=lambda each: each.order)
 
 
 def sidecar_proxy(

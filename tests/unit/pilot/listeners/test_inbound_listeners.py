@@ -13,11 +13,10 @@ from mast.pilot.core.listeners.inbound_chains import Ends, Kind, inbound_chains
 from mast.pilot.core.listeners.inbound_listeners import inbound
 from mast.pilot.core.model.model import Protocol, Service
 from mast.pilot.core.model.proxy import Proxy
-from mast.pilot.core.ports.inbound_ports import InboundConflict
 from mast.pilot.core.scope.audience import own_targets
 from mast.pilot.core.security.peer_authentication import Mode
 from mast.pilot.core.security.transport_sockets import raw
-from tests.support.mesh_yaml import scope, sidecar_proxy
+from tests.support.mesh_yaml import reported, scope, sidecar_proxy
 from tests.support.messages import plain, read
 
 
@@ -293,15 +292,13 @@ def test_ports_with_their_own_mode() -> None:
         pytest.param(
             [service("b", "80:8080/TCP"), service("a", "81:8080/HTTP")],
             ["b.test"],
-            [InboundConflict(host="a.test", target_port=8080)],
+            ["8080 a.test:81"],
             id="oldest-wins",
         ),
         pytest.param([service("a", "80:8080/UDP")], [], [], id="udp-is-ignored"),
     ],
 )
-def test_services_on_one_port(
-    texts: list[str], expected: list[str], conflicts: list[InboundConflict]
-) -> None:
+def test_services_on_one_port(texts: list[str], expected: list[str], conflicts: list[str]) -> None:
     """Rule E15."""
 
     class Owners(NoExtensions):
@@ -313,9 +310,10 @@ def test_services_on_one_port(
     owners: list[str] = []
     proxy = web()
     seen = scope(proxy, *texts)
-    found = inbound(seen, proxy, own_targets(proxy, seen, None), Owners())
+    targets = own_targets(proxy, seen, None)
+    found = reported(seen, lambda own: inbound(own, proxy, targets, Owners()))
     assert list(dict.fromkeys(owners)) == expected
-    assert list(found.conflicts) == conflicts
+    assert [each.key for each in found] == conflicts
 
 
 def test_sidecar_ingress_replaces_services() -> None:

@@ -1,5 +1,6 @@
 """Outbound listeners of sidecars: sockets, and who shares them (pilot.md E1 to E8)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from mast.pilot.core.filters.extensions import NO_EXTENSIONS
 from mast.pilot.core.listeners import listeners
 from mast.pilot.core.listeners.outbound_listeners import outbound
+from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.proxy import Proxy
-from tests.support.mesh_yaml import scope, sidecar_proxy
+from tests.support.mesh_yaml import reported, scope, sidecar_proxy
 from tests.support.messages import plain
 
 SIDECAR = "apiVersion: networking.istio.io/v1, kind: Sidecar"
@@ -35,10 +37,13 @@ def made(*texts: str, proxy: Proxy | None = None) -> dict[str, Listener]:
     return {each.name: each for each in listeners.outbound(scope(chosen, *texts), chosen)}
 
 
-def conflicts(*texts: str) -> list[str]:
+def found_conflicts(*texts: str) -> Sequence[Finding]:
     proxy = sidecar_proxy()
-    found = outbound(scope(proxy, *texts), proxy, NO_EXTENSIONS).conflicts
-    return [f"{each.listener} {each.host}:{each.port}" for each in found]
+    return reported(scope(proxy, *texts), lambda seen: outbound(seen, proxy, NO_EXTENSIONS))
+
+
+def conflicts(*texts: str) -> list[str]:
+    return [each.key for each in found_conflicts(*texts)]
 
 
 def chain(found: FilterChain) -> str:
@@ -294,6 +299,23 @@ def test_two_services_on_a_socket(older: str, newer: str, expected: list[str], l
     texts = service("a", older), service("b", newer)
     assert chains(made(*texts)["0.0.0.0_80"]) == expected
     assert conflicts(*texts) == (["0.0.0.0_80 b.test:80"] if lost else [])
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "fault"),
+    [
+        pytest.param(TCP, TCP, Fault.TCP_OVER_TCP, id="tcp-over-tcp"),
+        pytest.param("80/MONGO", "80/HTTP", Fault.HTTP_OVER_TCP, id="http-over-tcp"),
+    ],
+)
+def test_who_loses_to_whom_is_told(older: str, newer: str, fault: Fault) -> None:
+    """N10: with names."""
+    (found,) = found_conflicts(service("a", older), service("b", newer))
+    assert found.fault is fault
+    assert found.subject == ("istio/networking/v1alpha3/serviceentries", "shop", "b")
+    assert found.winner == ("istio/networking/v1alpha3/serviceentries", "shop", "a")
+    assert "port 80 (" in found.message
+    assert "a.test was there first" in found.message
 
 
 def test_a_vip_of_two_services() -> None:

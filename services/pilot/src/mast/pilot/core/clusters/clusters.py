@@ -23,6 +23,7 @@ from mast.pilot.core.clusters.cluster_metadata import describe
 from mast.pilot.core.clusters.destination_rules import Rule, traffic_policy
 from mast.pilot.core.clusters.endpoints import Destination, load_assignment
 from mast.pilot.core.clusters.pools import apply_http_options, apply_pool, upstream_protocol
+from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.model import Protocol, Resolution, Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.scope.scope import Scope
@@ -56,6 +57,7 @@ def outbound_cluster(destination: Destination, scope: Scope, proxy: Proxy) -> Cl
     cluster = Cluster(name=names.outbound_cluster(port.number, destination.subset, service.host))
     cluster.alt_stat_name = _statistics_name(cluster.name, destination, scope)
     if not _apply_discovery(cluster, destination, policy, scope, proxy):
+        scope.report(_unresolvable(cluster.name, service))
         return None
     if cluster.lb_policy != Cluster.CLUSTER_PROVIDED:
         apply_balancer(cluster, policy.load_balancer)
@@ -101,6 +103,15 @@ def _destinations(service: Service, rule: Rule | None) -> Iterator[Destination]:
         if port.protocol is not Protocol.UDP:
             for subset in subsets:
                 yield Destination(service, port, subset, rule)
+
+
+def _unresolvable(cluster: str, service: Service) -> Finding:
+    return Finding(
+        fault=Fault.DNS_WITHOUT_ENDPOINTS,
+        key=cluster,
+        message=f"There is no cluster {cluster}: {service.host} has no name to resolve for it.",
+        subject=service.object_name,
+    )
 
 
 def _passing_on(cluster: Cluster, destination: Destination) -> Cluster:

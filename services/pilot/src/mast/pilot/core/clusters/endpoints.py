@@ -16,6 +16,7 @@ from istio.networking.v1alpha3.destination_rule_pb2 import ClientTLSSettings, Tr
 from mast.pilot.core.clusters import locality
 from mast.pilot.core.clusters.destination_rules import Rule, traffic_policy
 from mast.pilot.core.model import hosts
+from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.model import Endpoint, Health, Labels, Port, Service, selects
 from mast.pilot.core.model.proxy import Locality, Proxy
 from mast.pilot.core.scope import networks
@@ -86,14 +87,24 @@ def _usable(destination: Destination, scope: Scope, caller: Proxy) -> Iterable[E
     local = is_cluster_local(scope, service)
     seen = _network_view(caller)
     for each in scope.endpoints(service.key):
-        if (
+        if not is_usable(each, service):
+            scope.report(_not_ready(each, service))
+        elif (
             number in each.ports
-            and is_usable(each, service)
             and selects(labels, each.labels)
             and not (local and each.cluster and each.cluster != caller.cluster_id)
             and (not seen or networks.network_of(scope, each) in seen)
         ):
             yield each
+
+
+def _not_ready(endpoint: Endpoint, service: Service) -> Finding:
+    return Finding(
+        fault=Fault.NOT_READY,
+        key=f"{service.host} {endpoint.address}",
+        message=f"{endpoint.address} of {service.host} gets no requests: it is {endpoint.health}.",
+        subject=service.object_name,
+    )
 
 
 def _dialable(endpoints: Iterable[Endpoint], service: Service) -> Sequence[Endpoint]:

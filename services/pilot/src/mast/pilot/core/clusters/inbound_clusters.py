@@ -66,8 +66,7 @@ def fixed_clusters(mesh: Mesh, proxy: Proxy, *, inbound: bool) -> Sequence[Clust
 
 def inbound_clusters(scope: Scope, proxy: Proxy, targets: Sequence[Target]) -> Iterator[Cluster]:
     """One cluster for each port that the sidecar takes traffic for."""
-    served, _ = served_ports(scope, proxy, targets)
-    for each in served:
+    for each in served_ports(scope, proxy, targets):
         yield _inbound_cluster(each, scope, proxy)
 
 

@@ -15,7 +15,7 @@ from mast.pilot.core.listeners.inbound_chains import Ends, Kind, inbound_chains
 from mast.pilot.core.model.model import Protocol, Service, Target
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.ports.filter_chains import Chain
-from mast.pilot.core.ports.inbound_ports import InboundConflict, Served, served_ports
+from mast.pilot.core.ports.inbound_ports import Served, served_ports
 from mast.pilot.core.ports.sockets import (
     TLS_INSPECTOR,
     Draft,
@@ -40,24 +40,16 @@ from mast.pilot.core.security.transport_sockets import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inbound:
-    """Inbound listeners, sorted by name, and the services that lost a port."""
-
-    listeners: Sequence[Listener]
-    conflicts: Sequence[InboundConflict] = ()
-
-
 def inbound(
     scope: Scope, proxy: Proxy, targets: Sequence[Target], extensions: Extensions
-) -> Inbound:
-    """All inbound listeners of a sidecar that serves the targets (pilot.md E8, E12 to E15)."""
+) -> Sequence[Listener]:
+    """All inbound listeners of a sidecar that serves the targets, sorted (E8, E12 to E15)."""
     workshop = _Workshop(scope, proxy, extensions)
-    served, conflicts = served_ports(scope, proxy, targets)
+    served = served_ports(scope, proxy, targets)
     made = [workshop.own_listener(each, each.socket) for each in served if each.socket]
     if captures(proxy):
         made.append(workshop.virtual_inbound([each for each in served if not each.socket]))
-    return Inbound(listeners=sorted(made, key=lambda each: each.name), conflicts=conflicts)
+    return sorted(made, key=lambda each: each.name)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ def outbound(
     scope: Scope, proxy: Proxy, extensions: Extensions = NO_EXTENSIONS
 ) -> Sequence[Listener]:
     """Outbound listeners, sorted by name (pilot.md E1 to E8)."""
-    return outbound_listeners.outbound(scope, proxy, extensions).listeners
+    return outbound_listeners.outbound(scope, proxy, extensions)
 
 
 def inbound(
     scope: Scope, proxy: Proxy, targets: Sequence[Target], extensions: Extensions = NO_EXTENSIONS
 ) -> Sequence[Listener]:
     """Inbound listeners of a sidecar that serves the targets, sorted by name (pilot.md E12)."""
-    return inbound_listeners.inbound(scope, proxy, targets, extensions).listeners
+    return inbound_listeners.inbound(scope, proxy, targets, extensions)

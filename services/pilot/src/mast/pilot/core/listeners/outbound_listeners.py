@@ -12,6 +12,7 @@ from mast.pilot.core.clusters.dynamic_hosts import server_name_resolution
 from mast.pilot.core.filters.extensions import Direction, Extensions, Spot
 from mast.pilot.core.filters.tcp_proxies import tcp_filters, to_cluster
 from mast.pilot.core.listeners.http_connection_manager import HttpChain, http_connection_manager
+from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.model import Protocol, Resolution
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.ports.filter_chains import PLAIN_HTTP, RAW, Chain, apart, distinct
@@ -35,26 +36,6 @@ _UNSHARED: Final = frozenset({Protocol.MONGO, Protocol.MYSQL})
 """Protocols that share a socket with nobody who comes later (pilot.md E6)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conflict:
-    """A service port that did not get (all of) a listener, because an older one has it.
-
-    Counted as `pilot_conflict_outbound_listener_tcp_over_current_tcp` (pilot.md E6, N10).
-    """
-
-    listener: str
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outbound:
-    """Outbound listeners, sorted by name, and the service ports that lost one."""
-
-    listeners: Sequence[Listener]
-    conflicts: Sequence[Conflict] = ()
-
-
 @dataclass(kw_only=True)
 class _Shared:
     """Who shares a socket: one HTTP part, TCP chains by criteria, and one without criteria."""
@@ -71,12 +52,14 @@ class _Shared:
         return bool(self.http or self.chains or self.default)
 
 
-def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Outbound:
-    """All outbound listeners of a sidecar (pilot.md E1 to E8)."""
+def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Sequence[Listener]:
+    """All outbound listeners of a sidecar, sorted by name (pilot.md E1 to E8).
+
+    Service ports that do not get one, because an older service has it, are reported (E6, N10).
+    """
     workshop = _Workshop(scope, proxy, extensions)
     wanted = list(wishes(scope, proxy))
     made: list[Listener] = []
-    conflicts: list[Conflict] = []
     taken: frozenset[Socket] = frozenset()
     if number := proxy.http_proxy_port or scope.mesh.config.proxy_http_port:
         dynamic = any(each.service.resolution is Resolution.DYNAMIC_DNS for each in wanted)
@@ -85,12 +68,10 @@ def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Outbound:
         taken = frozenset({forward.socket})
     for socket, those in _by_socket(wanted).items():
         if socket not in taken:
-            found = _socket_listener(socket, those, workshop)
-            made += found.listeners
-            conflicts += found.conflicts
+            made += _socket_listener(socket, those, workshop)
     if captures(proxy):
         made.append(workshop.virtual_outbound())
-    return Outbound(listeners=sorted(made, key=lambda each: each.name), conflicts=conflicts)
+    return sorted(made, key=lambda each: each.name)
 
 
 def _by_socket(wanted: Iterable[Wish]) -> dict[Socket, list[Wish]]:
@@ -103,10 +84,12 @@ def _by_socket(wanted: Iterable[Wish]) -> dict[Socket, list[Wish]]:
     return found
 
 
-def _socket_listener(socket: Socket, those: Sequence[Wish], workshop: "_Workshop") -> Outbound:
+def _socket_listener(
+    socket: Socket, those: Sequence[Wish], workshop: "_Workshop"
+) -> Sequence[Listener]:
     """The listener of a socket, kept until a service on it, or a rule for one, changes."""
 
-    def build(inner: Scope) -> Outbound:
+    def build(inner: Scope) -> Sequence[Listener]:
         for each in those:
             inner.depend_on(each.service)
         return replace(workshop, scope=inner).shared_by(socket, those)
@@ -121,17 +104,14 @@ class _Workshop:
     proxy: Proxy
     extensions: Extensions
 
-    def shared_by(self, socket: Socket, those: Sequence[Wish]) -> Outbound:
-        """The listener of a socket that services share, in order of precedence."""
+    def shared_by(self, socket: Socket, those: Sequence[Wish]) -> Sequence[Listener]:
+        """The listener of a socket that services share, in order of precedence; none if empty."""
         place = _Shared(socket=socket)
         lost = [each for each in those if not self.admit(place, each)]
-        return Outbound(
-            listeners=[self.listener(place)] if place.leads_somewhere else [],
-            conflicts=[
-                Conflict(listener=socket.name, host=each.service.host, port=each.port.number)
-                for each in lost
-            ],
-        )
+        winner = next((each for each in those if each not in lost), those[0])
+        for each in lost:
+            self.scope.report(_conflict(socket, each, winner))
+        return [self.listener(place)] if place.leads_somewhere else []
 
     def admit(self, place: _Shared, wish: Wish) -> bool:
         """Add a service port to those that share a socket; False if it lost something.
@@ -278,3 +258,23 @@ def _is_dynamic(egress: Egress, route: TcpRoute) -> bool:
     """Some destination is a service whose hosts the proxy resolves."""
     found = (egress.service(each.destination.host) for each in route.destinations)
     return any(each and each.resolution is Resolution.DYNAMIC_DNS for each in found)
+
+
+def _conflict(socket: Socket, loser: Wish, winner: Wish) -> Finding:
+    """A service port that did not get (all of) a listener, because an older one has it."""
+    if loser.port.protocol.is_http:
+        fault = Fault.HTTP_OVER_TCP
+    else:
+        fault = Fault.TCP_OVER_HTTP if winner.port.protocol.is_http else Fault.TCP_OVER_TCP
+    return Finding(
+        fault=fault,
+        key=f"{socket.name} {loser.service.host}:{loser.port.number}",
+        message=(
+            f"Port {loser.port.number} ({loser.port.protocol or 'sniffed'}) of"
+            f" {loser.service.host} has no listener of its own on {socket.name}: port"
+            f" {winner.port.number} ({winner.port.protocol or 'sniffed'}) of"
+            f" {winner.service.host} was there first."
+        ),
+        subject=loser.service.object_name,
+        winner=winner.service.object_name,
+    )

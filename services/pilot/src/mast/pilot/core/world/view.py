@@ -17,6 +17,7 @@ from mast.pilot.core.clusters.locality import preference
 from mast.pilot.core.filters.extensions import ExtensionsOf
 from mast.pilot.core.listeners import listeners
 from mast.pilot.core.model import collection_names
+from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.model import Resolution, Service, selects
 from mast.pilot.core.model.proxy import Proxy, ProxyType
@@ -110,7 +111,15 @@ class MeshView:
 
     # Clusters
 
-    def _clusters(self, scope: Scope) -> Iterator[Resource]:
+    def _clusters(self, scope: Scope) -> Iterable[Resource]:
+        """Clusters of all sources; of two with one name the first counts (pilot.md G8)."""
+        unique: dict[str, Resource] = {}
+        for each in self._every_cluster(scope):
+            if unique.setdefault(each.name, each) is not each:
+                scope.report(_duplicate(each.name))
+        return unique.values()
+
+    def _every_cluster(self, scope: Scope) -> Iterator[Resource]:
         proxy = self.audience.proxy
         own = proxy.type is ProxyType.SIDECAR
         yield from scope.cached(("outbound clusters", self.audience.caller_key), self._outbound)
@@ -179,9 +188,10 @@ class MeshView:
 
         def made(inner: Scope) -> Resource:
             inner.depend_on(destination.service)
-            return self.originals.resource(
-                name, EDS, load_assignment(name, destination, inner, caller)
-            )
+            assignment = load_assignment(name, destination, inner, caller)
+            if not assignment.endpoints:
+                inner.report(_without_instances(name, destination.service))
+            return self.originals.resource(name, EDS, assignment)
 
         return scope.shared(key, made)
 
@@ -263,6 +273,23 @@ def _near(caller: Proxy) -> Hashable:
 def _place(caller: Proxy) -> Hashable:
     """Clusters that hold their endpoints depend on this as well."""
     return _reach(caller), _near(caller)
+
+
+def _duplicate(cluster: str) -> Finding:
+    return Finding(
+        fault=Fault.DUPLICATE_CLUSTER,
+        key=cluster,
+        message=f"There are two clusters {cluster}: only the first is used.",
+    )
+
+
+def _without_instances(cluster: str, service: Service) -> Finding:
+    return Finding(
+        fault=Fault.NO_INSTANCES,
+        key=cluster,
+        message=f"Cluster {cluster} has no endpoint that takes requests.",
+        subject=service.object_name,
+    )
 
 
 def _has_eds(service: Service, caller: Proxy) -> bool:
