@@ -22,7 +22,6 @@ from mast.pilot.core.routes.retries import DEFAULT_RETRY
 from mast.pilot.core.routes.route_actions import MAX_DIRECT_RESPONSE_BYTES, Setting
 from mast.pilot.core.routes.virtual_hosts import (
     Candidate,
-    Loss,
     blocking,
     passing,
     ported,
@@ -37,28 +36,15 @@ _HTTP_PORT: Final = 80
 """Port of VirtualService hosts that no service stands behind (pilot.md C6)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Routes:
-    """A route configuration, and the domains that more than one virtual host claimed."""
-
-    configuration: RouteConfiguration
-    losses: Sequence[Loss] = ()
-
-
 def route_configuration(
     name: str, scope: Scope, proxy: Proxy, extensions: Extensions = NO_EXTENSIONS
 ) -> RouteConfiguration | None:
     """The route configuration of a sidecar by its name, None for a name that is none (pilot.md C).
 
     Names are `PORT`, `HOST:PORT` for a sniffed port of one service, `http_proxy`, and the socket
-    path of a Sidecar's egress listener. A port that nobody uses has only the catch-all.
+    path of a Sidecar's egress listener. A port that nobody uses has only the catch-all. Domains
+    that more than one virtual host claims are reported.
     """
-    made = routes(name, scope, proxy, extensions)
-    return made.configuration if made else None
-
-
-def routes(name: str, scope: Scope, proxy: Proxy, extensions: Extensions) -> Routes | None:
-    """As `route_configuration`, with the domains that were contested."""
     site = _Site(scope, proxy, extensions)
     if name == names.HTTP_PROXY:
         return _with_catch_all(name, site, _on_all_ports(site, site.egress_on(0)))
@@ -73,7 +59,7 @@ def routes(name: str, scope: Scope, proxy: Proxy, extensions: Extensions) -> Rou
     host, _, number = name.rpartition(":")
     if not number.isdecimal():
         return None
-    return Routes(configuration=_sniffed(name, site, host, int(number)))
+    return _sniffed(name, site, host, int(number))
 
 
 @dataclass(frozen=True)
@@ -127,12 +113,16 @@ class _Site:
         return [default_route(destination, self.setting(egress, port.number))]
 
 
-def _with_catch_all(name: str, site: _Site, candidates: Iterator[Candidate]) -> Routes:
+def _with_catch_all(
+    name: str, site: _Site, candidates: Iterator[Candidate]
+) -> RouteConfiguration:
     made, losses = virtual_hosts(candidates)
+    for each in losses:
+        site.scope.report(each)
     configuration = _configuration(name, [*made, _catch_all(site)])
     # With ports ignored, D:8080 would get the virtual host of port 80.
     configuration.ignore_port_in_host_matching = name != names.HTTP_PROXY
-    return Routes(configuration=configuration, losses=losses)
+    return configuration
 
 
 def _sniffed(name: str, site: _Site, host: str, number: int) -> RouteConfiguration:
@@ -222,6 +212,7 @@ def _made(site: _Site, egress: Egress, service: Service, port: Port) -> Candidat
         other=[each for each in domains if each not in own],
         routes=site.service_routes(egress, service, port),
         age=service.age,
+        source=service.object_name,
         additions=site.extensions.virtual_host(site.spot(port.number), service),
     )
 
@@ -236,6 +227,7 @@ def _standalone(
         own=[host],
         routes=own,
         age=config.age,
+        source=config.meta.object_name,
         additions=site.extensions.virtual_host(site.spot(port), None),
     )
 
