@@ -7,10 +7,10 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from mast.pilot.core.filters.extensions import NO_EXTENSIONS, Additions, NoExtensions, Spot
 from mast.pilot.core.filters.header_operations import ADD, HeaderMutations, header_addition
+from mast.pilot.core.model.finding import Fault
 from mast.pilot.core.model.model import Service
-from mast.pilot.core.routes.routes import route_configuration, routes
-from mast.pilot.core.routes.virtual_hosts import Loss
-from tests.support.mesh_yaml import scope, sidecar_proxy
+from mast.pilot.core.routes.routes import route_configuration
+from tests.support.mesh_yaml import reported, scope, sidecar_proxy
 
 SE = "apiVersion: networking.istio.io/v1, kind: ServiceEntry"
 VS = "apiVersion: networking.istio.io/v1, kind: VirtualService"
@@ -325,9 +325,14 @@ def test_contested_domains() -> None:
      ports: [{{number: 80, name: http, protocol: HTTP}}]}}}}
     """
     proxy = sidecar_proxy()
-    found = routes("80", scope(proxy, WEB, squatter), proxy, NO_EXTENSIONS)
-    assert found is not None
-    assert found.losses == [Loss(virtual_host="web.shop.svc.cluster.local:80", domain="web.shop")]
+    (found,) = reported(
+        scope(proxy, WEB, squatter), lambda seen: route_configuration("80", seen, proxy)
+    )
+    assert found.fault is Fault.DUPLICATE_DOMAIN
+    assert found.key == "web.shop web.shop.svc.cluster.local:80"
+    assert found.winner == ("istio/networking/v1alpha3/serviceentries", "shop", "x")
+    assert found.subject is not None
+    assert found.subject.name == "web"
 
 
 class Extra(NoExtensions):

@@ -9,7 +9,6 @@ from mast.pilot.core.filters.extensions import NOTHING, Additions
 from mast.pilot.core.filters.header_operations import ADD, HeaderMutations, header_addition
 from mast.pilot.core.routes.virtual_hosts import (
     Candidate,
-    Loss,
     blocking,
     passing,
     ported,
@@ -69,7 +68,8 @@ def test_domains(candidates: list[Candidate], expected: dict[str, list[str]]) ->
 
 def test_losses_are_told() -> None:
     _, losses = virtual_hosts([candidate("a.test", "x", age=1), candidate("b.test", "x", age=2)])
-    assert losses == [Loss(virtual_host="b.test:80", domain="x")]
+    assert [each.key for each in losses] == ["x b.test:80"]
+    assert "do not go to b.test: a.test:80 has" in losses[0].message
 
 
 def test_the_message() -> None:

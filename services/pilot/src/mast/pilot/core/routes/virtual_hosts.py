@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from mast.pilot.core import names
 from mast.pilot.core.filters.extensions import NOTHING, Additions
+from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.model.model import Age
 
 _BAD_GATEWAY: Final = 502
@@ -25,7 +26,7 @@ class Candidate:
     """A virtual host before it is known which of its domains it gets.
 
     `own` domains are forms of the full name, `other` ones shorter names and addresses. `age`
-    decides between claims.
+    decides between claims. `source` is the object whose host it is.
     """
 
     host: str
@@ -34,20 +35,13 @@ class Candidate:
     other: Sequence[str] = ()
     routes: Sequence[Route]
     age: Age
+    source: ObjectName | None = None
     additions: Additions = NOTHING
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loss:
-    """A domain that a virtual host did not get because another has it (pilot.md C6)."""
-
-    virtual_host: str
-    domain: str
 
 
 def virtual_hosts(
     candidates: Iterable[Candidate],
-) -> tuple[list[VirtualHost], list[Loss]]:
+) -> tuple[list[VirtualHost], list[Finding]]:
     """The virtual hosts, sorted by name, and the domains that were contested (pilot.md C6).
 
     Envoy accepts a domain once, in whatever case. A host that is somebody's full name is his;
@@ -68,7 +62,7 @@ def virtual_hosts(
         for domain in dict.fromkeys((*each.own, *each.other)):
             owner, spelled = owners[domain.lower()]
             if owner is not each:
-                losses.append(Loss(virtual_host=name, domain=domain))
+                losses.append(_loss(name, domain, each, owner))
             elif spelled == domain:
                 domains.append(domain)
         if domains:
@@ -108,6 +102,20 @@ def blocking() -> VirtualHost:
 
 def _catch_all(name: str, route: Route) -> VirtualHost:
     return VirtualHost(name=name, domains=["*"], routes=[route], include_request_attempt_count=True)
+
+
+def _loss(name: str, domain: str, loser: Candidate, winner: Candidate) -> Finding:
+    """A domain that a virtual host did not get because another has it (pilot.md C6)."""
+    return Finding(
+        fault=Fault.DUPLICATE_DOMAIN,
+        key=f"{domain} {name}",
+        message=(
+            f"Requests for {domain} do not go to {loser.host}:"
+            f" {names.virtual_host(winner.host, winner.port)} has that domain."
+        ),
+        subject=loser.source,
+        winner=winner.source,
+    )
 
 
 def _virtual_host(name: str, domains: Sequence[str], candidate: Candidate) -> VirtualHost:
