@@ -8,8 +8,11 @@ from mast.galley.core.objects import Defaults, read_text
 
 
 def found(kind: str, spec: str, *, name: str = "test", annotations: str = "{}") -> list[str]:
-    """``severity path rule`` of everything found in an object, in the order of its lines."""
-    (known,) = named(kind)
+    """``severity path rule`` of everything found in an object, in the order of its lines.
+
+    A name that several groups have means Istio's kind, unless it says ``group/kind``.
+    """
+    known = named(kind)[0]
     namespace = "" if known.cluster_scoped else "namespace: shop, "
     lines = [
         f"apiVersion: {known.api_version}",

@@ -39,6 +39,18 @@ def test_collections_and_group_kinds_are_unique() -> None:
             "istio.mixer.v1.config.client.QuotaSpec",
         ),
         (
+            "gateway.networking.k8s.io",
+            "Gateway",
+            "k8s/gateway_api/v1/gateways",
+            "mastapi.kubernetes.v1.GatewaySpec",
+        ),
+        (
+            "",
+            "Namespace",
+            "k8s/core/v1/namespaces",
+            "mastapi.kubernetes.v1.NamespaceSpec",
+        ),
+        (
             "config.istio.io",
             "metric",
             "istio/config/v1alpha2/legacy/metrics",
@@ -56,6 +68,11 @@ def test_known_kinds(group: str, kind: str, collection: str, message: str) -> No
     [
         ("vs", ["networking.istio.io/VirtualService"]),
         ("virtualservices", ["networking.istio.io/VirtualService"]),
+        ("gateway", ["networking.istio.io/Gateway", "gateway.networking.k8s.io/Gateway"]),
+        ("gw", ["networking.istio.io/Gateway"]),
+        ("gtw", ["gateway.networking.k8s.io/Gateway"]),
+        ("gateways.gateway.networking.k8s.io", ["gateway.networking.k8s.io/Gateway"]),
+        ("namespaces", ["Namespace"]),
         ("VIRTUALSERVICE", ["networking.istio.io/VirtualService"]),
         ("authentication.istio.io/Policy", ["authentication.istio.io/Policy"]),
         ("rule", ["config.istio.io/rule"]),

@@ -53,9 +53,12 @@ def test_bad_selection(kinds: list[str], selector: str, message: str) -> None:
     ("kinds", "namespace", "prefix"),
     [
         pytest.param([], "", "config/", id="everything"),
-        pytest.param(["Gateway"], "", "config/istio/networking/v1alpha3/gateways/", id="kind"),
+        pytest.param(["Sidecar"], "", "config/istio/networking/v1alpha3/sidecars/", id="kind"),
         pytest.param(["gw"], "shop", "config/istio/networking/v1alpha3/gateways/shop/",
                      id="namespace"),
+        pytest.param(["Gateway"], "shop", "config/", id="kind-of-two-groups"),
+        pytest.param(["gateways.gateway.networking.k8s.io"], "shop",
+                     "config/k8s/gateway_api/v1/gateways/shop/", id="plural-and-group"),
         pytest.param(["Gateway", "Sidecar"], "shop", "config/", id="kinds"),
         pytest.param(["MeshPolicy"], "shop", "config/istio/authentication/v1alpha1/meshpolicies/",
                      id="cluster-scoped"),

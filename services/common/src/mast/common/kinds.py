@@ -33,6 +33,8 @@ from istio.security.v1beta1 import (
     request_authentication_pb2,
 )
 from istio.telemetry.v1alpha1 import telemetry_pb2
+from mastapi.kubernetes.v1 import gateway_pb2 as gateway_api
+from mastapi.kubernetes.v1 import ingress_pb2, meta_pb2, routes_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.any_pb2 import Any
@@ -65,8 +67,8 @@ class Kind:
 
     @property
     def api_version(self) -> str:
-        """``group/version`` of the storage version."""
-        return f"{self.group}/{self.storage_version}"
+        """``group/version`` of the storage version, ``version`` alone in the core group."""
+        return f"{self.group}/{self.storage_version}".removeprefix("/")
 
     @property
     def type_url(self) -> str:
@@ -79,7 +81,7 @@ class Kind:
         return self.message is struct_pb2.Struct
 
     def __str__(self) -> str:
-        return f"{self.group}/{self.name}"
+        return f"{self.group}/{self.name}".removeprefix("/")
 
 
 _NETWORKING = ("v1", "v1alpha3", "v1beta1")
@@ -107,6 +109,26 @@ def _old(
     return Kind(
         f"{area}.istio.io", ("v1alpha1",), name, plural, collection, message, cluster_scoped
     )
+
+
+def _gateway_api(
+    name: str,
+    plural: str,
+    message: type[Message],
+    versions: tuple[str, ...],
+    short: str = "",
+    cluster_scoped: bool = False,
+) -> Kind:
+    collection = f"k8s/gateway_api/v1/{plural}"
+    group = "gateway.networking.k8s.io"
+    return Kind(group, versions, name, plural, collection, message, cluster_scoped, short)
+
+
+def _kubernetes(
+    group: str, name: str, plural: str, message: type[Message], short: str, cluster_scoped: bool
+) -> Kind:
+    collection = f"k8s/{group.partition('.')[0] or 'core'}/v1/{plural}"
+    return Kind(group, ("v1",), name, plural, collection, message, cluster_scoped, short)
 
 
 def _mixer(name: str, plural: str, home: str, message: type[Message]) -> Kind:
@@ -219,6 +241,43 @@ KINDS: tuple[Kind, ...] = (
         "istio/extensions/v1alpha1/trafficextensions",
         traffic_extension_pb2.TrafficExtension,
     ),
+    _gateway_api(
+        "GatewayClass",
+        "gatewayclasses",
+        gateway_api.GatewayClassSpec,
+        ("v1", "v1beta1"),
+        "gc",
+        cluster_scoped=True,
+    ),
+    _gateway_api("Gateway", "gateways", gateway_api.GatewaySpec, ("v1", "v1beta1"), "gtw"),
+    _gateway_api("HTTPRoute", "httproutes", routes_pb2.HTTPRouteSpec, ("v1", "v1beta1")),
+    _gateway_api("GRPCRoute", "grpcroutes", routes_pb2.GRPCRouteSpec, ("v1", "v1alpha2")),
+    _gateway_api("TLSRoute", "tlsroutes", routes_pb2.TLSRouteSpec, ("v1", "v1alpha3", "v1alpha2")),
+    _gateway_api("TCPRoute", "tcproutes", routes_pb2.TCPRouteSpec, ("v1alpha2", "v1")),
+    _gateway_api(
+        "ReferenceGrant",
+        "referencegrants",
+        gateway_api.ReferenceGrantSpec,
+        ("v1beta1", "v1", "v1alpha2"),
+        "refgrant",
+    ),
+    _gateway_api(
+        "BackendTLSPolicy",
+        "backendtlspolicies",
+        gateway_api.BackendTLSPolicySpec,
+        ("v1", "v1alpha3"),
+        "btlspolicy",
+    ),
+    _kubernetes("networking.k8s.io", "Ingress", "ingresses", ingress_pb2.IngressSpec, "ing", False),
+    _kubernetes(
+        "networking.k8s.io",
+        "IngressClass",
+        "ingressclasses",
+        ingress_pb2.IngressClassSpec,
+        "",
+        True,
+    ),
+    _kubernetes("", "Namespace", "namespaces", meta_pb2.NamespaceSpec, "ns", True),
     _old("authentication", "MeshPolicy", "meshpolicies", authentication.Policy, True),
     _old("authentication", "Policy", "policies", authentication.Policy),
     _old("rbac", "ClusterRbacConfig", "clusterrbacconfigs", rbac_pb2.RbacConfig, True),
@@ -264,9 +323,12 @@ BY_GROUP_KIND: Mapping[tuple[str, str], Kind] = {(kind.group, kind.name): kind f
 def named(text: str) -> Sequence[Kind]:
     """The kinds a user may mean: by kind, plural or short name in any case, or ``group/kind``.
 
-    Exact spelling wins; the empty result means that there is no such kind.
+    A plural may be followed by its group as well: ``gateways.gateway.networking.k8s.io``. Exact
+    spelling wins; the empty result means that there is no such kind.
     """
     group, _, name = text.rpartition("/")
+    if not group and "." in name:
+        name, _, group = name.partition(".")
     pool = [kind for kind in KINDS if not group or kind.group == group]
     exact = [kind for kind in pool if kind.name == name]
     if exact:

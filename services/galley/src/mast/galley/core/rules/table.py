@@ -35,7 +35,8 @@ class Family:
 
     ``fields`` and ``keys`` (of maps) are by ``package.Message.field``; a list's check is applied
     to each item, a map's to each value. ``messages`` are by ``package.Message``, ``objects`` by
-    kind. ``optional`` are fields tagged as required on the wire that another field may replace.
+    kind, or by ``group/kind`` where several groups have one of that name. ``optional`` are fields
+    tagged as required on the wire that another field may replace.
     A Duration without a check of its own must be at least a millisecond (B1).
     """
 
@@ -121,13 +122,13 @@ class Rulebook:
         yield from self._optional
 
     def kinds(self) -> Iterator[str]:
-        """Names of the kinds with a rule about whole objects."""
+        """Names of the kinds with a rule about whole objects, as the families give them."""
         yield from self._objects
 
     def check(self, obj: ConfigObject) -> Iterator[Finding]:
         """Everything wrong with a decoded object."""
         yield from self._walk(obj.spec, SPEC)
-        rule = self._objects.get(obj.kind.name)
+        rule = self._objects.get(str(obj.kind), self._objects.get(obj.kind.name))
         if rule is not None:
             yield from rule(obj)
 
