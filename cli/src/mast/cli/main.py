@@ -9,7 +9,13 @@ import grpc
 import grpc.aio
 import typer
 
-from mast.cli import config_commands, demo_command, local_commands, proxy_commands
+from mast.cli import (
+    config_commands,
+    demo_command,
+    local_commands,
+    proxy_commands,
+    render_command,
+)
 from mast.cli.errors import CommandError
 from mast.cli.output import stderr
 
@@ -26,6 +32,7 @@ _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 local_commands.register(app)
 config_commands.register(app)
 proxy_commands.register(app)
+render_command.register(app)
 demo_command.register(app)
 
 

@@ -27,12 +27,25 @@ class Format(StrEnum):
 
 def show(data: Any, format: Format, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print ``data`` as JSON or YAML, or ``rows`` under ``columns`` for people."""
-    if format is Format.JSON:
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
-    elif format is Format.YAML:
-        sys.stdout.write(yaml.safe_dump(data, sort_keys=False))
-    else:
+    if format is Format.TABLE:
         plain(columns, rows)
+    else:
+        sys.stdout.write(dump(data, format))
+
+
+def dump(data: Any, format: str) -> str:
+    """``data`` as text: ``json``, or else YAML."""
+    if format == Format.JSON:
+        return json.dumps(data, indent=2) + "\n"
+    found: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=100)
+    return found
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Writes everything out: equal parts are no references to each other."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -67,4 +80,4 @@ def progress(text: str) -> Iterator[Any]:
 
 def note(text: str) -> None:
     """Tell the user something that is not data."""
-    stderr.print(text)
+    stderr.print(text, markup=False, soft_wrap=True)

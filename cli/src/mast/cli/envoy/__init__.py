@@ -1,0 +1,1 @@
+"""What an Envoy is configured with: told by Pilot, made static, or read from its admin port."""

@@ -1,0 +1,112 @@
+"""A configuration as a static bootstrap: Envoy reads, checks or runs it without a control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpConnectionManager,
+)
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from google.protobuf.any_pb2 import Any
+
+from mast.cli.envoy.configuration import Configuration, chains
+from mast.cli.envoy.walking import unpacked, within
+from mast.pilot.core.packing import packed
+from mast.pilot.core.security.transport_sockets import SDS_CLUSTER
+
+SDS_SOCKET: Final = "./var/run/secrets/workload-spiffe-uds/socket"
+"""Where the agent serves secrets, seen from its working directory (pilot.md A6)."""
+
+_HTTP_OPTIONS: Final = HttpProtocolOptions.DESCRIPTOR.full_name
+
+
+def bootstrap(configuration: Configuration) -> Bootstrap:
+    """Everything in place: routes in listeners, endpoints in clusters.
+
+    Secrets come from the socket of the agent, through a cluster of its own: files hold no keys.
+    """
+    made = Bootstrap(node=configuration.node)
+    # Envoy wants both to be set; Pilot does not need the cluster.
+    made.node.cluster = made.node.cluster or made.node.id.split("~")[2]
+    resources = made.static_resources
+    for listener in configuration.listeners.values():
+        resources.listeners.append(_with_routes(listener, configuration.routes))
+    for cluster in configuration.clusters.values():
+        resources.clusters.append(_with_endpoints(cluster, configuration))
+    if SDS_CLUSTER not in configuration.clusters:
+        resources.clusters.append(_secrets())
+    return made
+
+
+def _with_routes(listener: Listener, routes: Mapping[str, RouteConfiguration]) -> Listener:
+    made = Listener()
+    made.CopyFrom(listener)
+    for chain in chains(made):
+        for each in chain.filters:
+            manager = HttpConnectionManager()
+            if each.typed_config.Unpack(manager) and manager.HasField("rds"):
+                name = manager.rds.route_config_name
+                manager.route_config.CopyFrom(routes.get(name, RouteConfiguration(name=name)))
+                each.typed_config.CopyFrom(packed(manager))
+        _secrets_from_agent(chain.transport_socket.typed_config)
+    return made
+
+
+def _with_endpoints(cluster: Cluster, configuration: Configuration) -> Cluster:
+    made = Cluster()
+    made.CopyFrom(cluster)
+    if cluster.HasField("eds_cluster_config"):
+        found = configuration.endpoints_of(cluster)
+        made.ClearField("eds_cluster_config")
+        made.type = Cluster.STATIC
+        made.load_assignment.cluster_name = cluster.name
+        if found is not None:
+            made.load_assignment.CopyFrom(found)
+    for socket in _sockets(made):
+        _secrets_from_agent(socket)
+    return made
+
+
+def _sockets(cluster: Cluster) -> Iterator[Any]:
+    if cluster.HasField("transport_socket"):
+        yield cluster.transport_socket.typed_config
+    for each in cluster.transport_socket_matches:
+        yield each.transport_socket.typed_config
+
+
+def _secrets_from_agent(socket: Any) -> None:
+    """Let TLS that would ask the control plane for its secrets ask the agent."""
+    opened = unpacked(socket) if socket.type_url else None
+    if opened is None:
+        return
+    changed = False
+    for each in within(opened, SdsSecretConfig):
+        if each.sds_config.HasField("ads"):
+            source = ApiConfigSource(
+                api_type=ApiConfigSource.GRPC, transport_api_version=ApiVersion.V3
+            )
+            source.grpc_services.add().envoy_grpc.cluster_name = SDS_CLUSTER
+            each.sds_config.api_config_source.CopyFrom(source)
+            changed = True
+    if changed:
+        socket.CopyFrom(packed(opened))
+
+
+def _secrets() -> Cluster:
+    made = Cluster(name=SDS_CLUSTER, type=Cluster.STATIC)
+    made.connect_timeout.FromSeconds(1)
+    made.load_assignment.cluster_name = SDS_CLUSTER
+    endpoint = made.load_assignment.endpoints.add().lb_endpoints.add().endpoint
+    endpoint.address.pipe.path = SDS_SOCKET
+    options = HttpProtocolOptions()
+    options.explicit_http_config.http2_protocol_options.SetInParent()
+    made.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
+    return made

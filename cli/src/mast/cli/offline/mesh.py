@@ -1,0 +1,49 @@
+"""A mesh that exists in files only: Pilot's world fed with what Galley would store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from envoy.config.core.v3.base_pb2 import Node
+
+from mast.cli.envoy.configuration import Configuration, Intended, intended
+from mast.cli.offline.proxies import workload_nodes
+from mast.cli.offline.reading import FileMesh
+from mast.pilot.core.model.mesh import DOMAIN
+from mast.pilot.core.model.proxy import Proxy, parse
+from mast.pilot.core.world.snapshot import MeshSnapshot
+from mast.pilot.core.world.world import Rejection, World
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """What Pilot knows, and what it makes of it for any proxy."""
+
+    snapshot: MeshSnapshot
+    files: FileMesh
+
+    @cached_property
+    def nodes(self) -> Sequence[Node]:
+        """The proxies that follow from workloads, sorted by ID."""
+        return workload_nodes(self.snapshot.index, self.snapshot.index.mesh.domain)
+
+    def intended(self, node: Node) -> Intended:
+        """What Pilot would send to a proxy; InvalidNode if there can be no such proxy."""
+        return intended(self.snapshot.view(self.proxy(node)))
+
+    def configuration(self, node: Node) -> Configuration:
+        """The same, decoded."""
+        return self.intended(node).configuration(node)
+
+    def proxy(self, node: Node) -> Proxy:
+        """A proxy as Pilot knows it."""
+        return parse(node)
+
+
+def mesh_of(files: FileMesh, domain: str = DOMAIN) -> tuple[Mesh, Sequence[Rejection]]:
+    """The mesh, and what Pilot would keep out of it."""
+    world = World(domain)
+    rejections = world.apply(files.entries)
+    return Mesh(world.snapshot(1), files), rejections

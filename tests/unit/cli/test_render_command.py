@@ -1,0 +1,141 @@
+"""mastctl render: five lists for a proxy, the same bytes every time, nothing for wrong input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mast.cli.errors import CommandError
+from mast.cli.main import app
+
+MESH = Path(__file__).with_name("mesh.yaml")
+NODE = "sidecar~10.0.0.5~reviews-v1.default~default.svc.cluster.local"
+KINDS = ["listeners", "routes", "clusters", "endpoints", "secrets"]
+
+
+def render(*arguments: str, input: str | None = None) -> str:
+    ended = CliRunner().invoke(app, ["render", *arguments], input=input)
+    if isinstance(ended.exception, CommandError):
+        raise ended.exception
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
+
+
+def resources(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(render("-f", str(MESH), "-o", "json", *arguments))
+    return found
+
+
+def test_one_proxy_gets_five_lists() -> None:
+    found = resources("--node", NODE)
+    assert list(found) == KINDS
+    names = {
+        kind: [each.get("name", each.get("clusterName")) for each in found[kind]] for kind in KINDS
+    }
+    assert names["listeners"] == ["0.0.0.0_9080", "virtualInbound", "virtualOutbound"]
+    assert names["routes"] == ["9080"]
+    assert "inbound|9080||" in names["clusters"]
+    assert names["endpoints"] == [
+        f"outbound|9080|{subset}|reviews.default.svc.cluster.local" for subset in ("v1", "v2", "")
+    ]
+    assert names["secrets"] == ["ROOTCA", "default"]
+
+
+def test_yaml_says_the_same() -> None:
+    assert yaml.safe_load(render("-f", str(MESH), "--node", NODE)) == resources("--node", NODE)
+
+
+def test_a_workload_may_be_named() -> None:
+    assert resources("--node", "reviews-v1") == resources("--node", NODE)
+
+
+def test_all_proxies_by_node_id() -> None:
+    found = resources("--all")
+    assert list(found) == [
+        NODE,
+        "sidecar~10.0.0.6~reviews-v2.default~default.svc.cluster.local",
+        "sidecar~192.0.2.1~productpage.default~default.svc.cluster.local",
+    ]
+    assert all(list(each) == KINDS for each in found.values())
+    assert found[NODE] == resources("--node", NODE)
+
+
+def test_metadata_counts() -> None:
+    found = resources("--node", NODE, "--metadata", '{"INTERCEPTION_MODE": "TPROXY"}')
+    assert any(each.get("transparent") for each in found["listeners"])
+
+
+def test_mesh_settings_count(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n")
+    found = resources("--node", NODE, "--mesh-config", str(settings))
+    assert "block_all" in json.dumps(found["routes"])
+
+
+def test_a_pipe_is_read() -> None:
+    piped = render("-f", "-", "--node", NODE, "-o", "json", input=MESH.read_text())
+    assert json.loads(piped) == resources("--node", NODE)
+
+
+def test_a_bootstrap_asks_no_control_plane() -> None:
+    text = render("-f", str(MESH), "--node", NODE, "-o", "bootstrap")
+    assert text == render("-f", str(MESH), "--node", NODE, "-o", "bootstrap")
+    assert '"ads"' not in text
+    assert '"rds"' not in text
+    found = json.loads(text)
+    clusters = {each["name"]: each for each in found["static_resources"]["clusters"]}
+    cluster = clusters["outbound|9080|v1|reviews.default.svc.cluster.local"]
+    assert cluster["load_assignment"]["endpoints"]
+    assert found["node"]["id"] == NODE
+    assert "sds-grpc" in clusters
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        pytest.param([], 2, ["--node", "--all"], id="no-proxy"),
+        pytest.param(["--all", "--node", NODE], 2, ["--all"], id="two-ways"),
+        pytest.param(["--all", "-o", "bootstrap"], 2, ["--node"], id="bootstrap-of-all"),
+        pytest.param(["--node", "nobody"], 2, ["nobody", "reviews-v1.default"], id="unknown"),
+        pytest.param(["--node", "reviews"], 2, ["not clear", "reviews-v2"], id="ambiguous"),
+        pytest.param(["--node", "car~1~2~3"], 2, ["type 'car'"], id="bad-id"),
+        pytest.param(["--node", NODE, "--metadata", "{"], 2, ["--metadata"], id="bad-json"),
+        pytest.param(["--node", NODE, "--metadata", "[]"], 2, ["object"], id="not-an-object"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], status: int, words: list[str]) -> None:
+    with pytest.raises(CommandError) as failed:
+        resources(*arguments)
+    assert failed.value.status == status
+    assert all(word in str(failed.value) for word in words), str(failed.value)
+
+
+def test_all_mistakes_of_all_files_are_told(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(MESH.read_text().replace("resolution:", "\n  resolve:"))
+    with pytest.raises(CommandError) as failed:
+        render("-f", str(tmp_path), "--all")
+    text = str(failed.value)
+    assert f"{tmp_path}/a.yaml:9: error: ServiceEntry default/reviews spec.resolve" in text
+    assert f"{tmp_path}/b.yaml:9: error: ServiceEntry default/reviews spec.resolve" in text
+
+
+def test_unknown_kinds_say_how_to_skip_them(tmp_path: Path) -> None:
+    file = tmp_path / "pod.yaml"
+    file.write_text("{apiVersion: v1, kind: Pod, metadata: {name: a}}")
+    with pytest.raises(CommandError) as failed:
+        render("-f", str(file), "--node", NODE)
+    assert "--ignore-unknown" in failed.value.hint
+    assert render("-f", str(file), "--ignore-unknown", "--node", NODE)
+
+
+def test_files_without_workloads(tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text("{kind: List, items: []}")
+    with pytest.raises(CommandError, match="no workload"):
+        render("-f", str(file), "--all")
