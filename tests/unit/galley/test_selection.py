@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mast.common.keys import ConfigKey
 from mast.common.kinds import BY_GROUP_KIND
 from mast.galley.core.events import Event, Events
 from mast.galley.core.objects import Defaults, read_text
@@ -66,6 +67,22 @@ def test_bad_selection(kinds: list[str], selector: str, message: str) -> None:
 )  # fmt: skip
 def test_prefix(kinds: list[str], namespace: str, prefix: str) -> None:
     assert selection(kinds, namespace, "").prefix == prefix
+
+
+@pytest.mark.parametrize(
+    ("kinds", "namespace", "expected"),
+    [
+        pytest.param(["MeshPolicy"], "shop", True, id="asked-for"),
+        pytest.param(["MeshPolicy", "Sidecar"], "shop", True, id="among-others"),
+        pytest.param(["Sidecar"], "shop", False, id="another-kind"),
+        pytest.param([], "shop", False, id="everything-of-a-namespace"),
+        pytest.param([], "", True, id="everything"),
+    ],
+)
+def test_objects_without_namespace(kinds: list[str], namespace: str, expected: bool) -> None:
+    kind = BY_GROUP_KIND["authentication.istio.io", "MeshPolicy"]
+    key = ConfigKey(kind.collection, "", "default")
+    assert selection(kinds, namespace, "").matches_key(key, kind) is expected
 
 
 def value(labels: str = "{app: a}") -> bytes:

@@ -122,7 +122,7 @@ def get(
     output: Output = Format.TABLE,
 ) -> None:
     """Show stored objects."""
-    wanted = [] if kind == "all" else [str(_one_kind(kind))]
+    wanted = [] if kind == "all" else [str(each) for each in _kinds(kind)]
     request = config_pb2.ListRequest(
         kinds=wanted, namespace="" if all_namespaces else namespace, label_selector=selector
     )
@@ -134,7 +134,8 @@ def get(
     if name and not found:
         raise CommandError(f"{kind} {name!r} not found in namespace {namespace!r}")
     objects = [as_document(o) for o in found]
-    data: Any = objects[0] if name else {"apiVersion": "v1", "kind": "List", "items": objects}
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    data: Any = objects[0] if name and len(objects) == 1 else listed
     rows = [
         [o.kind, o.metadata.namespace or "-", o.metadata.name, str(o.metadata.generation)]
         for o in found
@@ -233,10 +234,16 @@ def as_document(item: config_pb2.Object) -> dict[str, Any]:
     }
 
 
-def _one_kind(text: str) -> kinds.Kind:
+def _kinds(text: str) -> Sequence[kinds.Kind]:
+    """What may be shown under a name: several groups may have a kind of it, such as Gateway."""
     found = kinds.named(text)
     if not found:
         raise CommandError(f"there is no kind {text!r}", status=2)
+    return found
+
+
+def _one_kind(text: str) -> kinds.Kind:
+    found = _kinds(text)
     if len(found) > 1:
         choices = ", ".join(str(kind) for kind in found)
         raise CommandError(f"{text!r} may mean {choices}: write group/kind", status=2)

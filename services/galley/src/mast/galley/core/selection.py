@@ -52,7 +52,12 @@ class Selection:
         return collection_prefix(kind.collection, self.namespace)
 
     def matches_key(self, key: ConfigKey, kind: Kind) -> bool:
-        """Whether an object is of a selected kind and namespace."""
+        """Whether an object is of a selected kind and namespace.
+
+        One without a namespace belongs to every namespace, if its kind is asked for by name.
+        """
+        if self.kinds and kind.cluster_scoped:
+            return kind in self.kinds
         of_kind = not self.kinds or kind in self.kinds
         return of_kind and self.namespace in {"", key.namespace}
 
