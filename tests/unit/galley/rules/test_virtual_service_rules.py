@@ -95,6 +95,10 @@ def test_object(spec: str, expected: list[str]) -> None:
                      ["error spec.http[0].route weight"], id="no-weights"),
         pytest.param("{route: [{destination: {host: a}, weight: 20},"
                      " {destination: {host: b}, weight: 30}]}", [], id="weights-of-any-sum"),
+        pytest.param("{route: [{destination: {host: a}, weight: 2147483647},"
+                     " {destination: {host: b}, weight: 2147483647},"
+                     " {destination: {host: c}, weight: 2}]}",
+                     ["error spec.http[0].route weight"], id="weights-beyond-32-bits"),
         pytest.param("{redirect: {}}", ["error spec.http[0].redirect required"],
                      id="empty-redirect"),
         pytest.param("{redirect: {uri: /, redirectCode: 200}}",

@@ -21,6 +21,8 @@ from mast.galley.core.rules.table import (
 
 BODY_LIMIT = 1 << 20
 BODY_LARGE = 100 << 10
+# Envoy adds up weights in 32 bits.
+WEIGHTS_LIMIT = 2**32 - 1
 _ACTIONS = ("route", "redirect", "direct_response", "delegate")
 _RETRY_ON = frozenset(
     {
@@ -104,9 +106,13 @@ def _sets_authority(headers: Any) -> bool:
 
 
 def weights(destinations: Sequence[Any], at: Path) -> Iterator[Finding]:
-    """Several destinations share by weight: not all of them zero."""
-    if len(destinations) > 1 and sum(max(0, d.weight) for d in destinations) == 0:
+    """Several destinations share by weight: not all of them zero, together what Envoy can count."""
+    total = sum(max(0, d.weight) for d in destinations)
+    if len(destinations) > 1 and total == 0:
         yield Finding(at, "weight", "the weights of several destinations must not all be 0")
+    if total > WEIGHTS_LIMIT:
+        message = f"weights add up to {total}; allowed: {WEIGHTS_LIMIT}"
+        yield Finding(at, "weight", message)
 
 
 def _http_match(match: Any, at: Path) -> Iterator[Finding]:

@@ -1,0 +1,67 @@
+"""What Galley accepts, Envoy accepts: no NACK, no warning, no crash, nothing that never gets ready.
+
+Cases are meshes of drawn objects, told to a running Envoy one after the other. MAST_CASES says how
+many (1,000 by default; `tox -e fuzz` takes 100,000), MAST_SEED where the numbers of their series
+begin. A number always stands for the same cases; a failing one is shrunk and shown as YAML.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import hypothesis
+import pytest
+import yaml
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.property.hostile.meshes import PROXIES, base, resources
+from tests.property.hostile.objects import candidates
+from tests.support.accepted import Candidate, accepted, document
+from tests.support.envoy_feed import envoy_feed
+from tests.support.golden_view import Resources
+
+Judge = Callable[[Resources], Sequence[str]]
+
+CASES = int(os.environ.get("MAST_CASES", "1000"))
+SEED = int(os.environ.get("MAST_SEED", "0"))
+SERIES = 250
+"""Cases that one Envoy is told of, all for one proxy."""
+
+
+@pytest.fixture
+def envoy(tmp_path: Path) -> Iterator[Judge]:
+    """What a running Envoy complains of when it is configured with some resources alone."""
+    with asyncio.Runner() as runner:
+        feeding = envoy_feed(tmp_path)
+        feed = runner.run(feeding.__aenter__())
+        try:
+            yield lambda found: runner.run(feed.give(found))
+        finally:
+            runner.run(feeding.__aexit__(None, None, None))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(SEED, SEED + -(-CASES // SERIES)))
+def test_envoy_takes_what_galley_accepts(envoy: Judge, seed: int) -> None:
+    proxy = tuple(PROXIES.values())[seed % len(PROXIES)]
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=min(SERIES, CASES),
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(candidates(), min_size=1, max_size=6))
+    def takes(drawn: Sequence[Candidate]) -> None:
+        objects = accepted(drawn)
+        complaints = envoy(resources([*base(), *objects], proxy))
+        shown = yaml.safe_dump_all([document(each) for each in objects], allow_unicode=True)
+        assert not complaints, "\n".join((*complaints, shown))
+
+    takes()
