@@ -1,8 +1,8 @@
 """What Galley accepts, Envoy accepts: no NACK, no warning, no crash, nothing that never gets ready.
 
 Cases are meshes of drawn objects, told to a running Envoy one after the other. MAST_CASES says how
-many (1,000 by default; `tox -e fuzz` takes 100,000), MAST_SEED where the numbers of their series
-begin. A number always stands for the same cases; a failing one is shrunk and shown as YAML.
+many (1,000 by default; `tox -e fuzz` takes 100,000), MAST_SEED with which seed their first series
+is drawn. A seed stands for the same cases whenever; a failing one is shrunk and shown as YAML.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def envoy(tmp_path: Path) -> Iterator[Judge]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(SEED, SEED + -(-CASES // SERIES)))
+@pytest.mark.parametrize("seed", range(SEED, SEED + -(-CASES // SERIES)), ids="seed-{}".format)
 def test_envoy_takes_what_galley_accepts(envoy: Judge, seed: int) -> None:
     proxy = tuple(PROXIES.values())[seed % len(PROXIES)]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from tests.property.hostile import addresses, numbers, texts
+from tests.property.hostile import addresses, kubernetes_fields, numbers, texts
 from tests.property.hostile.pools import Pool
 
 _JWKS = (
@@ -118,6 +118,7 @@ BY_NAME: Mapping[str, Pool] = {
     "ca_crl": Pool(("",)),
 }
 BY_PLACE: Mapping[str, Pool] = {
+    **kubernetes_fields.BY_PLACE,
     "RegexRewrite.match": texts.REGEXES,
     "Subset.name": addresses.SUBSETS,
     "Port.name": addresses.PORT_NAMES,
@@ -174,6 +175,7 @@ SCALARS: Mapping[int, Pool] = {
 }
 
 MUST: Mapping[str, Sequence[str]] = {
+    **kubernetes_fields.MUST,
     "VirtualService": ("hosts http", "hosts tcp", "hosts tls", "http", "hosts http tcp tls",
                        "hosts gateways http"),
     "HTTPRoute": ("route", "route match", "match route rewrite", "redirect", "direct_response",
