@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -20,6 +21,9 @@ from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, Resource, View
 from tests.support.envoy_static import bootstrap, cluster, with_routes
 
 M = TypeVar("M", bound=Message)
+
+ADS_CLUSTER = "xds-grpc"
+"""Where secrets of the mesh's own store would come from."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,12 @@ def static(resources: Resources) -> Bootstrap:
     """The same as static configuration, endpoints and routes in their places."""
     clusters = [_with_endpoints(each, resources) for each in resources.clusters.values()]
     listeners = with_routes(list(resources.listeners.values()), resources.routes)
-    return bootstrap(listeners, [*clusters, cluster(SDS_CLUSTER, 1, http2=True)])
+    elsewhere = [cluster(name, 1, http2=True) for name in (SDS_CLUSTER, ADS_CLUSTER)]
+    result = bootstrap(listeners, [*clusters, *elsewhere])
+    ads = result.dynamic_resources.ads_config
+    ads.api_type, ads.transport_api_version = ApiConfigSource.DELTA_GRPC, ApiVersion.V3
+    ads.grpc_services.add().envoy_grpc.cluster_name = ADS_CLUSTER
+    return result
 
 
 def _with_endpoints(each: Cluster, resources: Resources) -> Cluster:

@@ -214,8 +214,13 @@ def test_targets_follow_the_snapshot() -> None:
     assert [(each.service.host, each.port.number) for each in now] == [(WEB, 80)]
 
 
-def test_routers_have_neither_sidecar_nor_ports() -> None:
+def test_routers_have_no_sidecar_but_ports_behind_their_services() -> None:
     router = parse(Node(id="router~10.1.0.7~web-1.shop~shop.svc.cluster.local"))
     found = audience(router, sidecar("{egress: [{hosts: ['./*']}]}"))
     assert found.sidecar is None
-    assert found.served == ()
+    assert [(each.port, each.target_port) for each in found.served] == [
+        (82, 9082),
+        (80, 8080),
+        (81, 9081),
+    ]
+    assert found.proxy.ip_addresses == ("0.0.0.0",)  # noqa: S104 - stands for a family

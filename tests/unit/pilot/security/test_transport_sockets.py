@@ -42,6 +42,9 @@ def secrets(context: Any) -> dict[str, bool]:
     if common.combined_validation_context.HasField("validation_context_sds_secret_config"):
         found.append(common.combined_validation_context.validation_context_sds_secret_config)
     for each in found:
+        if "://" in each.name:
+            assert each.sds_config.WhichOneof("config_source_specifier") == "ads"
+            continue
         (service,) = each.sds_config.api_config_source.grpc_services
         assert service.envoy_grpc.cluster_name == "sds-grpc"
     return {each.name: each.sds_config.HasField("initial_fetch_timeout") for each in found}
@@ -175,6 +178,13 @@ def test_names_that_tls_cannot_carry_are_not_sent() -> None:
     assert opened(socket).sni == ""
     assert client(mode="SIMPLE", sni=long).sni == ""
     assert client(mode="SIMPLE", sni=long[:255]).sni == long[:255]
+
+
+def test_files_whose_path_begins_with_two_slashes_are_the_agents() -> None:
+    found = client(mode="SIMPLE", caCertificates="//ca")
+    combined = found.common_tls_context.combined_validation_context
+    source = combined.validation_context_sds_secret_config.sds_config
+    assert source.WhichOneof("config_source_specifier") == "api_config_source"
 
 
 def test_others() -> None:

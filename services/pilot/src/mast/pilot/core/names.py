@@ -74,6 +74,11 @@ def listener(address: str, port: int) -> str:
     return f"{address}_{port}"
 
 
+def quic_listener(address: str, port: int) -> str:
+    """Name of the HTTP/3 listener of a gateway."""
+    return f"udp_{listener(address, port)}"
+
+
 def inbound_chain(port: int) -> str:
     """Name of the filter chains of an inbound port."""
     return f"0.0.0.0_{port}"
@@ -165,3 +170,13 @@ def file_roots(path: str) -> str:
 def kubernetes_credential(name: str) -> str:
     """SDS name of a `credentialName`; a complete SDS name stays as it is."""
     return name if "://" in name else f"kubernetes://{name}"
+
+
+def is_credential(name: str) -> bool:
+    """The SDS name is one that Pilot serves, or nobody; the agent serves all others."""
+    return "://" in name and not name.startswith(("file-cert:", "file-root:"))
+
+
+def roots_credential(name: str) -> str:
+    """SDS name of the roots that a `credentialName` has or stands for (pilot.md I5)."""
+    return kubernetes_credential(name).removesuffix(SDS_CA_SUFFIX) + SDS_CA_SUFFIX

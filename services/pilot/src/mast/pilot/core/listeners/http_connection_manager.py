@@ -1,4 +1,4 @@
-"""The HTTP connection manager of a sidecar's filter chain (pilot.md E9)."""
+"""The HTTP connection manager of a filter chain (pilot.md E9)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from istio.mesh.v1alpha1.proxy_pb2 import ForwardClientCertDetails, Topology
 from mast.pilot.core.clusters.dynamic_hosts import host_resolution
 from mast.pilot.core.filters.access_logs import access_logs
 from mast.pilot.core.filters.extensions import Direction, Extensions, Spot
@@ -31,6 +32,12 @@ from mast.pilot.core.packing import packed
 HTTP_CONNECTION_MANAGER: Final = "envoy.filters.network.http_connection_manager"
 
 _SERVER_NAME: Final = "istio-envoy"
+_FORWARDING: Final = {
+    ForwardClientCertDetails.SANITIZE: HttpConnectionManager.SANITIZE,
+    ForwardClientCertDetails.FORWARD_ONLY: HttpConnectionManager.FORWARD_ONLY,
+    ForwardClientCertDetails.APPEND_FORWARD: HttpConnectionManager.APPEND_FORWARD,
+    ForwardClientCertDetails.ALWAYS_FORWARD_ONLY: HttpConnectionManager.ALWAYS_FORWARD_ONLY,
+}
 _UNKNOWN: Final = "unknown"
 
 
@@ -40,7 +47,8 @@ class HttpChain:
 
     `routes` is the name of a route configuration that Envoy subscribes, or the configuration
     itself. `absolute_urls` is for forward proxies, whose clients send whole URLs; `dynamic_hosts`
-    tells that a service among the routes leaves it to the proxy to resolve hosts.
+    tells that a service among the routes leaves it to the proxy to resolve hosts; `quic` that the
+    chain speaks HTTP/3. `edge` is what stands before the edge of the mesh, if the chain is there.
     """
 
     stat_prefix: str
@@ -48,6 +56,8 @@ class HttpChain:
     protocol: Protocol = Protocol.HTTP
     absolute_urls: bool = False
     dynamic_hosts: bool = False
+    quic: bool = False
+    edge: Topology | None = None
 
 
 def http_connection_manager(
@@ -77,8 +87,13 @@ def http_connection_manager(
         manager.http_protocol_options.accept_http_10 = True
     if idle := idle_timeout(proxy):
         manager.common_http_protocol_options.idle_timeout.FromTimedelta(idle)
+    if chain.quic:
+        manager.codec_type = HttpConnectionManager.HTTP3
+        manager.http3_protocol_options.SetInParent()
     if spot.direction is Direction.INBOUND:
         _identify_peers(manager)
+    if chain.edge is not None:
+        _face_strangers(manager, chain.edge)
     _normalize_paths(manager, mesh)
     if mesh.config.enable_tracing:
         manager.tracing.CopyFrom(_tracing(proxy, mesh))
@@ -100,6 +115,21 @@ def _identify_peers(manager: HttpConnectionManager) -> None:
     manager.forward_client_cert_details = HttpConnectionManager.APPEND_FORWARD
     details = manager.set_current_client_cert_details
     details.subject.value = True
+    details.dns = True
+    details.uri = True
+
+
+def _face_strangers(manager: HttpConnectionManager, topology: Topology) -> None:
+    """The edge of the mesh: what clients say of themselves counts only as far as is known."""
+    manager.server_name = _SERVER_NAME
+    manager.use_remote_address.value = True
+    manager.xff_num_trusted_hops = topology.num_trusted_proxies
+    manager.forward_client_cert_details = _FORWARDING.get(
+        topology.forward_client_cert_details, HttpConnectionManager.SANITIZE_SET
+    )
+    details = manager.set_current_client_cert_details
+    details.subject.value = True
+    details.cert = True
     details.dns = True
     details.uri = True
 

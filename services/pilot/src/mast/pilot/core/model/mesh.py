@@ -72,12 +72,13 @@ def complete(config: MeshConfig | None) -> MeshConfig:
 class Mesh:
     """Mesh-wide settings, complete: read `config` for all that has no property here.
 
-    `domain` is the DNS suffix of Kubernetes services.
+    `domain` is the DNS suffix of Kubernetes services; `quic` tells whether gateways speak HTTP/3.
     """
 
     config: MeshConfig = field(default_factory=_defaults)
     networks: MeshNetworks = field(default_factory=MeshNetworks)
     domain: str = DOMAIN
+    quic: bool = False
 
     @property
     def root_namespace(self) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from ipaddress import ip_network
 from itertools import product
 from typing import Final
@@ -29,7 +30,8 @@ Signature = tuple[int, str, str, str, str]
 class Chain:
     """A filter chain; empty criteria match anything.
 
-    `subnets` are CIDRs or addresses, `snis` server names, exact or `*.x`.
+    `subnets` are CIDRs or addresses, `snis` server names, exact or `*.x`. `handshake_timeout`
+    bounds the handshake of the transport socket; without it Envoy waits without limit.
     """
 
     name: str = ""
@@ -40,6 +42,7 @@ class Chain:
     transport: str = ""
     alpns: tuple[str, ...] = ()
     transport_socket: TransportSocket | None = None
+    handshake_timeout: timedelta | None = None
 
     @property
     def matches_everything(self) -> bool:
@@ -101,6 +104,8 @@ def filter_chain(chain: Chain) -> FilterChain:
     result = FilterChain(name=chain.name, filters=chain.filters)
     if chain.transport_socket:
         result.transport_socket.CopyFrom(chain.transport_socket)
+    if chain.handshake_timeout:
+        result.transport_socket_connect_timeout.FromTimedelta(chain.handshake_timeout)
     if not chain.matches_everything:
         result.filter_chain_match.CopyFrom(_match(chain))
     return result

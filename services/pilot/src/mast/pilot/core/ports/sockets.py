@@ -100,8 +100,8 @@ def loopback(proxy: Proxy) -> str:
     return "127.0.0.1" if proxy.ipv4 else "::1"
 
 
-def listener(draft: Draft, proxy: Proxy, mesh: Mesh) -> Listener:
-    """The message of a listener (pilot.md E7, E8)."""
+def listener(draft: Draft, proxy: Proxy, mesh: Mesh, *, quic: bool = False) -> Listener:
+    """The message of a listener (pilot.md E7, E8), of one for QUIC on UDP (I6)."""
     socket = draft.socket
     filters = draft.listener_filters
     if filters is None:
@@ -116,6 +116,8 @@ def listener(draft: Draft, proxy: Proxy, mesh: Mesh) -> Listener:
         access_log=listener_access_logs(mesh),
         max_connections_to_accept_per_socket_event=UInt32Value(value=1),
     )
+    if quic:
+        _speak_quic(result)
     if socket.is_wildcard and proxy.ipv4 and proxy.ipv6:
         result.additional_addresses.append(AdditionalAddress(address=_address("::", socket.port)))
     if not socket.bound:
@@ -129,6 +131,13 @@ def listener(draft: Draft, proxy: Proxy, mesh: Mesh) -> Listener:
     if proxy.flag(_EXACT_BALANCE[draft.direction]):
         result.connection_balance_config.exact_balance.SetInParent()
     return result
+
+
+def _speak_quic(result: Listener) -> None:
+    result.address.socket_address.protocol = SocketAddress.UDP
+    result.udp_listener_config.quic_options.SetInParent()
+    result.udp_listener_config.downstream_socket_config.prefer_gro.value = True
+    result.ClearField("max_connections_to_accept_per_socket_event")
 
 
 def capture(result: Listener, proxy: Proxy) -> None:

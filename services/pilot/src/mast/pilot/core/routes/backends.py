@@ -22,7 +22,8 @@ from mast.pilot.core.filters.persistent_sessions import session_config
 from mast.pilot.core.model import hosts
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Service
-from mast.pilot.core.routes.route_actions import Backend
+from mast.pilot.core.routes.retries import DEFAULT_RETRY
+from mast.pilot.core.routes.route_actions import Backend, Setting
 from mast.pilot.core.routes.tcp_routes import TcpRoute, weighted
 from mast.pilot.core.scope.egress import Egress
 from mast.pilot.core.scope.scope import Scope
@@ -56,6 +57,19 @@ class Backends:
             cluster=names.outbound_cluster(number, destination.subset, host),
             hash=balancer.consistent_hash if balancer.HasField("consistent_hash") else None,
             additions=own.also(self.extensions.destination(spot, host, service)),
+        )
+
+    def setting(self, spot: Spot) -> Setting:
+        """What surrounds the HTTP routes of a spot: these backends, the retries of the mesh."""
+        mesh = self.scope.mesh.config
+        return Setting(
+            port=spot.port,
+            backend=lambda destination: self.http(destination, spot),
+            retry=(
+                mesh.default_http_retry_policy
+                if mesh.HasField("default_http_retry_policy")
+                else DEFAULT_RETRY
+            ),
         )
 
     def tcp(self, route: TcpRoute, spot: Spot) -> TcpProxy | None:

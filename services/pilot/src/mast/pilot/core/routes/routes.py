@@ -18,7 +18,6 @@ from mast.pilot.core.ports.outbound_sockets import reaches_automatic_addresses
 from mast.pilot.core.ports.sockets import UNIX
 from mast.pilot.core.routes.backends import Backends, passthrough_cluster
 from mast.pilot.core.routes.http_routes import default_route, virtual_service_routes
-from mast.pilot.core.routes.retries import DEFAULT_RETRY
 from mast.pilot.core.routes.route_actions import MAX_DIRECT_RESPONSE_BYTES, Setting
 from mast.pilot.core.routes.virtual_hosts import (
     Candidate,
@@ -82,18 +81,7 @@ class _Site:
         return Caller(port=port, namespace=self.proxy.namespace, labels=self.proxy.labels)
 
     def setting(self, egress: Egress, port: int) -> Setting:
-        mesh = self.scope.mesh.config
-        spot = self.spot(port)
-        backends = Backends(self.scope, egress, self.extensions)
-        return Setting(
-            port=port,
-            backend=lambda destination: backends.http(destination, spot),
-            retry=(
-                mesh.default_http_retry_policy
-                if mesh.HasField("default_http_retry_policy")
-                else DEFAULT_RETRY
-            ),
-        )
+        return Backends(self.scope, egress, self.extensions).setting(self.spot(port))
 
     def governed(
         self, egress: Egress, config: Config[VirtualService], port: int

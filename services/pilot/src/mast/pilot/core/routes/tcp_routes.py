@@ -49,9 +49,9 @@ def tcp_routes(
     absent (pilot.md F6).
     """
     if port.protocol.is_tls:
-        found = list(_tls_routes(config, site)) if config else []
+        found = list(tls_routes(config, site)) if config else []
         return found or [_default(service, port, site, _own_snis(service, site))]
-    found = list(_plain_routes(config, site)) if config else []
+    found = list(plain_routes(config, site)) if config else []
     covered = {frozenset(each.subnets) for each in found}
     if frozenset(site.subnets) not in covered and frozenset() not in covered:
         found.append(_default(service, port, site, ()))
@@ -73,7 +73,8 @@ def _default(service: Service, port: Port, site: Site, snis: tuple[str, ...]) ->
     )
 
 
-def _tls_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRoute]:
+def tls_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRoute]:
+    """The TLS routes of a VirtualService, one for each match that concerns the caller."""
     for tls in config.spec.tls:
         for match in tls.match:
             if tls.route and applies(match, site.caller):
@@ -85,7 +86,8 @@ def _tls_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRoute
                 )
 
 
-def _plain_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRoute]:
+def plain_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRoute]:
+    """The TCP routes of a VirtualService that concern the caller, until one takes everything."""
     for tcp in config.spec.tcp:
         matches = [each for each in tcp.match if applies(each, site.caller)]
         if not tcp.route or (tcp.match and not matches):

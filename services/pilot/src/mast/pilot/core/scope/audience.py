@@ -102,8 +102,10 @@ def audience_of(proxy: Proxy, scope: Scope, selector_keys: frozenset[str]) -> Au
         proxy = proxy.with_registry_labels(known.labels)
     is_sidecar = proxy.type is ProxyType.SIDECAR
     sidecar = applicable_sidecar(scope, proxy.labels) if is_sidecar else None
-    targets = own_targets(proxy, scope, known) if is_sidecar else ()
-    whole = _representative(proxy, keep_addresses=_needs_addresses(proxy, sidecar, targets))
+    serves = is_sidecar or proxy.type is ProxyType.ROUTER
+    targets = own_targets(proxy, scope, known) if serves else ()
+    addressed = is_sidecar and _needs_addresses(proxy, sidecar, targets)
+    whole = _representative(proxy, keep_addresses=addressed)
     return Audience(
         proxy=whole,
         caller=_caller(whole, selector_keys),

@@ -4,7 +4,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import TransportSocket
-from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.config_source_pb2 import (
+    AggregatedConfigSource,
+    ApiConfigSource,
+    ApiVersion,
+    ConfigSource,
+)
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
@@ -101,11 +106,13 @@ def mesh_client(
     return _tls(UpstreamTlsContext(common_tls_context=common, sni=_server_name(sni)))
 
 
-def mesh_server(mesh: Mesh, proxy: Proxy, *, alpn: Sequence[str]) -> TransportSocket:
-    """Mutual TLS as the server of an inbound filter chain (pilot.md E13).
+def mesh_server(
+    mesh: Mesh, proxy: Proxy, *, alpn: Sequence[str], parameters: TlsParameters | None = None
+) -> TransportSocket:
+    """Mutual TLS as the server of a filter chain (pilot.md E13, I4 ISTIO_MUTUAL).
 
     Every client of the trust domain or one of its aliases is accepted; `alpn` is
-    `SERVER_HTTP_ALPN` or `SERVER_TCP_ALPN`.
+    `SERVER_HTTP_ALPN` or `SERVER_TCP_ALPN`; `parameters` stand in for those of the mesh.
     """
     validation = CertificateValidationContext(
         match_typed_subject_alt_names=[
@@ -118,7 +125,7 @@ def mesh_server(mesh: Mesh, proxy: Proxy, *, alpn: Sequence[str]) -> TransportSo
     )
     common = _workload_context(proxy, "SERVER", validation)
     common.alpn_protocols.extend(alpn)
-    common.tls_params.CopyFrom(_server_parameters(mesh.config.mesh_mTLS))
+    common.tls_params.CopyFrom(parameters or _server_parameters(mesh.config.mesh_mTLS))
     return _tls(
         DownstreamTlsContext(
             common_tls_context=common, require_client_certificate=BoolValue(value=True)
@@ -177,7 +184,7 @@ def _add_validation(
         validation.crl.filename = settings.ca_crl
     roots = names.file_roots(settings.ca_certificates or names.SYSTEM_ROOTS)
     if credential:
-        roots = credential.removesuffix(names.SDS_CA_SUFFIX) + names.SDS_CA_SUFFIX
+        roots = names.roots_credential(credential)
     if not verified:
         validation.trust_chain_verification = CertificateValidationContext.ACCEPT_UNTRUSTED
         common.validation_context.CopyFrom(validation)
@@ -213,7 +220,13 @@ def _workload_context(
 
 
 def _secret(name: str, *, bounded: bool) -> SdsSecretConfig:
-    """A secret of the agent; an unbounded one keeps the cluster or listener waiting (B16)."""
+    """A secret of the agent; an unbounded one keeps the cluster or listener waiting (B16).
+
+    Those that users keep in the mesh's own store come over ADS (citadel-and-agent.md B3).
+    """
+    if names.is_credential(name):
+        source = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+        return SdsSecretConfig(name=name, sds_config=source)
     source = ConfigSource(
         api_config_source=ApiConfigSource(
             api_type=ApiConfigSource.GRPC,

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.listener.v3.listener_pb2 import Listener
 
 from istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
 from mast.pilot.core import names
@@ -15,11 +16,14 @@ from mast.pilot.core.clusters.endpoints import Destination, load_assignment
 from mast.pilot.core.clusters.inbound_clusters import fixed_clusters, inbound_clusters
 from mast.pilot.core.clusters.locality import preference
 from mast.pilot.core.filters.extensions import ExtensionsOf
+from mast.pilot.core.gateways import listeners as gateway_listeners
+from mast.pilot.core.gateways import routes as gateway_routes
+from mast.pilot.core.gateways.servers import Translation, gateways, translation
 from mast.pilot.core.listeners import listeners
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.index import Index
-from mast.pilot.core.model.model import Resolution, Service, selects
+from mast.pilot.core.model.model import Resolution, Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.routes import routes
 from mast.pilot.core.routes.listener_routes import route_configurations
@@ -81,7 +85,8 @@ class MeshView:
         if type_url == EDS:
             return self._kept(("endpoints", self.audience.caller_key, name), self._assignment)
         if type_url == RDS:
-            return self._kept(("routes", self.audience.caller_key, name), self._routes)
+            whose = self.audience.key if self._is_router else self.audience.caller_key
+            return self._kept(("routes", whose, name), self._routes)
         if type_url == CDS:
             found = self.collection(CDS).resources.get(name)
             key = ("on demand", self.audience.caller_key, name)
@@ -198,10 +203,15 @@ class MeshView:
     def _routes(self, name: str, scope: Scope) -> Resource:
         """Routes of a name; for one that stands for nothing only the catch-all (pilot.md B10)."""
         caller, extensions = self.audience.caller, self.extensions(scope.mesh)
+        made = None
+        if self._is_router:
+            made = gateway_routes.route_configuration(
+                name, scope, self.audience.proxy, self._translation(scope), extensions
+            )
         found = (
             routes.route_configuration(each, scope, caller, extensions) for each in (name, _NO_PORT)
         )
-        made = next(each for each in found if each is not None)
+        made = made or next(each for each in found if each is not None)
         made.name = name
         return self.originals.resource(name, RDS, made)
 
@@ -211,16 +221,26 @@ class MeshView:
         )
 
     def _listeners(self, scope: Scope) -> Iterator[Resource]:
-        proxy = self.audience.proxy
-        if proxy.type is not ProxyType.SIDECAR:
-            return
-        served = targets(self.audience.served, scope)
-        extensions = self.extensions(scope.mesh)
-        for each in (
-            *listeners.outbound(scope, proxy, extensions),
-            *listeners.inbound(scope, proxy, served, extensions),
-        ):
+        proxy, extensions = self.audience.proxy, self.extensions(scope.mesh)
+        made: Sequence[Listener] = ()
+        if self._is_router:
+            made = gateway_listeners.listeners(scope, proxy, self._translation(scope), extensions)
+        elif proxy.type is ProxyType.SIDECAR:
+            served = targets(self.audience.served, scope)
+            made = [
+                *listeners.outbound(scope, proxy, extensions),
+                *listeners.inbound(scope, proxy, served, extensions),
+            ]
+        for each in made:
             yield self.originals.resource(each.name, LDS, each, route_configurations(each))
+
+    @property
+    def _is_router(self) -> bool:
+        return self.audience.proxy.type is ProxyType.ROUTER
+
+    def _translation(self, scope: Scope) -> Translation:
+        """Ports of a router that stand behind those of its Services (pilot.md I2)."""
+        return translation(targets(self.audience.served, scope))
 
     def _destination(self, name: str, scope: Scope) -> Destination | None:
         """What an outbound cluster name stands for; also beyond the Sidecar (pilot.md B25)."""
@@ -241,8 +261,7 @@ def _passes_on(scope: Scope, caller: Proxy) -> bool:
     """Whether a Gateway with a server of mode AUTO_PASSTHROUGH selects the proxy."""
     return any(
         server.tls.mode == ServerTLSSettings.AUTO_PASSTHROUGH
-        for each in scope.visible(collection_names.GATEWAYS)
-        if selects(each.spec.selector, caller.labels)
+        for each in gateways(scope, caller)
         for server in each.spec.servers
     )
 

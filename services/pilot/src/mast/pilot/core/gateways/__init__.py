@@ -1,0 +1,1 @@
+"""Routers: what Gateways make of their listeners and routes (pilot.md I)."""
