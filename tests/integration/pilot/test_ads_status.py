@@ -13,7 +13,7 @@ from mast.common.monitoring import Readiness, http_server
 from mast.pilot.api.debug import DebugPages
 from mast.pilot.core.xds.report import Replica
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SDS
-from mast.pilot.store.status import StatusPublisher
+from mast.pilot.store.status import StatusPublisher, locate
 from mastapi.status.v1.status_pb2 import ProxyStatus
 from tests.fakes.pilot_views import (
     FakeMesh,
@@ -76,53 +76,75 @@ class TestPublishing:
 
     async def test_follows_changes_on_a_lease(self, store):
         async with self.publisher(store) as statuses:
-            statuses.changed(ID, "first", self.saying("a"))
+            statuses.changed(KEY, "first", self.saying("a"))
             await until(lambda: self.says(store, "a"))
             assert (await store.get(KEY)).lease
-            statuses.changed(ID, "first", self.saying("b"))
+            statuses.changed(KEY, "first", self.saying("b"))
             await until(lambda: self.says(store, "b"))
-            statuses.gone(ID, "first")
+            statuses.gone(KEY, "first")
             await until(lambda: self.says(store, None))
 
     async def test_is_conflated(self, store):
         """A storm of acknowledgements is one write."""
         async with self.publisher(store, every=0.2) as statuses:
-            statuses.changed(ID, "first", self.saying("before"))
+            statuses.changed(KEY, "first", self.saying("before"))
             await until(lambda: self.says(store, "before"))
             for number in range(500):
-                statuses.changed(ID, "first", self.saying(str(number)))
+                statuses.changed(KEY, "first", self.saying(str(number)))
                 await asyncio.sleep(0)
             await until(lambda: self.says(store, "499"))
             assert (await store.get(KEY)).version == 2
 
     async def test_ends_with_the_newest_connection_only(self, store):
         async with self.publisher(store) as statuses:
-            statuses.changed(ID, "first", self.saying("a"))
-            statuses.changed(ID, "second", self.saying("b"))
+            statuses.changed(KEY, "first", self.saying("a"))
+            statuses.changed(KEY, "second", self.saying("b"))
             await until(lambda: self.says(store, "b"))
-            statuses.gone(ID, "first")
-            statuses.changed("other", "x", self.saying("marker"))
+            statuses.gone(KEY, "first")
+            statuses.changed("status/proxies/other", "x", self.saying("marker"))
             await until(lambda: self.says(store, "marker", "status/proxies/other"))
             assert await self.says(store, "b")
 
     async def test_of_another_replica_is_left_alone(self, store):
         async with self.publisher(store) as mine, self.publisher(store) as other:
-            mine.changed(ID, "first", self.saying("mine"))
+            mine.changed(KEY, "first", self.saying("mine"))
             await until(lambda: self.says(store, "mine"))
-            other.changed(ID, "second", self.saying("other"))
+            other.changed(KEY, "second", self.saying("other"))
             await until(lambda: self.says(store, "other"))
-            mine.gone(ID, "first")
-            mine.changed("other", "x", self.saying("marker"))
+            mine.gone(KEY, "first")
+            mine.changed("status/proxies/other", "x", self.saying("marker"))
             await until(lambda: self.says(store, "marker", "status/proxies/other"))
             assert await self.says(store, "other")
 
     async def test_of_a_proxy_that_came_and_went_at_once_is_nothing(self, store):
         async with self.publisher(store) as statuses:
-            statuses.changed(ID, "first", self.saying("a"))
-            statuses.gone(ID, "first")
-            statuses.changed("other", "x", self.saying("marker"))
+            statuses.changed(KEY, "first", self.saying("a"))
+            statuses.gone(KEY, "first")
+            statuses.changed("status/proxies/other", "x", self.saying("marker"))
             await until(lambda: self.says(store, "marker", "status/proxies/other"))
             assert await self.says(store, None)
+
+    async def test_all_that_an_owner_says_is_replaced(self, store):
+        async with self.publisher(store) as statuses:
+            one, two = ProxyStatus(pilot="1"), ProxyStatus(pilot="2")
+            statuses.replace("me", {"status/a": one, "status/b": one})
+            await until(lambda: self.says(store, "1", "status/b"))
+            statuses.replace("me", {"status/a": one, "status/b": two, "status/c": one})
+            await until(lambda: self.says(store, "1", "status/c"))
+            assert await self.says(store, "2", "status/b")
+            assert (await store.get("status/a")).version == 1
+            statuses.replace("me", {"status/b": two})
+            await until(lambda: self.says(store, None, "status/c"))
+            assert await self.says(store, None, "status/a")
+
+    async def test_tells_where_a_proxy_is(self, store):
+        async with self.publisher(store) as statuses:
+            statuses.changed(KEY, "first", self.saying("pilot-2"))
+            await until(lambda: self.says(store, "pilot-2"))
+            assert (await locate(store, ID)).pilot == "pilot-2"
+            assert (await locate(store, "web-1.shop")).pilot == "pilot-2"
+            assert await locate(store, "web-2.shop") is None
+            assert await locate(store, ID.replace("web-1", "web-2")) is None
 
     async def test_is_written_again_after_etcd_was_away(self, tmp_path):
         async with etcd_server(tmp_path) as etcd, tcp_proxy(etcd.endpoint) as between:
@@ -132,11 +154,11 @@ class TestPublishing:
                 connect(EtcdConfig(endpoints=(etcd.endpoint,))) as direct,
                 self.publisher(store, ttl=1) as statuses,
             ):
-                statuses.changed(ID, "first", self.saying("a"))
+                statuses.changed(KEY, "first", self.saying("a"))
                 await until(lambda: self.says(direct, "a"))
                 between.cut()
                 await until(lambda: self.says(direct, None), seconds=15)
-                statuses.changed(ID, "first", self.saying("b"))
+                statuses.changed(KEY, "first", self.saying("b"))
                 between.heal()
                 await until(lambda: self.says(direct, "b"), seconds=15)
 

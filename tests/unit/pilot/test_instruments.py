@@ -1,7 +1,8 @@
 """Metrics have names and labels that dashboards know, and few values (pilot.md M3)."""
 
 from mast.common.telemetry import Metrics
-from mast.pilot.api.instruments import BUCKETS, Instruments
+from mast.pilot.api.instruments import BUCKETS, FAULTS, Instruments
+from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.xds.resources import CDS, SDS
 
 
@@ -12,13 +13,16 @@ def lines(metrics: Metrics, name: str) -> list[str]:
 def test_pushes_are_counted_by_type():
     metrics = Metrics("pilot", buckets=BUCKETS)
     instruments = Instruments(metrics, "1.0")
-    instruments.sent(CDS, 5_000)
-    instruments.sent("type.googleapis.com/made.up.By.A.Client", 10)
+    instruments.sent(CDS, 5_000, 0.2)
+    instruments.sent("type.googleapis.com/made.up.By.A.Client", 10, 0.1)
     instruments.send_failed(CDS)
     assert sorted(lines(metrics, "pilot_xds_pushes")) == [
         'pilot_xds_pushes{type="cds"} 1',
         'pilot_xds_pushes{type="cds_senderr"} 1',
         'pilot_xds_pushes{type="other"} 1',
+    ]
+    assert lines(metrics, 'pilot_xds_push_time_bucket{le="0.5",type="cds"}') == [
+        'pilot_xds_push_time_bucket{le="0.5",type="cds"} 1'
     ]
     sizes = lines(metrics, 'pilot_xds_config_size_bytes_bucket{le="10000",type="cds"}')
     assert sizes == ['pilot_xds_config_size_bytes_bucket{le="10000",type="cds"} 1']
@@ -52,7 +56,30 @@ def test_who_and_why_are_bounded():
 
 def test_the_replica_tells_its_version():
     metrics = Metrics("pilot", buckets=BUCKETS)
-    instruments = Instruments(metrics, "1.0")
-    instruments.proxies(3)
+    Instruments(metrics, "1.0")
     assert lines(metrics, "pilot_info") == ['pilot_info{version="1.0"} 1']
-    assert lines(metrics, "pilot_xds{") == ['pilot_xds{version="1.0"} 3']
+    assert lines(metrics, "istio_build") == ['istio_build{component="pilot",tag="1.0"} 1']
+
+
+def test_clients_are_counted_by_their_version():
+    metrics = Metrics("pilot", buckets=BUCKETS)
+    instruments = Instruments(metrics, "1.0")
+    for version, change in (("1.30.3", 1), ("1.30.3", 1), ("", 1), ("1.30.3", -1)):
+        instruments.connected(version, change)
+    assert sorted(lines(metrics, "pilot_xds{")) == [
+        'pilot_xds{version="1.30.3"} 1',
+        'pilot_xds{version="unknown"} 1',
+    ]
+
+
+def test_every_fault_has_a_metric_that_rises_and_falls():
+    metrics = Metrics("pilot", buckets=BUCKETS)
+    instruments = Instruments(metrics, "1.0")
+    assert FAULTS.keys() == set(Fault)
+    found = [Finding(fault=each, key=key, message="") for each in Fault for key in "ab"]
+    instruments.found(found)
+    assert {lines(metrics, f"{each} ")[0] for each in Fault} == {f"{each} 2" for each in Fault}
+    instruments.found(found[1:])
+    assert lines(metrics, f"{found[0].fault} ") == [f"{found[0].fault} 1"]
+    instruments.found([])
+    assert lines(metrics, f"{found[0].fault} ") == [f"{found[0].fault} 0"]

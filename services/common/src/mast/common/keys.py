@@ -12,6 +12,7 @@ TRUST = "trust/"
 CA = "ca/"
 QUOTA = "quota/"
 STATUS_PROXIES = "status/proxies/"
+STATUS_CONFIG = "status/config/"
 LEADER = "leader/"
 
 # Stands for "no namespace" in a config key: a cluster-scoped object.
@@ -84,6 +85,17 @@ def trust_key(trust_domain: str) -> str:
 def proxy_status_key(node_id: str) -> str:
     """Key of a connected proxy's status."""
     return STATUS_PROXIES + _part("node id", node_id)
+
+
+def config_status_key(collection: str, namespace: str, name: str, replica: str) -> str:
+    """Key of what one Pilot replica found out about a configuration object."""
+    return config_status_prefix(collection, namespace, name) + _part("replica", replica)
+
+
+def config_status_prefix(collection: str, namespace: str, name: str) -> str:
+    """Prefix of what all replicas found out about a configuration object."""
+    key = config_key(collection, namespace, name)
+    return f"{STATUS_CONFIG}{key.removeprefix(CONFIG)}/"
 
 
 def leader_key(what: str) -> str:

@@ -22,6 +22,7 @@ from grpc import aio
 from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from mast.common.ca_client import KeyPair, WorkloadCertificates, service_certificates
 from mast.common.etcd import Store, connect, etcd_config
+from mast.common.keys import proxy_status_key
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, http_server, monitoring
 from mast.common.serving import Listen, Serving, serving
@@ -35,11 +36,13 @@ from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.api.connections import Connections
 from mast.pilot.api.csds import ClientStatusService
 from mast.pilot.api.debug import DebugPages
+from mast.pilot.api.findings import Findings
 from mast.pilot.api.instruments import BUCKETS, Instruments
 from mast.pilot.config import Config
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.security import trust
+from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.world.world import World
 from mast.pilot.core.xds.admission import TokenBucket, default_rate
 from mast.pilot.core.xds.debounce import Debounce
@@ -56,6 +59,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _GAUGES_EVERY: Final = timedelta(seconds=15)
+_FINDINGS_EVERY: Final = timedelta(seconds=1)
 _AGE_GRACE: Final = timedelta(seconds=10)
 
 
@@ -119,6 +123,7 @@ class Pilot:
         )
         self._work = work
         self._index = Index()
+        self._snapshot: MeshSnapshot | None = None
         self._instruments = Instruments(metrics, self._replica.version)
         facilities = Facilities(
             self._work,
@@ -128,9 +133,10 @@ class Pilot:
             config.send_timeout,
         )
         self._connections = Connections(facilities, control_plane(self._replica))
+        world = World(config.domain)
         self._mirror = Mirror(
             store,
-            World(config.domain),
+            world,
             self._work,
             self._clock,
             self._publish,
@@ -147,6 +153,13 @@ class Pilot:
             self._clock,
             random.random,
             config.registration_ttl,
+        )
+        self._findings = Findings(
+            self._connections,
+            lambda: self._snapshot,
+            lambda: world.rejected,
+            partial(self._statuses.replace, "configuration"),
+            self._replica.name,
         )
         rate = config.stream_rate or default_rate(os.cpu_count() or 1)
         self._admission = TokenBucket(rate, burst=max(1.0, rate))
@@ -170,6 +183,7 @@ class Pilot:
             tasks.create_task(self._mirror.run(), name="mirror"),
             tasks.create_task(self._statuses.run(), name="status"),
             tasks.create_task(self._registrations.run(), name="registrations"),
+            tasks.create_task(self._findings.follow(_FINDINGS_EVERY), name="findings"),
             tasks.create_task(self._keep_gauges(), name="gauges"),
         ]
 
@@ -273,6 +287,7 @@ class Pilot:
             self._connections.next_number(), news.snapshot, news.started, registered=news.workloads
         )
         self._index = news.snapshot.index
+        self._snapshot = news.snapshot
         instruments = self._instruments
         instruments.snapshot_time.record(news.seconds)
         instruments.debounce.record((self._clock.instant() - news.started).total_seconds())
@@ -295,10 +310,10 @@ class Pilot:
                 lambda: proxy_status(connection.stream, connection.session.state, self._replica)
             )
 
-        self._statuses.changed(connection.proxy.node_id, connection, make)
+        self._statuses.changed(proxy_status_key(connection.proxy.node_id), connection, make)
 
     def _closed(self, connection: Connection) -> None:
-        self._statuses.gone(connection.proxy.node_id, connection)
+        self._statuses.gone(proxy_status_key(connection.proxy.node_id), connection)
 
     async def _keep_gauges(self) -> None:
         while True:

@@ -176,7 +176,7 @@ class Connection:
             elif self._pending:
                 await self._push(writer)
             elif due is not None and now >= due:
-                await self._send(await self._do(partial(self.session.expire, now)), writer)
+                await self._send(await self._do(partial(self.session.expire, now)), now, writer)
             else:
                 await self._sleep(now, due)
 
@@ -197,7 +197,7 @@ class Connection:
         outputs = await self._do(partial(self.session.receive, request, now))
         for each in outputs:
             self._note(each)
-        await self._send(outputs, writer)
+        await self._send(outputs, now, writer)
 
     async def _push(self, writer: Writer) -> None:
         instruments, clock = self._facilities.instruments, self._facilities.clock
@@ -207,9 +207,8 @@ class Connection:
                 return
             begun = clock.instant()
             instruments.queue_time.record((begun - self._offered).total_seconds())
-            await self._send(await self._do(partial(self._pushed, push, begun)), writer)
+            await self._send(await self._do(partial(self._pushed, push, begun)), begun, writer)
             ended = clock.instant()
-        instruments.push_time.record((ended - begun).total_seconds())
         instruments.convergence.record((ended - push.started).total_seconds())
 
     def _pushed(self, push: Push, now: Instant) -> list[Send]:
@@ -221,8 +220,8 @@ class Connection:
         self._changed(self)
         return outputs
 
-    async def _send(self, outputs: Iterable[Output], writer: Writer) -> None:
-        """Write; raises TimeoutError if the client does not read."""
+    async def _send(self, outputs: Iterable[Output], since: Instant, writer: Writer) -> None:
+        """Write what was begun at an instant; raises TimeoutError if the client does not read."""
         instruments, clock = self._facilities.instruments, self._facilities.clock
         for each in outputs:
             if not isinstance(each, Send):
@@ -234,8 +233,10 @@ class Connection:
             except TimeoutError:
                 instruments.send_failed(each.type_url)
                 raise
-            instruments.send_time.record((clock.instant() - begun).total_seconds())
-            instruments.sent(each.type_url, len(each.payload))
+            ended = clock.instant()
+            instruments.send_time.record((ended - begun).total_seconds())
+            instruments.sent(each.type_url, len(each.payload), (ended - since).total_seconds())
+            since = ended
             self._log.debug(
                 "response.sent", type=each.type_url, nonce=each.nonce, resources=each.resources
             )

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from mast.common.latest import Latest
 from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.core.xds.push import Push
+from mast.pilot.core.xds.report import version_text
 from mast.pilot.core.xds.responses import DeltaEncoder, Encoder, Responses, SotwEncoder
 from mast.pilot.core.xds.session import Shared
 
@@ -25,6 +26,8 @@ class Connections:
         self._push: Latest[Push | None] = Latest(None)
         self._open: dict[str, Connection] = {}
         self._serial = count(1)
+        self.changes = 0
+        """Rises whenever a stream opens or ends."""
         self.draining = False
         self.sotw = self._shared(SotwEncoder(control_plane))
         self.delta = self._shared(DeltaEncoder(control_plane))
@@ -71,17 +74,18 @@ class Connections:
     def joined(self, connection: Connection, seen: Push) -> Iterator[None]:
         """Among the open streams within the block; `seen` is the push its state is made from."""
         self._open[connection.name] = connection
-        self._count()
+        self._count(connection, 1)
         if self.push is not None and self.push is not seen:
             connection.offer(self.push)
         try:
             yield
         finally:
             del self._open[connection.name]
-            self._count()
+            self._count(connection, -1)
 
-    def _count(self) -> None:
-        self.facilities.instruments.proxies(len(self._open))
+    def _count(self, connection: Connection, change: int) -> None:
+        self.changes += 1
+        self.facilities.instruments.connected(version_text(connection.proxy), change)
 
     def drain(self, within: timedelta, random: Callable[[], float]) -> None:
         """Take on no more streams, and close all, spread over a time: proxies move one by one."""

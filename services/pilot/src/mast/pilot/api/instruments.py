@@ -1,14 +1,42 @@
 """Pilot's metrics, under the names that dashboards know (pilot.md M3)."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from mast.common.telemetry import Metrics
+from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SHORT_NAMES
 
 _LONGEST_REASON: Final = 200
 _MOST_REJECTS: Final = 1000
 """Proxies and their reasons are no labels of few values, so their number is bounded."""
+
+FAULTS: Final[Mapping[Fault, str]] = {
+    Fault.INBOUND_PORT: "Services that share a workload port with another protocol",
+    Fault.HTTP_OVER_TCP: "HTTP ports without a listener because of a TCP port",
+    Fault.TCP_OVER_HTTP: "TCP ports without a listener because of an HTTP port",
+    Fault.TCP_OVER_TCP: "TCP ports without a listener because of another TCP port",
+    Fault.DUPLICATE_CLUSTER: "Clusters left out because of another one of their name",
+    Fault.DUPLICATE_DOMAIN: "Domains that virtual hosts did not get",
+    Fault.DUPLICATE_SUBSET: "Subsets of DestinationRules that are defined already",
+    Fault.DNS_WITHOUT_ENDPOINTS: "DNS clusters left out because there is nothing to resolve",
+    Fault.NO_INSTANCES: "Clusters without endpoints that take requests",
+    Fault.NOT_READY: "Endpoints that are not ready",
+    Fault.NO_WORKLOAD: "Endpoints whose workload is unknown",
+    Fault.NO_SERVICE: "Proxies whose workload is behind no service",
+    Fault.REJECTED_CONFIG: "Parts of configuration that had to be ignored",
+    Fault.UNKNOWN_PROVIDER: "Extension providers whose service is unknown",
+    Fault.HIDDEN_SERVICE: "ServiceEntry hosts hidden by another service",
+    Fault.SUPERSEDED: "Objects that do not count because of an older one",
+    Fault.UNKNOWN_HOST: "References to services or ports that nobody has",
+    Fault.UNKNOWN_SUBSET: "References to subsets that nobody defines",
+    Fault.UNKNOWN_GATEWAY: "References to Gateways that are not there",
+    Fault.MISSING_DELEGATE: "Delegates that are missing or cannot be used",
+    Fault.NO_FAILOVER: "Failover settings without outlier detection",
+    Fault.UNREADABLE: "Stored values that cannot be read",
+}
+"""What the metric of a fault counts; its value is how often it is so now."""
 
 BUCKETS: Final[dict[str, Sequence[float]]] = {
     "pilot_xds_config_size_bytes": (1, 10_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000),
@@ -23,15 +51,16 @@ class Instruments:
 
     def __init__(self, metrics: Metrics, version: str) -> None:
         counter, gauge, histogram = metrics.counter, metrics.gauge, metrics.histogram
-        self._version = version
-        self._proxies = gauge("pilot_xds", "Number of proxies connected to this replica")
+        self._proxies = gauge("pilot_xds", "Number of connected clients, by their version")
+        self._versions: Counter[str] = Counter()
         self.info = gauge("pilot_info", "Version of this replica")
         self.info.set(1, version=version)
+        gauge("istio_build", "Version of this component").set(1, component="pilot", tag=version)
         self.uptime = gauge("istiod_uptime_seconds", "Time since this replica started")
         self.services = gauge("pilot_services", "Number of services known")
         self.virtual_services = gauge("pilot_virt_services", "Number of VirtualServices known")
         self._pushes = counter("pilot_xds_pushes", "Responses built and sent, by type")
-        self.push_time = histogram("pilot_xds_push_time", "Seconds to answer one connection")
+        self._push_time = histogram("pilot_xds_push_time", "Seconds to make and send, by type")
         self.send_time = histogram("pilot_xds_send_time", "Seconds to send one response")
         self._size = histogram("pilot_xds_config_size_bytes", "Size of responses, by type")
         self.convergence = histogram(
@@ -57,15 +86,28 @@ class Instruments:
         self.write_timeouts = counter(
             "pilot_xds_write_timeout", "Streams closed because the proxy did not read"
         )
+        self._faults = {each: gauge(each, text) for each, text in FAULTS.items()}
+        self.found(())
+        self.self_checks = counter("pilot_self_checks", "Comparisons with a fresh listing")
+        self.repairs = counter("pilot_self_check_repairs", "Differences found and repaired")
 
-    def proxies(self, number: int) -> None:
-        """So many proxies are connected."""
-        self._proxies.set(number, version=self._version)
+    def connected(self, version: str, change: int) -> None:
+        """So many more clients of a version are connected, or fewer."""
+        name = version or "unknown"
+        self._versions[name] += change
+        self._proxies.set(self._versions[name], version=name)
 
-    def sent(self, type_url: str, size: int) -> None:
-        """A response of that many bytes went out."""
+    def found(self, findings: Iterable[Finding]) -> None:
+        """That is wrong now, and nothing else."""
+        numbers = Counter(each.fault for each in findings)
+        for fault, gauge in self._faults.items():
+            gauge.set(numbers[fault])
+
+    def sent(self, type_url: str, size: int, seconds: float) -> None:
+        """A response of that many bytes went out; it took so long to make and send it."""
         self._pushes.add(type=_short(type_url))
         self._size.record(size, type=_short(type_url))
+        self._push_time.record(seconds, type=_short(type_url))
 
     def send_failed(self, type_url: str) -> None:
         """A response could not be sent."""

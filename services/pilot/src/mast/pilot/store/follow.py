@@ -26,6 +26,13 @@ _KINDS: Final = {
     keys.REGISTRY_ENDPOINTS: "eds",
     keys.TRUST: "trust",
 }
+_TRIGGERS: Final = {
+    keys.CONFIG: "config",
+    keys.REGISTRY_SERVICES: "service",
+    keys.REGISTRY_WORKLOADS: "endpoint",
+    keys.REGISTRY_ENDPOINTS: "endpoint",
+    keys.TRUST: "global",
+}
 _URGENT: Final = (keys.REGISTRY_WORKLOADS, keys.REGISTRY_ENDPOINTS)
 
 
@@ -86,7 +93,7 @@ class Mirror:
             self.received(kind, len(batch.changes))
             for rejection in await self.work(partial(self.world.apply, batch.changes)):
                 log.warning("object.kept_out", key=rejection.key, reason=rejection.reason)
-            self._kinds.add(kind)
+            self._kinds.add(_TRIGGERS[prefix])
         first = batch.synced and prefix not in self._revisions
         if batch.synced:
             self._revisions[prefix] = batch.revision

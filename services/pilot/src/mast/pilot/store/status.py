@@ -1,25 +1,27 @@
-"""Publishes what this replica knows of its proxies under `status/proxies/`, on a lease."""
+"""Publishes what this replica knows of proxies and configuration under `status/`, on a lease."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import structlog
+from google.protobuf.message import Message
 
 from mast.common.backoff import Backoff
 from mast.common.etcd import Conflict, EtcdError, Lease, Store
-from mast.common.keys import proxy_status_key
+from mast.common.keys import STATUS_PROXIES, proxy_status_key
 from mastapi.status.v1.status_pb2 import ProxyStatus
 
 log = structlog.get_logger()
 
-Make = Callable[[], Awaitable[ProxyStatus]]
+Make = Callable[[], Awaitable[Message]]
 
 
 @dataclass
 class StatusPublisher:
-    """Conflates: however often a proxy's state changes, it is written once per `every`.
+    """Conflates: however often something changes, it is written once per `every`.
 
     Statuses disappear with the lease, `ttl` after this replica died.
     """
@@ -31,20 +33,31 @@ class StatusPublisher:
     _wanted: dict[str, tuple[object, Make]] = field(default_factory=dict)
     _dirty: set[str] = field(default_factory=set)
     _written: dict[str, int] = field(default_factory=dict)
+    _said: dict[object, Mapping[str, Message]] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def changed(self, node_id: str, connection: object, make: Make) -> None:
-        """The state of a proxy may have changed; `make` tells it when it is written."""
-        self._wanted[node_id] = connection, make
-        self._dirty.add(node_id)
+    def changed(self, key: str, owner: object, make: Make) -> None:
+        """What is under a key may have changed; `make` tells it when it is written."""
+        self._wanted[key] = owner, make
+        self._dirty.add(key)
         self._wake.set()
 
-    def gone(self, node_id: str, connection: object) -> None:
-        """That connection is over; the proxy may have made another one since."""
-        if node_id in self._wanted and self._wanted[node_id][0] is connection:
-            del self._wanted[node_id]
-            self._dirty.add(node_id)
+    def gone(self, key: str, owner: object) -> None:
+        """The owner of a key, such as a connection, is over; it may have another one since."""
+        if key in self._wanted and self._wanted[key][0] is owner:
+            del self._wanted[key]
+            self._dirty.add(key)
             self._wake.set()
+
+    def replace(self, owner: object, statuses: Mapping[str, Message]) -> None:
+        """These are all that an owner has to say, by key."""
+        before = self._said.get(owner, {})
+        for key in before.keys() - statuses.keys():
+            self.gone(key, owner)
+        for key, status in statuses.items():
+            if before.get(key) != status:
+                self.changed(key, owner, partial(_made, status))
+        self._said[owner] = statuses
 
     async def run(self) -> None:
         """Publish for ever; etcd may come and go."""
@@ -69,12 +82,12 @@ class StatusPublisher:
         self._written.clear()
         self._dirty.update(self._wanted)
         while not lease.lost.is_set():
-            for node_id in tuple(self._dirty):
-                self._dirty.discard(node_id)
+            for key in tuple(self._dirty):
+                self._dirty.discard(key)
                 try:
-                    await self._write(node_id, lease)
+                    await self._write(key, lease)
                 except EtcdError:
-                    self._dirty.add(node_id)
+                    self._dirty.add(key)
                     raise
             await self._next(lease)
 
@@ -91,19 +104,36 @@ class StatusPublisher:
                 each.cancel()
         self._wake.clear()
 
-    async def _write(self, node_id: str, lease: Lease) -> None:
-        key = proxy_status_key(node_id)
-        wanted = self._wanted.get(node_id)
+    async def _write(self, key: str, lease: Lease) -> None:
+        wanted = self._wanted.get(key)
         if wanted is not None:
             status = await wanted[1]()
-            self._written[node_id] = await self.store.put(
+            self._written[key] = await self.store.put(
                 key, status.SerializeToString(deterministic=True), lease.id
             )
             return
-        written = self._written.pop(node_id, None)
+        written = self._written.pop(key, None)
         if written is None:
             return
         try:
             await self.store.delete(key, expected=written)
         except Conflict:
-            log.debug("status.taken_over", node=node_id)
+            log.debug("status.taken_over", key=key)
+
+
+async def _made(status: Message) -> Message:
+    return status
+
+
+async def locate(store: Store, wanted: str) -> ProxyStatus | None:
+    """The status of a connected proxy, whatever replica holds it; None if none does.
+
+    `wanted` is a node id, or a proxy ID `NAME.NAMESPACE`. Raises EtcdError.
+    """
+    if "~" in wanted and "/" not in wanted:
+        entry = await store.get(proxy_status_key(wanted))
+        return None if entry is None else ProxyStatus.FromString(entry.value)
+    for entry in (await store.list(STATUS_PROXIES)).entries:
+        if entry.key.split("~")[2:3] == [wanted]:
+            return ProxyStatus.FromString(entry.value)
+    return None

@@ -34,6 +34,7 @@ class Fault(StrEnum):
     NO_INSTANCES = "pilot_eds_no_instances"
     NOT_READY = "pilot_endpoint_not_ready"
     NO_WORKLOAD = "endpoint_no_pod"
+    NO_SERVICE = "pilot_no_ip"
     REJECTED_CONFIG = "pilot_total_rejected_configs"
     UNKNOWN_PROVIDER = "provider_lookup_cluster_failures"
 
@@ -45,6 +46,7 @@ class Fault(StrEnum):
     MISSING_DELEGATE = "pilot_missing_delegates"
     NO_FAILOVER = "pilot_failover_without_outlier_detection"
     UNREADABLE = "pilot_unreadable_configs"
+    PATCH = "pilot_envoy_filter_errors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,9 +101,14 @@ class Proxy:
         return self.id.rpartition(".")[0] or self.id
 
     @property
+    def generator(self) -> str:
+        """What the client wants instead of an Envoy's configuration; empty for an Envoy."""
+        return self.text("GENERATOR")
+
+    @property
     def proxyless(self) -> bool:
         """A gRPC library that speaks xDS itself (pilot.md B29)."""
-        return self.text("GENERATOR") == "grpc"
+        return self.generator == "grpc"
 
     @cached_property
     def ipv4(self) -> bool:

@@ -119,6 +119,8 @@ class Memo:
         self._dependants: dict[frozenset[Fact], set[Hashable]] = {}
         self._sets_with: dict[Fact, set[frozenset[Fact]]] = {}
         self._findings: dict[Hashable, frozenset[Finding]] = {}
+        self.discoveries = 0
+        """Rises whenever findings may have come or gone."""
         self._sweep_at = self.SWEEP_FLOOR
 
     def __len__(self) -> int:
@@ -137,7 +139,7 @@ class Memo:
         for facts in stale:
             for key in self._drop(facts):
                 self._forgotten[key] = self._items.pop(key).value
-                self._findings.pop(key, None)
+                self._lose(key)
         if len(self._items) + len(self._forgotten) > self._sweep_at:
             self._sweep()
 
@@ -158,6 +160,7 @@ class Memo:
                 self._keep(key, item)
                 if reads is None and item.findings:
                     self._findings[key] = item.findings
+                    self.discoveries += 1
         item.used = True
         if reads is not None:
             reads.extend(item.facts)
@@ -177,7 +180,7 @@ class Memo:
         for facts in list(self._dependants):
             for key in self._drop(facts):
                 self._forgotten[key] = self._items.pop(key).value
-        self._findings.clear()
+                self._lose(key)
 
     def _keep(self, key: Hashable, item: _Item) -> None:
         before = self._forgotten.pop(key, None)
@@ -190,6 +193,11 @@ class Memo:
             for fact in item.facts:
                 self._sets_with.setdefault(fact, set()).add(item.facts)
         dependants.add(key)
+
+    def _lose(self, key: Hashable) -> None:
+        """Forget the findings of a result."""
+        if self._findings.pop(key, None) is not None:
+            self.discoveries += 1
 
     def _drop(self, facts: frozenset[Fact]) -> set[Hashable]:
         """Forget a set of facts; returns the keys of the results that depend on it."""
@@ -213,7 +221,7 @@ class Memo:
         self._forgotten.clear()
         for key in [key for key, item in self._items.items() if not item.used]:
             facts = self._items.pop(key).facts
-            self._findings.pop(key, None)
+            self._lose(key)
             dependants = self._dependants[facts]
             dependants.remove(key)
             if not dependants:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 
 from mast.pilot.core.filters.extensions import ExtensionsOf
+from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.review.review import review
 from mast.pilot.core.scope.audience import Audience, audience_of
 from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.scope import Scope
@@ -40,6 +42,11 @@ class MeshSnapshot:
             view = MeshView(audience, self.index, self.results, self.originals, self.extensions)
             self.views[audience.key] = view
         return view
+
+    def findings(self) -> frozenset[Finding]:
+        """What is wrong now: with each object, and with what was generated so far (N10)."""
+        review(self.index, self.results)
+        return self.results.findings()
 
     def scope(self, namespace: str, reads: Reads | None = None) -> Scope:
         """What a namespace sees without regard to Sidecars."""
