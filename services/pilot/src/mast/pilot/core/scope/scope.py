@@ -199,6 +199,11 @@ class Scope:
             if each.namespace == namespace
         ]
 
+    def services_of(self, host: str) -> Sequence[Service]:
+        """Services of a host in all namespaces, visible or not, the preferred first (D4)."""
+        self._reads.note(memo.SERVICE, host)
+        return self._index.services.get(host, ())
+
     def owned_service(self, service: ServiceKey) -> Service | None:
         """A service by its name in the mesh, visible or not."""
         self._reads.note(memo.SERVICE, service.host)
