@@ -1,15 +1,17 @@
-"""Access logs (pilot.md E17)."""
+"""Formats of access logs, and their conditions (pilot.md E17)."""
 
 import pytest
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
-from mast.pilot.core.filters.access_logs import TEXT_FORMAT, access_logs, listener_access_logs
-from mast.pilot.core.model.mesh import Mesh, complete
+from mast.pilot.core.filters.access_logs import (
+    TEXT_FORMAT,
+    file_log,
+    filtered,
+    mesh_file_log,
+    unrouted,
+)
 from tests.support.messages import made, plain
-
-
-def mesh(text: str) -> Mesh:
-    return Mesh(complete(made(MeshConfig, text)))
 
 
 def test_text_format() -> None:
@@ -25,11 +27,6 @@ def test_text_format() -> None:
     )
 
 
-def test_off_by_default() -> None:
-    assert access_logs(mesh("{}")) == []
-    assert listener_access_logs(mesh("{}")) == []
-
-
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
@@ -40,7 +37,7 @@ def test_off_by_default() -> None:
 )
 def test_text(config: str, expected: str) -> None:
     inner = config.strip("{}")
-    (logger,) = access_logs(mesh(f"{{accessLogFile: /dev/stdout, {inner}}}"))
+    logger = mesh_file_log(made(MeshConfig, f"{{accessLogFile: /dev/stdout, {inner}}}"))
     found = plain(logger)["typed_config"]
     assert found["path"] == "/dev/stdout"
     assert found["log_format"] == {"text_format_source": {"inline_string": expected}}
@@ -62,8 +59,7 @@ def test_json(written: str, keys: int) -> None:
         access_log_encoding=MeshConfig.JSON,
         access_log_format=written,
     )
-    (logger,) = access_logs(Mesh(complete(config)))
-    fields = plain(logger)["typed_config"]["log_format"]["json_format"]
+    fields = plain(mesh_file_log(config))["typed_config"]["log_format"]["json_format"]
     assert len(fields) == keys
     if keys == 1:
         assert fields == {"a": [{"b": "%%NOPE%% %PROTOCOL%"}, 1, None]}
@@ -72,8 +68,22 @@ def test_json(written: str, keys: int) -> None:
         assert fields["upstream_cluster"] == "%UPSTREAM_CLUSTER_RAW%"
 
 
+def test_what_has_no_value_can_be_left_out() -> None:
+    found = plain(file_log("/dev/stdout", labels={"b": "%PROTOCOL%"}, omit_empty=True))
+    assert found["log_format"] == {"json_format": {"b": "%PROTOCOL%"}, "omit_empty_values": True}
+
+
 def test_listeners_log_connections_without_a_chain() -> None:
-    (logger,) = listener_access_logs(mesh("accessLogFile: /dev/stdout"))
-    assert plain(logger)["filter"] == {"response_flag_filter": {"flags": ["NR"]}}
-    quiet = mesh("{accessLogFile: /dev/stdout, disableEnvoyListenerLog: true}")
-    assert listener_access_logs(quiet) == []
+    logger = AccessLog(name="log")
+    assert plain(unrouted(logger))["filter"] == {"response_flag_filter": {"flags": ["NR"]}}
+    assert not logger.HasField("filter")
+
+
+def test_conditions_add_up() -> None:
+    condition = AccessLogFilter()
+    condition.not_health_check_filter.SetInParent()
+    found = plain(filtered(unrouted(AccessLog()), condition))["filter"]
+    assert found["and_filter"]["filters"] == [
+        {"not_health_check_filter": {}},
+        {"response_flag_filter": {"flags": ["NR"]}},
+    ]

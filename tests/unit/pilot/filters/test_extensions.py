@@ -3,7 +3,14 @@
 from envoy.config.route.v3.route_components_pb2 import Route
 from google.protobuf.struct_pb2 import Struct
 
-from mast.pilot.core.filters.extensions import NO_EXTENSIONS, NOTHING, Additions, Direction, Spot
+from mast.pilot.core.filters.extensions import (
+    NO_EXTENSIONS,
+    NOTHING,
+    Additions,
+    Direction,
+    Phase,
+    Spot,
+)
 from mast.pilot.core.filters.header_operations import ADD, HeaderMutations, header_addition
 from mast.pilot.core.packing import packed
 from tests.support.mesh_yaml import sidecar_proxy
@@ -57,5 +64,10 @@ def test_no_extensions() -> None:
     assert not NO_EXTENSIONS.http_access_logs(spot)
     assert not NO_EXTENSIONS.tcp_access_logs(spot)
     assert NO_EXTENSIONS.tcp_log_interval(spot) is None
+    assert not NO_EXTENSIONS.plugins(spot, Phase.AUTHN)
+    assert not NO_EXTENSIONS.network_plugins(spot, Phase.AUTHN)
+    assert not NO_EXTENSIONS.listener_access_logs(Direction.INBOUND)
+    assert NO_EXTENSIONS.tracing(spot) is None
+    assert NO_EXTENSIONS.with_metric_tags(()) is NO_EXTENSIONS
     assert NO_EXTENSIONS.virtual_host(spot, None) is NOTHING
     assert NO_EXTENSIONS.destination(spot, "a.test", None) is NOTHING

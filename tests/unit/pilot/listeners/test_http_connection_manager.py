@@ -7,11 +7,20 @@ import pytest
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpConnectionManager,
     HttpFilter,
 )
+from envoy.type.v3.percent_pb2 import Percent
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
-from mast.pilot.core.filters.extensions import NO_EXTENSIONS, Direction, NoExtensions, Spot
+from mast.pilot.core.filters.extensions import (
+    NO_EXTENSIONS,
+    Direction,
+    NoExtensions,
+    Phase,
+    Spot,
+    Traced,
+)
 from mast.pilot.core.listeners.http_connection_manager import HttpChain, http_connection_manager
 from mast.pilot.core.model.mesh import Mesh, complete
 from mast.pilot.core.model.model import Protocol
@@ -122,35 +131,24 @@ def test_absolute_urls() -> None:
     assert manager(chain)["http_protocol_options"] == {"allow_absolute_url": True}
 
 
-@pytest.mark.parametrize(
-    ("labels", "metadata", "tags"),
-    [
-        ({}, {}, ("unknown", "latest", "unknown", "unknown")),
-        ({}, {"WORKLOAD_NAME": "w", "MESH_ID": "m", "CLUSTER_ID": "c"}, ("w", "latest", "m", "c")),
-        ({"app": "a", "version": "v1"}, {"WORKLOAD_NAME": "w"}, ("a", "v1", "unknown", "unknown")),
-        (
-            {
-                "service.istio.io/canonical-name": "s",
-                "service.istio.io/canonical-revision": "r",
-                "app": "a",
-                "version": "v",
-            },
-            {},
-            ("s", "r", "unknown", "unknown"),
-        ),
-    ],
-)
-def test_tracing(
-    labels: Mapping[str, str], metadata: Mapping[str, object], tags: tuple[str, ...]
-) -> None:
-    mesh = "{enableTracing: true, defaultConfig: {tracing: {sampling: 5}}}"
-    tracing = manager(mesh=mesh, labels=labels, **metadata)["tracing"]
-    assert tracing["random_sampling"] == {"value": 5.0}
-    assert tracing["client_sampling"] == tracing["overall_sampling"] == {"value": 100.0}
-    found = {each["tag"]: each["literal"]["value"] for each in tracing["custom_tags"]}
-    names = ("canonical_service", "canonical_revision", "mesh_id", "cluster_id")
-    assert tuple(found[f"istio.{name}"] for name in names) == tags
-    assert found["istio.namespace"] == "shop"
+class Tracing(NoExtensions):
+    """Traces everything."""
+
+    def __init__(self, *, request_ids_tell: bool = True) -> None:
+        self.request_ids_tell = request_ids_tell
+
+    def tracing(self, spot: Spot) -> Traced | None:
+        config = HttpConnectionManager.Tracing(random_sampling=Percent(value=5))
+        return Traced(config=config, request_ids_tell=self.request_ids_tell)
+
+
+def test_tracing() -> None:
+    found = manager(extensions=Tracing())
+    assert found["tracing"] == {"random_sampling": {"value": 5.0}}
+    assert "use_request_id_for_trace_sampling" not in found["request_id_extension"]["typed_config"]
+    found = manager(extensions=Tracing(request_ids_tell=False))
+    identities = found["request_id_extension"]["typed_config"]
+    assert identities["use_request_id_for_trace_sampling"] is False
 
 
 def test_no_tracing_by_default() -> None:
@@ -193,7 +191,15 @@ class Extra(NoExtensions):
         return [AccessLog(name="extra.log")]
 
 
-def test_extensions_come_first_and_log_last() -> None:
+def test_extensions_come_first_and_log() -> None:
     assert filters(extensions=Extra())[0] == "extra.outbound.80"
-    found = manager(extensions=Extra(), mesh="accessLogFile: /dev/stdout")["access_log"]
-    assert [each["name"] for each in found] == ["envoy.access_loggers.file", "extra.log"]
+    assert manager(extensions=Extra())["access_log"] == [{"name": "extra.log"}]
+
+
+def test_plugins_stand_in_the_order_of_their_phases() -> None:
+    class Plugged(Extra):
+        def plugins(self, spot: Spot, phase: Phase) -> Sequence[HttpFilter]:
+            return [HttpFilter(name=phase)]
+
+    expected = ["extra.outbound.80", "AUTHN", "AUTHZ", "STATS", "UNSPECIFIED"]
+    assert filters(extensions=Plugged())[:6] == [*expected, "envoy.filters.http.grpc_stats"]

@@ -1,9 +1,15 @@
-"""Access logs that MeshConfig asks for (pilot.md E17)."""
+"""Formats of access logs, and conditions under which they log (pilot.md E17)."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ResponseFlagFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLog,
+    AccessLogFilter,
+    AndFilter,
+    ResponseFlagFilter,
+)
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
@@ -12,7 +18,6 @@ from google.protobuf.struct_pb2 import Struct
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.pilot.core.filters.format_strings import format_string
-from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.packing import packed
 
 _FIELDS: Final = {
@@ -69,42 +74,60 @@ TEXT_FORMAT: Final = _text_format()
 _NO_ROUTE: Final = "NR"
 
 
-def access_logs(mesh: Mesh) -> list[AccessLog]:
-    """Loggers of HTTP connection managers and TCP proxies: none unless `accessLogFile` is set."""
-    if not mesh.config.access_log_file:
-        return []
-    return [
-        AccessLog(name="envoy.access_loggers.file", typed_config=packed(_file_log(mesh.config)))
-    ]
-
-
-def listener_access_logs(mesh: Mesh) -> list[AccessLog]:
-    """Loggers of listeners, for connections that no filter chain takes (flag NR)."""
-    if mesh.config.disable_envoy_listener_log:
-        return []
-    loggers = access_logs(mesh)
-    for each in loggers:
-        each.filter.CopyFrom(
-            AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[_NO_ROUTE]))
-        )
-    return loggers
-
-
-def _file_log(config: MeshConfig) -> FileAccessLog:
+def mesh_file_log(config: MeshConfig) -> AccessLog:
+    """The logger of `accessLogFile`, with its format and encoding."""
+    labels = None
     if config.access_log_encoding == MeshConfig.JSON:
-        line = SubstitutionFormatString(json_format=_json_format(config.access_log_format))
+        labels = _json_labels(config.access_log_format)
+    made = file_log(config.access_log_file, text=config.access_log_format, labels=labels)
+    return AccessLog(name="envoy.access_loggers.file", typed_config=packed(made))
+
+
+def file_log(
+    path: str, *, text: str = "", labels: Mapping[str, Any] | None = None, omit_empty: bool = False
+) -> FileAccessLog:
+    """Lines of text or, with `labels`, JSON objects; empty ones stand for Istio's formats (E17).
+
+    `omit_empty` leaves out what has no value.
+    """
+    if labels is not None:
+        line = SubstitutionFormatString(
+            json_format=ParseDict(_formatted(labels or _FIELDS), Struct())
+        )
     else:
-        text = format_string(config.access_log_format) or TEXT_FORMAT
-        line = SubstitutionFormatString(text_format_source=DataSource(inline_string=text))
-    return FileAccessLog(path=config.access_log_file, log_format=line)
+        line = SubstitutionFormatString(
+            text_format_source=DataSource(inline_string=format_string(text) or TEXT_FORMAT)
+        )
+    line.omit_empty_values = omit_empty
+    return FileAccessLog(path=path, log_format=line)
 
 
-def _json_format(text: str) -> Struct:
-    """The JSON object that `accessLogFormat` holds; the usual keys if it holds none."""
+def unrouted(logger: AccessLog) -> AccessLog:
+    """The same for listeners: connections that no filter chain takes (flag NR)."""
+    flags = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[_NO_ROUTE]))
+    return filtered(logger, flags)
+
+
+def filtered(logger: AccessLog, condition: AccessLogFilter) -> AccessLog:
+    """The same for what meets a condition besides its own."""
+    result = AccessLog()
+    result.CopyFrom(logger)
+    if logger.HasField("filter"):
+        both = AndFilter(filters=[condition, logger.filter])
+        result.filter.CopyFrom(AccessLogFilter(and_filter=both))
+    else:
+        result.filter.CopyFrom(condition)
+    return result
+
+
+def _json_labels(text: str) -> Mapping[str, Any]:
+    """The JSON object that `accessLogFormat` holds; an empty one if it holds none."""
     try:
-        return ParseDict(_formatted(json.loads(text)), Struct())
-    except (ValueError, ParseError):
-        return ParseDict(_FIELDS, Struct())
+        found = json.loads(text)
+        ParseDict(found, Struct())
+    except (ValueError, ParseError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _formatted(value: Any) -> Any:

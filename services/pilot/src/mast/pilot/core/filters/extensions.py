@@ -1,7 +1,8 @@
-"""What else the mesh puts into listeners and routes: the slots that a policy engine plugs into.
+"""What else the mesh puts into listeners and routes: the slots that others plug into.
 
-Generators of listeners and routes ask an `Extensions` at the [mx] slots of pilot.md E10; they know
-nothing of what it adds. `NO_EXTENSIONS` adds nothing.
+Generators of listeners and routes ask an `Extensions` at the [mx] slots of pilot.md E10, at those
+of plugins, and for loggers and tracers; they know nothing of what it adds. `NO_EXTENSIONS` adds
+nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,10 @@ from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost, WeightedCluster
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpConnectionManager,
     HttpFilter,
 )
+from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
 from google.protobuf.any_pb2 import Any
 from google.protobuf.struct_pb2 import Struct
 
@@ -30,6 +33,15 @@ class Direction(StrEnum):
 
     INBOUND = "inbound"
     OUTBOUND = "outbound"
+
+
+class Phase(StrEnum):
+    """Where among a proxy's own filters a plugin stands (pilot.md E10)."""
+
+    AUTHN = "AUTHN"
+    AUTHZ = "AUTHZ"
+    STATS = "STATS"
+    LAST = "UNSPECIFIED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +98,40 @@ class Additions:
 NOTHING: Final = Additions()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Traced:
+    """How requests are traced; `request_ids_tell` writes what was sampled into request IDs."""
+
+    config: HttpConnectionManager.Tracing
+    request_ids_tell: bool = True
+
+
 class Extensions(Protocol):
-    """The additions of one policy engine; pure, equal arguments give equal results."""
+    """What is added for one proxy; pure, equal arguments give equal results.
+
+    A policy engine need not know of plugins, tracers and listeners.
+    """
+
+    def with_metric_tags(self, tags: Sequence[CustomTag]) -> "Extensions":
+        """The same, whose reports carry these tags about the metrics that are made of them."""
+        del tags
+        return self
+
+    def plugins(self, spot: Spot, phase: Phase) -> Sequence[HttpFilter]:
+        """HTTP filters of a phase, in their order."""
+        return ()
+
+    def network_plugins(self, spot: Spot, phase: Phase) -> Sequence[Filter]:
+        """Network filters of a phase, in their order."""
+        return ()
+
+    def tracing(self, spot: Spot) -> Traced | None:
+        """How requests are traced, None: not at all."""
+        return None
+
+    def listener_access_logs(self, direction: Direction) -> Sequence[AccessLog]:
+        """Access loggers of listeners, for connections that no filter chain takes."""
+        return ()
 
     def http_filters(self, spot: Spot) -> Sequence[HttpFilter]:
         """HTTP filters before all others."""
@@ -119,7 +163,7 @@ class Extensions(Protocol):
         """
 
 
-class NoExtensions:
+class NoExtensions(Extensions):
     """Adds nothing at any slot."""
 
     def http_filters(self, spot: Spot) -> Sequence[HttpFilter]:

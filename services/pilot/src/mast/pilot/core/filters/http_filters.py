@@ -16,7 +16,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from mast.pilot.core.filters.alpn import alpn_filter
 from mast.pilot.core.filters.cors import CORS_FILTER
-from mast.pilot.core.filters.extensions import Direction, Extensions, Spot
+from mast.pilot.core.filters.extensions import Direction, Extensions, Phase, Spot
 from mast.pilot.core.filters.faults import FAULT_FILTER
 from mast.pilot.core.filters.persistent_sessions import STATEFUL_SESSION_FILTER
 from mast.pilot.core.model.model import Protocol
@@ -32,6 +32,8 @@ def http_filters(
     out where a request goes stand in `last`, right before the router.
     """
     yield from extensions.http_filters(spot)
+    for phase in Phase:
+        yield from extensions.plugins(spot, phase)
     if protocol is Protocol.GRPC_WEB:
         yield _filter("envoy.filters.http.grpc_web", GrpcWeb())
     yield _filter(

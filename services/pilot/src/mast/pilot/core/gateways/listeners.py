@@ -74,6 +74,7 @@ class _Workshop:
                 direction=Direction.OUTBOUND,
                 chains=chains,
                 listener_filters=[*self._proxy_protocol(), *inspectors(chains)],
+                access_log=self.extensions.listener_access_logs(Direction.OUTBOUND),
             )
             yield listener(draft, self.proxy, self.scope.mesh)
         quick = [each for each in shared.servers if offers_quic(self.scope.mesh, each)]
@@ -121,9 +122,7 @@ class _Workshop:
         for route in connection_routes(self.scope, self.proxy, shared, server):
             if proxied := backends.tcp(route, spot):
                 chain = Chain(
-                    filters=tcp_filters(
-                        proxied, spot, self.scope.mesh, self.extensions, server.protocol
-                    ),
+                    filters=tcp_filters(proxied, spot, self.extensions, server.protocol),
                     subnets=route.subnets,
                     snis=route.snis,
                 )
@@ -153,6 +152,7 @@ class _Workshop:
             direction=Direction.OUTBOUND,
             chains=chains,
             listener_filters=(),
+            access_log=self.extensions.listener_access_logs(Direction.OUTBOUND),
         )
         return listener(draft, self.proxy, self.scope.mesh, quic=True)
 

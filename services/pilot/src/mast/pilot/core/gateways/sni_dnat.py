@@ -26,7 +26,7 @@ def passing_chains(
         if not service.external and _covered(service, server):
             for name in _server_names(scope, proxy, service):
                 yield Chain(
-                    filters=tcp_filters(to_cluster(name), spot, scope.mesh, extensions),
+                    filters=tcp_filters(to_cluster(name), spot, extensions),
                     snis=(name,),
                     alpns=ISTIO_ALPNS,
                 )

@@ -1,6 +1,5 @@
 """The HTTP connection manager of a filter chain (pilot.md E9)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,21 +11,17 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     Rds,
 )
 from envoy.extensions.request_id.uuid.v3.uuid_pb2 import UuidRequestIdConfig
-from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
-from envoy.type.v3.percent_pb2 import Percent
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from istio.mesh.v1alpha1.proxy_pb2 import ForwardClientCertDetails, Topology
 from mast.pilot.core.clusters.dynamic_hosts import host_resolution
-from mast.pilot.core.filters.access_logs import access_logs
-from mast.pilot.core.filters.extensions import Direction, Extensions, Spot
+from mast.pilot.core.filters.extensions import Direction, Extensions, Spot, Traced
 from mast.pilot.core.filters.http_filters import http_filters
 from mast.pilot.core.filters.idle_timeouts import idle_timeout
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Protocol
-from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.packing import packed
 
 HTTP_CONNECTION_MANAGER: Final = "envoy.filters.network.http_connection_manager"
@@ -38,7 +33,6 @@ _FORWARDING: Final = {
     ForwardClientCertDetails.APPEND_FORWARD: HttpConnectionManager.APPEND_FORWARD,
     ForwardClientCertDetails.ALWAYS_FORWARD_ONLY: HttpConnectionManager.ALWAYS_FORWARD_ONLY,
 }
-_UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +64,12 @@ def http_connection_manager(
         codec_type=HttpConnectionManager.AUTO,
         stat_prefix=chain.stat_prefix,
         http_filters=http_filters(spot, chain.protocol, extensions, last),
-        access_log=[*access_logs(mesh), *extensions.http_access_logs(spot)],
+        access_log=extensions.http_access_logs(spot),
         stream_idle_timeout=Duration(),
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         use_remote_address=BoolValue(value=False),
         proxy_100_continue=True,
     )
-    manager.request_id_extension.typed_config.CopyFrom(packed(UuidRequestIdConfig()))
     if isinstance(chain.routes, str):
         manager.rds.CopyFrom(rds(chain.routes))
     else:
@@ -95,8 +88,7 @@ def http_connection_manager(
     if chain.edge is not None:
         _face_strangers(manager, chain.edge)
     _normalize_paths(manager, mesh)
-    if mesh.config.enable_tracing:
-        manager.tracing.CopyFrom(_tracing(proxy, mesh))
+    _trace(manager, extensions.tracing(spot))
     return Filter(name=HTTP_CONNECTION_MANAGER, typed_config=packed(manager))
 
 
@@ -146,34 +138,11 @@ def _normalize_paths(manager: HttpConnectionManager, mesh: Mesh) -> None:
         manager.path_with_escaped_slashes_action = HttpConnectionManager.UNESCAPE_AND_FORWARD
 
 
-def _tracing(proxy: Proxy, mesh: Mesh) -> HttpConnectionManager.Tracing:
-    """Tracing by the tracer of the bootstrap, sampled as `defaultConfig` says."""
-    return HttpConnectionManager.Tracing(
-        client_sampling=Percent(value=100),
-        random_sampling=Percent(value=mesh.config.default_config.tracing.sampling),
-        overall_sampling=Percent(value=100),
-        custom_tags=_trace_tags(proxy),
-    )
-
-
-def _trace_tags(proxy: Proxy) -> Iterator[CustomTag]:
-    tags = {
-        "istio.canonical_revision": _first_label(
-            proxy, "service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"
-        )
-        or "latest",
-        "istio.canonical_service": _first_label(
-            proxy, "service.istio.io/canonical-name", "app.kubernetes.io/name", "app"
-        )
-        or proxy.text("WORKLOAD_NAME")
-        or _UNKNOWN,
-        "istio.cluster_id": proxy.cluster_id or _UNKNOWN,
-        "istio.mesh_id": proxy.text("MESH_ID") or _UNKNOWN,
-        "istio.namespace": proxy.namespace,
-    }
-    for tag, value in tags.items():
-        yield CustomTag(tag=tag, literal=CustomTag.Literal(value=value))
-
-
-def _first_label(proxy: Proxy, *names: str) -> str:
-    return next((proxy.labels[name] for name in names if proxy.labels.get(name)), "")
+def _trace(manager: HttpConnectionManager, traced: Traced | None) -> None:
+    """Trace requests, if at all; request IDs tell those who follow what was sampled."""
+    identities = UuidRequestIdConfig()
+    if traced is not None:
+        manager.tracing.CopyFrom(traced.config)
+        if not traced.request_ids_tell:
+            identities.use_request_id_for_trace_sampling.value = False
+    manager.request_id_extension.typed_config.CopyFrom(packed(identities))

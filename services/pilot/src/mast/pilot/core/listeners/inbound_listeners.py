@@ -9,7 +9,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
 from mast.pilot.core import names
 from mast.pilot.core.filters.extensions import Direction, Extensions, Spot
-from mast.pilot.core.filters.tcp_proxies import tcp_filters, to_cluster
+from mast.pilot.core.filters.tcp_proxies import network_plugins, tcp_filters, to_cluster
 from mast.pilot.core.listeners.http_connection_manager import HttpChain, http_connection_manager
 from mast.pilot.core.listeners.inbound_chains import Ends, Kind, inbound_chains
 from mast.pilot.core.model.model import Protocol, Service, Target
@@ -72,6 +72,7 @@ class _Workshop:
             direction=Direction.INBOUND,
             chains=chains,
             listener_filters=inspectors(chains),
+            access_log=self.extensions.listener_access_logs(Direction.INBOUND),
         )
         return listener(draft, self.proxy, self.scope.mesh)
 
@@ -96,6 +97,7 @@ class _Workshop:
             direction=Direction.INBOUND,
             chains=chains,
             listener_filters=[*original_destination(self.proxy), *_needed_inspectors(chains)],
+            access_log=self.extensions.listener_access_logs(Direction.INBOUND),
         )
         result = listener(draft, self.proxy, self.scope.mesh)
         capture(result, self.proxy)
@@ -142,14 +144,17 @@ class _Workshop:
             port=port,
             http_name=chain_names[0],
             tcp_name=chain_names[1],
-            http=(http_connection_manager(chain, spot, mesh, self.extensions),),
+            http=(
+                *network_plugins(spot, self.extensions),
+                http_connection_manager(chain, spot, mesh, self.extensions),
+            ),
             tcp=self._tcp(spot, cluster, chain.protocol),
             http_tls=mesh_server(mesh, self.proxy, alpn=SERVER_HTTP_ALPN),
             tcp_tls=mesh_server(mesh, self.proxy, alpn=SERVER_TCP_ALPN),
         )
 
     def _tcp(self, spot: Spot, cluster: str, kind: Protocol = Protocol.TCP) -> tuple[Filter, ...]:
-        return tcp_filters(to_cluster(cluster), spot, self.scope.mesh, self.extensions, kind)
+        return tcp_filters(to_cluster(cluster), spot, self.extensions, kind)
 
     def _spot(self, port: int, service: Service | None = None) -> Spot:
         return Spot(proxy=self.proxy, direction=Direction.INBOUND, port=port, service=service)

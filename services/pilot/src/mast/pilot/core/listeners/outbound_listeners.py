@@ -149,6 +149,7 @@ class _Workshop:
             direction=Direction.OUTBOUND,
             chains=chains,
             default=default,
+            access_log=self.extensions.listener_access_logs(Direction.OUTBOUND),
         )
         return listener(draft, self.proxy, self.scope.mesh)
 
@@ -165,6 +166,7 @@ class _Workshop:
             socket=Socket(address=any_address(self.proxy), port=number, bound=True),
             direction=Direction.OUTBOUND,
             chains=[guard, self._passthrough_chain(names.OUTBOUND_CATCH_ALL_CHAIN, 0)],
+            access_log=self.extensions.listener_access_logs(Direction.OUTBOUND),
         )
         result = listener(draft, self.proxy, self.scope.mesh)
         result.use_original_dst.value = True
@@ -206,9 +208,7 @@ class _Workshop:
         for route in tcp_routes(wish.service, wish.port, config, site):
             proxied = backends.tcp(route, spot)
             if proxied:
-                filters = tcp_filters(
-                    proxied, spot, self.scope.mesh, self.extensions, wish.port.protocol
-                )
+                filters = tcp_filters(proxied, spot, self.extensions, wish.port.protocol)
                 if wish.port.protocol.is_tls and _is_dynamic(egress, route):
                     resolution = server_name_resolution(self.proxy, wish.port.number)
                     filters = (resolution, *filters)
@@ -246,9 +246,7 @@ class _Workshop:
         return Chain(name=name, filters=self._to_cluster(cluster, number))
 
     def _to_cluster(self, cluster: str, number: int) -> tuple[Filter, ...]:
-        return tcp_filters(
-            to_cluster(cluster), self._spot(number), self.scope.mesh, self.extensions
-        )
+        return tcp_filters(to_cluster(cluster), self._spot(number), self.extensions)
 
     def _spot(self, number: int) -> Spot:
         return Spot(proxy=self.proxy, direction=Direction.OUTBOUND, port=number)

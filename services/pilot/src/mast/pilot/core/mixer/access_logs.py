@@ -1,6 +1,6 @@
 """Access logs that reach Mixer as reports (mixer_proxy.md K, the columns of access-log entries)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -50,20 +50,29 @@ _MOST_BYTES: Final = 512 * 1024
 """Half of the largest message that Mixer takes."""
 
 
-def http_log(cluster: str, direction: Direction, mesh: MeshConfig) -> AccessLog:
-    """The logger of an HTTP connection manager."""
+def http_log(
+    cluster: str, direction: Direction, mesh: MeshConfig, tags: Sequence[CustomTag] = ()
+) -> AccessLog:
+    """The logger of an HTTP connection manager; `tags` go with each entry."""
     config = HttpGrpcAccessLogConfig(
         common_config=_common(cluster, direction, mesh),
         additional_request_headers_to_log=REQUEST_HEADERS,
         additional_response_headers_to_log=RESPONSE_HEADERS,
         additional_response_trailers_to_log=("grpc-message", "grpc-status"),
     )
-    config.common_config.custom_tags.extend(_tags(direction))
+    config.common_config.custom_tags.extend([*_tags(direction), *tags])
     return AccessLog(name="envoy.access_loggers.http_grpc", typed_config=packed(config))
 
 
-def tcp_log(cluster: str, direction: Direction, mesh: MeshConfig, *, checked: bool) -> AccessLog:
-    """The logger of a TCP proxy; when it logs is said in the proxy.
+def tcp_log(
+    cluster: str,
+    direction: Direction,
+    mesh: MeshConfig,
+    tags: Sequence[CustomTag] = (),
+    *,
+    checked: bool,
+) -> AccessLog:
+    """The logger of a TCP proxy; when it logs is said in the proxy. `tags` go with each entry.
 
     Connections are opened before they are checked: Mixer must know that a verdict follows (K3).
     """
@@ -71,6 +80,7 @@ def tcp_log(cluster: str, direction: Direction, mesh: MeshConfig, *, checked: bo
     if checked:
         tag = CustomTag(tag=CHECKED_TAG, literal=CustomTag.Literal(value="true"))
         config.common_config.custom_tags.append(tag)
+    config.common_config.custom_tags.extend(tags)
     return AccessLog(name="envoy.access_loggers.tcp_grpc", typed_config=packed(config))
 
 

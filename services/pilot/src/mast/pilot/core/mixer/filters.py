@@ -5,7 +5,7 @@ reaches Mixer by environment variables that Envoy reads itself.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from importlib import resources
@@ -23,11 +23,18 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.value_pb2 import ValueMatcher
+from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
 from envoy.type.v3.http_status_pb2 import HttpStatus, StatusCode
 from google.protobuf.struct_pb2 import Struct
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
-from mast.pilot.core.filters.extensions import NOTHING, Additions, Direction, Spot
+from mast.pilot.core.filters.extensions import (
+    NOTHING,
+    Additions,
+    Direction,
+    Extensions,
+    Spot,
+)
 from mast.pilot.core.filters.header_operations import HeaderMutations
 from mast.pilot.core.mixer import access_logs, peers
 from mast.pilot.core.mixer.calls import (
@@ -67,10 +74,18 @@ def check_cache() -> str:
 
 
 @dataclass(frozen=True)
-class MixerExtensions:
-    """Checks and reports by Mixer as a MeshConfig asks for them; nothing without Mixer in it."""
+class MixerExtensions(Extensions):
+    """Checks and reports by Mixer as a MeshConfig asks for them; nothing without Mixer in it.
+
+    `metric_tags` go with each report.
+    """
 
     mesh: Mesh
+    metric_tags: tuple[CustomTag, ...] = field(default=(), compare=False)
+
+    def with_metric_tags(self, tags: Sequence[CustomTag]) -> Extensions:
+        """The same, whose reports carry these tags about the metrics that are made of them."""
+        return replace(self, metric_tags=tuple(tags)) if tags else self
 
     @property
     def _config(self) -> MeshConfig:
@@ -108,7 +123,8 @@ class MixerExtensions:
         cluster = report_cluster(self._config)
         if not cluster or self._config.disable_mixer_http_reports or not self._involved(spot):
             return ()
-        return (access_logs.http_log(cluster, spot.direction, self._config),)
+        log = access_logs.http_log(cluster, spot.direction, self._config, self.metric_tags)
+        return (log,)
 
     def tcp_access_logs(self, spot: Spot) -> Sequence[AccessLog]:
         """Reports of connections: opened, every ten seconds, closed."""
@@ -117,7 +133,11 @@ class MixerExtensions:
             return ()
         return (
             access_logs.tcp_log(
-                cluster, spot.direction, self._config, checked=bool(self._check(spot))
+                cluster,
+                spot.direction,
+                self._config,
+                self.metric_tags,
+                checked=bool(self._check(spot)),
             ),
         )
 

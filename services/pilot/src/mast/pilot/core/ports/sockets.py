@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.core.v3.address_pb2 import Address, Pipe, SocketAddress
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import (
@@ -21,7 +22,6 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from mast.pilot.core import names
-from mast.pilot.core.filters.access_logs import listener_access_logs
 from mast.pilot.core.filters.extensions import Direction
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.proxy import InterceptionMode, Proxy
@@ -88,6 +88,7 @@ class Draft:
     default: Chain | None = None
     listener_filters: Sequence[ListenerFilter] | None = None
     """Listener filters; None means those that the chains need."""
+    access_log: Sequence[AccessLog] = ()
 
 
 def any_address(proxy: Proxy) -> str:
@@ -113,7 +114,7 @@ def listener(draft: Draft, proxy: Proxy, mesh: Mesh, *, quic: bool = False) -> L
         listener_filters=filters,
         continue_on_listener_filters_timeout=True,
         traffic_direction=_TRAFFIC[draft.direction],
-        access_log=listener_access_logs(mesh),
+        access_log=draft.access_log,
         max_connections_to_accept_per_socket_event=UInt32Value(value=1),
     )
     if quic:

@@ -20,24 +20,30 @@ from mast.pilot.core.gateways import listeners as gateway_listeners
 from mast.pilot.core.gateways import routes as gateway_routes
 from mast.pilot.core.gateways.servers import Translation, gateways, translation
 from mast.pilot.core.listeners import listeners
+from mast.pilot.core.listeners.workload_extensions import workload_extensions
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.model import Resolution, Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
+from mast.pilot.core.plugins.configurations import configuration
 from mast.pilot.core.routes import routes
 from mast.pilot.core.routes.listener_routes import route_configurations
 from mast.pilot.core.scope.audience import Audience, targets
 from mast.pilot.core.scope.memo import Memo, Reads
+from mast.pilot.core.scope.proxy_configs import configured
 from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.telemetry.telemetry import telemetry
 from mast.pilot.core.world import name_table
 from mast.pilot.core.world.originals import Originals
 from mast.pilot.core.xds.resources import (
     CDS,
+    ECDS,
     EDS,
     EMPTY,
     LDS,
     NDS,
+    PCDS,
     RDS,
     Collection,
     Resource,
@@ -47,6 +53,7 @@ from mast.pilot.core.xds.resources import (
 T = TypeVar("T")
 
 _NAME_TABLE: Final = "nametable"
+_PROXY_CONFIG: Final = "proxyconfig"
 _NO_PORT: Final = "0"
 """Name of a route configuration that no service can have routes in."""
 
@@ -72,6 +79,8 @@ class MeshView:
             return self._collection(("clusters", self.audience.key), self._clusters)
         if type_url == LDS:
             return self._collection(("listeners", self.audience.key), self._listeners)
+        if type_url == PCDS:
+            return self._collection(("proxy config", self.audience.key), self._proxy_config)
         if type_url == NDS:
             return self._collection(("names", self.audience.caller_key), self._name_table)
         return EMPTY
@@ -87,6 +96,8 @@ class MeshView:
         if type_url == RDS:
             whose = self.audience.key if self._is_router else self.audience.caller_key
             return self._kept(("routes", whose, name), self._routes)
+        if type_url == ECDS:
+            return self._kept(("plugin", self.audience.caller_key, name), self._plugin)
         if type_url == CDS:
             found = self.collection(CDS).resources.get(name)
             key = ("on demand", self.audience.caller_key, name)
@@ -128,6 +139,7 @@ class MeshView:
         proxy = self.audience.proxy
         own = proxy.type is ProxyType.SIDECAR
         yield from scope.cached(("outbound clusters", self.audience.caller_key), self._outbound)
+        yield from self._collectors(scope)
         if proxy.type is ProxyType.ROUTER:
             key = ("passed on", self.audience.caller_key)
             yield from scope.cached(key, self._passed_on)
@@ -146,6 +158,17 @@ class MeshView:
             key = ("service clusters", _identity(service, rule), traits, where)
             found += scope.shared(key, partial(self._of_service, service, rule))
         return found
+
+    def _collectors(self, scope: Scope) -> Iterator[Resource]:
+        """Clusters of telemetry that no Sidecar, nor `exportTo`, keeps from the proxy."""
+        caller = self.audience.caller
+        for service, number in telemetry(scope, self.audience.proxy).collectors:
+            port = service.port(number)
+            seen = scope.service(service.host)
+            if port is not None and (seen is None or seen.port(number) is None):
+                rule = rule_for(scope, service, caller.labels)
+                made = outbound_cluster(Destination(service, port, "", rule), scope, caller)
+                yield from map(self._cluster, [made] if made else ())
 
     def _passed_on(self, scope: Scope) -> Sequence[Resource]:
         """Clusters for mutual TLS that a gateway passes on unopened (pilot.md G2)."""
@@ -215,13 +238,22 @@ class MeshView:
         made.name = name
         return self.originals.resource(name, RDS, made)
 
+    def _plugin(self, name: str, scope: Scope) -> Resource | None:
+        made = configuration(name, scope)
+        return self.originals.resource(name, ECDS, made) if made else None
+
+    def _proxy_config(self, scope: Scope) -> Iterator[Resource]:
+        made = configured(scope, self.audience.proxy)
+        yield self.originals.resource(_PROXY_CONFIG, PCDS, made)
+
     def _name_table(self, scope: Scope) -> Iterator[Resource]:
         yield self.originals.resource(
             _NAME_TABLE, NDS, name_table.name_table(scope, self.audience.caller)
         )
 
     def _listeners(self, scope: Scope) -> Iterator[Resource]:
-        proxy, extensions = self.audience.proxy, self.extensions(scope.mesh)
+        proxy = self.audience.proxy
+        extensions = workload_extensions(scope, proxy, self.extensions(scope.mesh))
         made: Sequence[Listener] = ()
         if self._is_router:
             made = gateway_listeners.listeners(scope, proxy, self._translation(scope), extensions)

@@ -1,0 +1,1 @@
+"""Filters of users: Wasm modules and Lua programs (Istio WasmPlugin, TrafficExtension)."""

@@ -1,0 +1,90 @@
+"""Entries of MeshConfig.extensionProviders, and the clusters of the services behind them."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from mast.pilot.core import names
+from mast.pilot.core.model.model import Service, ServiceKey
+from mast.pilot.core.scope.scope import Scope
+
+Provider = MeshConfig.ExtensionProvider
+
+
+class Collector(NamedTuple):
+    """A service port that telemetry is sent to."""
+
+    service: Service
+    port: int
+
+    @property
+    def cluster(self) -> str:
+        """The outbound cluster that leads there."""
+        return names.outbound_cluster(self.port, "", self.service.host)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as requests name them."""
+        return f"{self.service.host}:{self.port}"
+
+    def grpc(self) -> GrpcService:
+        """Calls to it."""
+        return GrpcService(
+            envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=self.cluster, authority=self.service.host)
+        )
+
+
+class Missing(NamedTuple):
+    """A provider that cannot be used; counted as `provider_lookup_cluster_failures` (K5)."""
+
+    provider: str
+    reason: str
+
+
+@dataclass
+class Providers:
+    """The providers of a mesh as one proxy finds them; collects what it did not find."""
+
+    scope: Scope
+    missing: list[Missing] = field(default_factory=list)
+    collectors: list[Collector] = field(default_factory=list)
+
+    def named(self, name: str) -> Provider | None:
+        """The provider of that name."""
+        for each in self.scope.mesh.config.extension_providers:
+            if each.name == name:
+                return each
+        self.missing.append(Missing(name, "no such provider"))
+        return None
+
+    def collector(self, provider: str, service: str, port: int) -> Collector | None:
+        """The port of a service `[NAMESPACE/]HOST`, None if the proxy may not see it.
+
+        A Sidecar that leaves it out does not count.
+        """
+        found = _service(self.scope, service)
+        if found is None or found.port(port) is None:
+            self.missing.append(Missing(provider, f"no port {port} of a service {service}"))
+            return None
+        collector = Collector(found, port)
+        self.collectors.append(collector)
+        return collector
+
+    def unusable(self, provider: str, reason: str) -> None:
+        """Note that a provider is not for what it is asked for."""
+        self.missing.append(Missing(provider, reason))
+
+
+def _service(scope: Scope, text: str) -> Service | None:
+    """The service that a provider names; a short name needs its namespace (pilot.md C4)."""
+    namespace, _, host = text.rpartition("/")
+    if not namespace:
+        return scope.service(host) or scope.under(None).service(host)
+    found = scope.owned_service(ServiceKey(namespace, host))
+    if found is None and "." not in host:
+        full = f"{host}.{namespace}.svc.{scope.mesh.domain}"
+        found = scope.owned_service(ServiceKey(namespace, full))
+    visible = found is not None and found.visible_to.includes(scope.namespace)
+    return found if visible else None
