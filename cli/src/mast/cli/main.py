@@ -14,6 +14,7 @@ from mast.cli import (
     demo_command,
     local_commands,
     proxy_commands,
+    proxy_config_command,
     render_command,
 )
 from mast.cli.errors import CommandError
@@ -32,6 +33,7 @@ _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 local_commands.register(app)
 config_commands.register(app)
 proxy_commands.register(app)
+proxy_config_command.register(app)
 render_command.register(app)
 demo_command.register(app)
 
