@@ -161,6 +161,12 @@ def measures(levels: Sequence[Telemetry], direction: Direction) -> Measures:
     )
 
 
+def named_providers(spec: Telemetry) -> Iterator[str]:
+    """Names of all providers that an object mentions."""
+    for entries in (spec.access_logging, spec.tracing, spec.metrics):
+        yield from _names(entries)
+
+
 def _matches(mode: int, direction: Direction) -> bool:
     return mode in (CLIENT_AND_SERVER, _ROLES[direction])
 

@@ -1,5 +1,6 @@
 """Entries of MeshConfig.extensionProviders, and the clusters of the services behind them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.pilot.core import names
+from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.model.model import Service, ServiceKey
 from mast.pilot.core.scope.scope import Scope
 
@@ -36,19 +38,15 @@ class Collector(NamedTuple):
         )
 
 
-class Missing(NamedTuple):
-    """A provider that cannot be used; counted as `provider_lookup_cluster_failures` (K5)."""
-
-    provider: str
-    reason: str
-
-
 @dataclass
 class Providers:
-    """The providers of a mesh as one proxy finds them; collects what it did not find."""
+    """The providers of a mesh as one proxy finds them; reports those that it cannot use.
+
+    `users` are the objects that name providers; `collectors` what has been found so far.
+    """
 
     scope: Scope
-    missing: list[Missing] = field(default_factory=list)
+    users: Mapping[str, ObjectName] = field(default_factory=dict)
     collectors: list[Collector] = field(default_factory=list)
 
     def named(self, name: str) -> Provider | None:
@@ -56,7 +54,7 @@ class Providers:
         for each in self.scope.mesh.config.extension_providers:
             if each.name == name:
                 return each
-        self.missing.append(Missing(name, "no such provider"))
+        self.unusable(name, "MeshConfig has no such provider")
         return None
 
     def collector(self, provider: str, service: str, port: int) -> Collector | None:
@@ -66,15 +64,22 @@ class Providers:
         """
         found = _service(self.scope, service)
         if found is None or found.port(port) is None:
-            self.missing.append(Missing(provider, f"no port {port} of a service {service}"))
+            self.unusable(provider, f"no service {service} with a port {port} is visible")
             return None
         collector = Collector(found, port)
         self.collectors.append(collector)
         return collector
 
     def unusable(self, provider: str, reason: str) -> None:
-        """Note that a provider is not for what it is asked for."""
-        self.missing.append(Missing(provider, reason))
+        """Report that a provider cannot be used for what it is named for (pilot.md K5)."""
+        self.scope.report(
+            Finding(
+                fault=Fault.UNKNOWN_PROVIDER,
+                key=provider,
+                message=f"provider {provider}: {reason}; it gets nothing.",
+                subject=self.users.get(provider),
+            )
+        )
 
 
 def _service(scope: Scope, text: str) -> Service | None:

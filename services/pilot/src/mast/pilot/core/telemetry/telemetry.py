@@ -21,7 +21,7 @@ from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.telemetry import policies
 from mast.pilot.core.telemetry.loggers import access_loggers
 from mast.pilot.core.telemetry.measuring import metric_tags
-from mast.pilot.core.telemetry.providers import Collector, Missing, Providers
+from mast.pilot.core.telemetry.providers import Collector, Providers
 from mast.pilot.core.telemetry.tracing import traced
 
 
@@ -44,13 +44,12 @@ NOTHING: Final = Flow()
 class Telemetry:
     """What holds for one proxy; equal if everything it puts into listeners is.
 
-    `collectors` are the services it is sent to, `missing` the providers that cannot be used.
+    `collectors` are the services it is sent to.
     """
 
     digest: str = ""
     flows: Mapping[Direction, Flow] = field(default_factory=dict, compare=False)
     collectors: Sequence[Collector] = field(default=(), compare=False)
-    missing: Sequence[Missing] = field(default=(), compare=False)
 
     def of(self, direction: Direction) -> Flow:
         """What holds for a direction."""
@@ -63,16 +62,21 @@ def telemetry(scope: Scope, proxy: Proxy) -> Telemetry:
 
 
 def _build(scope: Scope, proxy: Proxy) -> Telemetry:
-    levels = [each.spec for each in by_level(scope, collection_names.TELEMETRIES, proxy)]
+    objects = list(by_level(scope, collection_names.TELEMETRIES, proxy))
+    levels = [each.spec for each in objects]
     config = effective(scope, proxy)
-    providers = Providers(scope)
+    users = {
+        name: each.meta.object_name
+        for each in objects
+        for name in policies.named_providers(each.spec)
+    }
+    providers = Providers(scope, users)
     flows = {each: _flow(levels, each, providers, proxy, config) for each in Direction}
     collectors = {(each.service.key, each.port): each for each in providers.collectors}
     return Telemetry(
         digest=_digest(flows),
         flows=flows,
         collectors=tuple(collectors[key] for key in sorted(collectors)),
-        missing=tuple(sorted(set(providers.missing))),
     )
 
 
