@@ -161,8 +161,8 @@ def test_labels_that_callers_are_told_apart_by(kind: str, spec: str, keys: set[s
     assert catalog.snapshot().selector_keys == frozenset()
 
 
-def test_labels_of_envoy_filters() -> None:
+def test_labels_of_envoy_filters_tell_no_callers_apart() -> None:
     catalog = Catalog("cluster.local")
     document = text("EnvoyFilter", "{workloadSelector: {labels: {a: b}}}")
     put(catalog, document.replace("io/v1\n", "io/v1alpha3\n"))
-    assert catalog.snapshot().selector_keys == {"a"}
+    assert catalog.snapshot().selector_keys == set()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
-from istio.networking.v1alpha3.envoy_filter_pb2 import EnvoyFilter
 from istio.networking.v1alpha3.gateway_pb2 import Gateway
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.pilot.core.model import collection_names, hosts
@@ -163,8 +162,6 @@ def _selector_keys(config: Config[Any]) -> Iterable[str]:
         }
     if isinstance(spec, DestinationRule):
         return {*spec.workload_selector.match_labels, *_failover_labels(spec)}
-    if isinstance(spec, EnvoyFilter):
-        return set(spec.workload_selector.labels)
     return set(spec.selector) if isinstance(spec, Gateway) else ()
 
 

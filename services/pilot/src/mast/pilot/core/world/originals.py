@@ -1,10 +1,13 @@
 """One object for equal resources, so that views share bytes and comparing is cheap."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from weakref import WeakValueDictionary
 
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.message import Message
 
+from mast.pilot.core.routes.listener_routes import route_configurations
 from mast.pilot.core.xds.resources import Resource, resource
 
 
@@ -20,3 +23,13 @@ class Originals:
         """As the function of that name; the object made before if the content is the same."""
         made = resource(name, type_url, message, requires)
         return self._known.setdefault((type_url, name, made.version), made)
+
+
+def required(message: Message) -> Sequence[str]:
+    """What Envoy asks for because of a message: endpoints, or routes (pilot.md B14, B17)."""
+    match message:
+        case Cluster() if message.HasField("eds_cluster_config"):
+            return (message.eds_cluster_config.service_name or message.name,)
+        case Listener():
+            return tuple(route_configurations(message))
+    return ()

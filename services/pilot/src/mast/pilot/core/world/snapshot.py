@@ -1,16 +1,20 @@
 """The mesh at one revision: immutable; gives every proxy the view of its class."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from mast.pilot.core.filters.extensions import ExtensionsOf
 from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.patches.patch import PatchName
+from mast.pilot.core.patches.selection import selected
 from mast.pilot.core.review.review import review
 from mast.pilot.core.scope.audience import Audience, audience_of
 from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.world.originals import Originals
+from mast.pilot.core.world.patched_view import PatchedView
 from mast.pilot.core.world.view import MeshView
 
 
@@ -27,20 +31,22 @@ class MeshSnapshot:
     results: Memo = field(repr=False)
     originals: Originals = field(repr=False)
     extensions: ExtensionsOf = field(repr=False)
-    views: dict[str, MeshView] = field(default_factory=dict, repr=False)
+    views: dict[Hashable, MeshView | PatchedView] = field(default_factory=dict, repr=False)
 
-    def view(self, proxy: Proxy) -> MeshView:
-        """The view of a proxy: the same object for all proxies of a class."""
-        audience = self.results.get(
+    def view(self, proxy: Proxy) -> MeshView | PatchedView:
+        """The view of a proxy: the same object for all proxies of a class with equal patches."""
+        audience, patches = self.results.get(
             ("audience", proxy),
             self.index.generation,
             None,
             lambda reads: self._audience(proxy, self.scope(proxy.namespace, reads)),
         )
-        view = self.views.get(audience.key)
+        view = self.views.get((audience.key, patches))
         if view is None:
             view = MeshView(audience, self.index, self.results, self.originals, self.extensions)
-            self.views[audience.key] = view
+            if patches:
+                view = PatchedView(view, patches)
+            self.views[audience.key, patches] = view
         return view
 
     def findings(self) -> frozenset[Finding]:
@@ -54,5 +60,5 @@ class MeshSnapshot:
         return Scope(self.index, self.results, noted, namespace)
 
     @staticmethod
-    def _audience(proxy: Proxy, scope: Scope) -> Audience:
-        return audience_of(proxy, scope, scope.selector_keys)
+    def _audience(proxy: Proxy, scope: Scope) -> tuple[Audience, tuple[PatchName, ...]]:
+        return audience_of(proxy, scope, scope.selector_keys), selected(proxy, scope)

@@ -28,14 +28,13 @@ from mast.pilot.core.model.model import Resolution, Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.plugins.configurations import configuration
 from mast.pilot.core.routes import routes
-from mast.pilot.core.routes.listener_routes import route_configurations
 from mast.pilot.core.scope.audience import Audience, targets
 from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.proxy_configs import configured
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.telemetry.telemetry import telemetry
 from mast.pilot.core.world import name_table
-from mast.pilot.core.world.originals import Originals
+from mast.pilot.core.world.originals import Originals, required
 from mast.pilot.core.xds.resources import (
     CDS,
     ECDS,
@@ -73,36 +72,41 @@ class MeshView:
         """Equal for all proxies of the class, in every snapshot."""
         return self.audience.key
 
-    def collection(self, type_url: str) -> Collection:
-        """All resources of a wildcard type; `EMPTY` for a type that the view does not have."""
+    def collection(self, type_url: str, reads: Reads | None = None) -> Collection:
+        """All resources of a wildcard type; `EMPTY` for a type that the view does not have.
+
+        `reads` are those of a result that it becomes part of.
+        """
         if type_url == CDS:
-            return self._collection(("clusters", self.audience.key), self._clusters)
+            return self._collection(("clusters", self.audience.key), self._clusters, reads)
         if type_url == LDS:
-            return self._collection(("listeners", self.audience.key), self._listeners)
+            return self._collection(("listeners", self.audience.key), self._listeners, reads)
         if type_url == PCDS:
-            return self._collection(("proxy config", self.audience.key), self._proxy_config)
+            return self._collection(("proxy config", self.audience.key), self._proxy_config, reads)
         if type_url == NDS:
-            return self._collection(("names", self.audience.caller_key), self._name_table)
+            return self._collection(("names", self.audience.caller_key), self._name_table, reads)
         return EMPTY
 
-    def named(self, type_url: str, name: str) -> Resource | None:
+    def named(self, type_url: str, name: str, reads: Reads | None = None) -> Resource | None:
         """The resource of that name, None if there is none.
 
         A cluster that is not in the collection may be asked for on demand (pilot.md B25): one of
         any visible service, even if the Sidecar leaves it out.
         """
         if type_url == EDS:
-            return self._kept(("endpoints", self.audience.caller_key, name), self._assignment)
+            return self._kept(
+                ("endpoints", self.audience.caller_key, name), self._assignment, reads
+            )
         if type_url == RDS:
             whose = self.audience.key if self._is_router else self.audience.caller_key
-            return self._kept(("routes", whose, name), self._routes)
+            return self._kept(("routes", whose, name), self._routes, reads)
         if type_url == ECDS:
-            return self._kept(("plugin", self.audience.caller_key, name), self._plugin)
+            return self._kept(("plugin", self.audience.caller_key, name), self._plugin, reads)
         if type_url == CDS:
-            found = self.collection(CDS).resources.get(name)
+            found = self.collection(CDS, reads).resources.get(name)
             key = ("on demand", self.audience.caller_key, name)
-            return found or self._kept(key, self._cluster_on_demand)
-        return self.collection(type_url).resources.get(name)
+            return found or self._kept(key, self._cluster_on_demand, reads)
+        return self.collection(type_url, reads).resources.get(name)
 
     def scope(self, reads: Reads) -> Scope:
         """What the audience sees; questions asked of it are noted in `reads`."""
@@ -113,16 +117,21 @@ class MeshView:
         return everything.under(found)
 
     def _collection(
-        self, key: Hashable, build: Callable[[Scope], Iterable[Resource]]
+        self,
+        key: Hashable,
+        build: Callable[[Scope], Iterable[Resource]],
+        reads: Reads | None,
     ) -> Collection:
         return self.results.get(
-            key, self.index.generation, None, lambda reads: collection(build(self.scope(reads)))
+            key, self.index.generation, reads, lambda own: collection(build(self.scope(own)))
         )
 
-    def _kept(self, key: tuple[str, str, str], build: Callable[[str, Scope], T]) -> T:
+    def _kept(
+        self, key: tuple[str, str, str], build: Callable[[str, Scope], T], reads: Reads | None
+    ) -> T:
         """The result for the name at the end of a key."""
         return self.results.get(
-            key, self.index.generation, None, lambda reads: build(key[-1], self.scope(reads))
+            key, self.index.generation, reads, lambda own: build(key[-1], self.scope(own))
         )
 
     # Clusters
@@ -186,10 +195,7 @@ class MeshView:
         return tuple(map(self._cluster, made))
 
     def _cluster(self, cluster: Cluster) -> Resource:
-        waits_for: Sequence[str] = ()
-        if cluster.HasField("eds_cluster_config"):
-            waits_for = (cluster.eds_cluster_config.service_name or cluster.name,)
-        return self.originals.resource(cluster.name, CDS, cluster, waits_for)
+        return self.originals.resource(cluster.name, CDS, cluster, required(cluster))
 
     def _cluster_on_demand(self, name: str, scope: Scope) -> Resource | None:
         destination = self._destination(name, scope)
@@ -264,7 +270,7 @@ class MeshView:
                 *listeners.inbound(scope, proxy, served, extensions),
             ]
         for each in made:
-            yield self.originals.resource(each.name, LDS, each, route_configurations(each))
+            yield self.originals.resource(each.name, LDS, each, required(each))
 
     @property
     def _is_router(self) -> bool:

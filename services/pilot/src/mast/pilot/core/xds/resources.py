@@ -32,7 +32,7 @@ PCDS: Final = _PREFIX + "istio.mesh.v1alpha1.ProxyConfig"
 HEALTH: Final = _PREFIX + "istio.v1.HealthInformation"
 BOOTSTRAP: Final = _PREFIX + "envoy.config.bootstrap.v3.Bootstrap"
 
-WILDCARD_TYPES: Final = frozenset({CDS, LDS, NDS, PCDS})
+WILDCARD_TYPES: Final = frozenset({CDS, LDS, NDS, PCDS, BOOTSTRAP})
 """Types that a subscription without names asks for as a whole (pilot.md B)."""
 
 PUSH_ORDER: Final = (CDS, EDS, LDS, RDS, SDS)

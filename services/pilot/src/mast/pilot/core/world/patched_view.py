@@ -1,0 +1,84 @@
+"""A view with the changes that users' EnvoyFilters make to all that is generated (pilot.md K)."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from mast.pilot.core.gateways.servers import Translation, translation
+from mast.pilot.core.model.proxy import ProxyType
+from mast.pilot.core.patches.patch import PatchName
+from mast.pilot.core.patches.patcher import PATCHED, Patcher
+from mast.pilot.core.scope.audience import Audience, targets
+from mast.pilot.core.scope.memo import Reads
+from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.world.originals import required
+from mast.pilot.core.world.view import MeshView
+from mast.pilot.core.xds.resources import BOOTSTRAP, RDS, Collection, Resource, collection
+
+
+@dataclass(frozen=True)
+class PatchedView:
+    """The view of proxies with some patches; `generated` is that of such proxies without."""
+
+    generated: MeshView
+    patches: tuple[PatchName, ...]
+
+    @property
+    def audience(self) -> Audience:
+        """The class of proxies, whatever their patches."""
+        return self.generated.audience
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for all proxies of the class with these patches, in every snapshot."""
+        return self.generated.key, self.patches
+
+    def scope(self, reads: Reads) -> Scope:
+        """What the audience sees; questions asked of it are noted in `reads`."""
+        return self.generated.scope(reads)
+
+    def collection(self, type_url: str, reads: Reads | None = None) -> Collection:
+        """As that of the generated view; `BOOTSTRAP` has what agents merge into theirs."""
+        if type_url not in PATCHED:
+            return self.generated.collection(type_url, reads)
+
+        def made(own: Reads) -> Collection:
+            generated = self.generated.collection(type_url, own)
+            return collection(self._patcher.collection(type_url, generated, self.scope(own)))
+
+        results, generation = self.generated.results, self.generated.index.generation
+        return results.get(("patched", type_url, self.key), generation, reads, made)
+
+    def named(self, type_url: str, name: str, reads: Reads | None = None) -> Resource | None:
+        """As that of the generated view; what patches add is found, what they remove is not."""
+        if type_url not in PATCHED:
+            return self.generated.named(type_url, name, reads)
+        results, generation = self.generated.results, self.generated.index.generation
+        key = ("patched", type_url, self.key, name)
+        return results.get(key, generation, reads, lambda own: self._named(type_url, name, own))
+
+    def _named(self, type_url: str, name: str, reads: Reads) -> Resource | None:
+        scope, patcher = self.scope(reads), self._patcher
+        if type_url == RDS:
+            found = patcher.added_routes(name, scope)
+        elif (known := self.collection(type_url, reads).resources.get(name)) is not None:
+            return known
+        else:
+            found = None
+        found = found or self.generated.named(type_url, name, reads)
+        return None if found is None else patcher.resource(found, scope)
+
+    @property
+    def _patcher(self) -> Patcher:
+        return Patcher(self.patches, self.audience.proxy.type, self._resource, self._ports)
+
+    def _resource(self, type_url: str, message: Any) -> Resource:
+        """A message as the resource of its name; there is one bootstrap."""
+        name = "bootstrap" if type_url == BOOTSTRAP else message.name
+        return self.generated.originals.resource(name, type_url, message, required(message))
+
+    def _ports(self, scope: Scope) -> Translation:
+        """Ports of a router that stand behind those of its Services (pilot.md I2)."""
+        if self.audience.proxy.type is not ProxyType.ROUTER:
+            return ()
+        return translation(targets(self.audience.served, scope))
