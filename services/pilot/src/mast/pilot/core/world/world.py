@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from istio.mesh.v1alpha1.network_pb2 import MeshNetworks
 from mast.common import keys
 from mast.pilot.core.filters.extensions import ExtensionsOf
+from mast.pilot.core.gateway_api.translator import Translator
 from mast.pilot.core.mixer.filters import MixerExtensions
 from mast.pilot.core.model import collection_names, decoding
 from mast.pilot.core.model.index import Index
@@ -75,6 +76,7 @@ class World:
         self._rejected: dict[str, str] = {}
         self._registry = Registry()
         self._catalog = Catalog(domain)
+        self._translator = Translator(domain)
         self._trust: Table[str, TrustBundle] = Table()
         self._mesh = Mesh(domain=domain)
         self._mesh_stale = False
@@ -111,8 +113,10 @@ class World:
         """
         if self._mesh_stale:
             self._settle_mesh()
-        touched = self._touched | self._registry.settle() | self._catalog.settle()
+        touched = self._touched | self._registry.settle()
         self._touched = set()
+        self._translate(touched)
+        touched |= self._catalog.settle()
         before = self._snapshot
         if not touched:
             self._snapshot = replace(before, revision=revision)
@@ -123,6 +127,13 @@ class World:
         self._results.advance(index.generation, touched)
         self._snapshot = self._at(revision, index)
         return self._snapshot
+
+    def _translate(self, touched: Iterable[Fact]) -> None:
+        """Put into the catalog what Gateway API and Ingress objects stand for (pilot.md I7, I8)."""
+        services = self._registry.snapshot().services
+        made = self._translator.settle(services, self._mesh, touched)
+        for (collection, namespace, name), config in made.items():
+            self._catalog.put(collection, namespace, name, config)
 
     def _at(self, revision: int, index: Index) -> MeshSnapshot:
         return MeshSnapshot(revision, index, self._results, self._originals, self._extensions)
@@ -204,6 +215,7 @@ class World:
             case collection_names.WORKLOAD_ENTRIES:
                 workload = None if new is None else from_workload_entry(key, new)
                 self._registry.put_workload(key, workload)
+        self._translator.put(where.collection, where.namespace, where.name, new)
         self._catalog.put(where.collection, where.namespace, where.name, new)
 
     def _visible_to(self, config: Config[Any]) -> Any:
