@@ -7,8 +7,13 @@ from collections.abc import Iterator
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from mast.common.kinds import KINDS
+from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
+from mast.common.kinds import KINDS, named
+from mast.galley.core.metadata import Metadata
+from mast.galley.core.objects import ConfigObject
+from mast.galley.core.problem import Severity
 from mast.galley.core.rules import RULEBOOK
+from mast.galley.core.rules.table import Family, Rulebook
 from tests.support.galley_rules import found
 
 # Kinds for which required tags and field checks say everything.
@@ -60,3 +65,23 @@ def test_every_kind_has_its_rules() -> None:
 )  # fmt: skip
 def test_what_cannot_be_decoded_is_told_once(spec: str, expected: list[str]) -> None:
     assert found("VirtualService", spec) == expected
+
+
+def test_fields_that_do_nothing_are_told_with_the_reason() -> None:
+    prefix = "istio.networking.v1alpha3.VirtualService"
+    family = Family(
+        unsupported={f"{prefix}.hosts": "just so"}, without_effect={f"{prefix}.export_to": "ditto"}
+    )
+    spec = VirtualService(hosts=["a b"], export_to=["c"])
+    known = named("VirtualService")[0]
+    obj = ConfigObject(kind=known, meta=Metadata(name="x", namespace="y"), spec=spec)
+    told = list(Rulebook(family).check(obj))
+    assert [(each.rule, each.severity, each.path, each.message) for each in told] == [
+        ("unsupported", Severity.ERROR, ("spec", "hosts"), "'hosts' is not supported: just so"),
+        (
+            "without-effect",
+            Severity.WARNING,
+            ("spec", "exportTo"),
+            "'exportTo' has no effect: ditto",
+        ),
+    ]

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from mast.galley.core.decode import WRAPPERS, descriptor_of, is_map
 from mast.galley.core.objects import ConfigObject
-from mast.galley.core.problem import Finding, Path
+from mast.galley.core.problem import Finding, Path, warning
 from mast.galley.core.rules import values
 from mast.galley.core.rules.values import Check
 
@@ -37,6 +37,8 @@ class Family:
     to each item, a map's to each value. ``messages`` are by ``package.Message``, ``objects`` by
     kind, or by ``group/kind`` where several groups have one of that name. ``optional`` are fields
     tagged as required on the wire that another field may replace.
+    ``unsupported`` fields are refused, ``without_effect`` are accepted with a warning, each with
+    the reason; what stands below them is not judged.
     A Duration without a check of its own must be at least a millisecond (B1).
     """
 
@@ -45,6 +47,8 @@ class Family:
     messages: Mapping[str, MessageRule] = field(default_factory=dict)
     objects: Mapping[str, ObjectRule] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+    without_effect: Mapping[str, str] = field(default_factory=dict)
 
 
 def prefixed(prefix: str, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +110,10 @@ class Rulebook:
         self._messages: dict[str, MessageRule] = {}
         self._objects: dict[str, ObjectRule] = {}
         self._optional: set[str] = set()
+        self.unsupported: dict[str, str] = {}
+        """Why a field is refused, by full name."""
+        self.without_effect: dict[str, str] = {}
+        """Why a field does nothing, by full name."""
         self._plans: dict[str, tuple[_FieldPlan, ...]] = {}
         for family in families:
             self._fields |= family.fields
@@ -113,6 +121,8 @@ class Rulebook:
             self._messages |= family.messages
             self._objects |= family.objects
             self._optional |= family.optional
+            self.unsupported |= family.unsupported
+            self.without_effect |= family.without_effect
 
     def names(self) -> Iterator[str]:
         """Full names of every message and field that a rule is about."""
@@ -120,6 +130,8 @@ class Rulebook:
         yield from self._keys
         yield from self._messages
         yield from self._optional
+        yield from self.unsupported
+        yield from self.without_effect
 
     def kinds(self) -> Iterator[str]:
         """Names of the kinds with a rule about whole objects, as the families give them."""
@@ -127,7 +139,7 @@ class Rulebook:
 
     def check(self, obj: ConfigObject) -> Iterator[Finding]:
         """Everything wrong with a decoded object."""
-        yield from self._walk(obj.spec, SPEC)
+        yield from self._walk(obj.spec, obj.kind.root)
         rule = self._objects.get(str(obj.kind), self._objects.get(obj.kind.name))
         if rule is not None:
             yield from rule(obj)
@@ -139,7 +151,10 @@ class Rulebook:
         for plan in self._plan(message):
             here = (*at, plan.json_name)
             value = getattr(message, plan.name)
-            if plan.required and not is_set(message, plan.name):
+            if plan.verdict is not None:
+                if is_set(message, plan.name):
+                    yield plan.verdict(here)
+            elif plan.required and not is_set(message, plan.name):
                 yield required(here, plan.json_name)
             elif plan.is_map:
                 yield from self._map(plan, value, here)
@@ -196,7 +211,19 @@ class Rulebook:
             is_list=descriptor.is_repeated and not is_map(descriptor),
             has_presence=descriptor.has_presence,
             required=field_behavior_pb2.REQUIRED in behaviour and name not in self._optional,
+            verdict=self._verdict(descriptor),
         )
+
+    def _verdict(self, descriptor: FieldDescriptor) -> Callable[[Path], Finding] | None:
+        """What there is to say of a field whatever its value is."""
+        name, shown = descriptor.full_name, descriptor.json_name
+        if why := self.unsupported.get(name):
+            message = f"{shown!r} is not supported: {why}"
+            return lambda at: Finding(at, "unsupported", message)
+        if why := self.without_effect.get(name):
+            message = f"{shown!r} has no effect: {why}"
+            return lambda at: warning(at, "without-effect", message)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +238,4 @@ class _FieldPlan:
     is_list: bool
     has_presence: bool
     required: bool
+    verdict: Callable[[Path], Finding] | None
