@@ -10,11 +10,15 @@ class Config:
     """Pilot, which turns the mesh's configuration into Envoy's and serves it over xDS."""
 
     # host:port of ADS in plaintext (no secrets), of ADS with TLS and client certificates (opens
-    # once there is a server certificate), of the debug pages (loopback only), and of metrics.
+    # once there is a server certificate), of the debug pages, and of metrics.
     listen: str = "127.0.0.1:15010"
     secure_listen: str = "127.0.0.1:15012"
     http_listen: str = "127.0.0.1:8080"
     monitoring_listen: str = "127.0.0.1:15014"
+
+    # Callers of debug pages from other machines need a token: one a line, each for everything, or
+    # followed by the namespace whose proxies it is for.
+    debug_token_file: Path | None = None
 
     # Name of this replica in status and registrations; the host's name if empty.
     identity: str = ""

@@ -35,9 +35,10 @@ from mast.pilot.api.ads import AdsService, Door
 from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.api.connections import Connections
 from mast.pilot.api.csds import ClientStatusService
-from mast.pilot.api.debug import DebugPages
+from mast.pilot.api.debug import DebugPages, Gate
 from mast.pilot.api.findings import Findings
 from mast.pilot.api.instruments import BUCKETS, Instruments
+from mast.pilot.api.pages import Pages, Sources
 from mast.pilot.config import Config
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.index import Index
@@ -51,7 +52,7 @@ from mast.pilot.core.xds.report import Replica, control_plane, proxy_status
 from mast.pilot.core.xds.watch import Instant
 from mast.pilot.store.follow import Mirror, News
 from mast.pilot.store.registrations import Registrations
-from mast.pilot.store.status import StatusPublisher
+from mast.pilot.store.status import StatusPublisher, locate
 from mastapi.status.v1.status_pb2 import ProxyStatus
 
 log = structlog.get_logger()
@@ -101,7 +102,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             pilot = Pilot(config, metrics, store, Worker(thread))
             async with (
                 monitoring(config.monitoring_listen, ready=pilot.readiness, metrics=metrics),
-                http_server(config.http_listen, pilot.pages.routes(pilot.readiness), name="http"),
+                http_server(config.http_listen, pilot.debug.routes(pilot.readiness), name="http"),
                 asyncio.TaskGroup() as tasks,
             ):
                 background = pilot.start(tasks)
@@ -163,7 +164,17 @@ class Pilot:
         )
         rate = config.stream_rate or default_rate(os.cpu_count() or 1)
         self._admission = TokenBucket(rate, burst=max(1.0, rate))
-        self.pages = DebugPages(self._connections, lambda: self._index, self._replica)
+        self._pages = Pages(
+            Sources(
+                self._connections,
+                lambda: self._snapshot,
+                lambda: self._findings.current,
+                partial(locate, store),
+                self._replica,
+            )
+        )
+        gate = Gate(config.namespace, config.debug_token_file)
+        self.debug = DebugPages(self._pages, gate, self._replica)
 
     def readiness(self) -> Readiness:
         """Ready once everything was read; etcd may be away afterwards (pilot.md N5)."""

@@ -1,10 +1,11 @@
 """All streams of this replica, and the push they share."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
 from types import MappingProxyType
+from typing import Final
 
 from mast.common.latest import Latest
 from mast.pilot.api.connection import Connection, Facilities
@@ -12,6 +13,9 @@ from mast.pilot.core.xds.push import Push
 from mast.pilot.core.xds.report import version_text
 from mast.pilot.core.xds.responses import DeltaEncoder, Encoder, Responses, SotwEncoder
 from mast.pilot.core.xds.session import Shared
+
+PROXIES: Final = frozenset({"", "grpc"})
+"""Generators that proxies ask for."""
 
 
 class Connections:
@@ -48,6 +52,11 @@ class Connections:
     def open(self) -> Mapping[str, Connection]:
         """Open streams by name."""
         return MappingProxyType(self._open)
+
+    @property
+    def proxies(self) -> Sequence[Connection]:
+        """Open streams of proxies, without those of operators and other control planes."""
+        return [each for each in self._open.values() if each.proxy.generator in PROXIES]
 
     async def publish(self, push: Push) -> None:
         """Hand a push to every stream."""

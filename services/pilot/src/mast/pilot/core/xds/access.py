@@ -1,5 +1,6 @@
 """Who may connect as which proxy, and what a connection may see (pilot.md A5)."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from mast.common.spiffe import SpiffeId
@@ -38,3 +39,52 @@ def verify(proxy: Proxy, identities: tuple[str, ...]) -> SpiffeId:
     presented = ", ".join(identities)
     claimed = f"namespace {proxy.namespace!r}, service account {proxy.service_account!r}"
     raise NotAllowed(f"proxy {proxy.id!r} claims {claimed}, but its certificate says {presented}")
+
+
+PAGES_OF_OWN_PROXIES: Final = frozenset({"config_dump", "edsz", "ndsz"})
+"""Debug pages that callers of other namespaces may see, of proxies of their own (B28)."""
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who looks at debug pages: somebody of a namespace, or (None) somebody who may see all."""
+
+    namespace: str | None = None
+
+    def check_page(self, page: str) -> None:
+        """Raises `NotAllowed` if the page is for the system namespace only."""
+        if self.namespace is not None and page not in PAGES_OF_OWN_PROXIES:
+            allowed = ", ".join(sorted(PAGES_OF_OWN_PROXIES))
+            raise NotAllowed(
+                f"{page} is not for callers of namespace {self.namespace!r}: want one of {allowed}"
+            )
+
+    def check_proxy(self, namespace: str) -> None:
+        """Raises `NotAllowed` if proxies of that namespace are none of the viewer's business."""
+        if self.namespace not in (None, namespace):
+            raise NotAllowed(
+                f"proxies of namespace {namespace!r} are not for callers of namespace"
+                f" {self.namespace!r}"
+            )
+
+
+def viewer(namespace: str, system_namespace: str) -> Viewer:
+    """What somebody of a namespace may see: those of the system namespace all (B28)."""
+    return Viewer() if namespace == system_namespace else Viewer(namespace)
+
+
+CONTROL_PLANE_GENERATORS: Final = frozenset({"api", "event"})
+"""What only control planes get: all configuration, and what happens to all proxies (B27)."""
+
+
+def verify_generator(proxy: Proxy, identity: SpiffeId | None, system_namespace: str) -> None:
+    """Raises `Unauthenticated` or `NotAllowed` unless the caller may have what it asks for."""
+    if proxy.generator not in CONTROL_PLANE_GENERATORS:
+        return
+    if identity is None:
+        raise Unauthenticated(f"GENERATOR {proxy.generator!r}: a client certificate is required")
+    if identity.namespace != system_namespace:
+        raise NotAllowed(
+            f"GENERATOR {proxy.generator!r}: {identity} is not of the control plane, namespace"
+            f" {system_namespace!r}"
+        )

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mast.common.spiffe import SpiffeId
 from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.xds.redaction import redact
 from mast.pilot.core.xds.report import Stream
 from mast.pilot.core.xds.resources import SDS
 from mast.pilot.core.xds.session import Session
@@ -39,7 +40,8 @@ def visible(proxy: Proxy, identity: SpiffeId, system_namespace: str) -> bool:
 def client_config(stream: Stream, session: Session, *, contents: bool) -> ClientConfig:
     """All resources a proxy should have; the state of a type is that of each of its resources.
 
-    Without `contents` only their names and versions. A secret never has any.
+    Without `contents` only their names and versions. A secret never has any, and what is secret
+    in others is redacted.
     """
     made = ClientConfig(node=Node(id=stream.proxy.node_id, cluster=stream.proxy.cluster))
     for url, watch in session.watches.items():
@@ -56,8 +58,9 @@ def client_config(stream: Stream, session: Session, *, contents: bool) -> Client
                 entry.error_state.details = watch.error
                 entry.error_state.version_info = each.version
             if contents and url != SDS:
-                entry.xds_config.type_url = url
+                entry.xds_config.type_url = each.type_url
                 entry.xds_config.value = each.body
+                redact(entry.xds_config)
     return made
 
 

@@ -15,6 +15,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from mast.pilot.core.xds.redaction import redact
 from mast.pilot.core.xds.resources import CDS, ECDS, EDS, LDS, RDS, SDS, SHORT_NAMES, Resource
 from mast.pilot.core.xds.session import Session
 
@@ -24,7 +25,7 @@ def config_dump(
 ) -> Mapping[str, Any]:
     """The dump as JSON; `types` are short names to choose from, endpoints only come on demand.
 
-    Secrets are named, their contents left out.
+    Secrets are named, their contents left out; what is secret in others is redacted.
     """
     wanted = {CDS, LDS, RDS, SDS, ECDS} | ({EDS} if endpoints else set())
     if types:
@@ -33,12 +34,16 @@ def config_dump(
     for url, make in _DUMPS.items():
         if url in wanted:
             dump.configs.add().Pack(make(tuple(session.resources(url))))
+    redact(dump)
     return MessageToDict(dump)
 
 
 def resources(session: Session, type_url: str) -> Iterable[Mapping[str, Any]]:
     """Resources of one type as JSON objects."""
-    return [MessageToDict(_any(each)) for each in session.resources(type_url)]
+    found = [_any(each) for each in session.resources(type_url)]
+    for each in found:
+        redact(each)
+    return [MessageToDict(each) for each in found]
 
 
 def _any(resource: Resource) -> AnyMessage:

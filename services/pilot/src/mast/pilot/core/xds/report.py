@@ -117,13 +117,20 @@ def sync_row(stream: Stream, session: Session) -> Mapping[str, str]:
     return row
 
 
-def client_row(stream: Stream, session: Session) -> Mapping[str, Any]:
-    """A client of `/debug/adsz` (pilot.md M1)."""
-    proxy = stream.proxy
+def connection_row(stream: Stream) -> Mapping[str, Any]:
+    """A client of `/debug/connections`."""
     return {
         "connectionId": stream.name,
         "connectedAt": stream.connected_at.isoformat(),
         "address": stream.address,
+    }
+
+
+def client_row(stream: Stream, session: Session) -> Mapping[str, Any]:
+    """A client of `/debug/adsz` (pilot.md M1)."""
+    proxy = stream.proxy
+    return {
+        **connection_row(stream),
         "labels": dict(proxy.labels),
         "metadata": dict(proxy.metadata),
         "locality": str(proxy.locality),

@@ -1,0 +1,1 @@
+"""What operators are shown of Pilot's state; secrets are not."""
