@@ -273,6 +273,22 @@ async def test_revocations_go_along(plane: ControlPlane, work: Path) -> None:
             assert only(await read(roots)).validation_context.crl.inline_bytes == b"the list"
 
 
+async def test_roots_wait_for_their_revocations(plane: ControlPlane, work: Path) -> None:
+    """Roots of a file that has revocations of its own are not trusted without them."""
+    (work / "roots.pem").write_bytes(b"the roots")
+    async with agent(work, environment(plane, loopback(), DISABLE_ENVOY="true")) as running:
+        await running.logged("secret.published", lambda each: each["name"] == "default")
+        async with secrets_of(work) as channel:
+            roots = stream(channel)
+            await roots.write(ask(f"file-root:{work}/roots.pem~{work}/crl.pem"))
+            missing = str(work / "crl.pem")
+            await running.logged("secret.unavailable", lambda each: each["file"] == missing)
+            (work / "crl.pem").write_bytes(b"the list")
+            found = only(await read(roots)).validation_context
+            assert found.trusted_ca.inline_bytes == b"the roots"
+            assert found.crl.inline_bytes == b"the list"
+
+
 async def test_key_stays_in_memory(plane: ControlPlane, work: Path) -> None:
     async with agent(work, environment(plane, loopback())) as running:
         await running.ready()

@@ -17,6 +17,7 @@ from tests.support.pki import Ca
         ("file-cert:/c.pem~/k.pem", CertificateFiles("/c.pem", "/k.pem")),
         ("file-root:./ca.pem", RootFile("./ca.pem")),
         ("file-root:system", RootFile("/etc/ssl/certs/ca-certificates.crt")),
+        ("file-root:/ca.pem~/crl.pem", RootFile("/ca.pem", "/crl.pem")),
     ],
 )
 def test_names(text: str, name: SecretName) -> None:

@@ -95,6 +95,11 @@ def test_server(server: str, expected: list[str]) -> None:
                      ["warning credentialName no-effect"], id="passthrough-with-credential"),
         pytest.param("{%s, tls: {mode: SIMPLE, credentialName: c, caCrl: /d}}" % HTTPS,
                      ["caCrl not-allowed"], id="crl"),
+        pytest.param("{%s, tls: {mode: MUTUAL, serverCertificate: /a, privateKey: /b,"
+                     " caCertCredentialName: c, caCrl: /d}}" % HTTPS,
+                     ["caCrl not-allowed"], id="crl-of-credential"),
+        pytest.param("{%s, tls: {mode: SIMPLE, serverCertificate: a~, privateKey: /b}}" % HTTPS,
+                     ["serverCertificate file"], id="file-with-tilde"),
         pytest.param("{%s, tls: {mode: SIMPLE, tlsCertificates: [{serverCertificate: /a}]}}"
                      % HTTPS, ["tlsCertificates[0].privateKey required"], id="pair-without-key"),
         pytest.param("{%s, tls: {mode: SIMPLE, tlsCertificates: [%s]}}"

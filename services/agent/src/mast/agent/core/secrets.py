@@ -37,9 +37,10 @@ class CertificateFiles:
 
 @dataclass(frozen=True)
 class RootFile:
-    """`file-root:PATH` and `file-root:system`: a PEM bundle."""
+    """`file-root:PATH` and `file-root:system`: a PEM bundle; `…~PATH` adds revocations to it."""
 
     path: str
+    revocations: str = ""
 
 
 Workload = str
@@ -58,9 +59,10 @@ def secret_name(text: str) -> SecretName:
         if chain and key:
             return CertificateFiles(chain, key)
     if kind == "file-root" and rest:
-        return RootFile(SYSTEM_ROOTS if rest == "system" else rest)
+        path, _, revocations = rest.partition("~")
+        return RootFile(SYSTEM_ROOTS if path == "system" else path, revocations)
     raise UnknownSecret(
-        f"secret {text!r}: want default, ROOTCA, file-cert:CHAIN~KEY or file-root:PATH"
+        f"secret {text!r}: want default, ROOTCA, file-cert:CHAIN~KEY or file-root:PATH[~CRL]"
     )
 
 

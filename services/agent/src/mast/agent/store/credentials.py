@@ -122,14 +122,14 @@ class Credentials:
             self.failed()
             log.error("certificate.not_written", directory=self.output, error=str(error))
 
-    def _validation(self, name: str, roots: bytes) -> Secret:
-        """Roots with the revocations; unreadable ones leave those of the last time in force."""
+    def _validation(self, name: str, roots: bytes, revoked: bytes = b"") -> Secret:
+        """Roots with their own revocations and the mesh's; unreadable ones leave the last ones."""
         try:
             self._revoked = files.read_if_there(self.revocations) or b""
         except OSError as error:
             self.failed()
             log.error("revocations.unavailable", file=self.revocations, error=str(error))
-        return secrets.validation(name, roots, self._revoked)
+        return secrets.validation(name, roots, b"\n".join(filter(None, (revoked, self._revoked))))
 
     async def _follow_file(self, name: str) -> None:
         what = secrets.secret_name(name)
@@ -137,24 +137,32 @@ class Credentials:
             async for chain, key in self._pairs(what.chain, what.key, (what.chain, what.key)):
                 await self.publish([secrets.certificate(name, chain, key)])
         elif isinstance(what, secrets.RootFile):
-            async for roots in self._contents(what.path):
-                await self.publish([self._validation(name, roots)])
+            wanted = tuple(filter(None, (what.path, what.revocations)))
+            async for roots, *revoked in self._contents(wanted):
+                await self.publish([self._validation(name, roots, b"".join(revoked))])
 
-    async def _contents(self, path: str) -> AsyncIterator[bytes]:
-        """The content of a root file, at first and after each change of it or the CRL."""
-        watch = files.FileWatch((path, self.revocations), debounce=self.debounce)
+    async def _contents(self, paths: Sequence[str]) -> AsyncIterator[Sequence[bytes]]:
+        """The contents of files, at first and after each change of them or the mesh's CRL.
+
+        None without the others: roots whose revocations are missing must not be trusted.
+        """
+        watch = files.FileWatch((*paths, self.revocations), debounce=self.debounce)
         while True:
-            try:
-                content = files.read_if_there(path)
-                problem = "no such file, or empty"
-            except OSError as error:
-                content, problem = None, str(error)
-            if content:
-                yield content
-            else:
-                self.failed()
-                log.warning("secret.unavailable", file=path, error=problem)
+            contents = [content for path in paths if (content := self._content(path))]
+            if len(contents) == len(paths):
+                yield contents
             await watch.changed()
+
+    def _content(self, path: str) -> bytes | None:
+        try:
+            content = files.read_if_there(path)
+            problem = "no such file, or empty"
+        except OSError as error:
+            content, problem = None, str(error)
+        if not content:
+            self.failed()
+            log.warning("secret.unavailable", file=path, error=problem)
+        return content
 
     async def _pairs(
         self, chain: str, key: str, watched: Sequence[str]

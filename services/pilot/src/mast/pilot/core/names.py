@@ -162,9 +162,12 @@ def file_certificate(chain: str, key: str) -> str:
     return f"file-cert:{chain}~{key}"
 
 
-def file_roots(path: str) -> str:
-    """SDS name of trusted roots in a file of the proxy's machine, `SYSTEM_ROOTS` for its own."""
-    return f"file-root:{path}"
+def file_roots(path: str, revocations: str = "") -> str:
+    """SDS name of trusted roots in a file of the proxy's machine, `SYSTEM_ROOTS` for its own.
+
+    A file with revocations of their certificates goes with them.
+    """
+    return f"file-root:{path}~{revocations}" if revocations else f"file-root:{path}"
 
 
 def kubernetes_credential(name: str) -> str:

@@ -214,7 +214,9 @@ def _zone_aware(setting: Any, at: Path) -> Iterator[Finding]:
 
 def _client_tls(tls: Any, at: Path) -> Iterator[Finding]:
     """Certificates by file or by credential (B2 DestinationRule tls)."""
-    files = ("client_certificate", "private_key")
+    files = _FILES[:2]
+    if tls.credential_name:
+        yield from forbidden(tls, at, "together with 'credentialName'", "ca_crl")
     if tls.mode == tls.MUTUAL:
         if tls.credential_name:
             why = "together with 'credentialName'"
@@ -237,6 +239,7 @@ def _tunnel(protocol: str) -> str | None:
 
 
 _PACKAGE = "istio.networking.v1alpha3"
+_FILES = ("client_certificate", "private_key", "ca_certificates", "ca_crl")
 _TCP = "ConnectionPoolSettings.TCPSettings"
 _HTTP = "ConnectionPoolSettings.HTTPSettings"
 _NUMBERS = (
@@ -255,6 +258,7 @@ FAMILY = Family(
         {
             "DestinationRule.host": ("host", values.named_host),
             "Subset.name": ("name", dns_label),
+            **{f"ClientTLSSettings.{name}": ("file", values.file) for name in _FILES},
             f"{_TCP}.idle_timeout": ("duration", values.duration_or_zero),
             f"{_TCP}.TcpKeepalive.time": ("duration", values.keepalive),
             f"{_TCP}.TcpKeepalive.interval": ("duration", values.keepalive),

@@ -176,6 +176,11 @@ def ip_or_unix(text: str) -> str | None:
     return unix(text) if text.startswith("unix:") else ip(text)
 
 
+def file(path: str) -> str | None:
+    """A file of the proxy's machine; its agent is asked for several at once, separated by ``~``."""
+    return f"{path!r} has a '~' or zero byte" if set(path) & {"~", "\x00"} else None
+
+
 def host_or_ip(text: str) -> str | None:
     """A domain name or an address."""
     return None if ip(text) is None else fqdn(text)

@@ -115,7 +115,7 @@ def client_roots(settings: ServerTLSSettings) -> str:
         return names.roots_credential(credential)
     files = [settings.ca_certificates]
     files += (each.ca_certificates for each in settings.tls_certificates)
-    return names.file_roots(next(filter(None, files), ""))
+    return names.file_roots(next(filter(None, files), ""), settings.ca_crl)
 
 
 def _verify_clients(common: CommonTlsContext, settings: ServerTLSSettings) -> None:
@@ -132,8 +132,6 @@ def _verify_clients(common: CommonTlsContext, settings: ServerTLSSettings) -> No
         for each in settings.subject_alt_names
         for kind in _SAN_TYPES
     )
-    if settings.ca_crl:
-        validation.crl.filename = settings.ca_crl
     combined = common.combined_validation_context
     combined.default_validation_context.CopyFrom(validation)
     combined.validation_context_sds_secret_config.CopyFrom(secret(client_roots(settings)))

@@ -180,9 +180,8 @@ def _add_validation(
     validation = CertificateValidationContext()
     if verified:
         validation.match_typed_subject_alt_names.extend(by_name)
-    if settings.ca_crl:
-        validation.crl.filename = settings.ca_crl
-    roots = names.file_roots(settings.ca_certificates or names.SYSTEM_ROOTS)
+    # Envoy refuses clusters whose file of revocations is not there; the agent waits for it.
+    roots = names.file_roots(settings.ca_certificates or names.SYSTEM_ROOTS, settings.ca_crl)
     if credential:
         roots = names.roots_credential(credential)
     if not verified:
