@@ -226,11 +226,14 @@ def as_document(item: config_pb2.Object) -> dict[str, Any]:
         meta["creationTimestamp"] = meta.pop("createTime")
     if "generation" in meta:
         meta["generation"] = int(meta["generation"])
+    spec = json_format.MessageToDict(item.spec)
+    group, _, _ = item.api_version.rpartition("/")
+    kind = kinds.BY_GROUP_KIND.get((group, item.kind))
     return {
         "apiVersion": item.api_version,
         "kind": item.kind,
         "metadata": meta,
-        "spec": json_format.MessageToDict(item.spec),
+        **(spec if kind is not None and kind.flat else {"spec": spec}),
     }
 
 

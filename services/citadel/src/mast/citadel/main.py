@@ -31,12 +31,12 @@ from mast.citadel.store.authorities import StoredAuthority
 from mast.citadel.store.housekeeping import keep_house
 from mast.citadel.store.join_tokens import JoinTokens
 from mast.citadel.store.plugged_in import PluggedInAuthority
-from mast.citadel.store.sealing_key import sealing_key
 from mast.common.ca_client import new_private_key
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.latest import Latest
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, monitoring
+from mast.common.sealing import sealing_key
 from mast.common.serving import Listen, serving
 from mast.common.settings import parse
 from mast.common.spiffe import trust_domain

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CONFIG = "config/"
+SECRETS = "secrets/"
 REGISTRY_SERVICES = "registry/services/"
 REGISTRY_WORKLOADS = "registry/workloads/"
 REGISTRY_ENDPOINTS = "registry/endpoints/"
@@ -14,6 +15,9 @@ QUOTA = "quota/"
 STATUS_PROXIES = "status/proxies/"
 STATUS_CONFIG = "status/config/"
 LEADER = "leader/"
+
+# The only collection whose objects are kept apart, because they are sealed.
+SECRETS_COLLECTION = "k8s/core/v1/secrets"
 
 # Stands for "no namespace" in a config key: a cluster-scoped object.
 NO_NAMESPACE = "-"
@@ -32,20 +36,18 @@ class ConfigKey:
 
 
 def config_key(collection: str, namespace: str, name: str) -> str:
-    """``config/<collection>/<namespace or '-'>/<name>``.
+    """``config/<collection>/<namespace or '-'>/<name>``, ``secrets/<namespace>/<name>``.
 
     The collection is an MCP collection name such as ``istio/networking/v1alpha3/gateways``.
     Raises ValueError for an empty collection or name, or a slash in namespace or name.
     """
-    if not collection or collection != collection.strip("/"):
-        raise ValueError(f"collection {collection!r}: must be a path without outer slashes")
-    return f"{CONFIG}{collection}/{_part('namespace', namespace or NO_NAMESPACE)}/" + _part(
-        "name", name
-    )
+    return collection_prefix(collection, namespace) + _part("name", name)
 
 
 def parse_config_key(key: str) -> ConfigKey:
-    """The object a ``config/`` key names; ValueError if the key has another form."""
+    """The object a ``config/`` or ``secrets/`` key names; ValueError if it has another form."""
+    if key.startswith(SECRETS):
+        key = f"{CONFIG}{SECRETS_COLLECTION}/{key.removeprefix(SECRETS)}"
     parts = key.removeprefix(CONFIG).rsplit("/", 2)
     if not key.startswith(CONFIG) or len(parts) != 3 or not all(parts):
         raise ValueError(f"key {key!r}: must be {CONFIG}<collection>/<namespace or '-'>/<name>")
@@ -54,10 +56,16 @@ def parse_config_key(key: str) -> ConfigKey:
 
 
 def collection_prefix(collection: str, namespace: str | None = None) -> str:
-    """Prefix of all config keys of a collection, or of one namespace of it ('' = no namespace)."""
+    """Prefix of all keys of a collection, or of one namespace of it ('' = no namespace).
+
+    Raises ValueError as ``config_key`` does.
+    """
+    if not collection or collection != collection.strip("/"):
+        raise ValueError(f"collection {collection!r}: must be a path without outer slashes")
+    whole = SECRETS if collection == SECRETS_COLLECTION else f"{CONFIG}{collection}/"
     if namespace is None:
-        return f"{CONFIG}{collection}/"
-    return f"{CONFIG}{collection}/{_part('namespace', namespace or NO_NAMESPACE)}/"
+        return whole
+    return f"{whole}{_part('namespace', namespace or NO_NAMESPACE)}/"
 
 
 def service_key(namespace: str, host: str) -> str:

@@ -33,8 +33,9 @@ from istio.security.v1beta1 import (
     request_authentication_pb2,
 )
 from istio.telemetry.v1alpha1 import telemetry_pb2
+from mast.common.keys import SECRETS_COLLECTION
+from mastapi.kubernetes.v1 import credentials_pb2, ingress_pb2, meta_pb2, routes_pb2
 from mastapi.kubernetes.v1 import gateway_pb2 as gateway_api
-from mastapi.kubernetes.v1 import ingress_pb2, meta_pb2, routes_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.any_pb2 import Any
@@ -48,7 +49,9 @@ class Kind:
     """One kind of configuration object.
 
     ``versions`` are those a user may write; ``collection`` is the stored and distributed form
-    (MCP collection name), independent of the version written.
+    (MCP collection name), independent of the version written. ``flat`` objects have no ``spec``:
+    the fields of their message stand beside ``metadata``. ``sealed`` is the message that is stored
+    in place of the real one, which nobody may read in the store.
     """
 
     group: str
@@ -59,6 +62,8 @@ class Kind:
     message: type[Message]
     cluster_scoped: bool = False
     short: str = ""
+    flat: bool = False
+    sealed: type[Message] | None = None
 
     @property
     def storage_version(self) -> str:
@@ -72,8 +77,18 @@ class Kind:
 
     @property
     def type_url(self) -> str:
-        """Type URL of the specification's message."""
-        return TYPE_PREFIX + self.message.DESCRIPTOR.full_name
+        """Type URL of the message that is stored."""
+        return TYPE_PREFIX + self.stored.DESCRIPTOR.full_name
+
+    @property
+    def stored(self) -> type[Message]:
+        """The message that is stored: the specification, unless that is sealed."""
+        return self.sealed or self.message
+
+    @property
+    def root(self) -> tuple[str, ...]:
+        """Path of the specification within an object."""
+        return () if self.flat else ("spec",)
 
     @property
     def free_form(self) -> bool:
@@ -278,6 +293,26 @@ KINDS: tuple[Kind, ...] = (
         True,
     ),
     _kubernetes("", "Namespace", "namespaces", meta_pb2.NamespaceSpec, "ns", True),
+    Kind(
+        "",
+        ("v1",),
+        "Secret",
+        "secrets",
+        SECRETS_COLLECTION,
+        credentials_pb2.Secret,
+        flat=True,
+        sealed=credentials_pb2.SealedSecret,
+    ),
+    Kind(
+        "",
+        ("v1",),
+        "ConfigMap",
+        "configmaps",
+        "k8s/core/v1/configmaps",
+        credentials_pb2.ConfigMap,
+        short="cm",
+        flat=True,
+    ),
     _old("authentication", "MeshPolicy", "meshpolicies", authentication.Policy, True),
     _old("authentication", "Policy", "policies", authentication.Policy),
     _old("rbac", "ClusterRbacConfig", "clusterrbacconfigs", rbac_pb2.RbacConfig, True),
@@ -342,13 +377,13 @@ def named(text: str) -> Sequence[Kind]:
 
 
 def unpack(kind: Kind, body: Any) -> Message:
-    """The specification inside a stored resource.
+    """What is stored of the specification inside a resource: itself, or its sealed form.
 
     Raises ValueError if the body holds another message or cannot be decoded.
     """
     if body.type_url != kind.type_url:
         raise ValueError(f"{kind}: body is {body.type_url}, expected {kind.type_url}")
-    message = kind.message()
+    message = kind.stored()
     try:
         message.ParseFromString(body.value)
     except DecodeError as error:

@@ -27,6 +27,10 @@ class Config:
     # Namespace of documents that name none.
     default_namespace: str = "default"
 
+    # 32 bytes that seal Secrets in etcd, the same for every replica and for Pilot; made if absent.
+    # Without it Secrets are refused.
+    secrets_key_file: Path | None = None
+
     # How many objects one request may change: at most etcd's --max-txn-ops.
     max_txn_ops: int = 128
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,7 @@ from mast.common.etcd import Store, connect, etcd_config
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, monitoring
 from mast.common.mutual_tls import mutual_tls
+from mast.common.sealing import sealing_key
 from mast.common.serving import Listen, Serving, serving
 from mast.common.settings import parse
 from mast.common.spiffe import SpiffeId
@@ -78,7 +80,10 @@ class Galley:
         self._config = config
         self._store = store
         self._metrics = metrics
-        self._configs = Configs(store, wall_clock, config.max_txn_ops)
+        key = None
+        if config.secrets_key_file is not None:
+            key = sealing_key(config.secrets_key_file, secrets.token_bytes)
+        self._configs = Configs(store, wall_clock, config.max_txn_ops, key)
         self._source = self._directory_source()
         self._certified = not config.ca_address
         self._reached = False
@@ -157,7 +162,7 @@ class Galley:
             config.config_dir,
             name=config.config_dir_name,
             identity=f"{socket.gethostname()}-{os.getpid()}",
-            defaults=Defaults(config.default_namespace),
+            defaults=Defaults(config.default_namespace, secrets=self._configs.keeps_secrets),
             report=self._metrics.source,
         )
 

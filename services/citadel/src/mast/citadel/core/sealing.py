@@ -1,15 +1,14 @@
-"""The stored authority under a key that is not in the store: AES-256-GCM."""
+"""The stored authority under a key that is not in the store."""
 
-from hashlib import blake2b
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import DecodeError
 
+from mast.common import sealing
+from mast.common.sealing import NONCE_BYTES, DamagedSeal, Sealed, key_id
 from mastapi.citadel.v1 import citadel_pb2
 
-KEY_BYTES = 32
-NONCE_BYTES = 12
+__all__ = ["NONCE_BYTES", "DamagedSeal", "WrongSealingKey", "key_id", "seal", "unseal"]
+
+_PLACE = "ca/authority"
 
 
 class WrongSealingKey(Exception):
@@ -22,34 +21,20 @@ class WrongSealingKey(Exception):
         )
 
 
-class DamagedSeal(Exception):
-    """The record was changed or cut since it was sealed."""
-
-
-def key_id(key: bytes) -> str:
-    """A name of a sealing key that says nothing about it: 16 hexadecimal digits."""
-    return blake2b(key, digest_size=8, person=b"mast.ca.key.id").hexdigest()
-
-
 def seal(authority: citadel_pb2.Authority, key: bytes, nonce: bytes) -> citadel_pb2.SealedAuthority:
     """Encrypt; ``nonce`` is 12 random bytes that no other record was sealed with."""
-    name = key_id(key)
-    ciphertext = AESGCM(key).encrypt(nonce, authority.SerializeToString(), _bound_to(name))
-    return citadel_pb2.SealedAuthority(key_id=name, nonce=nonce, ciphertext=ciphertext)
+    sealed = sealing.seal(authority.SerializeToString(), key, nonce, _PLACE)
+    return citadel_pb2.SealedAuthority(
+        key_id=sealed.key_id, nonce=sealed.nonce, ciphertext=sealed.ciphertext
+    )
 
 
-def unseal(sealed: citadel_pb2.SealedAuthority, key: bytes) -> citadel_pb2.Authority:
+def unseal(record: citadel_pb2.SealedAuthority, key: bytes) -> citadel_pb2.Authority:
     """Decrypt; WrongSealingKey if another key is needed, DamagedSeal if the data is not intact."""
-    if sealed.key_id != key_id(key):
-        raise WrongSealingKey(sealed.key_id, key_id(key))
+    sealed = Sealed(record.key_id, record.nonce, record.ciphertext)
     try:
-        plain = AESGCM(key).decrypt(sealed.nonce, sealed.ciphertext, _bound_to(sealed.key_id))
-        return citadel_pb2.Authority.FromString(plain)
-    except (InvalidTag, ValueError, DecodeError) as error:
-        raise DamagedSeal(
-            f"the CA key in the store, sealed with key {sealed.key_id}, is damaged"
-        ) from error
-
-
-def _bound_to(name: str) -> bytes:
-    return f"ca/authority {name}".encode()
+        return citadel_pb2.Authority.FromString(sealing.unseal(sealed, key, _PLACE))
+    except sealing.WrongSealingKey as error:
+        raise WrongSealingKey(error.sealed_with, error.ours) from error
+    except DecodeError as error:
+        raise DamagedSeal(f"{_PLACE}, sealed with key {record.key_id}, is damaged") from error

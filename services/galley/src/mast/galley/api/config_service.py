@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -30,9 +31,15 @@ log = structlog.get_logger()
 
 SERVICE = config_pb2.DESCRIPTOR.services_by_name["ConfigService"].full_name
 
+# Where problems leave no doubt which object is meant.
+_CONTENT = frozenset({"spec", "type", "data", "stringData", "binaryData", "immutable"})
+
 
 class Configs(Protocol):
     """What the service needs of the store."""
+
+    @property
+    def keeps_secrets(self) -> bool: ...
 
     async def apply(self, objects: Sequence[ConfigObject], *, dry_run: bool = False) -> Applied: ...
 
@@ -87,8 +94,9 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
         await self.access.insist(context, Use.WRITE)
         async with aborting(context):
             references = {_key(ref): ref for ref in map(_known, request.objects)}
-            reading = read(request.sources, (), _defaults(request.default_namespace))
-            if errors(p for p in reading.problems if not p.path.startswith("spec")):
+            defaults = Defaults(request.default_namespace or DEFAULT_NAMESPACE)
+            reading = read(request.sources, (), defaults)
+            if errors(p for p in reading.problems if re.split(r"[.[]", p.path)[0] not in _CONTENT):
                 raise InvalidConfig(reading.problems, len(reading.objects))
             references |= {obj.key: _reference(obj) for obj in reading.objects}
             deleted = await self.configs.delete(references, ignore_missing=request.ignore_missing)
@@ -145,10 +153,13 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
         namespace: str,
     ) -> Judgement:
         """In a thread: text of megabytes takes seconds."""
-        defaults = _defaults(namespace)
+        defaults = self._defaults(namespace)
         judged = await asyncio.to_thread(lambda: judge(read(sources, objects, defaults)))
         self.metrics.judged(judged)
         return judged
+
+    def _defaults(self, namespace: str) -> Defaults:
+        return Defaults(namespace or DEFAULT_NAMESPACE, secrets=self.configs.keeps_secrets)
 
 
 def _events(events: Events, batch: Batch) -> Iterator[config_pb2.WatchEvent]:
@@ -168,10 +179,6 @@ def _all_shown(items: Sequence[Stored]) -> Iterator[config_pb2.Object]:
             yield shown(item)
         except Unreadable as error:
             log.warning("config.unreadable", key=str(item.key), error=str(error))
-
-
-def _defaults(namespace: str) -> Defaults:
-    return Defaults(namespace or DEFAULT_NAMESPACE)
 
 
 def _known(ref: config_pb2.ObjectRef) -> config_pb2.ObjectRef:

@@ -14,6 +14,7 @@ from mast.common.etcd import Rejected, Unavailable
 from mast.galley.core.plan import Aborted, NotFound, TooLarge
 from mast.galley.core.problem import InvalidConfig, Problem, Severity
 from mast.galley.core.resources import Unreadable
+from mast.galley.core.sealed import NoSealingKey
 from mast.galley.core.selection import BadSelection
 from mastapi.galley.v1 import config_pb2
 
@@ -26,6 +27,7 @@ STATUS: dict[type[Exception], StatusCode] = {
     NotFound: StatusCode.NOT_FOUND,
     TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: StatusCode.UNAVAILABLE,
+    NoSealingKey: StatusCode.FAILED_PRECONDITION,
     Rejected: StatusCode.INTERNAL,
     Unreadable: StatusCode.DATA_LOSS,
 }

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from mast.common.keys import config_key
 from mast.common.kinds import BY_GROUP_KIND, KINDS, Kind
 from mast.galley.core import metadata
-from mast.galley.core.decode import decode
+from mast.galley.core.decode import Decoded, decode
 from mast.galley.core.documents import Node, documents, from_json
 from mast.galley.core.metadata import Metadata
 from mast.galley.core.problem import (
@@ -33,6 +33,8 @@ DEFAULT_NAMESPACE = "default"
 ROOT_NAMESPACE = "istio-system"
 
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
+_BESIDE_FIELDS = frozenset({"apiVersion", "kind", "metadata", "status"})
+_SECRET_VALUES = {"data": "base64", "stringData": "text"}
 _EMPTY = Node({})
 _MESH_KINDS = frozenset({"MeshConfig", "MeshNetworks"})
 _CONFIG_MAP_KEYS = {"mesh": "MeshConfig", "meshNetworks": "MeshNetworks"}
@@ -98,10 +100,12 @@ class Defaults:
     """How to read what a document leaves open.
 
     ``skip_unknown``: a kind that is none of ours is a warning and left out, not an error.
+    ``secrets``: there is a key to seal Secrets with; without it they are errors.
     """
 
     namespace: str = DEFAULT_NAMESPACE
     skip_unknown: bool = False
+    secrets: bool = True
 
 
 def read_text(text: str, source: str, defaults: Defaults) -> Reading:
@@ -127,11 +131,14 @@ def read_object(message: config_pb2.Object, source: str, defaults: Defaults) -> 
         meta["namespace"] = message.metadata.namespace
     if message.metadata.resource_version:
         meta["resourceVersion"] = message.metadata.resource_version
+    group, _, _ = message.api_version.rpartition("/")
+    kind = BY_GROUP_KIND.get((group, message.kind))
+    spec = MessageToDict(message.spec)
     content = {
+        **(spec if kind is not None and kind.flat else {"spec": spec}),
         "apiVersion": message.api_version,
         "kind": message.kind,
         "metadata": meta,
-        "spec": MessageToDict(message.spec),
     }
     return _read_document(from_json(content), source, defaults)
 
@@ -237,13 +244,15 @@ def _read_one(node: Node, content: Mapping[str, Node], source: str, defaults: De
         problem = replace(complaint, source=source, position=at, name=_name_of(name))
         return Reading((), (problem,))
     positions: dict[Path, Position] = {(key,): place for key, place in node.keys.items()}
-    findings = list(_top_level(content))
+    findings = list(_top_level(content, kind))
+    if kind.sealed and not defaults.secrets:
+        message = "cannot be kept: Galley runs without --secrets-key-file, the key that seals it"
+        findings.append(Finding(("kind",), "no-sealing-key", message))
     meta, meta_findings, meta_positions = metadata.read(name, kind.cluster_scoped)
     if not kind.cluster_scoped and not meta.namespace:
         fallback = ROOT_NAMESPACE if kind.name in _MESH_KINDS else defaults.namespace
         meta = replace(meta, namespace=fallback)
-    spec = content.get("spec", _EMPTY)
-    decoded = decode(_EMPTY if spec.value is None else spec, kind.message, ("spec",))
+    decoded = _decoded(content, kind)
     positions |= meta_positions
     positions |= decoded.positions
     obj = ConfigObject(
@@ -266,9 +275,26 @@ def _name_of(meta: Node | None) -> str:
     return name.value if name is not None and isinstance(name.value, str) else ""
 
 
-def _top_level(content: Mapping[str, Node]) -> Iterator[Finding]:
-    """Only the five keys of a custom resource (A3.2)."""
-    for key in content:
+def _decoded(content: Mapping[str, Node], kind: Kind) -> Decoded:
+    """The specification, which in some kinds is not under ``spec``; nothing secret in findings."""
+    spec = content.get("spec", _EMPTY)
+    if kind.flat:
+        spec = Node({key: node for key, node in content.items() if key not in _BESIDE_FIELDS})
+    decoded = decode(_EMPTY if spec.value is None else spec, kind.message, kind.root)
+    if kind.sealed:
+        decoded = replace(decoded, findings=tuple(map(_discreet, decoded.findings)))
+    return decoded
+
+
+def _discreet(finding: Finding) -> Finding:
+    """A finding about a value of a Secret, without the value."""
+    wanted = _SECRET_VALUES.get(str(finding.path[0])) if len(finding.path) > 1 else None
+    return replace(finding, message=f"is not {wanted}") if wanted else finding
+
+
+def _top_level(content: Mapping[str, Node], kind: Kind) -> Iterator[Finding]:
+    """Only the five keys of a custom resource (A3.2); the fields of a flat kind are decoded."""
+    for key in content if not kind.flat else ():
         if key not in _TOP_LEVEL:
             allowed = ", ".join(_TOP_LEVEL)
             yield Finding((key,), "unknown-field", f"unknown field {key!r}; allowed: {allowed}")

@@ -16,6 +16,7 @@ from mast.common.keys import ConfigKey, parse_config_key
 from mast.common.kinds import BY_COLLECTION, Kind, unpack
 from mast.galley.core.metadata import Metadata
 from mast.galley.core.objects import ConfigObject
+from mast.galley.core.sealed import redacted
 from mastapi.galley.v1 import config_pb2
 
 
@@ -65,7 +66,12 @@ def resource_name(meta: Metadata) -> str:
 
 
 def packed(obj: ConfigObject) -> AnyMessage:
-    """The specification, serialised the same way whenever it is the same."""
+    """The specification, serialised the same way whenever it is the same.
+
+    That of a kind that is sealed must be sealed by now.
+    """
+    if not isinstance(obj.spec, obj.kind.stored):
+        raise TypeError(f"{obj.kind} is to be stored sealed")
     body = obj.spec.SerializeToString(deterministic=True)
     return AnyMessage(type_url=obj.kind.type_url, value=body)
 
@@ -116,7 +122,7 @@ def shown(item: Stored) -> config_pb2.Object:
     )
     if item.resource.metadata.HasField("create_time"):
         found.metadata.create_time.CopyFrom(item.resource.metadata.create_time)
-    content: dict[str, Any] = MessageToDict(spec)
+    content: dict[str, Any] = redacted(spec) if item.kind.sealed else MessageToDict(spec)
     found.spec.update(content)
     return found
 

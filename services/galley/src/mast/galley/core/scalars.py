@@ -102,8 +102,9 @@ def number(node: Node) -> float:
 
 
 def octets(node: Node) -> bytes:
-    """Base64 text, standard or URL-safe."""
-    text = string(node).replace("-", "+").replace("_", "/").rstrip("=")
+    """Base64 text, standard or URL-safe; line breaks in it mean nothing."""
+    text = "".join(string(node).splitlines())
+    text = text.replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -25,6 +25,7 @@ from mast.galley.core.plan import (
     delete_plan,
 )
 from mast.galley.core.resources import Stored, Unreadable, replaceable, stored
+from mast.galley.core.sealed import sealed
 from mast.galley.core.selection import Selection
 from mastapi.galley.v1 import config_pb2
 
@@ -40,12 +41,19 @@ class Configs:
     """Objects under ``config/``. Writes are one transaction each, guarded by what was read.
 
     ``transaction_limit`` is how many keys a transaction may write: at most what etcd was started
-    with (``--max-txn-ops``). Calls raise Unavailable if etcd is away.
+    with (``--max-txn-ops``); ``sealing_key`` seals Secrets. Calls raise Unavailable if etcd is
+    away.
     """
 
     store: Store
     now: Callable[[], datetime]
     transaction_limit: int
+    sealing_key: bytes | None = field(default=None, repr=False)
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """There is a key to seal Secrets with."""
+        return self.sealing_key is not None
 
     async def apply(
         self,
@@ -125,7 +133,8 @@ class Configs:
         raise Aborted("others keep writing the same objects; try again")
 
     async def _plan(self, objects: Sequence[ConfigObject]) -> Plan:
-        """What writing objects would change of what is stored now."""
+        """What writing objects would change of what is stored now; raises NoSealingKey."""
+        objects = [sealed(obj, self.sealing_key) for obj in objects]
         entries = await self.store.get_many([obj.key for obj in objects])
         current = {
             obj.key: replaceable(obj, entry.value, entry.mod_revision)

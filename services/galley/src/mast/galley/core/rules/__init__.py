@@ -9,6 +9,7 @@ from mast.galley.core.problem import Finding, Path
 from mast.galley.core.rules import (
     annotation_rules,
     common,
+    credentials,
     destination_rule,
     envoy_filter,
     gateway,
@@ -35,6 +36,7 @@ RULEBOOK = Rulebook(
     destination_rule.FAMILY,
     gateway.FAMILY,
     kubernetes.FAMILY,
+    credentials.FAMILY,
     gateway_api.FAMILY,
     gateway_routes.FAMILY,
     ingress.FAMILY,

@@ -1,4 +1,4 @@
-"""The sealing key's file."""
+"""Sealing records, and the file with the key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,64 @@ from pathlib import Path
 
 import pytest
 
-from mast.citadel.store.sealing_key import sealing_key
+from mast.common.sealing import (
+    NONCE_BYTES,
+    DamagedSeal,
+    Sealed,
+    WrongSealingKey,
+    key_id,
+    seal,
+    sealing_key,
+    synthetic_nonce,
+    unseal,
+)
+
+KEY, OTHER = bytes(range(32)), bytes(32)
+NONCE = b"n" * NONCE_BYTES
+
+
+def test_what_is_sealed_is_opened() -> None:
+    sealed = seal(b"content", KEY, NONCE, "here")
+    assert unseal(sealed, KEY, "here") == b"content"
+    assert (sealed.key_id, sealed.nonce) == (key_id(KEY), NONCE)
+    assert b"content" not in sealed.ciphertext
+
+
+def test_a_record_counts_in_its_place_only() -> None:
+    with pytest.raises(DamagedSeal, match="there, sealed with key .* is damaged"):
+        unseal(seal(b"content", KEY, NONCE, "here"), KEY, "there")
+
+
+def test_a_wrong_key_names_both() -> None:
+    with pytest.raises(WrongSealingKey) as caught:
+        unseal(seal(b"content", KEY, NONCE, "here"), OTHER, "here")
+    assert (caught.value.sealed_with, caught.value.ours) == (key_id(KEY), key_id(OTHER))
+    assert "here" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sealed",
+    [
+        pytest.param(Sealed(key_id(KEY), NONCE, b""), id="empty"),
+        pytest.param(Sealed(key_id(KEY), b"", b"x" * 32), id="no-nonce"),
+        pytest.param(Sealed(key_id(KEY), NONCE, b"x" * 32), id="other-content"),
+    ],
+)
+def test_damage_is_told(sealed: Sealed) -> None:
+    with pytest.raises(DamagedSeal):
+        unseal(sealed, KEY, "here")
+
+
+def test_only_equal_content_in_one_place_shares_a_nonce() -> None:
+    nonces = [
+        synthetic_nonce(content, key, place)
+        for content in (b"a", b"b")
+        for key in (KEY, OTHER)
+        for place in ("here", "there")
+    ]
+    assert len(set(nonces)) == 8
+    assert {len(each) for each in nonces} == {NONCE_BYTES}
+    assert synthetic_nonce(b"a", KEY, "here") == nonces[0]
 
 
 def test_made_if_absent_and_kept(tmp_path: Path) -> None:
