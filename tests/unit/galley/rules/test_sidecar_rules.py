@@ -1,4 +1,4 @@
-"""Sidecar and EnvoyFilter: accepted, rejected and warned of (B2)."""
+"""Sidecar: accepted, rejected and warned of (B2)."""
 
 # ruff: noqa: UP031 - YAML is full of braces
 
@@ -97,61 +97,3 @@ def test_ingress(listener: str, expected: list[str]) -> None:
         for item in expected
     ]
     assert found("Sidecar", "{ingress: [%s]}" % listener) == full
-
-
-FILTER = "{applyTo: HTTP_FILTER, patch: {operation: INSERT_BEFORE, value: {name: a}}, %s}"
-
-
-@pytest.mark.parametrize(
-    ("patch", "expected"),
-    [
-        pytest.param(FILTER % "match: {context: SIDECAR_INBOUND}", [], id="good"),
-        pytest.param("{patch: {operation: REMOVE}}", ["applyTo required"], id="no-target"),
-        pytest.param("{applyTo: CLUSTER}", ["patch required"], id="no-patch"),
-        pytest.param("{applyTo: CLUSTER, patch: {}}", ["patch.operation required"],
-                     id="no-operation"),
-        pytest.param("{applyTo: CLUSTER, patch: {operation: MERGE}}", ["patch.value required"],
-                     id="no-value"),
-        pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE}}", [], id="remove"),
-        pytest.param("{applyTo: CLUSTER, match: {listener: {}}, patch: {operation: REMOVE}}",
-                     ["match.listener match"], id="match-of-another"),
-        pytest.param("{applyTo: LISTENER, match: {routeConfiguration: {}},"
-                     " patch: {operation: REMOVE}}",
-                     ["match.routeConfiguration match"], id="route-match-for-listener"),
-        pytest.param("{applyTo: NETWORK_FILTER, patch: {operation: REMOVE}, match: {listener:"
-                     " {filterChain: {filter: {}}}}}",
-                     ["match.listener.filterChain.filter.name required"], id="filter-name"),
-        pytest.param("{applyTo: HTTP_FILTER, patch: {operation: REMOVE}, match: {listener:"
-                     " {filterChain: {filter: {name: envoy.tcp_proxy, subFilter: {name: a}}}}}}",
-                     ["match.listener.filterChain.filter.subFilter match"], id="sub-filter"),
-        pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE},"
-                     " match: {proxy: {proxyVersion: '('}}}",
-                     ["match.proxy.proxyVersion regex"], id="proxy-version"),
-        pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE},"
-                     " match: {proxy: {proxyVersion: %s}}}" % ("a" * 1025),
-                     ["warning match.proxy.proxyVersion regex"], id="long-proxy-version"),
-        pytest.param("{applyTo: HTTP_FILTER, patch: {operation: INSERT_FIRST,"
-                     " value: {name: a, config: {}}}}",
-                     ["warning patch.value.config typed-config"], id="untyped"),
-        pytest.param("{applyTo: HTTP_FILTER, patch: {operation: INSERT_FIRST,"
-                     " value: {name: a, typed_config: {}}}}",
-                     ["patch.value.typed_config typed-config"], id="no-type"),
-    ],
-)  # fmt: skip
-def test_envoy_filter(patch: str, expected: list[str]) -> None:
-    at = "spec.configPatches[0]"
-    full = [
-        f"warning {at}.{item[8:]}" if item.startswith("warning ") else f"error {at}.{item}"
-        for item in expected
-    ]
-    spec = "{configPatches: [%s]}" % patch
-    assert found("EnvoyFilter", spec) == ["warning spec envoy-filter", *full]
-
-
-def test_envoy_filter_of_old_is_warned_of() -> None:
-    spec = "{workloadLabels: {a: b}, filters: [{filterName: a}]}"
-    assert found("EnvoyFilter", spec) == [
-        "warning spec envoy-filter",
-        "warning spec.workloadLabels deprecated",
-        "warning spec.filters deprecated",
-    ]

@@ -27,10 +27,14 @@ _FREE_FORM: Final = frozenset({"google.protobuf.Struct", "google.protobuf.Value"
 
 
 class Violation(NamedTuple):
-    """A value that Envoy refuses: where, and what is wrong with it or allowed."""
+    """A value that Envoy refuses: where, and what is wrong with it or allowed.
+
+    `absent` tells that nothing is set there: a patch may leave out what is there already.
+    """
 
     path: Path
     complaint: str
+    absent: bool = False
 
     def __str__(self) -> str:
         return f"{path_text(self.path)}: {self.complaint}"
@@ -49,29 +53,35 @@ def violations(message: Message, at: Path = ()) -> Iterator[Violation]:
         return
     for names, oneof in plan.required_oneofs:
         if message.WhichOneof(oneof) is None:
-            yield Violation(at, f"one of {names} is required")
+            yield Violation(at, f"one of {names} is required", absent=True)
     for field in plan.fields:
         value = getattr(message, field.name)
         here = (*at, field.name)
         if field.presence and not message.HasField(field.name):
             if field.required:
-                yield Violation(here, "is required")
+                yield Violation(here, "is required", absent=True)
             continue
         if field.disallowed and _given(value):
             yield Violation(here, f"Envoy does not allow {field.name!r} any more")
         for complaint in field.complaints(value):
-            yield Violation(here, complaint)
+            yield Violation(here, complaint, absent=not field.presence and not _given(value))
         yield from _inside(field, value, here)
 
 
 def deprecated(message: Message, at: Path = ()) -> Iterator[Violation]:
     """Fields in use that Envoy warns of: they will go."""
+    for path, each in messages_in(message, at):
+        for field, _ in each.ListFields():
+            if field.GetOptions().deprecated:
+                yield Violation((*path, field.name), f"{field.name!r} is deprecated by Envoy")
+
+
+def messages_in(message: Message, at: Path = ()) -> Iterator[tuple[Path, Message]]:
+    """A message and all messages inside it, typed configurations opened, with their paths."""
+    yield at, message
     for field, value in message.ListFields():
-        here = (*at, field.name)
-        if field.GetOptions().deprecated:
-            yield Violation(here, f"{field.name!r} is deprecated by Envoy")
-        for path, each in _messages(field, value, here):
-            yield from deprecated(each, path)
+        for path, each in _messages(field, value, (*at, field.name)):
+            yield from messages_in(each, path)
 
 
 class _Field(NamedTuple):

@@ -32,7 +32,7 @@ WRAPPERS: Final = frozenset(
 )
 """Messages that hold one scalar, so that it may be absent."""
 
-_PACKAGE: Final = re.compile(r"(?:envoy|google\.protobuf|udpa|xds)(?:\.[a-z][a-z0-9_]*)*")
+_PACKAGE: Final = re.compile(r"(?:envoy|google\.protobuf|udpa|xds)(?:\.[a-z][a-z0-9_]*)*(?=\.)")
 
 
 class UnknownType(ValueError):
@@ -52,9 +52,10 @@ def type_name(type_url: str) -> str:
 def message_class(name: str) -> type[Message]:
     """The class of a message by its full name; raises `UnknownType`."""
     package = _PACKAGE.match(name)
-    if package is not None:
-        _load(package.group())
     try:
+        if package is None:
+            raise KeyError(name)
+        _load(package.group())
         return GetMessageClass(Default().FindMessageTypeByName(name))
     except KeyError as error:
         raise UnknownType(f"{name!r} is no message of Envoy's configuration") from error

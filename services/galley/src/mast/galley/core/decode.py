@@ -16,6 +16,7 @@ from google.protobuf import struct_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from mast.common.envoy import types
 from mast.galley.core import scalars
 from mast.galley.core.documents import Node
 from mast.galley.core.problem import Finding, Path, Position
@@ -28,6 +29,7 @@ WRAPPERS = frozenset(
     for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
 )
 _ALLOWED_SHOWN = 12
+_ANY = "google.protobuf.Any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +41,21 @@ class Decoded:
     positions: Mapping[Path, Position]
 
 
-def decode(node: Node, kind: type[M], at: Path = ()) -> Decoded:
-    """A message of ``kind`` from a tree; fields with findings are left out of it."""
-    decoder = _Decoder()
+def decode(node: Node, kind: type[M], at: Path = (), *, envoy: bool = False) -> Decoded:
+    """A message of ``kind`` from a tree; fields with findings are left out of it.
+
+    With ``envoy`` it is one of Envoy's: typed configurations are read by their ``@type``, and
+    paths have the names that were written.
+    """
+    decoder = _Decoder(envoy=envoy)
     message = kind()
     decoder.message(node, message, at)
     return Decoded(message, tuple(decoder.findings), decoder.positions)
 
 
 class _Decoder:
-    def __init__(self) -> None:
+    def __init__(self, *, envoy: bool = False) -> None:
+        self._envoy = envoy
         self.findings: list[Finding] = []
         self.positions: dict[Path, Position] = {}
 
@@ -58,9 +65,12 @@ class _Decoder:
         name = descriptor.full_name
         if name in WRAPPERS:
             self._set(node, into, descriptor.fields_by_name["value"], at)
+        elif self._envoy and name == _ANY:
+            self._typed(node, into, at)
         elif name in _SPECIAL:
             try:
                 _SPECIAL[name](node, into)
+                self._place(node, at)
             except WrongValue as error:
                 self._wrong(at, error)
         elif isinstance(node.value, dict):
@@ -75,7 +85,7 @@ class _Decoder:
         chosen: dict[str, str] = {}
         for written, value in content.items():
             field = known.get(written)
-            here = (*at, written if field is None else field.json_name)
+            here = (*at, written if field is None or self._envoy else field.json_name)
             self.positions[here] = node.keys.get(written, value.position)
             if field is None:
                 self.findings.append(_unknown(here, written, descriptor))
@@ -154,6 +164,48 @@ class _Decoder:
             except WrongValue as error:
                 self._wrong(here, error)
         return None
+
+    def _typed(self, node: Node, into: Any, at: Path) -> None:
+        """A typed configuration: the fields of the message that ``@type`` names beside it."""
+        content = node.value
+        if not isinstance(content, dict):
+            return self._wrong(at, WrongValue(f"{shown(node)} is not an object"))
+        url = content.get("@type", Node(None)).value
+        if not isinstance(url, str):
+            wanted = "'@type' is required: type.googleapis.com/ and the name of a message"
+            return self.findings.append(Finding(at, "typed-config", wanted))
+        try:
+            message = types.message_class(types.type_name(url))()
+        except types.UnknownType as error:
+            return self.findings.append(Finding((*at, "@type"), "unknown-type", str(error)))
+        rest = {key: value for key, value in content.items() if key != "@type"}
+        inner = Node(rest, node.position, node.text, node.keys)
+        if descriptor_of(message).full_name.startswith("google.protobuf."):
+            inner = rest.get("value", Node(None))
+        self.message(inner, message, at)
+        if descriptor_of(message).full_name in types.TYPED_STRUCTS:
+            self._inside_struct(rest, message, at)
+        into.CopyFrom(types.packed(message, url))
+        return None
+
+    def _inside_struct(self, content: Mapping[str, Node], struct: Any, at: Path) -> None:
+        """What an untyped structure holds is checked as the message that it stands for."""
+        try:
+            message = types.message_class(types.type_name(struct.type_url))()
+        except types.UnknownType as error:
+            return self.findings.append(Finding((*at, "type_url"), "unknown-type", str(error)))
+        return self.message(content.get("value", Node({})), message, (*at, "value"))
+
+    def _place(self, node: Node, at: Path) -> None:
+        """Remember where everything in a free-form value stands."""
+        if isinstance(node.value, dict):
+            for key, item in node.value.items():
+                self.positions[*at, key] = node.keys.get(key, item.position)
+                self._place(item, (*at, key))
+        elif isinstance(node.value, list):
+            for index, item in enumerate(node.value):
+                self.positions[*at, index] = item.position
+                self._place(item, (*at, index))
 
     def _wrong(self, at: Path, error: WrongValue) -> None:
         self.findings.append(Finding(at, "wrong-type", str(error)))
@@ -244,7 +296,7 @@ def _value(node: Node, into: Any) -> None:
             into.number_value = scalars.number(node)
 
 
-def _any(node: Node, into: Any) -> None:
+def _untyped(node: Node, into: Any) -> None:
     raise WrongValue("a field of type Any cannot be given in configuration")
 
 
@@ -253,5 +305,5 @@ _SPECIAL: Mapping[str, Callable[[Node, Any], None]] = {
     "google.protobuf.Timestamp": _timestamp,
     "google.protobuf.Struct": _struct,
     "google.protobuf.Value": _value,
-    "google.protobuf.Any": _any,
+    _ANY: _untyped,
 }

@@ -9,7 +9,7 @@ from mast.galley.core.metadata import dns_label, label_key, label_value
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path, warning
 from mast.galley.core.rules import values
-from mast.galley.core.rules.table import SPEC, Family, is_set, when
+from mast.galley.core.rules.table import SPEC, Family, is_set, json_name, when
 
 _TARGET_KINDS = {
     ("", "Service"),
@@ -114,7 +114,7 @@ def attachment(obj: ConfigObject) -> Iterator[Finding]:
     """A policy is for selected workloads or for targets, not for both."""
     spec = obj.spec
     given = [
-        name
+        json_name(spec, name)
         for name in ("selector", "targetRef", "targetRefs", "workload_selector")
         if name in spec.DESCRIPTOR.fields_by_name and is_set(spec, name)
     ]
