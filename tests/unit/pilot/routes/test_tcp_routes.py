@@ -145,3 +145,29 @@ def test_prefix_of_statistics() -> None:
 def test_weighted(weights: list[int], expected: list[int]) -> None:
     found = weighted([RouteDestination(weight=each) for each in weights])
     assert [each.weight for each in found] == expected
+
+
+def test_connections_may_be_told_apart_by_their_source() -> None:
+    found = tcp_routes(
+        SERVICE,
+        TCP,
+        config(
+            "{tcp: [{match: [{sourceSubnet: 10.0.0.0/8}, {sourceSubnet: 10.0.0.0/8,"
+            " destinationSubnets: [10.9.0.0/16]}, {sourceSubnet: 10.1.0.1,"
+            f" destinationSubnets: [10.9.0.0/16]}}], route: {TO_B}}}, {{route: {TO_C}}}]}}"
+        ),
+        site(),
+    )
+    assert [(*each, route.sources) for each, route in zip(summary(found), found, strict=True)] == [
+        (["b"], (), (), ("10.0.0.0/8",)),
+        (["b"], ("10.9.0.0/16",), (), ("10.1.0.1",)),
+        (["c"], (), (), ()),
+    ]
+
+
+def test_tls_connections_may_be_told_apart_by_their_source() -> None:
+    text = (
+        f"{{tls: [{{match: [{{sniHosts: [a.test], sourceSubnet: 10.0.0.0/8}}], route: {TO_B}}}]}}"
+    )
+    (found,) = tcp_routes(SERVICE, TLS, config(text), site(443))
+    assert (found.snis, found.sources) == (("a.test",), ("10.0.0.0/8",))

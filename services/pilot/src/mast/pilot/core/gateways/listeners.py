@@ -124,6 +124,7 @@ class _Workshop:
                 chain = Chain(
                     filters=tcp_filters(proxied, spot, self.extensions, server.protocol),
                     subnets=route.subnets,
+                    sources=route.sources,
                     snis=route.snis,
                 )
                 if opened:

@@ -212,7 +212,12 @@ class _Workshop:
                 if wish.port.protocol.is_tls and _is_dynamic(egress, route):
                     resolution = server_name_resolution(self.proxy, wish.port.number)
                     filters = (resolution, *filters)
-                yield Chain(filters=filters, subnets=route.subnets, snis=route.snis)
+                yield Chain(
+                    filters=filters,
+                    subnets=route.subnets,
+                    sources=route.sources,
+                    snis=route.snis,
+                )
 
     def _http(self, wish: Wish, known: HttpChain | None) -> HttpChain:
         """The HTTP part of a socket with one more service: it can what any of them needs."""

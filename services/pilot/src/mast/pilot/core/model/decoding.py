@@ -6,7 +6,9 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError, Message
 
 from istio.mcp.v1alpha1.resource_pb2 import Resource
+from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.common import keys, kinds
+from mast.pilot.core.model.legacy_routes import modern
 from mast.pilot.core.model.model import Config, ConfigMeta
 from mast.pilot.core.model.service_entries import nanoseconds
 from mastapi.registry.v1 import registry_pb2 as registry
@@ -54,7 +56,7 @@ def config(key: str, value: bytes) -> Config[Any]:
         labels=dict(resource.metadata.labels),
         annotations=dict(resource.metadata.annotations),
     )
-    return Config(meta, spec)
+    return Config(meta, modern(spec) if isinstance(spec, VirtualService) else spec)
 
 
 def decoded(key: str, value: bytes) -> Config[Any] | Message:

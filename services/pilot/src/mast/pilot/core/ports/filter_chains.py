@@ -23,21 +23,23 @@ RAW: Final = "raw_buffer"
 PLAIN_HTTP: Final = ("http/1.1", "h2c")
 """Application protocols that the HTTP inspector finds in plain text (pilot.md E2)."""
 
-Signature = tuple[int, str, str, str, str]
+Signature = tuple[int, str, str, str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
     """A filter chain; empty criteria match anything.
 
-    `subnets` are CIDRs or addresses, `snis` server names, exact or `*.x`. `handshake_timeout`
-    bounds the handshake of the transport socket; without it Envoy waits without limit.
+    `subnets` are CIDRs or addresses of the destination, `sources` of the client, `snis` server
+    names, exact or `*.x`. `handshake_timeout` bounds the handshake of the transport socket; without
+    it Envoy waits without limit.
     """
 
     name: str = ""
     filters: tuple[Filter, ...]
     port: int = 0
     subnets: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     snis: tuple[str, ...] = ()
     transport: str = ""
     alpns: tuple[str, ...] = ()
@@ -47,15 +49,18 @@ class Chain:
     @property
     def matches_everything(self) -> bool:
         """It has no criteria."""
-        return not (self.port or self.subnets or self.snis or self.transport or self.alpns)
+        return not (
+            self.port or self.subnets or self.sources or self.snis or self.transport or self.alpns
+        )
 
     @property
     def signatures(self) -> frozenset[Signature]:
         """What Envoy compares: one entry per combination of the values of all criteria."""
         return frozenset(
-            (self.port, subnet, sni, self.transport, alpn)
-            for subnet, sni, alpn in product(
+            (self.port, subnet, source, sni, self.transport, alpn)
+            for subnet, source, sni, alpn in product(
                 _networks(self.subnets) or [""],
+                _networks(self.sources) or [""],
                 _names(self.snis) or [""],
                 self.alpns or [""],
             )
@@ -114,6 +119,7 @@ def filter_chain(chain: Chain) -> FilterChain:
 def _match(chain: Chain) -> FilterChainMatch:
     match = FilterChainMatch(
         prefix_ranges=[cidr_range(each) for each in _networks(chain.subnets)],
+        source_prefix_ranges=[cidr_range(each) for each in _networks(chain.sources)],
         server_names=_names(chain.snis),
         transport_protocol=chain.transport,
         application_protocols=chain.alpns,

@@ -1,10 +1,12 @@
 """Routes of connections: what TCP and TLS rules of VirtualServices make of a service port (F6)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from istio.networking.v1alpha3.virtual_service_pb2 import (
     Destination,
+    L4MatchAttributes,
     PortSelector,
     RouteDestination,
     VirtualService,
@@ -12,16 +14,19 @@ from istio.networking.v1alpha3.virtual_service_pb2 import (
 from mast.pilot.core.model.model import Config, ConfigMeta, Port, Service
 from mast.pilot.core.scope.matches import Caller, applies
 
+_ANY: Final = L4MatchAttributes()
+
 
 @dataclass(frozen=True, kw_only=True)
 class TcpRoute:
     """Connections that go the same way.
 
-    They are recognised by destination (`subnets`, CIDRs or addresses) and server name (`snis`);
-    empty means any. `prefix` names the statistics of several destinations.
+    They are recognised by destination and client (`subnets` and `sources`, CIDRs or addresses) and
+    server name (`snis`); empty means any. `prefix` names the statistics of several destinations.
     """
 
     subnets: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     snis: tuple[str, ...] = ()
     destinations: tuple[RouteDestination, ...]
     prefix: str = ""
@@ -52,7 +57,7 @@ def tcp_routes(
         found = list(tls_routes(config, site)) if config else []
         return found or [_default(service, port, site, _own_snis(service, site))]
     found = list(plain_routes(config, site)) if config else []
-    covered = {frozenset(each.subnets) for each in found}
+    covered = {frozenset(each.subnets) for each in found if not each.sources}
     if frozenset(site.subnets) not in covered and frozenset() not in covered:
         found.append(_default(service, port, site, ()))
     return found
@@ -80,6 +85,7 @@ def tls_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRoute]
             if tls.route and applies(match, site.caller):
                 yield TcpRoute(
                     subnets=tuple(match.destination_subnets) or site.subnets,
+                    sources=(match.source_subnet,) if match.source_subnet else (),
                     snis=() if "*" in match.sni_hosts else tuple(match.sni_hosts),
                     destinations=tuple(tls.route),
                     prefix=_prefix(config.meta),
@@ -92,15 +98,26 @@ def plain_routes(config: Config[VirtualService], site: Site) -> Iterator[TcpRout
         matches = [each for each in tcp.match if applies(each, site.caller)]
         if not tcp.route or (tcp.match and not matches):
             continue
-        everywhere = not matches or any(not each.destination_subnets for each in matches)
-        subnets = [subnet for each in matches for subnet in each.destination_subnets]
-        yield TcpRoute(
-            subnets=site.subnets if everywhere else tuple(dict.fromkeys(subnets)),
-            destinations=tuple(tcp.route),
-            prefix=_prefix(config.meta),
-        )
-        if everywhere:
-            return
+        for source in dict.fromkeys(each.source_subnet for each in matches or (_ANY,)):
+            subnets = _subnets(each for each in matches if each.source_subnet == source)
+            yield TcpRoute(
+                subnets=subnets or site.subnets,
+                sources=(source,) if source else (),
+                destinations=tuple(tcp.route),
+                prefix=_prefix(config.meta),
+            )
+            if not subnets and not source:
+                return
+
+
+def _subnets(matches: Iterable[L4MatchAttributes]) -> tuple[str, ...]:
+    """All destinations of some matches; none if one of them takes any."""
+    found: dict[str, None] = {}
+    for each in matches:
+        if not each.destination_subnets:
+            return ()
+        found |= dict.fromkeys(each.destination_subnets)
+    return tuple(found)
 
 
 def _prefix(meta: ConfigMeta) -> str:
