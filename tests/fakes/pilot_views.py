@@ -38,6 +38,14 @@ class FakeView:
     def named(self, type_url: str, name: str) -> Resource | None:
         return self.collection(type_url).resources.get(name)
 
+    generation: int = 0
+
+    def family(self, type_url: str) -> None:
+        del type_url
+
+    def renewed(self, type_url: str, since: int) -> None:
+        del type_url, since
+
 
 @dataclass(frozen=True)
 class FakeSnapshot:

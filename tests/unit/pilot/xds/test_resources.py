@@ -21,6 +21,7 @@ from mast.pilot.core.xds.resources import (
     delta_discovery_response,
     discovery_response,
     nonce_field,
+    packed,
     push_rank,
     resource,
 )
@@ -37,17 +38,17 @@ CONTROL_PLANE = ControlPlane(identifier='{"Component": "mast"}')
 
 
 def test_state_of_the_world_response_is_what_protobuf_reads():
-    body = discovery_response(CDS, "v1", RESOURCES, CONTROL_PLANE.SerializeToString())
+    parts = discovery_response(CDS, "v1", RESOURCES, CONTROL_PLANE.SerializeToString())
     expected = DiscoveryResponse(
         version_info="v1", type_url=CDS, nonce="7-abc", control_plane=CONTROL_PLANE
     )
     for message in MESSAGES.values():
         expected.resources.add().Pack(message)
-    assert DiscoveryResponse.FromString(body + nonce_field("7-abc")) == expected
+    assert DiscoveryResponse.FromString(b"".join((*parts, nonce_field("7-abc")))) == expected
 
 
 def test_delta_response_is_what_protobuf_reads():
-    body = delta_discovery_response(
+    parts = delta_discovery_response(
         CDS, "v1", RESOURCES, ["gone", LONG + "-gone"], CONTROL_PLANE.SerializeToString()
     )
     expected = DeltaDiscoveryResponse(
@@ -60,17 +61,27 @@ def test_delta_response_is_what_protobuf_reads():
     for each, message in zip(RESOURCES, MESSAGES.values(), strict=True):
         field = expected.resources.add(name=each.name, version=each.version)
         field.resource.Pack(message)
-    assert DeltaDiscoveryResponse.FromString(body + nonce_field("7-abc")) == expected
+    assert DeltaDiscoveryResponse.FromString(b"".join((*parts, nonce_field("7-abc")))) == expected
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 2_097_152], ids=str)
 def test_lengths_are_encoded_at_every_boundary(size):
     made = resource("n", CDS, Cluster(alt_stat_name="z" * size))
-    body = discovery_response(CDS, "", [made], b"")
-    (packed,) = DiscoveryResponse.FromString(body).resources
+    body = b"".join(discovery_response(CDS, "", [made], b""))
+    (found,) = DiscoveryResponse.FromString(body).resources
     read = Cluster()
-    assert packed.Unpack(read)
+    assert found.Unpack(read)
     assert len(read.alt_stat_name) == size
+    assert made.body == read.SerializeToString()
+
+
+def test_serialised_parts_make_a_resource():
+    parts = [Cluster(name="n").SerializeToString(), Cluster(alt_stat_name="s").SerializeToString()]
+    made = packed("n", CDS, parts, "v")
+    assert Cluster.FromString(made.body) == Cluster(name="n", alt_stat_name="s")
+    body = b"".join(delta_discovery_response(CDS, "", [made], (), b""))
+    (found,) = DeltaDiscoveryResponse.FromString(body).resources
+    assert (found.name, found.version, found.resource.value) == ("n", "v", made.body)
 
 
 def test_the_version_is_the_content():

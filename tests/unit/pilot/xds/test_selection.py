@@ -8,10 +8,12 @@ from mast.pilot.core.xds.selection import (
     EMPTY_VERSIONS,
     GONE,
     NOTHING,
+    Layer,
     Recent,
+    Selection,
     Selections,
+    Versions,
     difference,
-    joined,
     named,
     whole,
 )
@@ -25,6 +27,10 @@ def view(*resources):
     mesh = FakeMesh()
     mesh.put(*resources)
     return mesh.view()
+
+
+def chosen(seen, type_url, names, stand_ins=NOTHING):
+    return Selection((named(seen, type_url, frozenset(names), stand_ins),))
 
 
 @pytest.mark.parametrize(
@@ -42,8 +48,7 @@ def view(*resources):
     ],
 )
 def test_named_resources(held, names, changed, obsolete, absent, adds):
-    wanted = named(view(A, B), EDS, frozenset(names), NOTHING)
-    found = difference(held, wanted)
+    found = difference(held, chosen(view(A, B), EDS, names))
     assert "".join(each.name for each in found.changed) == changed
     assert ("".join(found.obsolete), "".join(found.absent)) == (obsolete, absent)
     assert found.adds is adds
@@ -66,14 +71,14 @@ def test_everything(held, changed, obsolete):
 
 
 def test_forced_names_are_sent_unchanged():
-    wanted = named(view(A, B), EDS, frozenset("abx"), NOTHING)
+    wanted = chosen(view(A, B), EDS, "abx")
     found = difference(wanted.versions, wanted, frozenset("ax"))
     assert [each.name for each in found.changed] == ["a"]
     assert found.removed == ("x",)
 
 
 def test_kept_is_what_a_client_has_that_was_not_told_what_to_forget():
-    wanted = named(view(A), EDS, frozenset("axy"), NOTHING)
+    wanted = chosen(view(A), EDS, "axy")
     found = difference({"x": "1"}, wanted)
     assert found.kept == {"a": A.version, "x": "1", "y": GONE}
     assert difference(found.kept, wanted).obsolete == ("x",)
@@ -81,7 +86,7 @@ def test_kept_is_what_a_client_has_that_was_not_told_what_to_forget():
 
 
 def test_a_stand_in_is_sent_to_who_waits_and_not_to_who_has_something():
-    wanted = named(view(), RDS, frozenset("r"), frozenset({RDS}))
+    wanted = chosen(view(), RDS, "r", frozenset({RDS}))
     assert wanted.missing == NOTHING
     assert [each.name for each in difference({}, wanted).changed] == ["r"]
     assert difference({"r": "old"}, wanted).changed == ()
@@ -89,14 +94,77 @@ def test_a_stand_in_is_sent_to_who_waits_and_not_to_who_has_something():
 
 
 def test_types_without_a_stand_in_are_missing():
-    assert named(view(), SDS, frozenset("s"), frozenset({SDS})).missing == {"s"}
+    assert chosen(view(), SDS, "s", frozenset({SDS})).missing == {"s"}
 
 
 def test_names_beside_everything():
     seen = view(static_cluster("a"))
-    more = named(seen, CDS, frozenset("ax"), NOTHING)
-    both = joined(whole(seen.collection(CDS).resources), more)
+    both = Selections().select(seen, CDS, frozenset("ax"), wildcard=True, stand_ins=NOTHING)
     assert (list(both.resources), both.missing, both.whole) == (["a"], {"x"}, True)
+    assert [each.name for each in difference(EMPTY_VERSIONS, both).changed] == ["a"]
+
+
+class TestLayers:
+    """Clusters that everybody calls are one layer, own ones another."""
+
+    COMMON = Layer({"a": A, "b": B})
+    NEWER = Layer({"a": NEW_A, "b": B})
+
+    def test_what_is_alike_is_not_looked_at(self):
+        one = Selection((self.COMMON, Layer({"x": assignment("x")})), whole=True)
+        other = Selection((self.NEWER, one.layers[1]), whole=True)
+        found = difference(one.versions, other)
+        assert (found.changed, found.removed, found.adds) == ((NEW_A,), (), False)
+
+    @pytest.mark.parametrize(
+        "held",
+        [
+            pytest.param(Versions([{"b": B.version}, {"a": A.version}]), id="in-other-layers"),
+            pytest.param(Versions([{"a": A.version, "b": B.version}]), id="in-one-layer"),
+            pytest.param({"a": A.version, "b": B.version}, id="in-none"),
+        ],
+    )
+    def test_where_a_client_has_it_makes_no_difference_in_the_end(self, held):
+        wanted = Selection((Layer({"a": A}), Layer({"b": B})), whole=True)
+        found = difference(held, wanted)
+        assert found.removed == ()
+        assert {each.name for each in found.changed} <= {"a", "b"}
+        assert found.kept == {"a": A.version, "b": B.version}
+
+    def test_a_layer_that_is_gone_is_forgotten(self):
+        one = Selection((self.COMMON, Layer({"x": assignment("x")})), whole=True)
+        assert difference(one.versions, Selection((self.COMMON,), whole=True)).removed == ("x",)
+
+
+class TestRenewal:
+    """A layer made from another one is compared by what changed only."""
+
+    @staticmethod
+    def renewed(old, names, *resources):
+        return old.renewed(frozenset(names), named(view(*resources), EDS, set(names), NOTHING))
+
+    def test_of_nothing(self):
+        old = named(view(A, B), EDS, frozenset("abx"), NOTHING)
+        assert self.renewed(old, "ax", A, B) is old
+
+    @pytest.mark.parametrize(
+        ("names", "resources", "changed", "removed"),
+        [
+            pytest.param("a", [NEW_A, B], "a", "", id="changed"),
+            pytest.param("b", [A], "", "b", id="gone"),
+            pytest.param("x", [A, B, assignment("x")], "x", "", id="new"),
+        ],
+    )
+    def test_equals_what_is_made_from_nothing(self, names, resources, changed, removed):
+        old = named(view(A, B), EDS, frozenset("abx"), NOTHING)
+        new = self.renewed(old, names, *resources)
+        fresh = named(view(*resources), EDS, frozenset("abx"), NOTHING)
+        assert new.same_as(fresh)
+        assert list(new.resources) == sorted(new.resources)
+        assert new.versions == fresh.versions
+        found = difference(Versions([old.versions]), Selection((new,)))
+        assert "".join(each.name for each in found.changed) == changed
+        assert "".join(found.removed) == removed
 
 
 def test_required_names_are_those_of_what_changed():

@@ -8,6 +8,7 @@ that of its dependants, whatever the size of the mesh.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from itertools import takewhile
 from typing import Final, NamedTuple, TypeVar, cast
 
 from mast.pilot.core.model.finding import Finding
@@ -90,6 +91,49 @@ class Reads:
         )
 
 
+class Member(NamedTuple):
+    """Key of a result that has a name among the results of the same kind for the same owner.
+
+    Which of them are made anew can be followed; see `Memo.renewed`.
+    """
+
+    kind: str
+    owner: Hashable
+    name: str
+
+    @property
+    def family(self) -> "Family":
+        """What the results have in common."""
+        return self[:2]
+
+
+Family = tuple[str, Hashable]
+"""Kind and owner of members."""
+
+
+class _Log:
+    """Names of members that were forgotten after the generation `since`, with the generation."""
+
+    LIMIT: Final = 10_000
+
+    __slots__ = ("forgotten", "since", "used")
+
+    def __init__(self, since: int) -> None:
+        self.since = since
+        self.forgotten: list[tuple[int, str]] = []
+        self.used = True
+
+    def note(self, generation: int, name: str) -> None:
+        self.forgotten.append((generation, name))
+        if len(self.forgotten) > self.LIMIT:
+            del self.forgotten[: self.LIMIT // 2]
+            self.since = self.forgotten[0][0]
+
+    def after(self, generation: int) -> frozenset[str]:
+        later = takewhile(lambda each: each[0] > generation, reversed(self.forgotten))
+        return frozenset(name for _, name in later)
+
+
 class _Item:
     """One kept result; `made` is the generation of the index it was made from."""
 
@@ -121,6 +165,7 @@ class Memo:
         self._findings: dict[Hashable, frozenset[Finding]] = {}
         self.discoveries = 0
         """Rises whenever findings may have come or gone."""
+        self._logs: dict[Family, _Log] = {}
         self._sweep_at = self.SWEEP_FLOOR
 
     def __len__(self) -> int:
@@ -140,6 +185,8 @@ class Memo:
             for key in self._drop(facts):
                 self._forgotten[key] = self._items.pop(key).value
                 self._lose(key)
+                if type(key) is Member:
+                    self._logs[key.family].note(generation, key.name)
         if len(self._items) + len(self._forgotten) > self._sweep_at:
             self._sweep()
 
@@ -162,10 +209,23 @@ class Memo:
                     self._findings[key] = item.findings
                     self.discoveries += 1
         item.used = True
+        if type(key) is Member and key.family in self._logs:
+            self._logs[key.family].used = True
         if reads is not None:
             reads.extend(item.facts)
             reads.report(item.findings)
         return cast("T", item.value)
+
+    def renewed(self, family: Family, since: int) -> frozenset[str] | None:
+        """Names of members forgotten after a generation; None if that is not known any more.
+
+        It is about members that somebody asked for, at that generation or before.
+        """
+        log = self._logs.get(family)
+        if log is None or since < log.since:
+            return None
+        log.used = True
+        return log.after(since)
 
     def findings(self) -> frozenset[Finding]:
         """What came to light while the results were made that were asked for without `reads`."""
@@ -181,12 +241,15 @@ class Memo:
             for key in self._drop(facts):
                 self._forgotten[key] = self._items.pop(key).value
                 self._lose(key)
+        self._logs.clear()
 
     def _keep(self, key: Hashable, item: _Item) -> None:
         before = self._forgotten.pop(key, None)
         if before is not None and type(before) is type(item.value) and before == item.value:
             item.value = before
         self._items[key] = item
+        if type(key) is Member and key.family not in self._logs:
+            self._logs[key.family] = _Log(self.generation)
         dependants = self._dependants.get(item.facts)
         if dependants is None:
             dependants = self._dependants[item.facts] = set()
@@ -219,7 +282,7 @@ class Memo:
     def _sweep(self) -> None:
         """Drop what nobody asked for since the last sweep; the next is due at twice the size."""
         self._forgotten.clear()
-        for key in [key for key, item in self._items.items() if not item.used]:
+        for key in [key for key, item in self._items.items() if not self._in_use(key, item)]:
             facts = self._items.pop(key).facts
             self._lose(key)
             dependants = self._dependants[facts]
@@ -228,7 +291,14 @@ class Memo:
                 self._drop(facts)
         for item in self._items.values():
             item.used = False
+        self._logs = {family: each for family, each in self._logs.items() if each.used}
+        for each in self._logs.values():
+            each.used = False
         self._sweep_at = max(self.SWEEP_FLOOR, 2 * len(self._items))
+
+    def _in_use(self, key: Hashable, item: _Item) -> bool:
+        """Members stay as long as anybody follows their family: a log of some tells nothing."""
+        return self._logs[key.family].used if type(key) is Member else item.used
 
 
 def _word(key: Hashable) -> str:

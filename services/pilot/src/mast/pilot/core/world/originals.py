@@ -8,7 +8,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.message import Message
 
 from mast.pilot.core.routes.listener_routes import route_configurations
-from mast.pilot.core.xds.resources import Resource, resource
+from mast.pilot.core.xds.resources import Part, Resource, part, resource
 
 
 class Originals:
@@ -16,6 +16,7 @@ class Originals:
 
     def __init__(self) -> None:
         self._known: WeakValueDictionary[tuple[str, str, str], Resource] = WeakValueDictionary()
+        self._parts: WeakValueDictionary[str, Part] = WeakValueDictionary()
 
     def resource(
         self, name: str, type_url: str, message: Message, requires: Iterable[str] = ()
@@ -23,6 +24,12 @@ class Originals:
         """As the function of that name; the object made before if the content is the same."""
         made = resource(name, type_url, message, requires)
         return self._known.setdefault((type_url, name, made.version), made)
+
+    def part(self, resources: Iterable[Resource]) -> Part:
+        """As the function of that name; the object made before if it has the same resources."""
+        made = part(resources)
+        known = self._parts.setdefault(made.version, made)
+        return known if known.resources.keys() == made.resources.keys() else made
 
 
 def required(message: Message) -> Sequence[str]:

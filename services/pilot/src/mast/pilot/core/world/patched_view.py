@@ -9,7 +9,7 @@ from mast.pilot.core.model.proxy import ProxyType
 from mast.pilot.core.patches.patch import PatchName
 from mast.pilot.core.patches.patcher import PATCHED, Patcher
 from mast.pilot.core.scope.audience import Audience, targets
-from mast.pilot.core.scope.memo import Reads
+from mast.pilot.core.scope.memo import Family, Member, Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.world.originals import required
 from mast.pilot.core.world.view import MeshView
@@ -54,14 +54,36 @@ class PatchedView:
         if type_url not in PATCHED:
             return self.generated.named(type_url, name, reads)
         results, generation = self.generated.results, self.generated.index.generation
-        key = ("patched", type_url, self.key, name)
+        key = Member(*self._family(type_url), name)
         return results.get(key, generation, reads, lambda own: self._named(type_url, name, own))
+
+    @property
+    def generation(self) -> int:
+        """As that of the generated view."""
+        return self.generated.generation
+
+    def family(self, type_url: str) -> Family | None:
+        """As that of the generated view."""
+        found = self.generated.family(type_url)
+        return found if found is None or type_url not in PATCHED else self._family(type_url)
+
+    def renewed(self, type_url: str, since: int) -> frozenset[str] | None:
+        """As that of the generated view."""
+        if type_url not in PATCHED:
+            return self.generated.renewed(type_url, since)
+        results = self.generated.results
+        if results.generation != self.generation:
+            return None
+        return results.renewed(self._family(type_url), since)
+
+    def _family(self, type_url: str) -> Family:
+        return f"patched {type_url}", self.key
 
     def _named(self, type_url: str, name: str, reads: Reads) -> Resource | None:
         scope, patcher = self.scope(reads), self._patcher
         if type_url == RDS:
             found = patcher.added_routes(name, scope)
-        elif (known := self.collection(type_url, reads).resources.get(name)) is not None:
+        elif (known := self.collection(type_url, reads).get(name)) is not None:
             return known
         else:
             found = None

@@ -1,8 +1,8 @@
 """What one class of proxies sees in one snapshot: resources, generated when they are asked for."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, TypeVar
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -29,7 +29,7 @@ from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.plugins.configurations import configuration
 from mast.pilot.core.routes import routes
 from mast.pilot.core.scope.audience import Audience, targets
-from mast.pilot.core.scope.memo import Memo, Reads
+from mast.pilot.core.scope.memo import Family, Member, Memo, Reads
 from mast.pilot.core.scope.proxy_configs import configured
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.telemetry.telemetry import telemetry
@@ -45,6 +45,7 @@ from mast.pilot.core.xds.resources import (
     PCDS,
     RDS,
     Collection,
+    Part,
     Resource,
     collection,
 )
@@ -78,7 +79,12 @@ class MeshView:
         `reads` are those of a result that it becomes part of.
         """
         if type_url == CDS:
-            return self._collection(("clusters", self.audience.key), self._clusters, reads)
+            return self.results.get(
+                ("clusters", self.audience.key),
+                self.index.generation,
+                reads,
+                lambda own: Collection(tuple(self._clusters(self.scope(own)))),
+            )
         if type_url == LDS:
             return self._collection(("listeners", self.audience.key), self._listeners, reads)
         if type_url == PCDS:
@@ -94,19 +100,41 @@ class MeshView:
         any visible service, even if the Sidecar leaves it out.
         """
         if type_url == EDS:
-            return self._kept(
-                ("endpoints", self.audience.caller_key, name), self._assignment, reads
-            )
+            return self._kept(Member(*self._families[EDS], name), self._assignment, reads)
         if type_url == RDS:
-            whose = self.audience.key if self._is_router else self.audience.caller_key
-            return self._kept(("routes", whose, name), self._routes, reads)
+            return self._kept(Member(*self._families[RDS], name), self._routes, reads)
         if type_url == ECDS:
-            return self._kept(("plugin", self.audience.caller_key, name), self._plugin, reads)
+            return self._kept(Member(*self._families[ECDS], name), self._plugin, reads)
         if type_url == CDS:
-            found = self.collection(CDS, reads).resources.get(name)
-            key = ("on demand", self.audience.caller_key, name)
+            found = self.collection(CDS, reads).get(name)
+            key = Member("on demand", self.audience.caller_key, name)
             return found or self._kept(key, self._cluster_on_demand, reads)
-        return self.collection(type_url, reads).resources.get(name)
+        return self.collection(type_url, reads).get(name)
+
+    @property
+    def generation(self) -> int:
+        """Number of the index."""
+        return self.index.generation
+
+    def family(self, type_url: str) -> Family | None:
+        """Named resources of these types are the same for all callers of a kind."""
+        return self._families.get(type_url)
+
+    def renewed(self, type_url: str, since: int) -> frozenset[str] | None:
+        """Names of a family that must be looked up again; None if it was not followed."""
+        family = self.family(type_url)
+        if family is None or self.results.generation != self.index.generation:
+            return None
+        return self.results.renewed(family, since)
+
+    @cached_property
+    def _families(self) -> Mapping[str, Family]:
+        whose = self.audience.caller_key
+        return {
+            EDS: ("endpoints", whose),
+            RDS: ("routes", self.audience.key if self._is_router else whose),
+            ECDS: ("plugin", whose),
+        }
 
     def scope(self, reads: Reads) -> Scope:
         """What the audience sees; questions asked of it are noted in `reads`."""
@@ -126,35 +154,39 @@ class MeshView:
             key, self.index.generation, reads, lambda own: collection(build(self.scope(own)))
         )
 
-    def _kept(
-        self, key: tuple[str, str, str], build: Callable[[str, Scope], T], reads: Reads | None
-    ) -> T:
-        """The result for the name at the end of a key."""
+    def _kept(self, key: Member, build: Callable[[str, Scope], T], reads: Reads | None) -> T:
+        """The result for the name in a key."""
         return self.results.get(
-            key, self.index.generation, reads, lambda own: build(key[-1], self.scope(own))
+            key, self.index.generation, reads, lambda own: build(key.name, self.scope(own))
         )
 
     # Clusters
 
-    def _clusters(self, scope: Scope) -> Iterable[Resource]:
-        """Clusters of all sources; of two with one name the first counts (pilot.md G8)."""
+    def _clusters(self, scope: Scope) -> Iterator[Part]:
+        """Clusters of others, shared by all callers for whom they are the same, and own ones."""
+        whose = self.audience.caller_key
+        yield scope.cached(("outbound clusters", whose), partial(self._part, self._outbound))
+        if self.audience.proxy.type is ProxyType.ROUTER:
+            yield scope.cached(("passed on", whose), partial(self._part, self._passed_on))
+        own = ("own clusters", self.audience.key)
+        yield scope.cached(own, partial(self._part, self._own))
+
+    def _part(self, build: Callable[[Scope], Iterable[Resource]], scope: Scope) -> Part:
+        """Clusters of one origin; of two with one name the first counts (pilot.md G8)."""
         unique: dict[str, Resource] = {}
-        for each in self._every_cluster(scope):
+        for each in build(scope):
             if unique.setdefault(each.name, each) is not each:
                 scope.report(_duplicate(each.name))
-        return unique.values()
+        return self.originals.part(unique.values())
 
-    def _every_cluster(self, scope: Scope) -> Iterator[Resource]:
+    def _own(self, scope: Scope) -> Iterator[Resource]:
+        """Clusters of the mesh's own making, and those that lead to the application."""
         proxy = self.audience.proxy
         own = proxy.type is ProxyType.SIDECAR
-        yield from scope.cached(("outbound clusters", self.audience.caller_key), self._outbound)
-        yield from self._collectors(scope)
-        if proxy.type is ProxyType.ROUTER:
-            key = ("passed on", self.audience.caller_key)
-            yield from scope.cached(key, self._passed_on)
         yield from map(self._cluster, fixed_clusters(scope.mesh, proxy, inbound=own))
         served = targets(self.audience.served, scope)
         yield from map(self._cluster, inbound_clusters(scope, proxy, served) if own else ())
+        yield from self._collectors(scope)
 
     def _outbound(self, scope: Scope) -> Sequence[Resource]:
         """Clusters of all services, those of each service shared by all who follow one rule."""

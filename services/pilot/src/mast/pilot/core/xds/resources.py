@@ -5,8 +5,8 @@ protobuf field that carries it in a response of either protocol. A response is t
 of ready fields, the same bytes for every proxy that needs the same resources.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
@@ -60,35 +60,42 @@ def push_rank(type_url: str) -> tuple[int, str]:
     return rank, type_url
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Resource:
     """One xDS resource, ready to send.
 
-    `version` is the hash of `body`: equal content has an equal version on every replica (pilot.md
-    B13). `requires` names what Envoy asks for because of it: a cluster of type EDS its EDS service
-    name, a listener its RDS route configurations.
+    `version` is the hash of its content: equal content has an equal version on every replica
+    (pilot.md B13). `requires` names what Envoy asks for because of it: a cluster of type EDS its
+    EDS service name, a listener its RDS route configurations. `delta_field` is the field
+    `resources` of a DeltaDiscoveryResponse, tag and length included; all other forms are parts of
+    it, so that the content is in memory once.
     """
 
     name: str
     type_url: str
-    body: bytes
     version: str
-    requires: frozenset[str] = frozenset()
+    requires: frozenset[str] = field(compare=False)
+    delta_field: bytes = field(compare=False, repr=False)
+    body_size: int = field(compare=False)
 
-    @cached_property
-    def any_bytes(self) -> bytes:
-        """Serialised google.protobuf.Any of the message."""
-        return _text(1, self.type_url) + _bytes(2, self.body)
+    @property
+    def body(self) -> bytes:
+        """The serialised message."""
+        end = self._name_at
+        return self.delta_field[end - self.body_size : end]
 
-    @cached_property
+    @property
     def sotw_field(self) -> bytes:
         """Field `resources` of a DiscoveryResponse, tag and length included."""
-        return _bytes(2, self.any_bytes)
+        end = self._name_at
+        size = len(_text(1, self.type_url)) + self.body_size
+        size += len(_header(2, self.body_size)) if self.body_size else 0
+        return _bytes(2, self.delta_field[end - size : end])
 
-    @cached_property
-    def delta_field(self) -> bytes:
-        """Field `resources` of a DeltaDiscoveryResponse, tag and length included."""
-        return _bytes(2, _text(1, self.version) + _bytes(2, self.any_bytes) + _text(3, self.name))
+    @property
+    def _name_at(self) -> int:
+        """Where the content ends: the name is the last part of the field."""
+        return len(self.delta_field) - len(_text(3, self.name))
 
 
 def resource(name: str, type_url: str, message: Message, requires: Iterable[str] = ()) -> Resource:
@@ -98,7 +105,24 @@ def resource(name: str, type_url: str, message: Message, requires: Iterable[str]
     should name its RDS route configurations (B17).
     """
     body = message.SerializeToString(deterministic=True)
-    return Resource(name, type_url, body, content_version(body), frozenset(requires))
+    return packed(name, type_url, (body,), content_version(body), requires)
+
+
+def packed(
+    name: str, type_url: str, parts: Sequence[bytes], version: str, requires: Iterable[str] = ()
+) -> Resource:
+    """A resource of serialised parts, which make the message one after the other.
+
+    The version must be a function of the content.
+    """
+    size = sum(map(len, parts))
+    body_header = _header(2, size) if size else b""
+    any_start = _text(1, type_url) + body_header
+    start = _text(1, version) + _header(2, len(any_start) + size) + any_start
+    end = _text(3, name)
+    whole_header = _header(2, len(start) + size + len(end))
+    made = b"".join((whole_header, start, *parts, end))
+    return Resource(name, type_url, version, frozenset(requires), made, size)
 
 
 def content_version(body: bytes) -> str:
@@ -107,17 +131,46 @@ def content_version(body: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Collection:
-    """All resources of one wildcard type that a view has, sorted by name.
+class Part:
+    """Resources of one type, sorted by name: all of a collection, or what several have in common.
 
-    `version` is the hash of the names and versions of its resources.
+    `version` is the hash of the names and versions.
     """
 
-    resources: Mapping[str, Resource]
     version: str
+    resources: Mapping[str, Resource] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All resources of one wildcard type that a view has, in parts that views may share.
+
+    A name is in one part only. `version` is the hash of the names and versions.
+    """
+
+    parts: tuple[Part, ...]
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self.resources.values())
+
+    @cached_property
+    def version(self) -> str:
+        """Hash of its content."""
+        if len(self.parts) == 1:
+            return self.parts[0].version
+        return content_version("\0".join(each.version for each in self.parts).encode())
+
+    @cached_property
+    def resources(self) -> Mapping[str, Resource]:
+        """All by name, sorted."""
+        if len(self.parts) == 1:
+            return self.parts[0].resources
+        return part(one for each in self.parts for one in each.resources.values()).resources
+
+    def get(self, name: str) -> Resource | None:
+        """The resource of that name, None if there is none."""
+        found = (each.resources.get(name) for each in self.parts)
+        return next((each for each in found if each is not None), None)
 
     @cached_property
     def requires(self) -> frozenset[str]:
@@ -125,11 +178,16 @@ class Collection:
         return frozenset().union(*(each.requires for each in self))
 
 
-def collection(resources: Iterable[Resource]) -> Collection:
-    """Resources of one type as a collection; the later one wins if two have the same name."""
+def part(resources: Iterable[Resource]) -> Part:
+    """Resources of one type; the later one wins if two have the same name."""
     by_name = {each.name: each for each in resources}
     ordered = {name: by_name[name] for name in sorted(by_name)}
-    return Collection(MappingProxyType(ordered), resources_version(ordered.values()))
+    return Part(resources_version(ordered.values()), MappingProxyType(ordered))
+
+
+def collection(resources: Iterable[Resource]) -> Collection:
+    """Resources of one type as a collection; the later one wins if two have the same name."""
+    return Collection((part(resources),))
 
 
 def resources_version(resources: Iterable[Resource]) -> str:
@@ -154,6 +212,22 @@ class View(Protocol):
         """All resources of a wildcard type; `EMPTY` for a type that the view does not have.
 
         It is the same object as in the previous snapshot if nothing in it changed.
+        """
+
+    @property
+    def generation(self) -> int:
+        """Number of the state of the mesh that it shows; later states have higher ones."""
+
+    def family(self, type_url: str) -> Hashable | None:
+        """Equal for views that have the same named resources of a type in every generation.
+
+        None if it is not known how these change: then they must be asked for each time.
+        """
+
+    def renewed(self, type_url: str, since: int) -> Set[str] | None:
+        """Names of resources, of those ever asked for, that may have changed after a generation.
+
+        None if that is not known, or if this view is not of the latest generation.
         """
 
     def named(self, type_url: str, name: str) -> Resource | None:
@@ -191,19 +265,17 @@ def absent(type_url: str, name: str) -> Resource | None:
 
 def discovery_response(
     type_url: str, version: str, resources: Iterable[Resource], control_plane: bytes
-) -> bytes:
-    """A serialised DiscoveryResponse but for its nonce: append `nonce_field`.
+) -> Sequence[bytes]:
+    """Parts of a serialised DiscoveryResponse, all but its nonce: append `nonce_field`.
 
     `control_plane` is a serialised ControlPlane. The order of fields means nothing in protobuf, so
     what many streams share comes first.
     """
-    return b"".join(
-        (
-            _text(1, version),
-            *(each.sotw_field for each in resources),
-            _text(4, type_url),
-            _bytes(6, control_plane),
-        )
+    return (
+        _text(1, version),
+        *(each.sotw_field for each in resources),
+        _text(4, type_url),
+        _bytes(6, control_plane),
     )
 
 
@@ -213,19 +285,17 @@ def delta_discovery_response(
     resources: Iterable[Resource],
     removed: Iterable[str],
     control_plane: bytes,
-) -> bytes:
-    """A serialised DeltaDiscoveryResponse but for its nonce: append `nonce_field`.
+) -> Sequence[bytes]:
+    """Parts of a serialised DeltaDiscoveryResponse, all but its nonce: append `nonce_field`.
 
     `version` is for people (`system_version_info`).
     """
-    return b"".join(
-        (
-            _text(1, version),
-            *(each.delta_field for each in resources),
-            _text(4, type_url),
-            *(_text(6, name) for name in removed),
-            _bytes(7, control_plane),
-        )
+    return (
+        _text(1, version),
+        *(each.delta_field for each in resources),
+        _text(4, type_url),
+        *(_text(6, name) for name in removed),
+        _bytes(7, control_plane),
     )
 
 
@@ -240,9 +310,12 @@ def _text(number: int, value: str) -> bytes:
 
 def _bytes(number: int, value: bytes) -> bytes:
     """A length-delimited field (protobuf wire format, type 2); nothing if it is empty."""
-    if not value:
-        return b""
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
+    return _header(number, len(value)) + value if value else b""
+
+
+def _header(number: int, size: int) -> bytes:
+    """Tag and length of a length-delimited field."""
+    return _varint(number << 3 | 2) + _varint(size)
 
 
 def _varint(value: int) -> bytes:

@@ -1,6 +1,6 @@
 """Responses as bytes: written once, sent to every session that needs the same."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -27,8 +27,8 @@ class Response:
     """
 
     __slots__ = (
-        "_body",
         "_number",
+        "_parts",
         "_payload",
         "changed",
         "count",
@@ -42,7 +42,7 @@ class Response:
         self,
         type_url: str,
         version: str,
-        body: bytes,
+        parts: Sequence[bytes],
         changed: tuple[Resource, ...],
         removed: tuple[str, ...],
         full: Mapping[str, Resource] | None,
@@ -53,7 +53,7 @@ class Response:
         self.removed = removed
         self.full = NO_RESOURCES if full is None else full
         self.count = len(changed) if full is None else len(full)
-        self._body = body
+        self._parts = parts
         self._number = -1
         self._payload = b""
 
@@ -63,7 +63,7 @@ class Response:
 
     def payload(self, number: int) -> bytes:
         """The serialised message."""
-        return self._body + nonce_field(self.nonce(number))
+        return b"".join((*self._parts, nonce_field(self.nonce(number))))
 
     def shared_payload(self, number: int) -> bytes:
         """The serialised message; the same object for everybody who is sent it in that push."""
@@ -113,8 +113,8 @@ class SotwEncoder:
         """What is removed is absent from the full set; of other types it cannot be said."""
         resources = changed if full is None else tuple(full.values())
         version = _content(resources, ())
-        body = discovery_response(type_url, version, resources, self._control_plane)
-        return Response(type_url, version, body, changed, removed, full)
+        parts = discovery_response(type_url, version, resources, self._control_plane)
+        return Response(type_url, version, parts, changed, removed, full)
 
 
 class DeltaEncoder:
@@ -136,8 +136,8 @@ class DeltaEncoder:
         """There are no full sets."""
         del full
         version = _content(changed, removed)
-        body = delta_discovery_response(type_url, version, changed, removed, self._control_plane)
-        return Response(type_url, version, body, changed, removed, None)
+        parts = delta_discovery_response(type_url, version, changed, removed, self._control_plane)
+        return Response(type_url, version, parts, changed, removed, None)
 
 
 def _content(resources: Iterable[Resource], removed: Iterable[str]) -> str:

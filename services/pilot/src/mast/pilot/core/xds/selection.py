@@ -1,12 +1,18 @@
-"""What a subscription should hold under a view, and how that differs from what it holds."""
+"""What a subscription should hold under a view, and how that differs from what it holds.
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+Both are made of layers that many subscriptions share: the clusters that everybody calls are one,
+those of a workload's own another. What changed within a layer is found out once, and by looking at
+no more than what may have changed, so that the cost of a push is that of the change.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, zip_longest
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from mast.pilot.core.xds.resources import Resource, View, absent
+from mast.pilot.core.xds.resources import Collection, Part, Resource, View, absent
 
 T = TypeVar("T")
 
@@ -19,48 +25,125 @@ DOUBTFUL: Final = "?"
 NOTHING: Final = frozenset[str]()
 
 
-class Versions(dict[str, str]):
-    """Versions by name, shared by many sessions and therefore never modified."""
+class Versions(Mapping[str, str]):
+    """Versions by name, in layers that many sessions share; never modified.
+
+    Of a name that is in several layers the last one counts.
+    """
+
+    __slots__ = ("__weakref__", "layers")
+
+    def __init__(self, layers: Sequence[Mapping[str, str]] = ()) -> None:
+        self.layers = tuple(layers)
+
+    def __getitem__(self, name: str) -> str:
+        for each in reversed(self.layers):
+            if name in each:
+                return each[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(chain(*self.layers)))
+
+    def __len__(self) -> int:
+        if len(self.layers) == 1:
+            return len(self.layers[0])
+        return len(set(chain(*self.layers)))
 
 
 EMPTY_VERSIONS: Final = Versions()
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
-    """The resources that a watch should hold.
+class Layer:
+    """Resources that belong together.
 
     `missing` are names asked for that do not exist and whose absence is told; `placeholders` such
-    whose absence a stand-in among `resources` tells. With `whole`, everything else that the client
-    may hold is obsolete.
+    whose absence a stand-in among `resources` tells. `versions` is what a client holds that was
+    sent all of it. `changed` are the names in which it differs from a layer with `before` as its
+    versions, if it was made from one.
     """
 
     resources: Mapping[str, Resource]
     missing: frozenset[str] = NOTHING
     placeholders: frozenset[str] = NOTHING
+    before: Mapping[str, str] | None = None
+    changed: frozenset[str] = NOTHING
+
+    @cached_property
+    def versions(self) -> Mapping[str, str]:
+        """What a client holds that was sent all of it."""
+        if self.before is None:
+            held = dict.fromkeys(self.missing, GONE)
+            held.update((name, each.version) for name, each in self.resources.items())
+            return held
+        held = dict(self.before)
+        for name in self.changed:
+            found = self.resources.get(name)
+            held[name] = GONE if found is None else found.version
+        return held
+
+    def renewed(self, names: Set[str], now: "Layer") -> "Layer":
+        """The layer with what `now` says of some names; the same object if that is nothing new."""
+        resources = dict(self.resources)
+        for name in names:
+            found = now.resources.get(name)
+            if found is None:
+                resources.pop(name, None)
+            else:
+                resources[name] = found
+        changed = {name for name in names if resources.get(name) is not self.resources.get(name)}
+        missing = (self.missing - names) | now.missing
+        placeholders = (self.placeholders - names) | now.placeholders
+        if not changed and missing == self.missing and placeholders == self.placeholders:
+            return self
+        if not resources.keys() <= self.resources.keys():
+            resources = {name: resources[name] for name in sorted(resources)}
+        ordered = MappingProxyType(resources)
+        return Layer(ordered, missing, placeholders, self.versions, frozenset(changed))
+
+    def same_as(self, other: "Layer") -> bool:
+        """Made of the same objects, so that either may stand for the other."""
+        return (
+            self.missing == other.missing
+            and self.placeholders == other.placeholders
+            and len(self.resources) == len(other.resources)
+            and all(other.resources.get(name) is each for name, each in self.resources.items())
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The resources that a watch should hold, the same in all sessions that want the same.
+
+    With `whole`, everything else that the client may hold is obsolete.
+    """
+
+    layers: tuple[Layer, ...]
     whole: bool = False
 
     @cached_property
     def versions(self) -> Versions:
         """What a client holds that was sent all of it."""
-        held = Versions(dict.fromkeys(self.missing, GONE))
-        held.update((name, each.version) for name, each in self.resources.items())
-        return held
+        return Versions([each.versions for each in self.layers])
+
+    @cached_property
+    def resources(self) -> Mapping[str, Resource]:
+        """All by name, sorted."""
+        if len(self.layers) == 1:
+            return self.layers[0].resources
+        merged = {name: one for each in self.layers for name, one in each.resources.items()}
+        return MappingProxyType({name: merged[name] for name in sorted(merged)})
 
     @cached_property
     def requires(self) -> frozenset[str]:
         """What the resources require."""
-        return required(self.resources.values())
+        return required(one for each in self.layers for one in each.resources.values())
 
-    def same_as(self, other: "Selection") -> bool:
-        """Made of the same objects, so that either may stand for the other."""
-        return (
-            self.missing == other.missing
-            and self.placeholders == other.placeholders
-            and self.whole == other.whole
-            and len(self.resources) == len(other.resources)
-            and all(other.resources.get(name) is each for name, each in self.resources.items())
-        )
+    @property
+    def missing(self) -> frozenset[str]:
+        """Names asked for whose absence is told."""
+        return NOTHING.union(*(each.missing for each in self.layers))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +160,11 @@ class Difference:
     absent: tuple[str, ...]
     kept: Versions
     adds: bool
+    removed: tuple[str, ...] = field(init=False)
+    """All names that do not exist."""
 
-    @cached_property
-    def removed(self) -> tuple[str, ...]:
-        """All names that do not exist."""
-        return tuple(sorted(self.obsolete + self.absent))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "removed", tuple(sorted(self.obsolete + self.absent)))
 
     @cached_property
     def requires(self) -> frozenset[str]:
@@ -96,10 +179,10 @@ def required(resources: Iterable[Resource]) -> frozenset[str]:
 
 def whole(resources: Mapping[str, Resource]) -> Selection:
     """Everything that a view has of a type."""
-    return Selection(resources, whole=True)
+    return Selection((Layer(resources),), whole=True)
 
 
-def named(view: View, type_url: str, names: frozenset[str], stand_ins: frozenset[str]) -> Selection:
+def named(view: View, type_url: str, names: Set[str], stand_ins: frozenset[str]) -> Layer:
     """The resources of those names; of a type in `stand_ins` none is missing (pilot.md B10)."""
     found: dict[str, Resource] = {}
     placeholders, missing = set(), set()
@@ -112,41 +195,95 @@ def named(view: View, type_url: str, names: frozenset[str], stand_ins: frozenset
             missing.add(name)
         else:
             found[name] = each
-    return Selection(MappingProxyType(found), frozenset(missing), frozenset(placeholders))
+    return Layer(MappingProxyType(found), frozenset(missing), frozenset(placeholders))
 
 
-def joined(everything: Selection, more: Selection) -> Selection:
-    """A wildcard subscription together with names that are subscribed beside it (pilot.md B11)."""
-    resources = MappingProxyType({**everything.resources, **more.resources})
-    return Selection(resources, more.missing, more.placeholders, everything.whole)
+class Step(NamedTuple):
+    """What turns the state of a client into a layer: resources it lacks, names to forget."""
+
+    changed: tuple[Resource, ...]
+    removed: frozenset[str]
 
 
-def difference(
-    held: Mapping[str, str], wanted: Selection, forced: frozenset[str] = NOTHING
-) -> Difference:
-    """What to send to a client that holds `held` and should hold `wanted`.
+def step(
+    held: Mapping[str, str], layer: Layer, forced: frozenset[str], *, closed: bool = False
+) -> Step:
+    """The step from `held` to a layer. If `closed`, names that are not in it must be forgotten.
 
     Names in `forced` are sent even if they did not change. A placeholder does not replace what the
     client has: its cluster is about to be removed, and until then old endpoints are better than
     none.
     """
+    if held is layer.versions and not forced:
+        return _NO_STEP
+    looked_at: Iterable[str] = layer.resources
+    if held is layer.before:
+        looked_at = sorted(layer.resources.keys() & (layer.changed | forced))
+    resources, placeholders = layer.resources, layer.placeholders
     changed = tuple(
-        each
-        for name, each in wanted.resources.items()
+        resources[name]
+        for name in looked_at
         if name in forced
-        or (held.get(name) != each.version and not (name in wanted.placeholders and name in held))
+        or (
+            held.get(name) != resources[name].version
+            and not (name in placeholders and name in held)
+        )
     )
-    removed = {name for name in wanted.missing if name in forced or held.get(name) != GONE}
-    if wanted.whole:
-        removed.update(name for name in held if name not in wanted.versions)
+    removed = {name for name in layer.missing if name in forced or held.get(name) != GONE}
+    if closed:
+        removed.update(name for name in held if name not in layer.versions)
+    return Step(changed, frozenset(removed))
+
+
+_NO_STEP: Final = Step((), NOTHING)
+
+
+def difference(
+    held: Mapping[str, str],
+    wanted: Selection,
+    forced: frozenset[str] = NOTHING,
+    taken: Callable[..., Step] = step,
+) -> Difference:
+    """What to send to a client that holds `held` and should hold `wanted`; see `step`.
+
+    Layers of equal place are compared; should names move between layers, they are sent once more.
+    """
+    old: Sequence[Mapping[str, str]] = [held] * len(wanted.layers)
+    if isinstance(held, Versions):
+        old = held.layers
+    steps = []
+    removed: set[str] = set()
+    for before, layer in zip_longest(old, wanted.layers):
+        if layer is None:
+            removed.update(name for name in before if wanted.whole or name in wanted.missing)
+            continue
+        one = taken(_NOTHING_HELD if before is None else before, layer, forced, closed=wanted.whole)
+        removed |= one.removed
+        if one.changed:
+            steps.append(one.changed)
+    changed = steps[0] if len(steps) == 1 else _united(steps)
+    if old and len(old) != len(wanted.layers):
+        alike = (each for each in changed if held.get(each.name) == each.version)
+        changed = _without(changed, frozenset(each.name for each in alike) - forced)
+    removed = {name for name in removed if not any(name in one.resources for one in wanted.layers)}
     obsolete = tuple(sorted(name for name in removed if held.get(name, GONE) != GONE))
     kept = wanted.versions
     if obsolete:
-        kept = Versions(kept)
-        kept.update((name, held[name]) for name in obsolete)
+        kept = Versions([*kept.layers, {name: held[name] for name in obsolete}])
     absent = tuple(sorted(removed.difference(obsolete)))
     adds = any(held.get(each.name, GONE) == GONE for each in changed)
     return Difference(changed, obsolete, absent, kept, adds)
+
+
+_NOTHING_HELD: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def _without(changed: tuple[Resource, ...], names: frozenset[str]) -> tuple[Resource, ...]:
+    return tuple(each for each in changed if each.name not in names) if names else changed
+
+
+def _united(steps: Iterable[Iterable[Resource]]) -> tuple[Resource, ...]:
+    return tuple({each.name: each for one in steps for each in one}.values())
 
 
 class Recent:
@@ -195,6 +332,10 @@ class Selections:
         """Forget what no session has used since the last call but one."""
         self._recent.age()
 
+    def canonical(self, names: frozenset[str]) -> frozenset[str]:
+        """One object for equal sets of names, so that many sessions hold and compare but one."""
+        return self._recent.get(("names", names), None, lambda: names)
+
     def select(
         self,
         view: View,
@@ -204,26 +345,80 @@ class Selections:
         wildcard: bool,
         stand_ins: frozenset[str],
     ) -> Selection:
-        """What a watch should hold; the object of the previous view if nothing in it changed."""
+        """What a watch should hold; the object of the view before if nothing in it changed."""
         if wildcard and not names:
             everything = view.collection(type_url)
-            key: object = ("whole", id(everything))
-            return self._recent.get(key, everything, lambda: whole(everything.resources))
-        what = (type_url, wildcard, names, stand_ins)
-        return self._recent.get(("named", id(view), what), view, lambda: self._selected(view, what))
+            return self._recent.get(
+                ("whole", id(everything)), everything, lambda: self._whole(everything)
+            )
+        asked = _Asked(type_url, wildcard, names, stand_ins)
+        family = None if wildcard else view.family(type_url)
+        if family is None:
+            return self._recent.get(
+                ("named", id(view), asked), view, lambda: self._selected(view, asked)
+            )
+        return self._recent.get(
+            ("named", family, view.generation, asked),
+            None,
+            lambda: self._followed(view, family, asked),
+        )
 
-    def _selected(
-        self, view: View, what: tuple[str, bool, frozenset[str], frozenset[str]]
-    ) -> Selection:
-        type_url, wildcard, names, stand_ins = what
-        made = named(view, type_url, names, stand_ins)
-        if wildcard:
-            made = joined(whole(view.collection(type_url).resources), made)
-        key = ("latest", view.key, what)
+    def _whole(self, everything: Collection) -> Selection:
+        return Selection(tuple(map(self._layer, everything.parts)), whole=True)
+
+    def _layer(self, part: Part) -> Layer:
+        return self._recent.get(("part", id(part)), part, lambda: Layer(part.resources))
+
+    def _selected(self, view: View, asked: "_Asked") -> Selection:
+        """Everything that is asked for, looked up."""
+        layer = named(view, asked.type_url, asked.names, asked.stand_ins)
+        if asked.wildcard:
+            everything = self._whole(view.collection(asked.type_url))
+            made = Selection((*everything.layers, layer), whole=True)
+        else:
+            made = Selection((layer,))
+        return self._known(("latest", view.key, asked), made)
+
+    def _known(self, key: Hashable, made: Selection) -> Selection:
+        """The selection kept under a key if it is made of the same, else the given one."""
         before: Selection | None = self._recent.recall(key)
-        if before is not None and made.same_as(before):
-            return before
+        if before is not None and len(before.layers) == len(made.layers):
+            pairs = zip(before.layers, made.layers, strict=True)
+            if all(old is new or old.same_as(new) for old, new in pairs):
+                return before
         return self._recent.keep(key, None, made)
+
+    def _followed(self, view: View, family: Hashable, asked: "_Asked") -> Selection:
+        """The selection of an older generation with what was renewed since then."""
+        key = ("latest", family, asked)
+        latest: tuple[Selection, int] | None = self._recent.recall(key)
+        renewed = None
+        if latest is not None and latest[1] <= view.generation:
+            renewed = view.renewed(asked.type_url, latest[1])
+        if latest is None or renewed is None:
+            layer = named(view, asked.type_url, asked.names, asked.stand_ins)
+            made = self._known(_content(asked, layer), Selection((layer,)))
+        else:
+            made = self._renewed(latest[0], view, asked, renewed & asked.names)
+        if view.renewed(asked.type_url, view.generation) is not None:
+            self._recent.keep(key, None, (made, view.generation))
+        return made
+
+    def _renewed(
+        self, before: Selection, view: View, asked: "_Asked", names: Set[str]
+    ) -> Selection:
+        """A selection with some names looked up again; one for all who take the same step."""
+        if not names:
+            return before
+        now = named(view, asked.type_url, names, asked.stand_ins)
+        found = tuple((name, id(now.resources.get(name))) for name in sorted(names))
+
+        def make() -> Selection:
+            old = before.layers[0]
+            new = old.renewed(names, now)
+            return before if new is old else Selection((new,))
+
+        return self._recent.get(("step", id(before), found), (before, now), make)
 
     def difference(
         self, held: Mapping[str, str], wanted: Selection, forced: frozenset[str]
@@ -232,7 +427,17 @@ class Selections:
         if not isinstance(held, Versions):
             return difference(held, wanted, forced)
         key = ("difference", id(held), id(wanted), forced)
-        return self._recent.get(key, (held, wanted), lambda: difference(held, wanted, forced))
+        return self._recent.get(
+            key, (held, wanted), lambda: difference(held, wanted, forced, self._step)
+        )
+
+    def _step(
+        self, held: Mapping[str, str], layer: Layer, forced: frozenset[str], *, closed: bool
+    ) -> Step:
+        key = ("layer step", id(held), id(layer), forced, closed)
+        return self._recent.get(
+            key, (held, layer), lambda: step(held, layer, forced, closed=closed)
+        )
 
     def retaining(
         self, wanted: Selection, before: Mapping[str, Resource], names: tuple[str, ...]
@@ -246,3 +451,17 @@ class Selections:
                 {**{name: before[name] for name in names if name in before}, **wanted.resources}
             ),
         )
+
+
+class _Asked(NamedTuple):
+    """What a subscription asks for, and the types of which nothing may be missing."""
+
+    type_url: str
+    wildcard: bool
+    names: frozenset[str]
+    stand_ins: frozenset[str]
+
+
+def _content(asked: _Asked, layer: Layer) -> Hashable:
+    """Equal for layers of the same objects, unless two memory addresses add up by chance."""
+    return "content", asked, sum(map(id, layer.resources.values()))

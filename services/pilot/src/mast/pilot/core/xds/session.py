@@ -259,7 +259,9 @@ class Session:
         return not self._encoder.complete and watch.type_url != ECDS
 
     def _wanted(self, watch: Watch) -> Selection:
-        return self._shared.selections.select(
+        selections = self._shared.selections
+        watch.names = selections.canonical(watch.names)
+        return selections.select(
             NO_VIEW if watch.type_url in self._withheld else self.view,
             watch.type_url,
             watch.names,
@@ -357,6 +359,15 @@ class _NoView:
     """The view of a client that may not see a type."""
 
     key = "nothing"
+    generation = 0
+
+    def family(self, type_url: str) -> None:
+        """Unknown."""
+        del type_url
+
+    def renewed(self, type_url: str, since: int) -> None:
+        """Unknown."""
+        del type_url, since
 
     def collection(self, type_url: str) -> Collection:
         """Nothing."""
