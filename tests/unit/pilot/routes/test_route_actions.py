@@ -54,6 +54,31 @@ def action(http: str, match: RouteMatch | None = None, **more: object) -> Route:
     return route
 
 
+@pytest.mark.parametrize(
+    ("match", "text", "expected"),
+    [
+        pytest.param(RouteMatch(prefix="/a"), "/", {"prefix_rewrite": "/"}, id="prefix"),
+        pytest.param(RouteMatch(prefix="/a"), "/b/", {"prefix_rewrite": "/b/"}, id="prefix-slash"),
+        pytest.param(RouteMatch(path_separated_prefix="/a"), "/b", {"prefix_rewrite": "/b"},
+                     id="segments"),
+        pytest.param(RouteMatch(path_separated_prefix="/a"), "/b/", {"prefix_rewrite": "/b"},
+                     id="segments-slash"),
+        pytest.param(RouteMatch(path_separated_prefix="/a.b"), "/",
+                     {"regex_rewrite": {"pattern": {"regex": r"^/a\.b/?(.*)$"},
+                                        "substitution": r"/\1"}}, id="segments-removed"),
+    ],
+)  # fmt: skip
+def test_prefixes_are_replaced(match: RouteMatch, text: str, expected: dict[str, object]) -> None:
+    rewritten = Route(match=match)
+    destinations = "route: [{destination: {host: a}}]"
+    route = made(HTTPRoute, f"{{rewrite: {{uri: {text}}}, {destinations}}}")
+    set_action(rewritten, route, setting())
+    redirected = redirect(HTTPRedirect(prefix_rewrite=text), setting(), match)
+    fields = ("prefix_rewrite", "regex_rewrite")
+    for each in (rewritten.route, redirected):
+        assert {k: v for k, v in plain(each).items() if k in fields} == expected
+
+
 NO_TIMEOUT = "timeout: 0s, max_stream_duration: {grpc_timeout_header_max: 0s}"
 
 

@@ -78,7 +78,7 @@ def _match(wanted: HTTPRouteMatch) -> HTTPMatchRequest:
         case "RegularExpression":
             match.uri.regex = path
         case _:
-            match.uri.prefix = path
+            match.uri.prefix = path.rstrip("/") or "/"
     set_header_matches(match, wanted.headers)
     set_parameter_matches(match, wanted.query_params)
     if wanted.method:

@@ -1,5 +1,6 @@
 """Actions of VirtualService HTTP routes: where Envoy sends a request, and how it changes it."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -50,6 +51,7 @@ REDIRECT_CODES: Final = {
 
 _ELIDED_PORTS: Final = {"http": 80, "https": 443}
 _NO_LIMIT: Final = Duration()
+_NO_MATCH: Final = RouteMatch()
 _NO_BACKEND: Final = 500
 """What a route without destinations answers (pilot.md I8)."""
 
@@ -81,7 +83,7 @@ def set_action(route: Route, http: HTTPRoute, setting: Setting) -> None:
     """Give a route that has its match the action of an HTTPRoute (pilot.md F)."""
     if http.HasField("redirect"):
         header_mutations(http.headers).apply(route)
-        route.redirect.CopyFrom(redirect(http.redirect, setting))
+        route.redirect.CopyFrom(redirect(http.redirect, setting, route.match))
     elif http.HasField("direct_response"):
         header_mutations(http.headers).apply(route)
         route.direct_response.CopyFrom(direct_response(http.direct_response))
@@ -93,10 +95,10 @@ def set_action(route: Route, http: HTTPRoute, setting: Setting) -> None:
         route.typed_per_filter_config[CORS_FILTER].CopyFrom(packed(cors_policy(http.cors_policy)))
 
 
-def redirect(rule: HTTPRedirect, setting: Setting) -> RedirectAction:
+def redirect(rule: HTTPRedirect, setting: Setting, match: RouteMatch = _NO_MATCH) -> RedirectAction:
     """A redirect; a port that is the default of its scheme is not spelled out (pilot.md F).
 
-    `FROM_REQUEST_PORT` is the port of the listener, a status that Envoy lacks is 301.
+    `match` is what the route matches, of which `prefixRewrite` replaces the prefix. `FROM_REQUEST_PORT` is the port of the listener, a status that Envoy lacks is 301.
     """
     action = RedirectAction(
         host_redirect=rule.authority,
@@ -107,7 +109,7 @@ def redirect(rule: HTTPRedirect, setting: Setting) -> RedirectAction:
     if rule.uri:
         action.path_redirect = rule.uri
     elif rule.prefix_rewrite:
-        action.prefix_rewrite = rule.prefix_rewrite
+        _replace_prefix(action, rule.prefix_rewrite, match)
     derived = rule.derive_port == HTTPRedirect.FROM_REQUEST_PORT
     port = setting.port if derived else rule.port
     if port != _ELIDED_PORTS.get(rule.scheme or setting.scheme):
@@ -243,12 +245,31 @@ def _set_rewrite(action: RouteAction, rewrite: HTTPRewrite, match: RouteMatch) -
     elif not rewrite.uri:
         return
     elif match.WhichOneof("path_specifier") in ("prefix", "path_separated_prefix"):
-        action.prefix_rewrite = rewrite.uri
+        _replace_prefix(action, rewrite.uri, match)
     else:
         # An exact or regex match has matched the whole path, so all of it is replaced.
         action.regex_rewrite.CopyFrom(
             RegexMatchAndSubstitute(
                 pattern=RegexMatcher(regex="^.+$"), substitution=rewrite.uri.replace("\\", r"\\")
+            )
+        )
+
+
+def _replace_prefix(action: RouteAction | RedirectAction, text: str, match: RouteMatch) -> None:
+    """Put a text in the place of the matched prefix.
+
+    One that was matched by whole segments ends before a `/` or where the path ends, so that a `/`
+    at the end of the text would stand twice, and without one the path could be empty.
+    """
+    prefix = match.path_separated_prefix
+    if not prefix:
+        action.prefix_rewrite = text
+    elif kept := text.rstrip("/"):
+        action.prefix_rewrite = kept
+    else:
+        action.regex_rewrite.CopyFrom(
+            RegexMatchAndSubstitute(
+                pattern=RegexMatcher(regex=f"^{re.escape(prefix)}/?(.*)$"), substitution=r"/\1"
             )
         )
 
