@@ -98,7 +98,8 @@ def set_action(route: Route, http: HTTPRoute, setting: Setting) -> None:
 def redirect(rule: HTTPRedirect, setting: Setting, match: RouteMatch = _NO_MATCH) -> RedirectAction:
     """A redirect; a port that is the default of its scheme is not spelled out (pilot.md F).
 
-    `match` is what the route matches, of which `prefixRewrite` replaces the prefix. `FROM_REQUEST_PORT` is the port of the listener, a status that Envoy lacks is 301.
+    `match` is what the route matches, a prefix of which `prefixRewrite` replaces.
+    `FROM_REQUEST_PORT` is the port of the listener, a status that Envoy lacks is 301.
     """
     action = RedirectAction(
         host_redirect=rule.authority,
