@@ -140,9 +140,8 @@ BALANCER = "spec.trafficPolicy.loadBalancer"
                      " aggression: 0}}",
                      [f"error {BALANCER}.warmup.minimumPercent percentage",
                       f"error {BALANCER}.warmup.aggression warmup"], id="warmup-numbers"),
-        pytest.param("{simple: RANDOM, localityLbSetting: {enabled: true},"
-                     " zoneAwareLbSetting: {enabled: true}}",
-                     [f"error {BALANCER}.zoneAwareLbSetting one-of"], id="locality-and-zones"),
+        pytest.param("{simple: RANDOM, zoneAwareLbSetting: {enabled: true}}",
+                     [f"error {BALANCER}.zoneAwareLbSetting unsupported"], id="zones"),
         pytest.param("{localityLbSetting: {distribute: [{from: a/*, to: {a: 70, b: 30}}]}}", [],
                      id="distribute"),
         pytest.param("{localityLbSetting: {distribute: [{from: a, to: {a: 70, b: 20}}]}}",

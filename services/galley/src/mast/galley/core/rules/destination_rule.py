@@ -114,7 +114,6 @@ def _outliers(outlier: Any, at: Path) -> Iterator[Finding]:
 
 
 def _load_balancer(balancer: Any, at: Path) -> Iterator[Finding]:
-    yield from exclusive(balancer, at, "locality_lb_setting", "zone_aware_lb_setting")
     yield from exclusive(balancer, at, "warmup_duration_secs", "warmup")
 
 
@@ -208,10 +207,6 @@ def _failovers(failovers: Sequence[Any], at: Path) -> Iterator[Finding]:
             yield Finding((*at, index, "to"), "locality", f"{target!r} fails over to itself")
 
 
-def _zone_aware(setting: Any, at: Path) -> Iterator[Finding]:
-    yield from _failovers(setting.failover, (*at, "failover"))
-
-
 def _client_tls(tls: Any, at: Path) -> Iterator[Finding]:
     """Certificates by file or by credential (B2 DestinationRule tls)."""
     files = _FILES[:2]
@@ -297,9 +292,18 @@ FAMILY = Family(
             "LoadBalancerSettings.ConsistentHashLB.HTTPCookie": _cookie,
             "WarmupConfiguration": _warmup,
             "LocalityLoadBalancerSetting": _locality,
-            "ZoneAwareLoadBalancerSetting": _zone_aware,
             "ClientTLSSettings": _client_tls,
         },
     ),
     objects={"DestinationRule": _object},
+    unsupported={
+        f"{_PACKAGE}.LoadBalancerSettings.zone_aware_lb_setting": (
+            "a proxy does not know the endpoints of its own service by zone; use localityLbSetting"
+        ),
+    },
+    without_effect={
+        f"{_PACKAGE}.TrafficPolicy.RetryBudget.budget_interval": (
+            "Envoy's budget is a share of the requests that are active"
+        ),
+    },
 )

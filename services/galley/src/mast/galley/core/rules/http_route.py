@@ -183,14 +183,12 @@ def _fault(fault: Any, at: Path) -> Iterator[Finding]:
 
 
 def _delay(delay: Any, at: Path) -> Iterator[Finding]:
-    yield from forbidden(delay, at, "; use fixedDelay", "exponential_delay")
     yield from exclusive(delay, at, "percent", "percentage")
     if delay.WhichOneof("http_delay_type") is None:
         yield required((*at, "fixedDelay"), "fixedDelay")
 
 
 def _abort(abort: Any, at: Path) -> Iterator[Finding]:
-    yield from forbidden(abort, at, "; use httpStatus or grpcStatus", "http2_error")
     yield from exclusive(abort, at, "percent", "percentage")
     chosen = abort.WhichOneof("error_type")
     if chosen is None:
@@ -274,4 +272,14 @@ FAMILY = Family(
             "Headers.HeaderOperations": _operations,
         },
     ),
+    unsupported=prefixed(
+        _PACKAGE,
+        {
+            "HTTPFaultInjection.Delay.exponential_delay": "use fixedDelay",
+            "HTTPFaultInjection.Abort.http2_error": "use httpStatus or grpcStatus",
+        },
+    ),
+    without_effect={
+        f"{_PACKAGE}.HTTPRoute.websocket_upgrade": "every route lets WebSockets through",
+    },
 )

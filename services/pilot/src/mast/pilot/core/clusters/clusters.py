@@ -74,6 +74,7 @@ def outbound_cluster(destination: Destination, scope: Scope, proxy: Proxy) -> Cl
         policy.connection_pool,
         auto_sni=needs_auto_sni(policy),
         verify_name=verifies_name(policy),
+        errors=policy.outlier_detection.outlier_detection_http_error_codes,
     )
     describe(cluster, [service], port=port.number, subset=destination.subset, rule=destination.rule)
     apply_client_tls(cluster, destination, policy, upstream, scope, proxy)

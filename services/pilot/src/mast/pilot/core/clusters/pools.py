@@ -1,17 +1,22 @@
 """Limits and protocols of connections to a cluster (DestinationRule connectionPool)."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Final
 
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
+from envoy.config.common.matcher.v3.matcher_pb2 import HttpHeadersMatch, MatchPredicate
 from envoy.config.core.v3.address_pb2 import TcpKeepalive
 from envoy.config.core.v3.protocol_pb2 import (
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     KeepaliveSettings,
 )
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.percent_pb2 import Percent
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
@@ -76,11 +81,12 @@ def apply_http_options(
     *,
     auto_sni: bool = False,
     verify_name: bool = False,
+    errors: Collection[int] = (),
 ) -> None:
     """HTTP options of a cluster that does not only carry TCP (pilot.md G, http, protocol).
 
     `auto_sni` sends the host of the request as server name, `verify_name` demands a certificate
-    for it.
+    for it. Outlier detection counts statuses in `errors` as failures, besides all 5xx.
     """
     if upstream is Upstream.TCP:
         return
@@ -96,6 +102,8 @@ def apply_http_options(
     if auto_sni:
         options.upstream_http_protocol_options.auto_sni = True
         options.upstream_http_protocol_options.auto_san_validation = verify_name
+    if errors:
+        options.outlier_detection.error_matcher.CopyFrom(_failures(errors))
     cluster.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(packed(options))
 
 
@@ -150,6 +158,14 @@ def _keepalive(settings: _TcpKeepalive) -> TcpKeepalive:
 def _whole_seconds(duration: Duration) -> int:
     """Rounded up: the kernel takes no less than a second."""
     return duration.seconds + (1 if duration.nanos else 0)
+
+
+def _failures(statuses: Collection[int]) -> MatchPredicate:
+    regex = "|".join(("5[0-9][0-9]", *map(str, sorted(set(statuses)))))
+    status = HeaderMatcher(
+        name=":status", string_match=StringMatcher(safe_regex=RegexMatcher(regex=regex))
+    )
+    return MatchPredicate(http_response_headers_match=HttpHeadersMatch(headers=[status]))
 
 
 def _is_upgraded(mesh: Mesh, protocol: Protocol, pool: ConnectionPoolSettings) -> bool:
