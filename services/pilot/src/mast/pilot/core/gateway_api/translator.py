@@ -6,7 +6,6 @@ attach to them, rules of several routes for one host are merged; policies and In
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from mast.pilot.core.gateway_api.backend_tls import (
     targets,
     translated_policies,
 )
+from mast.pilot.core.gateway_api.conditions import CONTROLLER
 from mast.pilot.core.gateway_api.gateways import TranslatedGateway, translated_gateway
 from mast.pilot.core.gateway_api.ingresses import (
     TranslatedIngress,
@@ -26,13 +26,11 @@ from mast.pilot.core.gateway_api.merging import Group, merged
 from mast.pilot.core.gateway_api.routes import ROUTES, TranslatedRoute, translated_route
 from mast.pilot.core.gateway_api.sight import GATEWAY_VIEW, Material, Name, Sight
 from mast.pilot.core.gateway_api.stages import Stage
+from mast.pilot.core.gateway_api.status import Key, Translation
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Config, Service
 from mast.pilot.core.scope.memo import Fact
-
-Key = tuple[str, str, str]
-"""Collection, namespace and name of an object."""
 
 COLLECTIONS: Final = frozenset(
     {
@@ -55,16 +53,6 @@ _INGRESS_HOST: Final = "ingress host"
 """Kinds of facts by which stages tell the next ones what is stale."""
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
-    """What the translation knows of its objects, by their names: see `status`."""
-
-    gateways: Mapping[Name, TranslatedGateway]
-    routes: Mapping[Key, TranslatedRoute]
-    policies: Mapping[Name, TranslatedPolicies]
-    ingresses: Mapping[Name, TranslatedIngress]
-
-
 class Translator:
     """The only writer of the translation; `settle` returns what changed in it.
 
@@ -79,6 +67,7 @@ class Translator:
         self._ingresses_of: dict[str, set[Name]] = defaultdict(set)
         self._owners: dict[Key, Hashable] = {}
         self._changed: dict[Key, Config[Any] | None] = {}
+        self._translation: Translation | None = None
 
         self._gateways = Stage(collection_names.API_GATEWAYS, _gateway)
         self._routes = {each: Stage(each, partial(_route, each)) for each in ROUTES}
@@ -113,6 +102,8 @@ class Translator:
         self._material.mesh = mesh
         facts = self._touched.union(touched)
         self._touched = set()
+        if facts:
+            self._translation = None
         facts |= self._settle_gateways(facts)
         facts |= self._settle_routes(facts)
         facts |= self._settle_ingresses(facts)
@@ -127,8 +118,17 @@ class Translator:
         return changed
 
     def translation(self) -> Translation:
-        """What has become of the objects, as of the last `settle`."""
+        """What has become of the objects, as of the last `settle`; it does not change any more."""
+        if self._translation is None:
+            self._translation = self._collected()
+        return self._translation
+
+    def _collected(self) -> Translation:
+        classes = self._material.objects.get(collection_names.GATEWAY_CLASSES, {})
         return Translation(
+            classes=[
+                each.meta for each in classes.values() if each.spec.controller_name == CONTROLLER
+            ],
             gateways=dict(self._gateways.results),
             routes={
                 (collection, *name): route

@@ -1,0 +1,132 @@
+"""Statuses of Gateway API objects as the API has them, without times (pilot.md I8)."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from mast.pilot.core.gateway_api.backend_tls import TranslatedPolicies
+from mast.pilot.core.gateway_api.conditions import (
+    CONTROLLER,
+    Condition,
+    Reason,
+    Type,
+    condition,
+)
+from mast.pilot.core.gateway_api.gateways import TranslatedGateway
+from mast.pilot.core.gateway_api.ingresses import TranslatedIngress
+from mast.pilot.core.gateway_api.listeners import GatewayView
+from mast.pilot.core.gateway_api.routes import TranslatedRoute
+from mast.pilot.core.gateway_api.sight import GATEWAY_API, Name
+from mast.pilot.core.model.model import ConfigMeta
+
+Key = tuple[str, str, str]
+"""Collection, namespace and name of an object."""
+Attached = Mapping[tuple[Name, str], int]
+"""How many routes are attached, by Gateway and listener."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """What has become of the objects of Gateway API and Ingress that are ours, by their names.
+
+    `classes` are the GatewayClasses of our controller, `policies` are by the Service they are for.
+    """
+
+    classes: Sequence[ConfigMeta] = ()
+    gateways: Mapping[Name, TranslatedGateway]
+    routes: Mapping[Key, TranslatedRoute]
+    policies: Mapping[Name, TranslatedPolicies]
+    ingresses: Mapping[Name, TranslatedIngress]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStatus:
+    """The status of one object, in the API's spelling; whoever writes it adds transition times."""
+
+    meta: ConfigMeta
+    status: Mapping[str, Any]
+
+
+def statuses(translation: Translation) -> Iterator[ObjectStatus]:
+    """Statuses of all objects that have one: classes, Gateways, routes, policies."""
+    for meta in translation.classes:
+        accepted = [condition(Type.ACCEPTED, Reason.ACCEPTED)]
+        yield ObjectStatus(meta, {"conditions": _conditions(meta, accepted)})
+    attached = _attached(translation.routes.values())
+    for name, gateway in translation.gateways.items():
+        yield ObjectStatus(gateway.view.meta, _gateway(name, gateway.view, attached))
+    for route in translation.routes.values():
+        if route.parents:
+            yield ObjectStatus(route.meta, {"parents": [*_parents(route)]})
+    yield from _policies(translation.policies.values())
+
+
+def _attached(routes: Iterable[TranslatedRoute]) -> Attached:
+    return Counter(
+        (parent.attachment.gateway, listener)
+        for route in routes
+        for parent in route.parents
+        if parent.attachment.gateway is not None
+        for listener in parent.attachment.listeners
+    )
+
+
+def _gateway(name: Name, view: GatewayView, attached: Attached) -> Mapping[str, Any]:
+    return {
+        "addresses": [{"type": "Hostname", "value": each} for each in view.addresses],
+        "conditions": _conditions(view.meta, view.conditions),
+        "listeners": [
+            {
+                "name": each.listener.name,
+                "supportedKinds": [{"group": GATEWAY_API, "kind": kind} for kind in each.kinds],
+                "attachedRoutes": attached.get((name, each.listener.name), 0),
+                "conditions": _conditions(view.meta, each.conditions),
+            }
+            for each in view.listeners
+        ],
+    }
+
+
+def _parents(route: TranslatedRoute) -> Iterator[Mapping[str, Any]]:
+    for each in route.parents:
+        yield {
+            "parentRef": MessageToDict(each.attachment.parent),
+            "controllerName": CONTROLLER,
+            "conditions": _conditions(route.meta, each.conditions),
+        }
+
+
+def _policies(policies: Iterable[TranslatedPolicies]) -> Iterator[ObjectStatus]:
+    """A policy has an ancestor for each of its targets."""
+    found: dict[Name, tuple[ConfigMeta, list[Mapping[str, Any]]]] = {}
+    for translated in policies:
+        for each in translated.statuses:
+            reference = {"group": "", "kind": "Service", "name": translated.target[1]}
+            if each.section:
+                reference["sectionName"] = each.section
+            name = (each.policy.namespace, each.policy.name)
+            found.setdefault(name, (each.policy, []))[1].append(
+                {
+                    "ancestorRef": reference,
+                    "controllerName": CONTROLLER,
+                    "conditions": _conditions(each.policy, each.conditions),
+                }
+            )
+    for meta, ancestors in found.values():
+        yield ObjectStatus(meta, {"ancestors": ancestors})
+
+
+def _conditions(meta: ConfigMeta, found: Iterable[Condition]) -> Sequence[Mapping[str, Any]]:
+    return [
+        {
+            "type": str(each.type),
+            "status": str(each.status),
+            "reason": str(each.reason),
+            "message": each.message,
+            "observedGeneration": int(meta.version or 0),
+        }
+        for each in found
+    ]
