@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from envoy.config.core.v3.base_pb2 import Node
 from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
 
 from istio.mcp.v1alpha1.resource_pb2 import Resource
 from mast.common import keys, kinds
@@ -21,7 +22,9 @@ from mast.pilot.core.model.proxy import Proxy, parse
 from mast.pilot.core.scope.memo import Reads
 from mast.pilot.core.scope.scope import Scope, applicable_sidecar
 from mast.pilot.core.world.world import World
+from mastapi.kubernetes.v1.credentials_pb2 import Secret
 from mastapi.registry.v1 import registry_pb2 as registry
+from tests.support.credentials import SEALING_KEY, sealed_secret
 
 REGISTRY = "registry.mast/v1"
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
@@ -37,7 +40,7 @@ class Put:
 
 def world(*texts: str) -> World:
     """A world that holds the objects of the texts; every one of them is accepted."""
-    made = World()
+    made = World(sealing_key=SEALING_KEY)
     rejections = made.apply(changes(*texts))
     assert not rejections, rejections
     return made
@@ -87,15 +90,24 @@ def _configured(document: Mapping[str, Any], created: datetime) -> Put:
     kind = kinds.BY_GROUP_KIND[group, document["kind"]]
     metadata = document["metadata"]
     namespace = "" if kind.cluster_scoped else metadata.get("namespace", "default")
+    key = keys.config_key(kind.collection, namespace, metadata["name"])
     resource = Resource()
-    resource.body.Pack(ParseDict(document.get("spec", {}), kind.message()))
+    resource.body.Pack(_specification(document, kind, key))
     resource.metadata.name = f"{namespace}/{metadata['name']}"
     resource.metadata.version = "1"
     resource.metadata.create_time.FromDatetime(created)
     resource.metadata.labels.update(metadata.get("labels", {}))
     resource.metadata.annotations.update(metadata.get("annotations", {}))
-    key = keys.config_key(kind.collection, namespace, metadata["name"])
     return Put(key, resource.SerializeToString())
+
+
+def _specification(document: Mapping[str, Any], kind: kinds.Kind, key: str) -> Message:
+    content = document.get("spec", {})
+    if kind.flat:
+        names = kind.message.DESCRIPTOR.fields_by_name
+        content = {name: value for name, value in document.items() if name in names}
+    found = ParseDict(content, kind.message())
+    return sealed_secret(found, key) if isinstance(found, Secret) else found
 
 
 def _registered(document: Mapping[str, Any], created: datetime) -> Put:

@@ -56,6 +56,11 @@ class Config:
     ca_root_file: Path | None = None
     ca_token_file: Path | None = None
 
+    # 32 bytes that open the Secrets which Galley sealed; made if absent. Without it there are none.
+    secrets_key_file: Path | None = None
+    # Whether gateways speak HTTP/3 as well, and say so (Istio: PILOT_ENABLE_QUIC_LISTENERS).
+    enable_quic_listeners: bool = False
+
     # Time over which streams are closed when stopping.
     drain: timedelta = timedelta(seconds=5)
 

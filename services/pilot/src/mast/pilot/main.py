@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import secrets
 import socket
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from mast.common.etcd import Store, connect, etcd_config
 from mast.common.keys import proxy_status_key
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, http_server, monitoring
+from mast.common.sealing import sealing_key
 from mast.common.serving import Listen, Serving, serving
 from mast.common.settings import parse
 from mast.common.spiffe import SpiffeId
@@ -32,6 +34,7 @@ from mast.common.telemetry import Metrics, configure_logging
 from mast.common.tls_front import Material, tls_front
 from mast.pilot.api import ads, csds
 from mast.pilot.api.ads import AdsService, Door
+from mast.pilot.api.asides import Asides
 from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.api.connections import Connections
 from mast.pilot.api.csds import ClientStatusService
@@ -134,7 +137,11 @@ class Pilot:
             config.send_timeout,
         )
         self._connections = Connections(facilities, control_plane(self._replica))
-        world = World(config.domain)
+        world = World(
+            config.domain,
+            sealing_key=_sealing_key(config),
+            quic=config.enable_quic_listeners,
+        )
         self._mirror = Mirror(
             store,
             world,
@@ -263,6 +270,7 @@ class Pilot:
             self._connections,
             self._admission,
             self._registrations,
+            Asides(self._connections, self._pages, self._config.namespace),
             self._changed,
             self._closed,
         )
@@ -352,6 +360,13 @@ class Credentials:
             trusted = {**own, **trust.pools(bundles)}
             self._made = pair, bundles, Material(pair.chain_pem, pair.key_pem, trusted)
         return self._made[2]
+
+
+def _sealing_key(config: Config) -> bytes | None:
+    """The key that Galley seals Secrets with; raises OSError if the file cannot be used."""
+    if config.secrets_key_file is None:
+        return None
+    return sealing_key(config.secrets_key_file, secrets.token_bytes)
 
 
 def _certificates(config: Config, now: Callable[[], datetime]) -> WorkloadCertificates:

@@ -25,6 +25,7 @@ _KINDS: Final = {
     keys.REGISTRY_WORKLOADS: "workload",
     keys.REGISTRY_ENDPOINTS: "eds",
     keys.TRUST: "trust",
+    keys.SECRETS: "secret",
 }
 _TRIGGERS: Final = {
     keys.CONFIG: "config",
@@ -32,6 +33,7 @@ _TRIGGERS: Final = {
     keys.REGISTRY_WORKLOADS: "endpoint",
     keys.REGISTRY_ENDPOINTS: "endpoint",
     keys.TRUST: "global",
+    keys.SECRETS: "secret",
 }
 _URGENT: Final = (keys.REGISTRY_WORKLOADS, keys.REGISTRY_ENDPOINTS)
 

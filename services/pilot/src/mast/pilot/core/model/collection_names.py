@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from mast.common.keys import SECRETS_COLLECTION
+
 _NETWORKING: Final = "istio/networking/v1alpha3"
 _SECURITY: Final = "istio/security/v1beta1"
 _GATEWAY_API: Final = "k8s/gateway_api/v1"
@@ -37,6 +39,8 @@ HTTP_ROUTES: Final = f"{_GATEWAY_API}/httproutes"
 GRPC_ROUTES: Final = f"{_GATEWAY_API}/grpcroutes"
 TLS_ROUTES: Final = f"{_GATEWAY_API}/tlsroutes"
 TCP_ROUTES: Final = f"{_GATEWAY_API}/tcproutes"
+CONFIG_MAPS: Final = "k8s/core/v1/configmaps"
+SECRETS: Final = SECRETS_COLLECTION
 REFERENCE_GRANTS: Final = f"{_GATEWAY_API}/referencegrants"
 BACKEND_TLS_POLICIES: Final = f"{_GATEWAY_API}/backendtlspolicies"
 INGRESSES: Final = "k8s/networking/v1/ingresses"

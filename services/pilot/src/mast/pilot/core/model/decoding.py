@@ -8,9 +8,11 @@ from google.protobuf.message import DecodeError, Message
 from istio.mcp.v1alpha1.resource_pb2 import Resource
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.common import keys, kinds
+from mast.common.sealing import DamagedSeal, Sealed, WrongSealingKey, unseal
 from mast.pilot.core.model.legacy_routes import modern
 from mast.pilot.core.model.model import Config, ConfigMeta
 from mast.pilot.core.model.service_entries import nanoseconds
+from mastapi.kubernetes.v1.credentials_pb2 import Secret
 from mastapi.registry.v1 import registry_pb2 as registry
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 
@@ -26,10 +28,11 @@ class Undecodable(ValueError):
     """A stored value is not what its key promises; the message says why."""
 
 
-def config(key: str, value: bytes) -> Config[Any]:
-    """The configuration object under a `config/` key; raises `Undecodable`.
+def config(key: str, value: bytes, sealing_key: bytes | None = None) -> Config[Any]:
+    """The configuration object under a `config/` or `secrets/` key; raises `Undecodable`.
 
-    Its visibility is still open: the caller knows the defaults of the mesh.
+    Its visibility is still open: the caller knows the defaults of the mesh. Secrets are opened
+    with the sealing key.
     """
     try:
         where = keys.parse_config_key(key)
@@ -42,7 +45,9 @@ def config(key: str, value: bytes) -> Config[Any]:
     try:
         resource.ParseFromString(value)
         spec = kinds.unpack(kind, resource.body)
-    except (DecodeError, ValueError) as error:
+        if kind.sealed is not None:
+            spec = _opened(key, spec, sealing_key)
+    except (DecodeError, ValueError, WrongSealingKey, DamagedSeal) as error:
         raise Undecodable(str(error)) from error
     meta = ConfigMeta(
         collection=where.collection,
@@ -59,13 +64,20 @@ def config(key: str, value: bytes) -> Config[Any]:
     return Config(meta, modern(spec) if isinstance(spec, VirtualService) else spec)
 
 
-def decoded(key: str, value: bytes) -> Config[Any] | Message:
+def _opened(key: str, sealed: Any, sealing_key: bytes | None) -> Secret:
+    if sealing_key is None:
+        raise ValueError(f"{key} is sealed, and Pilot runs without --secrets-key-file")
+    record = Sealed(sealed.key_id, sealed.nonce, sealed.ciphertext)
+    return Secret.FromString(unseal(record, sealing_key, key))
+
+
+def decoded(key: str, value: bytes, sealing_key: bytes | None = None) -> Config[Any] | Message:
     """The object under a key of the mesh's state; raises `Undecodable`.
 
-    A `Config` for `config/`, else the message of the prefix.
+    A `Config` for `config/` and `secrets/`, else the message of the prefix.
     """
-    if key.startswith(keys.CONFIG):
-        return config(key, value)
+    if key.startswith((keys.CONFIG, keys.SECRETS)):
+        return config(key, value, sealing_key)
     for prefix, kind in _MESSAGES.items():
         if key.startswith(prefix):
             message = kind()

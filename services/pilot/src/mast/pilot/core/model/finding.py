@@ -45,6 +45,7 @@ class Fault(StrEnum):
     UNKNOWN_GATEWAY = "pilot_unknown_gateways"
     MISSING_DELEGATE = "pilot_missing_delegates"
     NO_FAILOVER = "pilot_failover_without_outlier_detection"
+    UNAVAILABLE_CREDENTIAL = "pilot_unavailable_credentials"
     UNREADABLE = "pilot_unreadable_configs"
     PATCH = "pilot_envoy_filter_errors"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
+from mast.common.credentials import Credential
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Config, Endpoint, Identities, Service, ServiceKey, Workload
 from mastapi.trust.v1.trust_pb2 import TrustBundle
@@ -29,6 +30,7 @@ class Index:
       first, as they were written.
     - `selector_keys`: labels of a caller that outbound configuration may depend on.
     - `trust`: root bundles by trust domain.
+    - `secrets`: what Secrets hold, by namespace and name; nothing to be shown.
     """
 
     generation: int = 0
@@ -49,3 +51,4 @@ class Index:
     collections: Mapping[str, Sequence[Config[Any]]] = field(default_factory=dict)
     selector_keys: frozenset[str] = frozenset()
     trust: Mapping[str, TrustBundle] = field(default_factory=dict)
+    secrets: Mapping[tuple[str, str], Credential] = field(default_factory=dict, repr=False)

@@ -29,6 +29,7 @@ DESTINATION_RULE: Final = "destination rule"
 GATEWAY: Final = "gateway"
 SELECTOR_KEYS: Final = "selector keys"
 TRUST: Final = "trust"
+CREDENTIAL: Final = "credential"
 """Kinds of facts; configuration objects are facts too, of the kind of their collection."""
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from istio.networking.v1alpha3.sidecar_pb2 import OutboundTrafficPolicy, Sidecar
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
+from mast.common.credentials import Credential
 from mast.pilot.core.model import collection_names, hosts
 from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.model.index import Index
@@ -226,6 +227,11 @@ class Scope:
         """One object by its name, whatever its `exportTo`."""
         every = self.configs(collection, namespace)
         return next((each for each in every if each.meta.name == name), None)
+
+    def secret(self, namespace: str, name: str) -> Credential | None:
+        """What a Secret holds; whoever asks sees to it that it may be asked for."""
+        self._reads.note(memo.CREDENTIAL, (namespace, name))
+        return self._index.secrets.get((namespace, name))
 
     def policies(self, collection: str) -> Sequence[Config[Any]]:
         """Objects of the root namespace, then of the own, each oldest first (pilot.md B23)."""

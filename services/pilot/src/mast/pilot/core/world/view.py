@@ -32,6 +32,7 @@ from mast.pilot.core.scope.audience import Audience, targets
 from mast.pilot.core.scope.memo import Family, Member, Memo, Reads
 from mast.pilot.core.scope.proxy_configs import configured
 from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.security import credentials
 from mast.pilot.core.telemetry.telemetry import telemetry
 from mast.pilot.core.world import name_table
 from mast.pilot.core.world.originals import Originals, required
@@ -44,6 +45,7 @@ from mast.pilot.core.xds.resources import (
     NDS,
     PCDS,
     RDS,
+    SDS,
     Collection,
     Part,
     Resource,
@@ -103,6 +105,9 @@ class MeshView:
             return self._kept(Member(*self._families[EDS], name), self._assignment, reads)
         if type_url == RDS:
             return self._kept(Member(*self._families[RDS], name), self._routes, reads)
+        if type_url == SDS:
+            whose = Member("credential", self.audience.proxy.namespace, name)
+            return self._kept(whose, self._credential, reads)
         if type_url == ECDS:
             return self._kept(Member(*self._families[ECDS], name), self._plugin, reads)
         if type_url == CDS:
@@ -284,6 +289,14 @@ class MeshView:
         made = configured(scope, self.audience.proxy)
         yield self.originals.resource(_PROXY_CONFIG, PCDS, made)
 
+    def _credential(self, name: str, scope: Scope) -> Resource | None:
+        """A credential that proxies of the namespace may use (pilot.md I5)."""
+        found = credentials.secret(name, scope)
+        if isinstance(found, credentials.Unavailable):
+            scope.report(_without_credential(name, found))
+            return None
+        return self.originals.resource(name, SDS, found)
+
     def _name_table(self, scope: Scope) -> Iterator[Resource]:
         yield self.originals.resource(
             _NAME_TABLE, NDS, name_table.name_table(scope, self.audience.caller)
@@ -378,6 +391,15 @@ def _without_instances(cluster: str, service: Service) -> Finding:
         key=cluster,
         message=f"Cluster {cluster} has no endpoint that takes requests.",
         subject=service.object_name,
+    )
+
+
+def _without_credential(name: str, why: credentials.Unavailable) -> Finding:
+    return Finding(
+        fault=Fault.UNAVAILABLE_CREDENTIAL,
+        key=name,
+        message=f"Credential {name} cannot be used by proxies of {why.namespace}: {why.reason}.",
+        subject=why.subject,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from istio.mesh.v1alpha1.network_pb2 import MeshNetworks
 from mast.common import keys
+from mast.common.credentials import Credential, credential
 from mast.pilot.core.filters.extensions import ExtensionsOf
 from mast.pilot.core.gateway_api.translator import Translator
 from mast.pilot.core.mixer.filters import MixerExtensions
@@ -37,6 +38,7 @@ PREFIXES: Final = (
     keys.REGISTRY_WORKLOADS,
     keys.REGISTRY_ENDPOINTS,
     keys.TRUST,
+    keys.SECRETS,
 )
 """What a world has to be fed with."""
 
@@ -65,12 +67,21 @@ class World:
     """Everything Pilot knows, one object per store key; the only writer of the indexes.
 
     `domain` is the DNS suffix of Kubernetes services; `extensions` add the filters of a policy
-    engine, as the mesh settings want them.
+    engine, as the mesh settings want them; `sealing_key` opens Secrets; with `quic` gateways speak
+    HTTP/3.
     Lives on one thread, together with the views of its snapshots.
     """
 
-    def __init__(self, domain: str = DOMAIN, extensions: ExtensionsOf = MixerExtensions) -> None:
+    def __init__(
+        self,
+        domain: str = DOMAIN,
+        extensions: ExtensionsOf = MixerExtensions,
+        *,
+        sealing_key: bytes | None = None,
+        quic: bool = False,
+    ) -> None:
         self._domain = domain
+        self._sealing_key = sealing_key
         self._extensions = extensions
         self._objects: dict[str, Any] = {}
         self._rejected: dict[str, str] = {}
@@ -78,7 +89,8 @@ class World:
         self._catalog = Catalog(domain)
         self._translator = Translator(domain)
         self._trust: Table[str, TrustBundle] = Table()
-        self._mesh = Mesh(domain=domain)
+        self._secrets: Table[tuple[str, str], Credential] = Table()
+        self._mesh = Mesh(domain=domain, quic=quic)
         self._mesh_stale = False
         self._touched: set[Fact] = set()
         self._results = Memo()
@@ -141,7 +153,7 @@ class World:
     def _take_over(self, key: str, value: bytes | None) -> None:
         """Put the object under a key in place of the old one; ValueError changes nothing."""
         old = self._objects.get(key)
-        new = None if value is None else decoding.decoded(key, value)
+        new = None if value is None else decoding.decoded(key, value, self._sealing_key)
         if old is None and new is None:
             return
         self._put(key, old, new)
@@ -175,6 +187,7 @@ class World:
             collections=cataloged.collections,
             selector_keys=cataloged.selector_keys,
             trust=self._trust.snapshot(),
+            secrets=self._secrets.snapshot(),
         )
 
     def _put(self, key: str, old: Any, new: Any) -> None:
@@ -201,6 +214,11 @@ class World:
 
     def _put_config(self, key: str, old: Config[Any] | None, new: Config[Any] | None) -> None:
         where = keys.parse_config_key(key)
+        if where.collection == collection_names.SECRETS:
+            found = None if new is None else credential(new.spec.data)
+            self._secrets.put((where.namespace, where.name), found)
+            self._touched.add(Fact(memo.CREDENTIAL, (where.namespace, where.name)))
+            return
         if new is not None:
             new = replace(new, visible_to=self._visible_to(new))
         match where.collection:
@@ -238,7 +256,8 @@ class World:
         config = self._mesh_object(collection_names.MESH_CONFIG)
         networks = self._mesh_object(collection_names.MESH_NETWORKS)
         old = self._mesh
-        self._mesh = Mesh(complete(config), networks or MeshNetworks(), self._domain)
+        settings = complete(config)
+        self._mesh = replace(old, config=settings, networks=networks or MeshNetworks())
         self._touched.add(Fact(memo.MESH))
         if _export_defaults(old) != _export_defaults(self._mesh):
             for key, each in self._objects.items():
