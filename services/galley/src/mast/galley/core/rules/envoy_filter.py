@@ -179,6 +179,15 @@ def _old_filter(each: Any, at: Path) -> Iterator[Finding]:
     else:
         apply_to = "HTTP_FILTER" if kind == "HTTP" else "NETWORK_FILTER"
         yield from envoy_value.settings(each.filter_config, of, apply_to, (*at, "filterConfig"))
+    match = each.listener_match
+    for name, given in (
+        ("portNamePrefix", match.port_name_prefix),
+        ("listenerProtocol", match.listener_protocol),
+        ("address", match.address),
+    ):
+        if given:
+            message = f"{name!r} has no effect; use configPatches"
+            yield warning((*at, "listenerMatch", name), "no-effect", message)
     position = each.insert_position
     if _enum(position, "index") in {"BEFORE", "AFTER"} and not position.relative_to:
         yield required((*at, "insertPosition", "relativeTo"), "relativeTo")

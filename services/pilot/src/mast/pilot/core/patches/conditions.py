@@ -26,7 +26,7 @@ from mast.pilot.core import names
 from mast.pilot.core.patches.patch import Patch
 
 _VIRTUAL: Final = frozenset({names.VIRTUAL_INBOUND, names.VIRTUAL_OUTBOUND})
-_FILTER_CATEGORIES: Final = {
+_FILTER_CATEGORIES: Final[Mapping[int, str]] = {
     EnvoyFilter.LISTENER_FILTER: LISTENER_FILTERS,
     EnvoyFilter.NETWORK_FILTER: NETWORK_FILTERS,
     EnvoyFilter.HTTP_FILTER: HTTP_FILTERS,

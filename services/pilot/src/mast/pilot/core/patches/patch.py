@@ -22,6 +22,7 @@ from istio.networking.v1alpha3.envoy_filter_pb2 import EnvoyFilter
 from mast.common.envoy import types
 from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.model.model import Config
+from mast.pilot.core.patches.old_filters import changes
 
 MESSAGES: Final[Mapping[int, type[Message]]] = MappingProxyType(
     {
@@ -70,7 +71,7 @@ def copied(message: M) -> M:
 
 
 class PatchName(NamedTuple):
-    """Names a patch in all snapshots: the EnvoyFilter and the place in its `configPatches`."""
+    """Names a patch in all snapshots: the EnvoyFilter and its place among the patches of it."""
 
     namespace: str
     filter: str
@@ -138,7 +139,7 @@ def compiled(config: Config[EnvoyFilter]) -> Compiled:
     found: list[Patch] = []
     unreadable: list[Skipped] = []
     source = config.meta.object_name
-    for place, each in enumerate(config.spec.config_patches):
+    for place, each in enumerate(changes(config.spec)):
         name = PatchName(config.meta.namespace, config.meta.name, place)
         try:
             found.append(_patch(each, name, source))

@@ -10,6 +10,7 @@ from istio.networking.v1alpha3.envoy_filter_pb2 import EnvoyFilter
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.model import Config, selects
 from mast.pilot.core.model.proxy import Proxy, ProxyType
+from mast.pilot.core.patches.old_filters import changes
 from mast.pilot.core.patches.patch import Compiled, Patch, PatchName, PatchSet, compiled
 from mast.pilot.core.scope.audience import registered
 from mast.pilot.core.scope.scope import Scope
@@ -39,7 +40,7 @@ def selected(proxy: Proxy, scope: Scope) -> tuple[PatchName, ...]:
     return tuple(
         PatchName(each.meta.namespace, each.meta.name, place)
         for each in filters_for(proxy, scope)
-        for place, patch in enumerate(each.spec.config_patches)
+        for place, patch in enumerate(changes(each.spec))
         if patch.match.context in contexts and _fits(patch.match.proxy, proxy)
     )
 
