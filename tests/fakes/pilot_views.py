@@ -58,6 +58,9 @@ class FakeSnapshot:
         del proxy
         return self.seen
 
+    def configuration(self) -> FakeView:
+        return self.seen
+
 
 @dataclass
 class FakeMesh:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -81,6 +81,18 @@ class NobodyRegisters:
         yield self
 
 
+class NothingAside:
+    """Lets everybody have what they want, and answers nothing else."""
+
+    def admit(self, proxy: Proxy, identity: SpiffeId | None) -> None:
+        del proxy, identity
+
+    async def answer(
+        self, proxy: Proxy, identity: SpiffeId | None, type_url: str, names: Sequence[str]
+    ) -> None:
+        del proxy, identity, type_url, names
+
+
 @dataclass
 class Ads:
     """A running ADS: change `mesh`, then `push`."""
@@ -121,8 +133,12 @@ async def ads_server(
     synced: bool = True,
     registrar: Any = None,
     also: Callable[[Connections], Any] | None = None,
+    asides: Callable[[Connections], Any] | None = None,
 ) -> AsyncIterator[Ads]:
-    """Serve the mesh; `synced` pushes it at once, `also` makes one more service."""
+    """Serve the mesh; `synced` pushes it at once, `also` makes one more service.
+
+    `asides` answers what is asked beside configuration; nobody does without it.
+    """
     metrics = Metrics("pilot", buckets=BUCKETS)
     with ThreadPoolExecutor(1) as thread:
         facilities = Facilities(
@@ -139,6 +155,7 @@ async def ads_server(
             connections,
             admission or TokenBucket(1000, 1000),
             registrar or NobodyRegisters(),
+            asides(connections) if asides else NothingAside(),
             lambda connection: None,
             running.closed.append,
         )

@@ -13,7 +13,7 @@ from mast.pilot.core.xds.resources import CDS, EDS, LDS, SDS
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, listener, proxy, secret
 from tests.fakes.xds_streams import Stream as Client
 
-WHO = proxy(CLUSTER_ID="c1", DNS_CAPTURE=True)
+WHO = proxy(CLUSTER_ID="c1", DNS_CAPTURE=True, NUMBER=3, LIST=["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,31 @@ WHO = proxy(CLUSTER_ID="c1", DNS_CAPTURE=True)
             True,
             id="switch",
         ),
+        *(
+            pytest.param(
+                {"node_metadatas": [{"path": [{"key": key}], "value": value}]}, fits, id=id
+            )
+            for id, key, value, fits in (
+                ("number", "NUMBER", {"double_match": {"exact": 3}}, True),
+                ("range", "NUMBER", {"double_match": {"range": {"start": 3, "end": 4}}}, True),
+                ("end-of-range", "NUMBER", {"double_match": {"range": {"end": 3}}}, False),
+                ("no-number", "CLUSTER_ID", {"double_match": {"exact": 3}}, False),
+                ("no-number-but-a-switch", "DNS_CAPTURE", {"double_match": {"exact": 1}}, False),
+                (
+                    "list",
+                    "LIST",
+                    {"list_match": {"one_of": {"string_match": {"exact": "b"}}}},
+                    True,
+                ),
+                ("not-in-list", "LIST", {"list_match": {"one_of": {"null_match": {}}}}, False),
+                (
+                    "either",
+                    "CLUSTER_ID",
+                    {"or_match": {"value_matchers": [{"null_match": {}}, {"present_match": True}]}},
+                    True,
+                ),
+            )
+        ),
     ],
 )
 def test_matchers(matcher, fits):
@@ -78,7 +103,7 @@ def test_one_of_several_matchers_is_enough():
     [
         ({"node_id": {}}, "string matcher: nothing"),
         ({"node_id": {"safe_regex": {"regex": "("}}}, "safe_regex '\\('"),
-        ({"node_metadatas": [{"value": {"or_match": {}}}]}, "or_match is not understood"),
+        ({"node_metadatas": [{"value": {}}]}, "says nothing"),
     ],
     ids=["empty", "regex", "value"],
 )

@@ -13,12 +13,14 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Disc
 from grpc import aio
 
 from mast.common.spiffe import SpiffeId
-from mast.pilot.api.connection import Connection, Conversation, Ended, Peer
+from mast.pilot.api.connection import Asides, Connection, Conversation, Ended, Peer
 from mast.pilot.api.connections import Connections
 from mast.pilot.core.model.proxy import InvalidNode, Proxy, parse
 from mast.pilot.core.xds.access import (
     WITHHELD_IN_PLAINTEXT,
+    BadQuestion,
     NotAllowed,
+    NotHere,
     Unauthenticated,
     verify,
 )
@@ -55,6 +57,8 @@ STATUS: Final = {
     NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     UnknownGroup: grpc.StatusCode.FAILED_PRECONDITION,
+    BadQuestion: grpc.StatusCode.INVALID_ARGUMENT,
+    NotHere: grpc.StatusCode.NOT_FOUND,
 }
 
 ENDS: Final = {
@@ -108,6 +112,7 @@ class AdsService:
         connections: Connections,
         admission: TokenBucket,
         registrar: Registrar,
+        asides: Asides,
         changed: Callable[[Connection], None],
         closed: Callable[[Connection], None],
     ) -> None:
@@ -116,6 +121,7 @@ class AdsService:
         self._connections = connections
         self._admission = admission
         self._registrar = registrar
+        self._asides = asides
         self._changed = changed
         self._closed = closed
 
@@ -138,12 +144,10 @@ class AdsService:
         await self._guarded(self._delta_session, requests, context)
 
     def _sotw_session(self, proxy: Proxy, push: Push, withheld: frozenset[str]) -> Conversation:
-        view = push.snapshot.view(proxy)
-        return SotwSession(proxy, view, self._connections.sotw, withheld=withheld)
+        return SotwSession(proxy, push.view(proxy), self._connections.sotw, withheld=withheld)
 
     def _delta_session(self, proxy: Proxy, push: Push, withheld: frozenset[str]) -> Conversation:
-        view = push.snapshot.view(proxy)
-        return DeltaSession(proxy, view, self._connections.delta, withheld=withheld)
+        return DeltaSession(proxy, push.view(proxy), self._connections.delta, withheld=withheld)
 
     async def _guarded(
         self,
@@ -179,6 +183,7 @@ class AdsService:
         await self._admitted()
         proxy = parse(first.node)
         peer = self._door.admit(proxy, context.peer())
+        self._asides.admit(proxy, peer.identity)
         withheld = WITHHELD_IN_PLAINTEXT if peer.identity is None else frozenset[str]()
         async with self._registrar.registered(proxy, peer.identity) as registration:
             push = await self._push_with(registration)
@@ -191,6 +196,8 @@ class AdsService:
                 self._connections.facilities,
                 changed=self._changed,
                 health=registration.found,
+                asides=self._asides,
+                rejected=self._connections.rejected,
             )
             return await self._run(connection, push, first, requests, context)
 
@@ -213,6 +220,8 @@ class AdsService:
         try:
             with self._connections.joined(connection, push):
                 ended = await connection.run(first, requests, context)
+                if connection.refusal is not None:
+                    raise connection.refusal
                 return ended
         finally:
             self._closed(connection)

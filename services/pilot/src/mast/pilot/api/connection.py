@@ -1,7 +1,8 @@
 """One ADS stream: requests in, responses out, one writer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -9,30 +10,39 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
 from mast.common.spiffe import SpiffeId
 from mast.pilot.api.instruments import Instruments
 from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.xds.access import BadQuestion, NotAllowed, NotHere, Unauthenticated
 from mast.pilot.core.xds.outputs import Output, Rejected, Send, Stale
 from mast.pilot.core.xds.push import Pending, Push
 from mast.pilot.core.xds.report import Stream
-from mast.pilot.core.xds.resources import HEALTH, View
+from mast.pilot.core.xds.resources import ASIDE, HEALTH, Resource, View
 from mast.pilot.core.xds.session import Session
 from mast.pilot.core.xds.watch import Instant
 from mast.pilot.core.xds.work import Clock, Work
 
 log = structlog.get_logger()
 
+REFUSALS: Final = (NotAllowed, Unauthenticated, BadQuestion, NotHere)
+"""Why a question aside is not answered."""
+
+EVENTS: Final = 1000
+"""Events that may wait for a client; then the oldest are lost, and counted."""
+
 INBOX: Final = 100
 """Requests that may wait; then the stream is not read on."""
 
 
 class Ended(Enum):
-    """Why a stream is over."""
+    """Why a stream is over; `REFUSED` because of what was asked aside, see `Connection.refusal`."""
 
     BY_CLIENT = "closed by the client"
     BY_DRAIN = "this replica is shutting down"
     NOT_READ = "the client does not read"
+    REFUSED = "a question is refused"
     BAD_REQUEST = "type_url: must not be empty on an aggregated stream"
 
 
@@ -42,6 +52,9 @@ class Conversation(Protocol):
     @property
     def state(self) -> Session:
         """What was sent and acknowledged."""
+
+    def tell(self, type_url: str, resources: tuple[Resource, ...]) -> Send:
+        """A response beside what is sent and acknowledged."""
 
     def receive(self, request: Any, now: Instant) -> list[Output]:
         """Record a request of the protocol, and answer it."""
@@ -59,6 +72,18 @@ class Peer:
 
     address: str
     identity: SpiffeId | None = None
+
+
+class Asides(Protocol):
+    """Who gets what proxies do not, and answers to what is asked aside (pilot.md B27, B28)."""
+
+    def admit(self, proxy: Proxy, identity: SpiffeId | None) -> None:
+        """Raises `NotAllowed` or `Unauthenticated` if a client may not have its generator."""
+
+    async def answer(
+        self, proxy: Proxy, identity: SpiffeId | None, type_url: str, names: Sequence[str]
+    ) -> tuple[Resource, ...] | None:
+        """What is told at once; None if nothing is. Raises one of `REFUSALS`."""
 
 
 class Writer(Protocol):
@@ -96,8 +121,13 @@ class Connection:
         *,
         changed: Callable[["Connection"], None],
         health: Callable[[bool], None],
+        asides: Asides,
+        rejected: Callable[["Connection", Rejected], None],
     ) -> None:
-        """`changed` is told when the state may have; `health` what the agent found (B26)."""
+        """`changed` is told when the state may have; `health` what the agent found (B26).
+
+        `rejected` is told of responses that the client rejects.
+        """
         self.name = name
         self.proxy = proxy
         self.peer = peer
@@ -107,6 +137,12 @@ class Connection:
         self._facilities = facilities
         self._changed = changed
         self._health = health
+        self._asides = asides
+        self._rejected = rejected
+        self.refusal: Exception | None = None
+        """Why the stream was ended as `REFUSED`."""
+        self._asked: dict[str, Sequence[str]] = {}
+        self._events: deque[tuple[str, Resource]] = deque()
         self._inbox: asyncio.Queue[Any] = asyncio.Queue(INBOX)
         self._pending = Pending()
         self._offered = self.opened
@@ -134,6 +170,18 @@ class Connection:
         self._pending.offer(push)
         self._wake.set()
 
+    def follows(self, type_url: str) -> bool:
+        """The client asked for events of a type."""
+        return type_url in self._asked
+
+    def notify(self, type_url: str, event: Resource) -> None:
+        """Something happened that the client follows."""
+        if len(self._events) >= EVENTS:
+            self._events.popleft()
+            self._facilities.instruments.events_lost.add()
+        self._events.append((type_url, event))
+        self._wake.set()
+
     def close(self, at: Instant) -> None:
         """End the stream at that time, so that the proxy goes to another replica."""
         self._close_at = at
@@ -146,6 +194,9 @@ class Connection:
             reading = tasks.create_task(self._read(requests), name=f"read {self.name}")
             try:
                 return await self._converse(writer)
+            except REFUSALS as refusal:
+                self.refusal = refusal
+                return Ended.REFUSED
             except TimeoutError:
                 self._facilities.instruments.write_timeouts.add()
                 return Ended.NOT_READ
@@ -175,6 +226,8 @@ class Connection:
                 return Ended.BY_DRAIN
             elif self._pending:
                 await self._push(writer)
+            elif self._events:
+                await self._send([await self._do(self._told)], now, writer)
             elif due is not None and now >= due:
                 await self._send(await self._do(partial(self.session.expire, now)), now, writer)
             else:
@@ -194,10 +247,32 @@ class Connection:
         if request.type_url == HEALTH:
             self._health(not request.HasField("error_detail"))
             return
+        if request.type_url.startswith(ASIDE):
+            await self._answer_aside(request, now, writer)
+            return
         outputs = await self._do(partial(self.session.receive, request, now))
         for each in outputs:
             self._note(each)
         await self._send(outputs, now, writer)
+
+    async def _answer_aside(self, request: Any, now: Instant, writer: Writer) -> None:
+        """Answer a question; what only acknowledges an answer is none (pilot.md B28)."""
+        sotw = isinstance(request, DiscoveryRequest)
+        names = tuple(request.resource_names if sotw else request.resource_names_subscribe)
+        known = self._asked.get(request.type_url)
+        if request.HasField("error_detail") or (request.response_nonce and names in ((), known)):
+            return
+        self._asked[request.type_url] = names
+        identity = self.peer.identity
+        told = await self._asides.answer(self.proxy, identity, request.type_url, names)
+        if told is not None:
+            answer = await self._do(partial(self.session.tell, request.type_url, told))
+            await self._send([answer], now, writer)
+
+    def _told(self) -> Send:
+        """The oldest event that waits."""
+        type_url, event = self._events.popleft()
+        return self.session.tell(type_url, (event,))
 
     async def _push(self, writer: Writer) -> None:
         instruments, clock = self._facilities.instruments, self._facilities.clock
@@ -212,7 +287,7 @@ class Connection:
         instruments.convergence.record((ended - push.started).total_seconds())
 
     def _pushed(self, push: Push, now: Instant) -> list[Send]:
-        view = push.snapshot.view(self.proxy)
+        view = push.view(self.proxy)
         return self.session.push(view, push.number, now, resend=push.resend)
 
     async def _do(self, task: Callable[[], Any]) -> Any:
@@ -248,6 +323,7 @@ class Connection:
             self._log.debug("nonce.stale", type=output.type_url, nonce=output.nonce)
         elif isinstance(output, Rejected):
             instruments.rejected(output.type_url, self.proxy.node_id, output.reason)
+            self._rejected(self, output)
             self._log.warning(
                 "response.rejected",
                 type=output.type_url,

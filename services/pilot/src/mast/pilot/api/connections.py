@@ -3,14 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from types import MappingProxyType
 from typing import Final
 
 from mast.common.latest import Latest
 from mast.pilot.api.connection import Connection, Facilities
+from mast.pilot.core.debug import events
+from mast.pilot.core.xds.outputs import Rejected
 from mast.pilot.core.xds.push import Push
 from mast.pilot.core.xds.report import version_text
+from mast.pilot.core.xds.resources import Resource
 from mast.pilot.core.xds.responses import DeltaEncoder, Encoder, Responses, SotwEncoder
 from mast.pilot.core.xds.session import Shared
 
@@ -79,9 +83,21 @@ class Connections:
         """Name for a new connection: `ID-COUNTER` (pilot.md A1)."""
         return f"{node_id}-{next(self._serial)}"
 
+    def rejected(self, connection: Connection, rejection: Rejected) -> None:
+        """A client rejected a response: an event."""
+        self._announce(events.NACK, partial(events.rejected, connection.proxy, rejection))
+
+    def _announce(self, type_url: str, make: Callable[[], Resource]) -> None:
+        following = [each for each in self._open.values() if each.follows(type_url)]
+        if following:
+            event = make()
+            for each in following:
+                each.notify(type_url, event)
+
     @contextmanager
     def joined(self, connection: Connection, seen: Push) -> Iterator[None]:
         """Among the open streams within the block; `seen` is the push its state is made from."""
+        self._announce(events.CONNECT, partial(events.came, connection.proxy))
         self._open[connection.name] = connection
         self._count(connection, 1)
         if self.push is not None and self.push is not seen:
@@ -91,6 +107,7 @@ class Connections:
         finally:
             del self._open[connection.name]
             self._count(connection, -1)
+            self._announce(events.DISCONNECT, partial(events.came, connection.proxy))
 
     def _count(self, connection: Connection, change: int) -> None:
         self.changes += 1

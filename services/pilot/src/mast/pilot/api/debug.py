@@ -10,8 +10,15 @@ import structlog
 from aiohttp import web
 
 from mast.common.monitoring import Handler, Readiness
-from mast.pilot.api.pages import BadQuestion, NotHere, Pages, Question
-from mast.pilot.core.xds.access import NotAllowed, Unauthenticated, Viewer, viewer
+from mast.pilot.api.pages import Pages, Question
+from mast.pilot.core.xds.access import (
+    BadQuestion,
+    NotAllowed,
+    NotHere,
+    Unauthenticated,
+    Viewer,
+    viewer,
+)
 from mast.pilot.core.xds.report import Replica
 
 log = structlog.get_logger()

@@ -89,6 +89,7 @@ class Instruments:
         )
         self._faults = {each: gauge(each, text) for each, text in FAULTS.items()}
         self.found(())
+        self.events_lost = counter("pilot_xds_events_lost", "Events that a client did not read")
         self.self_checks = counter("pilot_self_checks", "Comparisons with a fresh listing")
         self.repairs = counter("pilot_self_check_repairs", "Differences found and repaired")
 

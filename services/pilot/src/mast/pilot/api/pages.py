@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from mast.common.etcd import EtcdError
 from mast.pilot.api.connection import Connection
@@ -11,7 +12,7 @@ from mast.pilot.api.connections import Connections
 from mast.pilot.core.debug import mesh, proxies
 from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.world.snapshot import MeshSnapshot
-from mast.pilot.core.xds.access import Viewer
+from mast.pilot.core.xds.access import BadQuestion, NotHere, Viewer
 from mast.pilot.core.xds.config_dump import config_dump, resources
 from mast.pilot.core.xds.redaction import plain_redacted
 from mast.pilot.core.xds.report import (
@@ -29,14 +30,6 @@ from mastapi.status.v1.status_pb2 import ProxyStatus
 _TRUE: Final = frozenset({"1", "true", "yes"})
 
 
-class BadQuestion(Exception):
-    """A parameter is missing or has a value that means nothing."""
-
-
-class NotHere(Exception):
-    """There is no such page, or no such proxy on this replica; says where it is, if known."""
-
-
 @dataclass(frozen=True)
 class Question:
     """A page that somebody wants to see, with the parameters given."""
@@ -44,6 +37,12 @@ class Question:
     page: str
     parameters: Mapping[str, str]
     viewer: Viewer
+
+    @classmethod
+    def parse(cls, text: str, viewer: Viewer) -> "Question":
+        """From a page and parameters as in a URL: `edsz?proxyID=web-1.shop`."""
+        page, _, query = text.partition("?")
+        return cls(page, dict(parse_qsl(query)), viewer)
 
     def flag(self, name: str) -> bool:
         """Whether a switch is on."""
@@ -140,7 +139,7 @@ class Pages:
         return {"totalClients": len(clients), "clients": clients}
 
     async def _force_disconnect(self, question: Question) -> Any:
-        connection = await self._connection(question)
+        connection = await self.connection(question)
         connection.close(self._connections.facilities.clock.instant())
         return {"disconnected": connection.name}
 
@@ -166,20 +165,20 @@ class Pages:
         types = frozenset(filter(None, question.parameters.get("types", "").split(",")))
         endpoints = question.flag("include_eds")
         return await self._of(
-            await self._connection(question),
+            await self.connection(question),
             lambda _, session: config_dump(session, types=types, endpoints=endpoints),
         )
 
     def _of_type(self, type_url: str) -> Callable[[Question], Awaitable[Any]]:
         async def page(question: Question) -> Any:
             return await self._of(
-                await self._connection(question), lambda _, session: resources(session, type_url)
+                await self.connection(question), lambda _, session: resources(session, type_url)
             )
 
         return page
 
     async def _sidecarz(self, question: Question) -> Any:
-        proxy = (await self._connection(question)).proxy
+        proxy = (await self.connection(question)).proxy
         return await self._on(lambda snapshot: proxies.sidecar_scope(snapshot, proxy))
 
     async def _instancesz(self, question: Question) -> Any:
@@ -240,11 +239,11 @@ class Pages:
     async def _chosen(self, question: Question) -> tuple[Connection, ...]:
         """The proxy asked for, else all clients."""
         if question.parameters.get("proxyID"):
-            return (await self._connection(question),)
+            return (await self.connection(question),)
         return tuple(self._connections.open.values())
 
-    async def _connection(self, question: Question) -> Connection:
-        """The newest connection of the proxy `proxyID`."""
+    async def connection(self, question: Question) -> Connection:
+        """The newest connection of the proxy `proxyID`; raises as `answer` does."""
         wanted = question.parameters.get("proxyID")
         if not wanted:
             raise BadQuestion("proxyID: name a proxy, NAME.NAMESPACE")

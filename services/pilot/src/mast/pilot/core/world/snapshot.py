@@ -13,6 +13,7 @@ from mast.pilot.core.review.review import review
 from mast.pilot.core.scope.audience import Audience, audience_of
 from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.world.config_view import ConfigView
 from mast.pilot.core.world.originals import Originals
 from mast.pilot.core.world.patched_view import PatchedView
 from mast.pilot.core.world.view import MeshView
@@ -48,6 +49,10 @@ class MeshSnapshot:
                 view = PatchedView(view, patches)
             self.views[audience.key, patches] = view
         return view
+
+    def configuration(self) -> ConfigView:
+        """All configuration objects, for other control planes (pilot.md B27)."""
+        return ConfigView(self.index, self.results, self.originals)
 
     def findings(self) -> frozenset[Finding]:
         """What is wrong now: with each object, and with what was generated so far (N10)."""

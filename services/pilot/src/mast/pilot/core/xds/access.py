@@ -19,6 +19,14 @@ class Unauthenticated(Exception):
     """The caller proved no identity."""
 
 
+class BadQuestion(Exception):
+    """A parameter is missing or has a value that means nothing."""
+
+
+class NotHere(Exception):
+    """There is no such page, or no such proxy on this replica; says where it is, if known."""
+
+
 def verify(proxy: Proxy, identities: tuple[str, ...]) -> SpiffeId:
     """The identity of a caller that speaks for that proxy.
 

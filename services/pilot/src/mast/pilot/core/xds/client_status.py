@@ -7,6 +7,7 @@ import re2  # type: ignore[import-untyped]
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.service.status.v3.csds_pb2 import ClientConfig, ConfigStatus
 from envoy.type.matcher.v3.node_pb2 import NodeMatcher
+from envoy.type.matcher.v3.number_pb2 import DoubleMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.struct_pb2 import StructMatcher
 from envoy.type.matcher.v3.value_pb2 import ValueMatcher
@@ -16,9 +17,12 @@ from mast.common.spiffe import SpiffeId
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.redaction import redact
 from mast.pilot.core.xds.report import Stream
-from mast.pilot.core.xds.resources import SDS
+from mast.pilot.core.xds.resources import CDS, ECDS, EDS, LDS, RDS, SDS
 from mast.pilot.core.xds.session import Session
 from mast.pilot.core.xds.watch import SyncState, Watch
+
+SYNC_TYPES: Final = (CDS, LDS, RDS, EDS, ECDS)
+"""Types that every proxy is expected to follow."""
 
 _STATES: Final = {
     SyncState.NOT_SENT: ConfigStatus.NOT_SENT,
@@ -35,6 +39,30 @@ class InvalidMatcher(ValueError):
 def visible(proxy: Proxy, identity: SpiffeId, system_namespace: str) -> bool:
     """Whether an identity may look at a proxy: its namespace's, the system namespace at all."""
     return identity.namespace in (system_namespace, proxy.namespace)
+
+
+def sync_status(stream: Stream, session: Session) -> ClientConfig:
+    """How far a proxy is, by type, as `istio.io/debug/syncz` tells it (pilot.md B28).
+
+    The node has the proxy's short id, cluster and version: all that operators' tools show.
+    """
+    proxy = stream.proxy
+    made = ClientConfig(node=Node(id=proxy.id, cluster=proxy.cluster))
+    for key in ("CLUSTER_ID", "ISTIO_VERSION", "NAMESPACE"):
+        if text := proxy.text(key):
+            made.node.metadata.update({key: text})
+    for url in dict.fromkeys((*SYNC_TYPES, *session.watches)):
+        watch = session.watches.get(url)
+        entry = made.generic_xds_configs.add(type_url=url)
+        entry.config_status = _STATES[SyncState.NOT_SENT if watch is None else watch.state]
+        if watch is None:
+            continue
+        entry.version_info = watch.acked_version
+        if watch.sent_at is not None:
+            entry.last_updated.CopyFrom(_timestamp(stream, watch))
+        if watch.error:
+            entry.error_state.details = watch.error
+    return made
 
 
 def client_config(stream: Stream, session: Session, *, contents: bool) -> ClientConfig:
@@ -99,11 +127,27 @@ def _value_matches(matcher: ValueMatcher, value: object) -> bool:
             return isinstance(value, str) and _string_matches(matcher.string_match, value)
         case "bool_match":
             return value is matcher.bool_match
-        case other:
+        case "double_match":
+            return _double_matches(matcher.double_match, value)
+        case "list_match":
+            wanted = matcher.list_match.one_of
+            return isinstance(value, list) and any(_value_matches(wanted, each) for each in value)
+        case "or_match":
+            return any(_value_matches(each, value) for each in matcher.or_match.value_matchers)
+        case _:
             raise InvalidMatcher(
-                f"node_metadatas.value: {other or 'nothing'} is not understood, want"
-                " null_match, present_match, string_match or bool_match"
+                "node_metadatas.value: says nothing, want null_match, double_match,"
+                " string_match, bool_match, present_match, list_match or or_match"
             )
+
+
+def _double_matches(matcher: DoubleMatcher, value: object) -> bool:
+    """A number, exactly or in a range without its end."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if matcher.WhichOneof("match_pattern") == "exact":
+        return value == matcher.exact
+    return matcher.range.start <= value < matcher.range.end
 
 
 def _string_matches(matcher: StringMatcher, text: str) -> bool:

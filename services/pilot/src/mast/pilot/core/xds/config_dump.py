@@ -23,19 +23,26 @@ from mast.pilot.core.xds.session import Session
 def config_dump(
     session: Session, *, types: frozenset[str] = frozenset(), endpoints: bool = False
 ) -> Mapping[str, Any]:
-    """The dump as JSON; `types` are short names to choose from, endpoints only come on demand.
+    """The dump as JSON; see `dump`."""
+    return MessageToDict(dump(session, types=types, endpoints=endpoints))
+
+
+def dump(
+    session: Session, *, types: frozenset[str] = frozenset(), endpoints: bool = False
+) -> ConfigDump:
+    """What a proxy was told; `types` are short names to choose from, endpoints come on demand.
 
     Secrets are named, their contents left out; what is secret in others is redacted.
     """
     wanted = {CDS, LDS, RDS, SDS, ECDS} | ({EDS} if endpoints else set())
     if types:
         wanted = {url for url, short in SHORT_NAMES.items() if short in types}
-    dump = ConfigDump()
+    made = ConfigDump()
     for url, make in _DUMPS.items():
         if url in wanted:
-            dump.configs.add().Pack(make(tuple(session.resources(url))))
-    redact(dump)
-    return MessageToDict(dump)
+            made.configs.add().Pack(make(tuple(session.resources(url))))
+    redact(made)
+    return made
 
 
 def resources(session: Session, type_url: str) -> Iterable[Mapping[str, Any]]:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from mast.pilot.core.xds.resources import Snapshot
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.xds.resources import Snapshot, View
+from mast.pilot.core.xds.session import NO_VIEW
 from mast.pilot.core.xds.watch import Instant
 
 
@@ -19,6 +21,15 @@ class Push:
     started: Instant
     resend: bool = False
     registered: int = 0
+
+    def view(self, proxy: Proxy) -> View:
+        """What a client sees: that of its class, or what its generator is for (pilot.md B27)."""
+        match proxy.generator:
+            case "api":
+                return self.snapshot.configuration()
+            case "event":
+                return NO_VIEW
+        return self.snapshot.view(proxy)
 
 
 class Pending:

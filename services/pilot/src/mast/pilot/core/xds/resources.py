@@ -31,9 +31,28 @@ NDS: Final = _PREFIX + "istio.networking.nds.v1.NameTable"
 PCDS: Final = _PREFIX + "istio.mesh.v1alpha1.ProxyConfig"
 HEALTH: Final = _PREFIX + "istio.v1.HealthInformation"
 BOOTSTRAP: Final = _PREFIX + "envoy.config.bootstrap.v3.Bootstrap"
+MCP: Final = _PREFIX + "istio.mcp.v1alpha1.Resource"
+CLIENT_CONFIG: Final = _PREFIX + "envoy.service.status.v3.ClientConfig"
+
+ASIDE: Final = "istio.io/"
+"""Begin of the types that are answered beside configuration (pilot.md B28)."""
 
 WILDCARD_TYPES: Final = frozenset({CDS, LDS, NDS, PCDS, BOOTSTRAP})
 """Types that a subscription without names asks for as a whole (pilot.md B)."""
+
+
+def has_wildcard(type_url: str) -> bool:
+    """Whether a subscription without names asks for everything.
+
+    So do those of configuration objects, GROUP/VERSION/KIND (pilot.md B27).
+    """
+    return type_url in WILDCARD_TYPES or is_configuration(type_url)
+
+
+def is_configuration(type_url: str) -> bool:
+    """Whether a type is a kind of configuration: GROUP/VERSION/KIND (pilot.md B27)."""
+    return type_url.count("/") == 2 and not type_url.startswith(ASIDE)
+
 
 PUSH_ORDER: Final = (CDS, EDS, LDS, RDS, SDS)
 """Order of types within one push; every other type follows (pilot.md B17)."""
@@ -248,6 +267,9 @@ class Snapshot(Protocol):
 
     def view(self, proxy: Proxy) -> View:
         """The view of a proxy: computed once for all proxies of a class."""
+
+    def configuration(self) -> View:
+        """All configuration objects, for other control planes (pilot.md B27)."""
 
 
 @lru_cache(maxsize=4096)

@@ -121,6 +121,13 @@ class Session:
                 watch.forced = frozenset(self._wanted(watch).versions)
         return self.flush(now)
 
+    def tell(self, type_url: str, resources: tuple[Resource, ...]) -> Send:
+        """An answer beside the watches: nobody keeps what was asked or told (pilot.md B28)."""
+        response = self._encoder.response(type_url, resources, (), None)
+        number = self._shared.fresh()
+        nonce = response.nonce(number)
+        return Send(type_url, nonce, response.payload(number), response.count)
+
     def resources(self, type_url: str) -> Iterable[Resource]:
         """What the client should hold of a type it watches, sorted by name."""
         watch = self.watches.get(type_url)

@@ -7,7 +7,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.outputs import Acked, Output, Rejected, Send, Stale
-from mast.pilot.core.xds.resources import WILDCARD_TYPES, View
+from mast.pilot.core.xds.resources import Resource, View, has_wildcard
 from mast.pilot.core.xds.selection import EMPTY_VERSIONS, NOTHING
 from mast.pilot.core.xds.session import Session, Shared
 from mast.pilot.core.xds.watch import Instant, Watch
@@ -44,6 +44,10 @@ class DeltaSession:
         """See `Session.push`."""
         return self.state.push(view, number, now, resend=resend)
 
+    def tell(self, type_url: str, resources: tuple[Resource, ...]) -> Send:
+        """See `Session.tell`."""
+        return self.state.tell(type_url, resources)
+
     def expire(self, now: Instant) -> list[Send]:
         """See `Session.expire`."""
         return self.state.expire(now)
@@ -56,7 +60,7 @@ class DeltaSession:
         """
         names = request.resource_names_subscribe
         initial = dict(request.initial_resource_versions)
-        wildcard = request.type_url in WILDCARD_TYPES and (not names or WILDCARD in names)
+        wildcard = has_wildcard(request.type_url) and (not names or WILDCARD in names)
         return self.state.open(
             Watch(
                 request.type_url,
@@ -101,7 +105,7 @@ def _subscribe(watch: Watch, request: DeltaDiscoveryRequest) -> None:
     """Add and drop names; a name that is subscribed again is sent again (B11)."""
     added = frozenset(request.resource_names_subscribe) - {WILDCARD}
     dropped = frozenset(request.resource_names_unsubscribe)
-    if WILDCARD in request.resource_names_subscribe and watch.type_url in WILDCARD_TYPES:
+    if WILDCARD in request.resource_names_subscribe and has_wildcard(watch.type_url):
         watch.wildcard = True
     if WILDCARD in dropped:
         watch.wildcard = False

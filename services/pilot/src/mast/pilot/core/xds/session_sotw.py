@@ -4,7 +4,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.outputs import Acked, Output, Rejected, Send, Stale
-from mast.pilot.core.xds.resources import WILDCARD_TYPES, View
+from mast.pilot.core.xds.resources import Resource, View, has_wildcard
 from mast.pilot.core.xds.selection import NOTHING
 from mast.pilot.core.xds.session import Session, Shared
 from mast.pilot.core.xds.watch import Instant, Watch
@@ -30,7 +30,7 @@ class SotwSession:
         names = frozenset(request.resource_names)
         if watch is not None and request.HasField("error_detail"):
             outputs.append(_reject(watch, request))
-        elif not names and request.type_url not in WILDCARD_TYPES:
+        elif not names and not has_wildcard(request.type_url):
             self.state.close(request.type_url)
             return outputs
         elif watch is None or _begins(watch, request):
@@ -48,6 +48,10 @@ class SotwSession:
     def push(self, view: View, number: int, now: Instant, *, resend: bool = False) -> list[Send]:
         """See `Session.push`."""
         return self.state.push(view, number, now, resend=resend)
+
+    def tell(self, type_url: str, resources: tuple[Resource, ...]) -> Send:
+        """See `Session.tell`."""
+        return self.state.tell(type_url, resources)
 
     def expire(self, now: Instant) -> list[Send]:
         """See `Session.expire`."""
@@ -87,7 +91,7 @@ def _subscribe(watch: Watch, names: frozenset[str]) -> None:
     Added names are sent whatever the client held of them. Fewer names need no answer.
     """
     wanted = names - {WILDCARD}
-    if watch.type_url in WILDCARD_TYPES and not watch.names:
+    if has_wildcard(watch.type_url) and not watch.names:
         watch.wildcard = WILDCARD in names or not names
     added = wanted - watch.names
     watch.names = wanted
