@@ -4,7 +4,6 @@ import pytest
 from envoy.service.status.v3.csds_pb2 import ConfigStatus
 from envoy.type.matcher.v3.node_pb2 import NodeMatcher
 from google.protobuf.json_format import ParseDict
-from tests.unit.pilot.xds.test_report import NOON
 
 from mast.common.spiffe import SpiffeId
 from mast.pilot.core.xds.client_status import InvalidMatcher, client_config, matches, visible
@@ -12,6 +11,7 @@ from mast.pilot.core.xds.report import Stream
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, SDS
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, listener, proxy, secret
 from tests.fakes.xds_streams import Stream as Client
+from tests.unit.pilot.xds.test_report import NOON
 
 WHO = proxy(CLUSTER_ID="c1", DNS_CAPTURE=True, NUMBER=3, LIST=["a", "b"])
 
