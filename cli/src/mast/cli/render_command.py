@@ -82,10 +82,8 @@ def render(
 def resources(mesh: Mesh, node: Node) -> dict[str, list[dict[str, Any]]]:
     """What a proxy ends up with: five lists of resources as proto3 JSON, sorted by name."""
     from mast.cli.envoy.plain import plain
-    from mast.cli.offline.secrets import secret
 
     found = mesh.configuration(node)
-    namespace = mesh.proxy(node).namespace
     kinds = {
         "listeners": found.listeners,
         "routes": found.routes,
@@ -93,7 +91,7 @@ def resources(mesh: Mesh, node: Node) -> dict[str, list[dict[str, Any]]]:
         "endpoints": found.endpoints,
     }
     made = {kind: [plain(each) for each in those.values()] for kind, those in kinds.items()}
-    secrets = (secret(each, namespace, mesh.files.secrets) for each in found.secret_names)
+    secrets = (mesh.secret(node, each) for each in found.secret_names)
     return {**made, "secrets": [plain(each) for each in secrets]}
 
 

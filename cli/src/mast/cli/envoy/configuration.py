@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -19,7 +20,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from google.protobuf.message import Message
 
 from mast.cli.envoy.walking import within
-from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, Resource, View
+from mast.pilot.core.xds.resources import CDS, ECDS, EDS, LDS, RDS, Resource, View
 
 M = TypeVar("M", bound=Message)
 
@@ -33,6 +34,7 @@ class Configuration:
     routes: Mapping[str, RouteConfiguration] = field(default_factory=dict)
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     endpoints: Mapping[str, ClusterLoadAssignment] = field(default_factory=dict)
+    extensions: Mapping[str, TypedExtensionConfig] = field(default_factory=dict)
 
     @property
     def secret_names(self) -> list[str]:
@@ -55,6 +57,7 @@ class Intended:
     routes: tuple[Resource, ...]
     clusters: tuple[Resource, ...]
     endpoints: tuple[Resource, ...]
+    extensions: tuple[Resource, ...] = ()
 
     def configuration(self, node: Node) -> Configuration:
         """The same, decoded."""
@@ -64,21 +67,35 @@ class Intended:
             {each.name: _decoded(each, RouteConfiguration) for each in self.routes},
             {each.name: _decoded(each, Cluster) for each in self.clusters},
             {each.name: _decoded(each, ClusterLoadAssignment) for each in self.endpoints},
+            {each.name: _decoded(each, TypedExtensionConfig) for each in self.extensions},
         )
 
 
 def intended(view: View) -> Intended:
     """Everything that a proxy of the view ends up with."""
     listeners, clusters = view.collection(LDS), view.collection(CDS)
+    told = [_decoded(each, Listener) for each in listeners]
+    extensions = {name for each in told for name in discovered(each)}
     return Intended(
         tuple(listeners),
         tuple(_named(view, RDS, listeners.requires)),
         tuple(clusters),
         tuple(_named(view, EDS, clusters.requires)),
+        tuple(_named(view, ECDS, extensions)),
     )
 
 
-def _named(view: View, type_url: str, names: frozenset[str]) -> Iterator[Resource]:
+def discovered(listener: Listener) -> Iterator[str]:
+    """Names of filters whose configuration comes by ECDS."""
+    for chain in chains(listener):
+        yield from (each.name for each in chain.filters if each.HasField("config_discovery"))
+        manager = connection_manager(chain)
+        for each in manager.http_filters if manager else ():
+            if each.HasField("config_discovery"):
+                yield each.name
+
+
+def _named(view: View, type_url: str, names: Iterable[str]) -> Iterator[Resource]:
     for name in sorted(names):
         found = view.named(type_url, name)
         if found is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -15,7 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from google.protobuf.any_pb2 import Any
+from google.protobuf.any_pb2 import Any as AnyMessage
 
 from mast.cli.envoy.configuration import Configuration, chains
 from mast.cli.envoy.walking import unpacked, within
@@ -38,7 +38,7 @@ def bootstrap(configuration: Configuration) -> Bootstrap:
     made.node.cluster = made.node.cluster or made.node.id.split("~")[2]
     resources = made.static_resources
     for listener in configuration.listeners.values():
-        resources.listeners.append(_with_routes(listener, configuration.routes))
+        resources.listeners.append(_complete(listener, configuration))
     for cluster in configuration.clusters.values():
         resources.clusters.append(_with_endpoints(cluster, configuration))
     if SDS_CLUSTER not in configuration.clusters:
@@ -46,18 +46,37 @@ def bootstrap(configuration: Configuration) -> Bootstrap:
     return made
 
 
-def _with_routes(listener: Listener, routes: Mapping[str, RouteConfiguration]) -> Listener:
+def _complete(listener: Listener, configuration: Configuration) -> Listener:
+    """The listener with routes and extensions in place of their names."""
     made = Listener()
     made.CopyFrom(listener)
     for chain in chains(made):
+        _with_extensions(chain.filters, configuration)
         for each in chain.filters:
             manager = HttpConnectionManager()
-            if each.typed_config.Unpack(manager) and manager.HasField("rds"):
-                name = manager.rds.route_config_name
-                manager.route_config.CopyFrom(routes.get(name, RouteConfiguration(name=name)))
+            if each.typed_config.Unpack(manager):
+                if manager.HasField("rds"):
+                    name = manager.rds.route_config_name
+                    empty = RouteConfiguration(name=name)
+                    manager.route_config.CopyFrom(configuration.routes.get(name, empty))
+                _with_extensions(manager.http_filters, configuration)
                 each.typed_config.CopyFrom(packed(manager))
         _secrets_from_agent(chain.transport_socket.typed_config)
     return made
+
+
+def _with_extensions(filters: Any, configuration: Configuration) -> None:
+    """Filters that are discovered get their configuration; one that nobody knows is left out."""
+    kept = []
+    for each in filters:
+        if each.HasField("config_discovery"):
+            found = configuration.extensions.get(each.name)
+            if found is None:
+                continue
+            each.typed_config.CopyFrom(found.typed_config)
+        kept.append(type(each).FromString(each.SerializeToString()))
+    del filters[:]
+    filters.extend(kept)
 
 
 def _with_endpoints(cluster: Cluster, configuration: Configuration) -> Cluster:
@@ -75,14 +94,14 @@ def _with_endpoints(cluster: Cluster, configuration: Configuration) -> Cluster:
     return made
 
 
-def _sockets(cluster: Cluster) -> Iterator[Any]:
+def _sockets(cluster: Cluster) -> Iterator[AnyMessage]:
     if cluster.HasField("transport_socket"):
         yield cluster.transport_socket.typed_config
     for each in cluster.transport_socket_matches:
         yield each.transport_socket.typed_config
 
 
-def _secrets_from_agent(socket: Any) -> None:
+def _secrets_from_agent(socket: AnyMessage) -> None:
     """Let TLS that would ask the control plane for its secrets ask the agent."""
     opened = unpacked(socket) if socket.type_url else None
     if opened is None:

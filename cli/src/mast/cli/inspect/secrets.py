@@ -11,6 +11,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from mast.cli.inspect.dump import Dump
 from mast.cli.inspect.tables import Table
+from mast.pilot.core.xds.redaction import redact
 
 SECRET_COLUMNS: Final = (
     "RESOURCE NAME",
@@ -21,8 +22,6 @@ SECRET_COLUMNS: Final = (
     "NOT AFTER",
     "NOT BEFORE",
 )
-
-_REDACTED: Final = b"[redacted]"
 
 
 def secrets(dump: Dump, now: datetime) -> Table:
@@ -38,15 +37,10 @@ def secrets(dump: Dump, now: datetime) -> Table:
 
 
 def without_keys(secret: Secret) -> Secret:
-    """The secret with a word in place of private keys."""
+    """The secret with a word in place of what is private."""
     made = Secret()
     made.CopyFrom(secret)
-    if made.tls_certificate.HasField("private_key"):
-        made.tls_certificate.private_key.inline_bytes = _REDACTED
-    for each in made.session_ticket_keys.keys:
-        each.inline_bytes = _REDACTED
-    if made.generic_secret.HasField("secret"):
-        made.generic_secret.secret.inline_bytes = _REDACTED
+    redact(made)
     return made
 
 

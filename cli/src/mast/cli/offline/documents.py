@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -71,21 +71,10 @@ class Registered:
 
 
 @dataclass(frozen=True)
-class Secret:
-    """A Secret or ConfigMap: bytes by key."""
-
-    namespace: str
-    name: str
-    data: Mapping[str, bytes] = field(repr=False)
-    config_map: bool = False
-
-
-@dataclass(frozen=True)
 class Found:
     """What a document holds."""
 
     registered: tuple[Registered, ...] = ()
-    secrets: tuple[Secret, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from envoy.config.core.v3.base_pb2 import Node
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from mast.cli.envoy.configuration import Configuration, Intended, intended
 from mast.cli.offline.proxies import workload_nodes
-from mast.cli.offline.reading import FileMesh
+from mast.cli.offline.reading import SEALING_KEY, FileMesh
 from mast.pilot.core.model.mesh import DOMAIN
 from mast.pilot.core.model.proxy import Proxy, parse
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.world.world import Rejection, World
+from mast.pilot.core.xds.redaction import redact
+from mast.pilot.core.xds.resources import SDS
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class Mesh:
         """The same, decoded."""
         return self.intended(node).configuration(node)
 
+    def secret(self, node: Node, name: str) -> Secret:
+        """The secret of an SDS name as a proxy gets it; only its name if it does not.
+
+        Private keys are left out: what is printed ends up in tickets and repositories.
+        """
+        made = Secret(name=name)
+        found = self.snapshot.view(self.proxy(node)).named(SDS, name)
+        if found is not None:
+            made.ParseFromString(found.body)
+            redact(made)
+        return made
+
     def proxy(self, node: Node) -> Proxy:
         """A proxy as Pilot knows it."""
         return parse(node)
@@ -44,6 +59,6 @@ class Mesh:
 
 def mesh_of(files: FileMesh, domain: str = DOMAIN) -> tuple[Mesh, Sequence[Rejection]]:
     """The mesh, and what Pilot would keep out of it."""
-    world = World(domain)
+    world = World(domain, sealing_key=SEALING_KEY)
     rejections = world.apply(files.entries)
     return Mesh(world.snapshot(1), files), rejections

@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from mast.cli.offline import credentials, registry_objects
-from mast.cli.offline.documents import Document, Found, Reader, Secret
+from mast.cli.offline import registry_objects
+from mast.cli.offline.documents import Document, Found, Reader
 from mast.common.kinds import KINDS
+from mast.common.sealing import KEY_BYTES
 from mast.galley.core.decode import decode
 from mast.galley.core.documents import Node, documents
 from mast.galley.core.judge import judge
@@ -28,14 +29,18 @@ from mast.galley.core.objects import (
 )
 from mast.galley.core.problem import Position, Problem, Severity, errors, located
 from mast.galley.core.resources import resource
+from mast.galley.core.sealed import sealed
 from mastapi.galley.v1 import config_pb2
 
-READERS: Mapping[tuple[str, str], Reader] = {**registry_objects.READERS, **credentials.READERS}
+READERS: Mapping[tuple[str, str], Reader] = registry_objects.READERS
 """Who reads documents that are no configuration, by apiVersion and kind.
 
 The place for further platforms: what a reader finds is put into the store's keys like anything
 else, so that everything behind it stays as it is.
 """
+
+SEALING_KEY = bytes(KEY_BYTES)
+"""What seals Secrets in a store that is nowhere but in memory."""
 
 _OLDEST = datetime(2020, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
@@ -63,13 +68,12 @@ class Options:
 class FileMesh:
     """The content of files: store entries, and where the objects under their keys were written.
 
-    ``secrets`` are by namespace and name; they are no part of the store. Nothing but ``problems``
-    counts if there is an error among these.
+    Secrets are sealed with ``SEALING_KEY``. Nothing but ``problems`` counts if there is an error
+    among these.
     """
 
     entries: tuple[Entry, ...] = ()
     objects: Mapping[str, ConfigObject] = field(default_factory=dict)
-    secrets: Mapping[tuple[str, str], Secret] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -112,7 +116,6 @@ def read(
     return FileMesh(
         tuple(entries),
         {obj.key: obj for obj in reading.objects if not errors(problems)},
-        {(each.namespace, each.name): each for _, found in others for each in found.secrets},
         (*problems, *complaints, *(p for _, found in others for p in found.problems)),
     )
 
@@ -189,7 +192,8 @@ def _ages(found: Iterable[Document]) -> tuple[Ages, list[Problem]]:
 
 def _entry(obj: ConfigObject, ages: Ages) -> Entry:
     created = ages.get((obj.source, obj.position), _OLDEST)
-    return Entry(obj.key, resource(obj, 1, created).SerializeToString(deterministic=True))
+    stored = resource(sealed(obj, SEALING_KEY), 1, created)
+    return Entry(obj.key, stored.SerializeToString(deterministic=True))
 
 
 def _mesh_config(source: config_pb2.Source) -> Reading:
