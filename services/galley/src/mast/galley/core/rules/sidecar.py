@@ -65,9 +65,7 @@ def _ingress_tls(tls: Any, protocol: str, at: Path) -> Iterator[Finding]:
     if protocol not in values.TLS_PROTOCOLS:
         yield Finding(at, "not-allowed", f"'tls' is not allowed for protocol {protocol}")
     why = "in a Sidecar"
-    yield from forbidden(
-        tls, at, why, "subject_alt_names", "https_redirect", "credential_name", "credential_names"
-    )
+    yield from forbidden(tls, at, why, *_OF_GATEWAYS)
     if tls.mode in {tls.ISTIO_MUTUAL, tls.AUTO_PASSTHROUGH}:
         name = tls.DESCRIPTOR.fields_by_name["mode"].enum_type.values_by_number[tls.mode].name
         message = f"mode {name} is not allowed in a Sidecar"
@@ -126,6 +124,13 @@ def _egress_host(entry: str) -> str | None:
 
 
 _PACKAGE = "istio.networking.v1alpha3"
+_OF_GATEWAYS = (
+    "subject_alt_names",
+    "https_redirect",
+    "credential_name",
+    "credential_names",
+    "ca_cert_credential_name",
+)
 
 FAMILY = Family(
     fields=prefixed(
@@ -138,6 +143,7 @@ FAMILY = Family(
             "IstioEgressListener.bind": ("bind", values.ip_or_unix),
         },
     ),
+    without_effect={f"{_PACKAGE}.SidecarPort.target_port": "write defaultEndpoint"},
     messages=prefixed(
         _PACKAGE,
         {"IstioIngressListener": _ingress, "IstioEgressListener": _egress_hosts},

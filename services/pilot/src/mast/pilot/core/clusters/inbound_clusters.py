@@ -79,7 +79,7 @@ def _inbound_cluster(served: Served, scope: Scope, proxy: Proxy) -> Cluster:
     else:
         apply_original_destination(cluster)
         cluster.upstream_bind_config.CopyFrom(_loop_guard(proxy))
-    pool = _pool(served, ingress, scope)
+    pool = connection_pool(served, scope)
     apply_pool(cluster, scope.mesh, TrafficPolicy(connection_pool=pool))
     apply_http_options(cluster, upstream_protocol(scope.mesh, served.protocol, pool), pool)
     describe(cluster, [served.service] if served.service else [])
@@ -130,13 +130,12 @@ def _apply_static(cluster: Cluster, where: Address) -> None:
     )
 
 
-def _pool(
-    served: Served, ingress: IstioIngressListener | None, scope: Scope
-) -> ConnectionPoolSettings:
+def connection_pool(served: Served, scope: Scope) -> ConnectionPoolSettings:
     """Limits of the port: the ingress listener's, the Sidecar's, else those of the service's rule.
 
     A rule that selects callers says nothing about the server.
     """
+    ingress = _ingress(served, scope)
     if ingress is not None and ingress.HasField("connection_pool"):
         return ingress.connection_pool
     sidecar = scope.sidecar

@@ -59,7 +59,7 @@ def fault(injection: HTTPFaultInjection) -> HTTPFault | None:
         result.delay.CopyFrom(
             FaultDelay(fixed_delay=delay.fixed_delay, percentage=fraction(delayed))
         )
-    aborted = abort.percentage.value
+    aborted = _percent(abort)
     if aborted and abort.WhichOneof("error_type") == "http_status":
         result.abort.CopyFrom(
             FaultAbort(http_status=abort.http_status, percentage=fraction(aborted))
@@ -72,7 +72,10 @@ def fault(injection: HTTPFaultInjection) -> HTTPFault | None:
 
 
 def _delay_percent(delay: HTTPFaultInjection.Delay) -> float:
-    """Percentage of requests to delay; [1.x] `percent` counts where `percentage` is not set."""
-    if not delay.fixed_delay.ToTimedelta():
-        return 0
-    return delay.percentage.value if delay.HasField("percentage") else delay.percent
+    """Percentage of requests to delay; a delay of nothing hits none."""
+    return _percent(delay) if delay.fixed_delay.ToTimedelta() else 0
+
+
+def _percent(part: HTTPFaultInjection.Delay | HTTPFaultInjection.Abort) -> float:
+    """Percentage of requests; [1.x] `percent` counts where `percentage` is not set."""
+    return part.percentage.value if part.HasField("percentage") else part.percent

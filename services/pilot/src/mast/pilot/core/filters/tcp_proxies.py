@@ -7,10 +7,13 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.extensions.filters.network.mongo_proxy.v3.mongo_proxy_pb2 import MongoProxy
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
+from istio.networking.v1alpha3.destination_rule_pb2 import ConnectionPoolSettings
 from mast.pilot.core.filters.extensions import Extensions, Phase, Spot
 from mast.pilot.core.filters.idle_timeouts import idle_timeout
 from mast.pilot.core.model.model import Protocol
 from mast.pilot.core.packing import packed
+
+_Limits = ConnectionPoolSettings.TCPSettings
 
 TCP_PROXY: Final = "envoy.filters.network.tcp_proxy"
 MONGO_PROXY: Final = "envoy.filters.network.mongo_proxy"
@@ -39,9 +42,12 @@ def tcp_filters(
     return tuple(_filters(logged, spot, extensions, protocol))
 
 
-def to_cluster(cluster: str) -> TcpProxy:
+def to_cluster(cluster: str, limits: _Limits | None = None) -> TcpProxy:
     """A TCP proxy to one cluster, whose name prefixes its statistics (pilot.md C)."""
-    return TcpProxy(stat_prefix=cluster, cluster=cluster)
+    proxy = TcpProxy(stat_prefix=cluster, cluster=cluster)
+    if limits is not None and limits.HasField("idle_timeout"):
+        proxy.idle_timeout.CopyFrom(limits.idle_timeout)
+    return proxy
 
 
 def network_plugins(spot: Spot, extensions: Extensions) -> Iterator[Filter]:

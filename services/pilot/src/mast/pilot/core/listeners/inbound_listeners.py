@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from envoy.config.listener.v3.listener_components_pb2 import Filter, ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
 from mast.pilot.core import names
+from mast.pilot.core.clusters.inbound_clusters import connection_pool
 from mast.pilot.core.filters.extensions import Direction, Extensions, Spot
 from mast.pilot.core.filters.tcp_proxies import network_plugins, tcp_filters, to_cluster
 from mast.pilot.core.listeners.http_connection_manager import HttpChain, http_connection_manager
@@ -81,7 +83,9 @@ class _Workshop:
         number = self.scope.mesh.config.proxy_inbound_listen_port
         guard = Chain(
             name=names.INBOUND_BLACK_HOLE_CHAIN,
-            filters=self._tcp(self._spot(number), names.BLACK_HOLE),
+            filters=tcp_filters(
+                to_cluster(names.BLACK_HOLE), self._spot(number), self.extensions
+            ),
             port=number,
         )
         chains = [guard]
@@ -117,7 +121,8 @@ class _Workshop:
             protocol=served.protocol,
         )
         name = names.inbound_chain(served.number)
-        ends = self._ends(served.number, (name, name), chain, cluster, spot)
+        proxied = to_cluster(cluster, connection_pool(served, self.scope).tcp)
+        ends = self._ends((name, name), chain, proxied, spot)
         if mode is Mode.DISABLE and served.tls and terminates(served.tls):
             yield from _with_own_tls(kind, served.tls, ends)
         else:
@@ -133,28 +138,25 @@ class _Workshop:
             protocol=Protocol.AUTO,
         )
         chain_names = (names.INBOUND_CATCH_ALL_HTTP_CHAIN, names.VIRTUAL_INBOUND)
-        ends = self._ends(port, chain_names, chain, cluster, spot)
+        ends = self._ends(chain_names, chain, to_cluster(cluster), spot)
         yield from inbound_chains(Kind.AUTO, self.peers.on(port), ends)
 
     def _ends(
-        self, port: int, chain_names: tuple[str, str], chain: HttpChain, cluster: str, spot: Spot
+        self, chain_names: tuple[str, str], chain: HttpChain, proxied: TcpProxy, spot: Spot
     ) -> Ends:
         mesh = self.scope.mesh
         return Ends(
-            port=port,
+            port=spot.port,
             http_name=chain_names[0],
             tcp_name=chain_names[1],
             http=(
                 *network_plugins(spot, self.extensions),
                 http_connection_manager(chain, spot, mesh, self.extensions),
             ),
-            tcp=self._tcp(spot, cluster, chain.protocol),
+            tcp=tcp_filters(proxied, spot, self.extensions, chain.protocol),
             http_tls=mesh_server(mesh, self.proxy, alpn=SERVER_HTTP_ALPN),
             tcp_tls=mesh_server(mesh, self.proxy, alpn=SERVER_TCP_ALPN),
         )
-
-    def _tcp(self, spot: Spot, cluster: str, kind: Protocol = Protocol.TCP) -> tuple[Filter, ...]:
-        return tcp_filters(to_cluster(cluster), spot, self.extensions, kind)
 
     def _spot(self, port: int, service: Service | None = None) -> Spot:
         return Spot(proxy=self.proxy, direction=Direction.INBOUND, port=port, service=service)

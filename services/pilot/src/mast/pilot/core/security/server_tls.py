@@ -36,10 +36,7 @@ _VERIFYING: Final = (ServerTLSSettings.MUTUAL, ServerTLSSettings.OPTIONAL_MUTUAL
 
 def terminates(settings: ServerTLSSettings | None) -> bool:
     """The server of a sidecar ends TLS with a certificate of its own."""
-    return settings is not None and settings.mode in (
-        ServerTLSSettings.SIMPLE,
-        ServerTLSSettings.MUTUAL,
-    )
+    return settings is not None and settings.mode in (ServerTLSSettings.SIMPLE, *_VERIFYING)
 
 
 def server_tls(settings: ServerTLSSettings, *, alpn: Sequence[str]) -> TransportSocket:
