@@ -314,3 +314,27 @@ def test_objects_are_found_by_collection_and_namespace() -> None:
     assert len(scope.visible(collection_names.SERVICE_ENTRIES)) == 2
     assert scope.config(collection_names.SERVICE_ENTRIES, "web", "f") is not None
     assert scope.config(collection_names.SERVICE_ENTRIES, "web", "e") is None
+
+
+def test_what_it_was_told_can_be_compared() -> None:
+    """pilot.md N6: for the self-check."""
+    told = list(changes(SERVICE_OF_A_CHECK))
+    made = world(SERVICE_OF_A_CHECK)
+    ((key, value),) = [(each.key, each.value) for each in told]
+    assert value is not None
+    assert made.differing([(key, value)]) == []
+    assert made.differing([(key, b"other"), ("config/x/y/z", value)]) == [key, "config/x/y/z"]
+    assert made.besides("config/", {"config/x/y/z"}) == [key]
+    assert made.besides("config/", {key}) == []
+    assert made.besides("registry/", set()) == []
+    assert made.among([key, "config/x/y/z"]) == [key]
+    made.apply([Put(key, b"\xff")])
+    assert made.differing([(key, b"\xff")]) == []
+    made.apply([Put(key, None)])
+    assert made.among([key]) == []
+
+
+SERVICE_OF_A_CHECK = """
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: web},
+ spec: {hosts: [web.test], ports: [{number: 80, name: http, protocol: HTTP}]}}
+"""

@@ -42,6 +42,8 @@ class Config:
     max_message_size: int = 4 << 20
     max_concurrent_streams: int = 100_000
 
+    # How often everything held is compared with etcd.
+    self_check: timedelta = timedelta(minutes=5)
     # How long workloads that registered themselves outlive a replica (pilot.md D9).
     registration_ttl: timedelta = timedelta(seconds=60)
     # How often the state of a proxy is written at most, and how long it outlives a replica.

@@ -31,12 +31,13 @@ from mast.common.serving import Listen, Serving, serving
 from mast.common.settings import parse
 from mast.common.spiffe import SpiffeId
 from mast.common.telemetry import Metrics, configure_logging
-from mast.common.tls_front import Material, tls_front
+from mast.common.tls_front import tls_front
 from mast.pilot.api import ads, csds
 from mast.pilot.api.ads import AdsService, Door
 from mast.pilot.api.asides import Asides
 from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.api.connections import Connections
+from mast.pilot.api.credentials import Credentials
 from mast.pilot.api.csds import ClientStatusService
 from mast.pilot.api.debug import DebugPages, Gate
 from mast.pilot.api.findings import Findings
@@ -45,7 +46,6 @@ from mast.pilot.api.pages import Pages, Sources
 from mast.pilot.config import Config
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.index import Index
-from mast.pilot.core.security import trust
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.world.world import World
 from mast.pilot.core.xds.admission import TokenBucket, default_rate
@@ -55,6 +55,7 @@ from mast.pilot.core.xds.report import Replica, control_plane, proxy_status
 from mast.pilot.core.xds.watch import Instant
 from mast.pilot.store.follow import Mirror, News
 from mast.pilot.store.registrations import Registrations
+from mast.pilot.store.self_check import SelfCheck
 from mast.pilot.store.status import StatusPublisher, locate
 from mastapi.status.v1.status_pb2 import ProxyStatus
 
@@ -162,6 +163,16 @@ class Pilot:
             random.random,
             config.registration_ttl,
         )
+        self._self_check = SelfCheck(
+            store,
+            world,
+            self._work,
+            self._mirror,
+            random.random,
+            self._instruments.self_checks.add,
+            self._instruments.repairs.add,
+            config.self_check,
+        )
         self._findings = Findings(
             self._connections,
             lambda: self._snapshot,
@@ -202,6 +213,7 @@ class Pilot:
             tasks.create_task(self._statuses.run(), name="status"),
             tasks.create_task(self._registrations.run(), name="registrations"),
             tasks.create_task(self._findings.follow(_FINDINGS_EVERY), name="findings"),
+            tasks.create_task(self._self_check.run(), name="self-check"),
             tasks.create_task(self._keep_gauges(), name="gauges"),
         ]
 
@@ -339,27 +351,6 @@ class Pilot:
             uptime = self._clock.instant() - self._started
             self._instruments.uptime.set(uptime.total_seconds())
             await asyncio.sleep(_GAUGES_EVERY.total_seconds())
-
-
-class Credentials:
-    """What the TLS front needs: the same object as long as certificate and roots are the same."""
-
-    def __init__(
-        self, trust_domain: str, current: Callable[[], KeyPair], index: Callable[[], Index]
-    ) -> None:
-        self._trust_domain = trust_domain
-        self._current = current
-        self._index = index
-        self._made: tuple[KeyPair, object, Material] | None = None
-
-    def __call__(self) -> Material:
-        """The certificate in force and the roots that vouch for callers."""
-        pair, bundles = self._current(), self._index().trust
-        if self._made is None or self._made[0] is not pair or self._made[1] is not bundles:
-            own = {self._trust_domain: pair.certificate.roots_pem.encode()}
-            trusted = {**own, **trust.pools(bundles)}
-            self._made = pair, bundles, Material(pair.chain_pem, pair.key_pem, trusted)
-        return self._made[2]
 
 
 def _sealing_key(config: Config) -> bytes | None:

@@ -14,6 +14,7 @@ from collections.abc import (
 )
 from contextlib import (
     AbstractAsyncContextManager,
+    aclosing,
     asynccontextmanager,
     contextmanager,
 )
@@ -129,16 +130,28 @@ class Store:
         raise Unavailable("list", "all endpoints", f"compacted while reading: {compacted}")
 
     async def _list(self, prefix: str, page: int) -> Listing:
-        start, end = self._codec.range(prefix, prefix=True)
         entries: list[Entry] = []
+        revision = 0
+        async with aclosing(self.pages(prefix, page)) as pages:
+            async for each in pages:
+                entries += each.entries
+                revision = each.revision
+        return Listing(tuple(entries), revision)
+
+    async def pages(self, prefix: str, page: int = PAGE) -> AsyncGenerator[Listing, None]:
+        """Everything under a prefix at one revision, page by page; use it under ``aclosing``.
+
+        There is at least one page. Raises Compacted if the revision is compacted meanwhile.
+        """
+        start, end = self._codec.range(prefix, prefix=True)
         revision = 0
         while True:
             request = rpc_pb2.RangeRequest(key=start, range_end=end, limit=page, revision=revision)
             response = await self._transport.call("list", lambda e: e.kv.Range, request, again=True)
             revision = revision or response.header.revision
-            entries += map(self._codec.entry, response.kvs)
+            yield Listing(tuple(map(self._codec.entry, response.kvs)), revision)
             if not response.more:
-                return Listing(tuple(entries), revision)
+                return
             start = response.kvs[-1].key + b"\0"
 
     async def put(self, key: str, value: bytes, lease: int = 0) -> int:

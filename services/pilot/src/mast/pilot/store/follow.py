@@ -1,7 +1,7 @@
 """Follows etcd into the world, and the world into pushes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +11,7 @@ import structlog
 
 from mast.common import keys
 from mast.common.etcd import Batch, Change, Store
+from mast.pilot.core.world import world as worlds
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.world.world import PREFIXES, World
 from mast.pilot.core.xds.debounce import Debounce
@@ -89,13 +90,21 @@ class Mirror:
             async for batch in batches:
                 await self._take_over(prefix, batch)
 
+    async def correct(self, prefix: str, corrections: Sequence[worlds.Change]) -> None:
+        """Take over what following should have told, and push it."""
+        await self._apply(prefix, corrections)
+        self.debounce.changed(self.clock.instant())
+        self._wake.set()
+
+    async def _apply(self, prefix: str, changes: Sequence[worlds.Change]) -> None:
+        for rejection in await self.work(partial(self.world.apply, changes)):
+            log.warning("object.kept_out", key=rejection.key, reason=rejection.reason)
+        self._kinds.add(_TRIGGERS[prefix])
+
     async def _take_over(self, prefix: str, batch: Batch) -> None:
-        kind = _KINDS[prefix]
         if batch.changes:
-            self.received(kind, len(batch.changes))
-            for rejection in await self.work(partial(self.world.apply, batch.changes)):
-                log.warning("object.kept_out", key=rejection.key, reason=rejection.reason)
-            self._kinds.add(_TRIGGERS[prefix])
+            self.received(_KINDS[prefix], len(batch.changes))
+            await self._apply(prefix, batch.changes)
         first = batch.synced and prefix not in self._revisions
         if batch.synced:
             self._revisions[prefix] = batch.revision

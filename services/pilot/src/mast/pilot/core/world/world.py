@@ -1,6 +1,6 @@
 """The mutable state of the mesh: fed with changes of the store, it gives immutable snapshots."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -85,6 +85,7 @@ class World:
         self._extensions = extensions
         self._objects: dict[str, Any] = {}
         self._rejected: dict[str, str] = {}
+        self._told: dict[str, int] = {}
         self._registry = Registry()
         self._catalog = Catalog(domain)
         self._translator = Translator(domain)
@@ -109,6 +110,7 @@ class World:
         """
         rejections = []
         for change in changes:
+            self._note(change)
             try:
                 self._take_over(change.key, change.value)
             except ValueError as error:
@@ -117,6 +119,24 @@ class World:
             else:
                 self._rejected.pop(change.key, None)
         return rejections
+
+    def _note(self, change: Change) -> None:
+        if change.value is None:
+            self._told.pop(change.key, None)
+        else:
+            self._told[change.key] = hash(change.value)
+
+    def differing(self, entries: Iterable[tuple[str, bytes]]) -> Sequence[str]:
+        """Keys of which the world was told another value last (pilot.md N6)."""
+        return [key for key, value in entries if self._told.get(key) != hash(value)]
+
+    def besides(self, prefix: str, keys: Set[str]) -> Sequence[str]:
+        """Keys under a prefix that the world has and that are not among the given ones."""
+        return [key for key in self._told if key.startswith(prefix) and key not in keys]
+
+    def among(self, keys: Iterable[str]) -> Sequence[str]:
+        """Those of the keys that the world has."""
+        return [key for key in keys if key in self._told]
 
     def snapshot(self, revision: int = 0) -> MeshSnapshot:
         """The mesh as it is now; `revision` is that of the store up to which changes are in.
