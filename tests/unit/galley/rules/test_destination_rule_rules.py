@@ -114,6 +114,10 @@ BALANCER = "spec.trafficPolicy.loadBalancer"
                      [f"error {BALANCER}.consistentHash.httpCookie.name required"],
                      id="cookie-without-name"),
         pytest.param("{consistentHash: {httpCookie: {name: a,"
+                     ' attributes: [{name: b, value: "x\\ny"}]}}}',
+                     [f"error {BALANCER}.consistentHash.httpCookie.attributes[0].value cookie"],
+                     id="cookie-attribute-with-line-break"),
+        pytest.param("{consistentHash: {httpCookie: {name: a,"
                      " attributes: [{name: b}, {name: B}]}}}",
                      [f"error {BALANCER}.consistentHash.httpCookie.attributes[1] duplicate"],
                      id="cookie-attribute-twice"),

@@ -11,7 +11,7 @@ from mast.galley.core.objects import Defaults, read_text
 from tests.support.galley_rules import found
 
 T = "'@type': type.googleapis.com/envoy.extensions"
-LUA = "{%s.filters.http.lua.v3.Lua, default_source_code: {inline_string: x}}" % T
+LUA = "{%s.filters.http.lua.v3.Lua, default_source_code: {inline_string: x = 1}}" % T
 VALUES = {
     "LISTENER": "{name: a, address: {pipe: {path: /a}}}",
     "LISTENER_FILTER": "{name: a, typed_config: {%s.filters.listener.original_dst.v3.OriginalDst}}"
@@ -249,7 +249,7 @@ spec:
                      id="both-selectors"),
         pytest.param("{priority: -5, configPatches: []}", [], id="priority"),
         pytest.param("{filters: [{filterName: envoy.lua, filterType: HTTP,"
-                     " filterConfig: {inlineCode: x}}]}",
+                     " filterConfig: {inlineCode: 'x = 1'}}]}",
                      ["warning spec.filters deprecated",
                       "warning spec.filters[0].filterConfig.inline_code deprecated"], id="old"),
         pytest.param("{filters: [{filterName: a}]}",

@@ -269,6 +269,13 @@ FAMILY = Family(
                 "duration",
                 values.duration_or_zero,
             ),
+            **{
+                f"LoadBalancerSettings.ConsistentHashLB.HTTPCookie.{name}": (
+                    "cookie",
+                    values.header_text,
+                )
+                for name in ("name", "path", "Attribute.name", "Attribute.value")
+            },
             "LoadBalancerSettings.ConsistentHashLB.MagLev.table_size": ("maglev", _maglev_size),
             "LoadBalancerSettings.ConsistentHashLB.http_header_name": ("header", values.token),
             "WarmupConfiguration.minimum_percent": ("percentage", values.percent),

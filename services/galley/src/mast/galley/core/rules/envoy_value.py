@@ -1,7 +1,7 @@
 """Values of EnvoyFilter patches: Envoy's own messages, checked as Envoy does (pilot.md K1, N14).
 
-What stays Envoy's to find: programs inside (Lua, Wasm, CEL), rules that only an extension's code
-knows, names of clusters, secrets and files that are not there.
+What stays Envoy's to find: Wasm modules, what programs do when they are loaded, rules that only an
+extension's code knows, names of clusters, secrets and files that are not there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mast.common.envoy.constraints import deprecated, messages_in, violations
 from mast.galley.core.decode import decode, descriptor_of
 from mast.galley.core.documents import from_json
 from mast.galley.core.problem import Finding, Path, warning
-from mast.galley.core.rules import values
+from mast.galley.core.rules import programs, values
 from mast.galley.core.rules.table import when
 
 MESSAGES: Mapping[str, type[Message]] = {
@@ -67,6 +67,8 @@ _CATEGORIES: Mapping[str, tuple[str, ...]] = {
 }
 _OLDER = re.compile(r"\.v[12](alpha\d*)?\.")
 _REGEX = "envoy.type.matcher.v3.RegexMatcher"
+_LUA = "envoy.extensions.filters.http.lua.v3.Lua"
+_EXPRESSION = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 
 
 def findings(value: Struct, apply_to: str, operation: str, at: Path) -> Iterator[Finding]:
@@ -125,6 +127,10 @@ def _message(message: Message, at: Path) -> Iterator[Finding]:
     name = descriptor_of(message).full_name
     if name == _REGEX:
         yield from when(values.regex(content.regex), (*at, "regex"), "regex")
+    if name == _LUA:
+        yield from _programs(content, at)
+    if name == _EXPRESSION:
+        yield from when(programs.expression(content.expression), (*at, "expression"), "expression")
     if "typed_config" not in descriptor_of(message).fields_by_name:
         return
     url = content.typed_config.type_url
@@ -144,6 +150,16 @@ def _message(message: Message, at: Path) -> Iterator[Finding]:
     elif not allowed and _foreign(of):
         said = f"{of!r} is no extension of stock Envoy 1.40"
         yield warning(here, "unknown-type", said)
+
+
+def _programs(lua: Any, at: Path) -> Iterator[Finding]:
+    """The programs of a Lua filter that are not in files."""
+    yield from when(programs.lua(lua.inline_code), (*at, "inline_code"), "lua")
+    here = (*at, "default_source_code", "inline_string")
+    yield from when(programs.lua(lua.default_source_code.inline_string), here, "lua")
+    for name, source in lua.source_codes.items():
+        here = (*at, "source_codes", name, "inline_string")
+        yield from when(programs.lua(source.inline_string), here, "lua")
 
 
 def _meant(typed: Any) -> str:

@@ -8,11 +8,15 @@ from typing import Any
 
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path, warning
-from mast.galley.core.rules import common, values
+from mast.galley.core.rules import common, programs, values
 from mast.galley.core.rules.table import SPEC, Family, prefixed, required, when
 
 LUA_LIMIT = 64 << 10
 
+# Variables by which Pilot tells the agent how to fetch a module.
+_AGENTS = "ISTIO_META_WASM_"
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SCHEMES = frozenset({"", "file", "http", "https", "oci"})
 
@@ -25,6 +29,7 @@ def _telemetry(obj: ConfigObject) -> Iterator[Finding]:
 
 
 def _tracing(tracing: Any, at: Path) -> Iterator[Finding]:
+    yield from _tags(tracing, at)
     if len(tracing.providers) > 1:
         message = "only the first tracing provider is used"
         yield warning((*at, "providers"), "unused", message)
@@ -33,6 +38,19 @@ def _tracing(tracing: Any, at: Path) -> Iterator[Finding]:
 def _tag(tag: Any, at: Path) -> Iterator[Finding]:
     if tag.WhichOneof("type") is None:
         yield required(at, "literal", "environment", "header", "formatter")
+
+
+def _overrides(overrides: Any, at: Path) -> Iterator[Finding]:
+    """Labels as Prometheus has them; those of histograms are not for others."""
+    for name in overrides.tag_overrides:
+        if name == "le" or name.startswith("__") or not _LABEL.fullmatch(name):
+            message = f"{name!r} is not the name of a label"
+            yield Finding((*at, "tagOverrides", name), "label", message)
+
+
+def _tags(tracing: Any, at: Path) -> Iterator[Finding]:
+    if "" in tracing.custom_tags:
+        yield Finding((*at, "customTags"), "empty", "a tag needs a name")
 
 
 def _tag_override(override: Any, at: Path) -> Iterator[Finding]:
@@ -59,6 +77,9 @@ def _vm(config: Any, at: Path) -> Iterator[Finding]:
         message = f"variable {names[index]!r} is given twice"
         yield Finding((*at, "env", index, "name"), "duplicate", message)
     for index, variable in enumerate(config.env):
+        if variable.name.startswith(_AGENTS):
+            message = f"{variable.name!r} is for the agent; allowed: other names"
+            yield Finding((*at, "env", index, "name"), "not-allowed", message)
         if variable.value_from == 1 and variable.value:
             message = "'value' is not allowed with valueFrom HOST"
             yield Finding((*at, "env", index, "value"), "not-allowed", message)
@@ -72,6 +93,14 @@ def _module(plugin: Any, at: Path) -> Iterator[Finding]:
         yield Finding((*at, "sha256"), "sha256", message)
 
 
+def _variable(name: str) -> str | None:
+    return None if name and "=" not in name and "\0" not in name else f"{name!r} is no variable"
+
+
+def _metric(name: str) -> str | None:
+    return None if _METRIC.fullmatch(name) else f"{name!r} is not the name of a metric"
+
+
 def _module_url(text: str) -> str | None:
     scheme = text.partition("://")[0] if "://" in text else ""
     if scheme in _SCHEMES:
@@ -81,7 +110,9 @@ def _module_url(text: str) -> str | None:
 
 def _lua(code: str) -> str | None:
     size = len(code.encode())
-    return None if size <= LUA_LIMIT else f"code has {size} bytes; allowed: {LUA_LIMIT}"
+    if size > LUA_LIMIT:
+        return f"code has {size} bytes; allowed: {LUA_LIMIT}"
+    return programs.lua(code)
 
 
 _TELEMETRY = "istio.telemetry.v1alpha1"
@@ -91,7 +122,14 @@ FAMILY = Family(
     fields={
         **prefixed(
             _TELEMETRY,
-            {"Tracing.random_sampling_percentage": ("percentage", values.percent)},
+            {
+                "Tracing.random_sampling_percentage": ("percentage", values.percent),
+                "Tracing.RequestHeader.name": ("header-name", values.token),
+                "Tracing.Environment.name": ("variable", _variable),
+                "MetricSelector.custom_metric": ("metric", _metric),
+                "AccessLogging.Filter.expression": ("expression", programs.expression),
+                "MetricsOverrides.TagOverride.value": ("expression", programs.inline_expression),
+            },
         ),
         **prefixed(
             _EXTENSIONS,
@@ -100,7 +138,7 @@ FAMILY = Family(
                 "WasmPlugin.image_pull_secret": ("too-long", values.at_most(253)),
                 "WasmConfig.plugin_name": ("too-long", values.at_most(256)),
                 "WasmConfig.image_pull_secret": ("too-long", values.at_most(253)),
-                "LuaConfig.inline_code": ("too-large", _lua),
+                "LuaConfig.inline_code": ("lua", _lua),
             },
         ),
     },
@@ -110,6 +148,7 @@ FAMILY = Family(
             {
                 "Tracing": _tracing,
                 "Tracing.CustomTag": _tag,
+                "MetricsOverrides": _overrides,
                 "MetricsOverrides.TagOverride": _tag_override,
             },
         ),
@@ -122,6 +161,18 @@ FAMILY = Family(
         "Telemetry": _telemetry,
         "WasmPlugin": _wasm_plugin,
         "TrafficExtension": _traffic_extension,
+    },
+    unsupported={
+        **prefixed(
+            _EXTENSIONS,
+            dict.fromkeys(
+                ("WasmPlugin.verification_key", "WasmConfig.verification_key"),
+                "signatures are not verified; pin the module with sha256",
+            ),
+        ),
+        f"{_TELEMETRY}.Tracing.disable_context_propagation": (
+            "Envoy passes trace headers on; leave tracing out to keep what applications send"
+        ),
     },
     # An empty literal is a tag with an empty value.
     optional=frozenset({f"{_TELEMETRY}.Tracing.Literal.value"}),

@@ -259,7 +259,10 @@ def header_value(value: str) -> str | None:
 
 def header_text(text: str) -> str | None:
     """A text that becomes a part of a header: no control characters."""
-    return f"{text!r} has control characters" if _CONTROL.search(text) else None
+    if _CONTROL.search(text):
+        return f"{text!r} has control characters"
+    size = len(text.encode())
+    return None if size <= HEADER_LIMIT else f"text has {size} bytes; allowed: {HEADER_LIMIT}"
 
 
 def query_parameter(name: str) -> str | None:
