@@ -87,6 +87,9 @@ def test_verdicts(
         ),
         pytest.param({"tcpSocket": {"port": 80}}, TcpProbe(port=80), id="tcp"),
         pytest.param(
+            {"tcpSocket": {"port": 80, "host": "h"}}, TcpProbe(port=80, host="h"), id="tcp-host"
+        ),
+        pytest.param(
             {"exec": {"command": ["test", "-e", "x"]}},
             ExecProbe(command=("test", "-e", "x")),
             id="exec",

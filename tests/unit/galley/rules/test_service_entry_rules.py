@@ -117,6 +117,8 @@ def test_workload_entry(spec: str, expected: list[str]) -> None:
         pytest.param("{template: {serviceAccount: a}}", [], id="template"),
         pytest.param("{metadata: {labels: {a: b}}}", ["error spec.template required"],
                      id="no-template"),
+        pytest.param("{template: {address: 10.0.0.1}}",
+                     ["warning spec.template.address without-effect"], id="address"),
         pytest.param("{template: {}, metadata: {labels: {a: 'b c'}}}",
                      ["error spec.metadata.labels.a label"], id="labels"),
         pytest.param("{template: {}, probe: {periodSeconds: 1}}", ["error spec.probe required"],

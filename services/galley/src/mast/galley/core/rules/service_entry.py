@@ -169,6 +169,9 @@ def _workload_group(obj: ConfigObject) -> Iterator[Finding]:
     yield from common.labels(meta.labels, (*SPEC, "metadata", "labels"))
     if obj.spec.HasField("probe") and obj.spec.probe.WhichOneof("health_check_method") is None:
         yield required((*SPEC, "probe"), "httpGet", "tcpSocket", "exec", "grpc")
+    if obj.spec.template.address:
+        message = "'address' has no effect: every workload of the group has its own"
+        yield warning((*SPEC, "template", "address"), "without-effect", message)
 
 
 _PACKAGE = "istio.networking.v1alpha3"
