@@ -49,7 +49,9 @@ from tests.support.galley_rules import found
                      " extensionProviders: [{name: a, envoyFileAccessLog: {path: /dev/stdout}}],"
                      " discoverySelectors: [{matchExpressions: [{key: a, operator: In,"
                      " values: [b]}, {key: c, operator: Exists}]}]}", [], id="more"),
-        pytest.param("{defaultConfig: {tracing: {stackdriver: {}}}}", [], id="stackdriver"),
+        pytest.param("{defaultConfig: {tracing: {stackdriver: {}}}}",
+                     ["error spec.defaultConfig.tracing.stackdriver unsupported"],
+                     id="stackdriver"),
         pytest.param("{defaultConfig: {tracing: {zipkin: {address: zipkin}, sampling: 200}}}",
                      ["error spec.defaultConfig.tracing.sampling percentage",
                       "error spec.defaultConfig.tracing.zipkin.address address"], id="tracing"),

@@ -40,6 +40,25 @@ from tests.support.galley_rules import found
                      id="expression-that-ends-a-format"),
         pytest.param("{selector: {matchLabels: {a: b}}, targetRefs: [{kind: Service, name: a}]}",
                      ["error spec.targetRefs one-of"], id="selector-and-target"),
+        pytest.param("{tracing: [{disableContextPropagation: true, customTags:"
+                     " {'': {literal: {value: a}}, b: {header: {name: 'a b'}},"
+                     " c: {environment: {name: 'A=B'}}}}]}",
+                     ["error spec.tracing[0].customTags empty",
+                      "error spec.tracing[0].customTags.b.header.name header-name",
+                      "error spec.tracing[0].customTags.c.environment.name variable",
+                      "error spec.tracing[0].disableContextPropagation unsupported"],
+                     id="bad-tags"),
+        pytest.param("{metrics: [{overrides: [{tagOverrides: {a: {value: 'string(request.host)'},"
+                     " b: {value: 'string(source.port) > 1'}}}]}]}",
+                     ["error spec.metrics[0].overrides[0].tagOverrides.b.value expression"],
+                     id="text"),
+        pytest.param("{metrics: [{overrides: [{match: {customMetric: 'a-b'}, tagOverrides:"
+                     " {le: {operation: REMOVE}, __a: {operation: REMOVE},"
+                     " a-b: {operation: REMOVE}}}]}]}",
+                     ["error spec.metrics[0].overrides[0].match.customMetric metric",
+                      "error spec.metrics[0].overrides[0].tagOverrides.__a label",
+                      "error spec.metrics[0].overrides[0].tagOverrides.a-b label",
+                      "error spec.metrics[0].overrides[0].tagOverrides.le label"], id="labels"),
     ],
 )  # fmt: skip
 def test_telemetry(spec: str, expected: list[str]) -> None:
@@ -69,6 +88,9 @@ SHA = "0123456789abcdef" * 4
                      ["error spec.vmConfig.env[1].name duplicate",
                       "error spec.vmConfig.env[2].value not-allowed",
                       "error spec.vmConfig.env[3].name required"], id="environment"),
+        pytest.param("{url: a, verificationKey: x, vmConfig: {env: [{name: ISTIO_META_WASM_X}]}}",
+                     ["error spec.verificationKey unsupported",
+                      "error spec.vmConfig.env[0].name not-allowed"], id="not-for-users"),
         pytest.param("{url: a, match: [{ports: [{number: 70000}, {}]}]}",
                      ["error spec.match[0].ports[0].number port",
                       "error spec.match[0].ports[1].number required"], id="ports"),

@@ -21,6 +21,7 @@ from mast.galley.core.rules import (
     legacy,
     mesh,
     mixer,
+    providers,
     security,
     service_entry,
     sidecar,
@@ -46,6 +47,7 @@ RULEBOOK = Rulebook(
     security.FAMILY,
     telemetry.FAMILY,
     mesh.FAMILY,
+    providers.FAMILY,
     legacy.FAMILY,
     mixer.FAMILY,
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
 from mast.galley.core.metadata import dns_label, label_key
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path, warning
 from mast.galley.core.rules import values
 from mast.galley.core.rules.gateway import CIPHERS
+from mast.galley.core.rules.providers import default_providers
 from mast.galley.core.rules.table import (
     SPEC,
     Family,
@@ -50,6 +52,7 @@ def _mesh_config(obj: ConfigObject) -> Iterator[Finding]:
     for index in values.duplicates(names):
         message = f"provider {names[index]!r} is given twice"
         yield Finding((*SPEC, "extensionProviders", index, "name"), "duplicate", message)
+    yield from default_providers(spec)
 
 
 def _listen_ports(spec: Any) -> Iterator[Finding]:
@@ -70,7 +73,7 @@ def _proxy_config(config: Any, at: Path) -> Iterator[Finding]:
 
 
 def _tracing(tracing: Any, at: Path) -> Iterator[Finding]:
-    for tracer in ("zipkin", "lightstep", "datadog"):
+    for tracer in ("zipkin", "datadog"):
         if tracing.HasField(tracer):
             text = getattr(tracing, tracer).address
             yield from when(address(text), (*at, tracer, "address"), "address")
@@ -85,27 +88,6 @@ def address(text: str) -> str | None:
     if "$" in bare:  # Expanded by the agent: $(HOST_IP):8126.
         return None
     return values.host_or_ip(bare) or values.port(int(port))
-
-
-def _provider(provider: Any, at: Path) -> Iterator[Finding]:
-    if not provider.name:
-        yield required((*at, "name"), "name")
-    kind = provider.WhichOneof("provider")
-    if kind is None:
-        yield Finding(at, "required", "the provider says not what it is")
-        return
-    settings = getattr(provider, kind)
-    fields = settings.DESCRIPTOR.fields_by_name
-    here = (*at, json_name(provider, kind))
-    if "service" in fields and "port" in fields:
-        if not settings.service:
-            yield required((*here, "service"), "service")
-        else:
-            namespace, _, host = settings.service.rpartition("/")
-            yield from when(values.host_or_ip(host), (*here, "service"), "host")
-            if namespace:
-                yield from when(dns_label(namespace), (*here, "service"), "name")
-        yield from when(values.port(settings.port), (*here, "port"), "port")
 
 
 def _tls(config: Any, at: Path) -> Iterator[Finding]:
@@ -166,6 +148,12 @@ def _trust_domain(text: str) -> str | None:
 
 
 _PACKAGE = "istio.mesh.v1alpha1"
+# Of the settings of connections only globalDownstreamConnectionLimit is the agent's.
+_CONNECTIONS = tuple(
+    f"ProxyConfig.ConnectionSettings.{each.name}"
+    for each in ProxyConfig.ConnectionSettings.DESCRIPTOR.fields
+    if each.name != "global_downstream_connection_limit"
+)
 _OFF_BY_ZERO = (
     "MeshConfig.protocol_detection_timeout",
     "MeshConfig.hbone_idle_timeout",
@@ -199,18 +187,50 @@ FAMILY = Family(
             "Network.IstioNetworkGateway.port": ("port", values.port),
         },
     )
-    | {"istio.networking.v1beta1.ProxyConfig.concurrency": ("number", values.not_negative)},
+    | {
+        "istio.networking.v1beta1.ProxyConfig.concurrency": ("number", values.not_negative),
+        "istio.networking.v1beta1.ProxyConfig.environment_variables": (
+            "variable",
+            values.header_text,
+        ),
+    },
     messages=prefixed(
         _PACKAGE,
         {
             "ProxyConfig": _proxy_config,
             "Tracing": _tracing,
-            "MeshConfig.ExtensionProvider": _provider,
             "MeshConfig.TLSConfig": _tls,
             "LabelSelectorRequirement": _requirement,
         },
     ),
     objects={"MeshConfig": _mesh_config, "MeshNetworks": _networks},
+    unsupported=prefixed(
+        _PACKAGE,
+        {
+            **dict.fromkeys(
+                ("Tracing.lightstep", "Tracing.stackdriver", "Tracing.open_census_agent"),
+                "Envoy has no such tracer any more; use zipkin, datadog or extensionProviders",
+            ),
+            "ProxyConfig.private_key_provider": "stock Envoy has no crypto accelerators",
+            **dict.fromkeys(_CONNECTIONS, "use a DestinationRule or an EnvoyFilter"),
+        },
+    ),
+    without_effect=prefixed(
+        _PACKAGE,
+        {
+            "ProxyConfig.config_path": "the agent writes to its own directory",
+            "ProxyConfig.availability_zone": "it is the label topology.kubernetes.io/zone",
+            "ProxyConfig.discovery_refresh_delay": "changes are pushed",
+            "ProxyConfig.stat_name_length": "Envoy has no limit any more",
+            "ProxyConfig.sds": "certificates always come by SDS",
+            "ProxyConfig.proxy_bootstrap_template_path": "use customConfigFile",
+            "ProxyConfig.parent_shutdown_duration": "proxies do not restart while hot",
+            "ProxyConfig.image": "images are chosen by who starts the proxy",
+            "ProxyConfig.hold_application_until_proxy_starts": (
+                "the agent's command 'wait' holds an application back"
+            ),
+        },
+    ),
     # A network that nothing enters from outside has no gateways.
     optional=frozenset({f"{_PACKAGE}.Network.gateways"}),
 )

@@ -17,6 +17,7 @@ LUA_LIMIT = 64 << 10
 _AGENTS = "ISTIO_META_WASM_"
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_TO_TEXT = re.compile(r"\s*string\((.*)\)\s*", re.DOTALL)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SCHEMES = frozenset({"", "file", "http", "https", "oci"})
 
@@ -93,6 +94,12 @@ def _module(plugin: Any, at: Path) -> Iterator[Finding]:
         yield Finding((*at, "sha256"), "sha256", message)
 
 
+def _tag_value(text: str) -> str | None:
+    """An expression whose value becomes text by itself: Pilot takes off a ``string(...)``."""
+    inside = _TO_TEXT.fullmatch(text)
+    return programs.inline_expression(inside[1] if inside else text)
+
+
 def _variable(name: str) -> str | None:
     return None if name and "=" not in name and "\0" not in name else f"{name!r} is no variable"
 
@@ -128,7 +135,7 @@ FAMILY = Family(
                 "Tracing.Environment.name": ("variable", _variable),
                 "MetricSelector.custom_metric": ("metric", _metric),
                 "AccessLogging.Filter.expression": ("expression", programs.expression),
-                "MetricsOverrides.TagOverride.value": ("expression", programs.inline_expression),
+                "MetricsOverrides.TagOverride.value": ("expression", _tag_value),
             },
         ),
         **prefixed(
