@@ -14,12 +14,15 @@ import grpc.aio
 import pytest
 
 from mast.mixer.api import access_log, ext_authz
+from mast.mixer.core import metric_overrides
 from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import CheckVerdict, Condition, Reference, Status
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.workloads import Pod
 from mast.pilot.core.filters.extensions import Direction
 from mast.pilot.core.mixer.filters import MixerExtensions
+from mast.pilot.core.telemetry.measuring import metric_tags
+from mast.pilot.core.telemetry.policies import Measures
 from tests.support.envoy_server import EnvoyServer, envoy_server
 from tests.support.mixer_mesh import (
     Application,
@@ -70,6 +73,7 @@ async def running(
     engine: ScriptedEngine,
     direction: Direction = Direction.INBOUND,
     pods: dict[bytes, Pod] | None = None,
+    measures: Measures | None = None,
     **settings: Any,
 ) -> AsyncIterator[Bench]:
     """An Envoy with reports; ``pods`` are the registry's by address."""
@@ -80,7 +84,8 @@ async def running(
         ext_authz.register(server, engine, registry, ClientConfig, admit_all(), clock)
         access_log.register(server, engine, registry, ClientConfig, admit_all(), clock)
 
-    extensions = MixerExtensions(mesh(**settings))
+    tags = metric_tags(measures or Measures())
+    extensions = MixerExtensions(mesh(**settings)).with_metric_tags(tags)
     async with application() as app, mixer(register) as port:
         config = bootstrap(extensions, spot(direction), port, app.port)
         async with envoy_server(config, directory, concurrency=2, environment=PLACE) as envoy:
@@ -273,3 +278,34 @@ async def test_the_cache_and_the_check_agree_on_who_calls(tmp_path):
     assert {each["source.uid"] for each in engine.checked} == {"kubernetes://real.default"}
     assert {each["source.uid"] for each in reported} == {"kubernetes://real.default"}
     assert len(engine.checked) == 2
+
+
+async def test_overrides_of_metrics_come_with_reports(tmp_path):
+    """Telemetry's expressions are worked out by Envoy; one without a value is a label left out."""
+    measures = Measures(
+        disabled=frozenset({"istio_request_bytes"}),
+        tags={
+            "istio_requests_total": {
+                "method": "request.method",
+                "path": "request.url_path",
+                "port": "string(upstream.port)",
+                "agent": "request.headers['x-absent']",
+                "response_flags": None,
+            }
+        },
+    )
+    async with running(tmp_path, ScriptedEngine(), measures=measures) as bench:
+        async with aiohttp.ClientSession() as session, session.get(f"{bench.url}/a=b"):
+            pass
+        (report,) = await bench.reports(1)
+    found = metric_overrides.overrides_of(report.get)
+    assert found.disabled == {"istio_request_bytes"}
+    assert found.labels == {
+        "istio_requests_total": {
+            "method": "GET",
+            "path": "/a=b",
+            "port": str(bench.app.port),
+            "agent": "",
+            "response_flags": "",
+        }
+    }

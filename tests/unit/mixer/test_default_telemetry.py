@@ -10,6 +10,7 @@ import pytest
 
 from mast.mixer.adapters.lines import Lines
 from mast.mixer.core.lang.tree import EvaluationError
+from mast.mixer.core.metric_overrides import put_overrides
 from mast.mixer.core.values import Attributes, Duration, Timestamp
 from mast.mixer.core.workloads import Pod, Workloads
 from tests.support.mixer_config import ACCESS_LOG, TELEMETRY, Rig, documents
@@ -287,3 +288,21 @@ async def test_access_logs() -> None:
         "tcp",
         "0s",
     )
+
+
+def test_overrides_of_telemetry_objects() -> None:
+    """Records that only differ in their overrides are counted apart (pilot.md K5)."""
+    rig = Rig(TELEMETRY, workloads=workloads())
+    tags = {
+        "telemetry": '{"disabled":["istio_request_bytes"],'
+        '"labels":{"istio_requests_total":{"host":0,"response_flags":null}}}',
+        "telemetry.0": "reviews",
+    }
+    overridden = dict(HTTP)
+    put_overrides(overridden, tags)
+    assert rig.report(HTTP, overridden) == ()
+    lines = rig.registry.render().splitlines()
+    assert sum(line.startswith("istio_requests_total") for line in lines) == 2
+    assert sum('host="reviews"' in line and 'response_flags=""' in line for line in lines) == 1
+    (size,) = (line for line in lines if line.startswith("istio_request_bytes_count"))
+    assert size.endswith(" 1")

@@ -12,6 +12,7 @@ from istio.mixer.adapter.prometheus.config.config_pb2 import Params
 from mast.mixer.adapters import prometheus
 from mast.mixer.adapters.prometheus import Prometheus, bounds, clean, measure
 from mast.mixer.core.adapter import AdapterError, Batch, HandlerConfig, Instance
+from mast.mixer.core.metric_overrides import MetricOverrides
 from mast.mixer.core.series import Registry, number
 from mast.mixer.core.values import Duration, Value
 from tests.support.mixer_config import Clock
@@ -324,3 +325,20 @@ def test_validation(described: HandlerConfig, problems: list[str]) -> None:
     assert adapter.validate(described) == problems
     if not problems:
         assert isinstance(adapter.build(described), Prometheus)
+
+
+def test_overrides_leave_out_metrics_and_change_labels() -> None:
+    scrape = Scrape()
+    handler = scrape.handler({**COUNTER, "label_names": ["who", "what"]}, GAUGE)
+    overrides = MetricOverrides(
+        frozenset({"istio_level"}),
+        {"istio_hits": {"who": "", "more": "x", "none": "", "le": "1", "no-label": "1"}},
+    )
+    for each in (batch("c", 1, who="a", what="b"), batch("g", 7)):
+        each.instance.overrides = overrides
+        assert handler.report([each]) == []
+    handler.report([batch("c", 2, who="a", what="b")])
+    assert scrape.samples == [
+        'istio_hits{more="x",what="b",who=""} 1',
+        'istio_hits{what="b",who="a"} 2',
+    ]

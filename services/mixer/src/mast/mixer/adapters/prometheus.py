@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from istio.mixer.adapter.prometheus.config.config_pb2 import Params
@@ -98,7 +98,7 @@ class Prometheus:
             except AdapterError as error:
                 errors.append(str(error))
             else:
-                if values:
+                if values and family.definition.name not in batch.instance.overrides.disabled:
                     family.add(labels, values, now)
         return errors
 
@@ -116,7 +116,10 @@ class Prometheus:
                 f"metric {instance.name}: dimensions {sorted(dimensions)} "
                 f"are not the label_names {sorted(names)}"
             )
-        instance.memo = family, tuple(text(dimensions[name]) for name in names)
+        changed = instance.overrides.labels.get(family.definition.name, {})
+        own = zip(family.definition.labels, names, strict=True)
+        labels = [changed.get(label, text(dimensions[name])) for label, name in own]
+        instance.memo = family, (*labels, *_additional(changed, family.definition))
         bound: tuple[Family, Labels] = instance.memo
         return bound
 
@@ -136,6 +139,14 @@ class Prometheus:
     async def close(self) -> None:
         """Let go of the metrics; those that another handler has too stay."""
         self._registry.release(self)
+
+
+def _additional(changed: Mapping[str, str], metric: Definition) -> Iterator[str]:
+    """Names and values of labels that a metric does not have by itself, in turn."""
+    for label, value in sorted(changed.items()):
+        if value and label not in metric.labels and label != "le" and _LABEL_NAME.fullmatch(label):
+            yield label
+            yield value
 
 
 def _numbers(

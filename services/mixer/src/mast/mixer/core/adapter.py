@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from mast.mixer.core.engine import SUCCESS, Status
 from mast.mixer.core.lang.types import ValueType
+from mast.mixer.core.metric_overrides import NO_OVERRIDES, MetricOverrides
 from mast.mixer.core.values import Value
 
 T = TypeVar("T")
@@ -32,12 +33,14 @@ class Instance:
     ``name`` is the FQN (F1). ``fields`` has every field of the template under its name in the
     .proto: unset texts are "", numbers 0, maps empty, the rest None (E26). ``memo`` belongs to
     the handler: an instance is given again as long as records agree in all its fields.
+    ``overrides`` is for handlers that keep metrics.
     """
 
     name: str
     template: str
     fields: Mapping[str, Any]
     memo: Any = None
+    overrides: MetricOverrides = NO_OVERRIDES
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from mast.mixer.core.envoy_attributes import (
 from mast.mixer.core.envoy_connections import Connections
 from mast.mixer.core.envoy_flags import flag_text
 from mast.mixer.core.envoy_metadata import put_error, put_rbac, string_map
+from mast.mixer.core.metric_overrides import put_overrides
 from mast.mixer.core.values import NANOS, Duration, Timestamp, Value
 from mast.mixer.core.workloads import UID_PREFIX, packed_ip
 
@@ -79,6 +80,7 @@ class HttpReports:
         if reads is not self._reads:
             self._reads, self._extracts = reads, _extracts(reads)
         found = self._connections.attributes(entry.common_properties)
+        put_overrides(found, entry.common_properties.custom_tags)
         for extract in self._extracts:
             extract(found, entry)
         return found

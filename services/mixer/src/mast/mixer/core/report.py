@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mast.mixer.core import metric_overrides
 from mast.mixer.core.adapter import Batch, Instance
 from mast.mixer.core.dispatch import (
     SELECTORS,
@@ -198,7 +199,7 @@ class Reporter:
         return plan
 
     def _group(self, enriched: _Enriched, record: Attributes) -> _Group:
-        key = self._key_of(enriched.plan.key, record)
+        key = (self._key_of(enriched.plan.key, record), record.get(metric_overrides.ATTRIBUTE))
         group = enriched.groups.get(key)
         if group is None:
             group = enriched.groups[key] = _new_group(enriched, record)
@@ -210,6 +211,7 @@ def _new_group(enriched: _Enriched, record: Attributes) -> _Group:
     """Match the rules and make the shared instances for the first record of a group."""
     notes = Notes()
     get = _overlaid(record, enriched.generated)
+    overrides = metric_overrides.overrides_of(record.get)
     shared: list[_Shared] = []
     single: list[Dispatch] = []
     errors: list[str] = []
@@ -222,9 +224,12 @@ def _new_group(enriched: _Enriched, record: Attributes) -> _Group:
             reads = value.reads if value else ()
             overlaid = any(read.name in enriched.generated for read in reads)
             try:
-                shared.append(_Shared(dispatch, made(dispatch, get), overlaid))
+                instance = made(dispatch, get)
             except EvaluationError as error:
                 errors.append(str(error))
+            else:
+                instance.overrides = overrides
+                shared.append(_Shared(dispatch, instance, overlaid))
     return _Group(
         enriched.generated,
         tuple(shared),

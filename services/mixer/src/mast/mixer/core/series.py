@@ -55,7 +55,10 @@ class Family:
         self._registry = registry
 
     def series_of(self, labels: Labels, now: float) -> Series | None:
-        """The series of these label values, marked as updated; None if there is no room for it."""
+        """The series of these label values, marked as updated; None if there is no room for it.
+
+        Behind the values may stand names and values of labels that others do not have.
+        """
         series = self.series.get(labels)
         if series is None:
             if not (self.live and self._registry.admit()):
@@ -198,11 +201,14 @@ def _exposition(family: Family) -> Iterator[str]:
         return
     yield f"# HELP {name} {_escaped(definition.help)}"
     yield f"# TYPE {name} {definition.kind.value}"
+    number_of_own = len(definition.labels)
     for labels, series in sorted(family.series.items()):
-        pairs = [
-            f'{label}="{_quoted(value)}"'
-            for label, value in sorted(zip(definition.labels, labels, strict=True))
+        own, more = labels[:number_of_own], labels[number_of_own:]
+        named = [
+            *zip(definition.labels, own, strict=True),
+            *zip(more[::2], more[1::2], strict=True),
         ]
+        pairs = [f'{label}="{_quoted(value)}"' for label, value in sorted(named)]
         if series.buckets is None:
             yield f"{name}{_braces(pairs)} {number(series.value)}"
             continue

@@ -17,6 +17,7 @@ from mast.mixer.core.envoy_attributes import INBOUND, Registry
 from mast.mixer.core.envoy_connections import shared_attributes
 from mast.mixer.core.envoy_metadata import put_error, put_rbac
 from mast.mixer.core.envoy_reports import Stream
+from mast.mixer.core.metric_overrides import put_overrides
 from mast.mixer.core.values import NANOS, Duration, Timestamp, Value
 
 CHECKED_TAG = "checked"
@@ -120,6 +121,7 @@ def _attributes(
     length = _nanoseconds(common)
     found["context.time"] = Timestamp(start + length) if length else Timestamp.of(now)
     put_rbac(found, common.metadata.filter_metadata)
+    put_overrides(found, common.custom_tags)
     return found
 
 

@@ -5,6 +5,7 @@ expression that a label is to have as its value. Mixer's adapters apply them.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,6 +15,8 @@ from mast.pilot.core.telemetry.policies import Measures
 
 TAG: Final = "telemetry"
 """Name of the tag with the JSON object; those of expressions have `.N` behind it."""
+
+_TO_TEXT: Final = re.compile(r"\s*string\((.*)\)\s*", re.DOTALL)
 
 
 def metric_tags(measures: Measures) -> tuple[CustomTag, ...]:
@@ -42,4 +45,10 @@ def _tags(measures: Measures) -> Iterator[CustomTag]:
     text = json.dumps(told, sort_keys=True, separators=(",", ":"))
     yield CustomTag(tag=TAG, literal=CustomTag.Literal(value=text))
     for number, expression in enumerate(expressions):
-        yield CustomTag(tag=f"{TAG}.{number}", value=f"%CEL({expression})%")
+        yield CustomTag(tag=f"{TAG}.{number}", value=f"%CEL({_bare(expression)})%")
+
+
+def _bare(expression: str) -> str:
+    """The inside of `string(...)`, a function that Envoy lacks: it writes any value as text."""
+    inside = _TO_TEXT.fullmatch(expression)
+    return inside[1] if inside else expression
