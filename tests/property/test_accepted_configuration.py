@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from tests.property.hostile.meshes import PROXIES, base, resources
 from tests.property.hostile.objects import candidates
-from tests.support.accepted import Candidate, accepted, document
+from tests.property.hostile.usage import ordinary
+from tests.support.accepted import Candidate, accepted, complaints, document
 from tests.support.envoy_feed import envoy_feed
 from tests.support.golden_view import Resources
 
@@ -44,6 +45,19 @@ def envoy(tmp_path: Path) -> Iterator[Judge]:
             runner.run(feeding.__aexit__(None, None, None))
 
 
+@pytest.mark.parametrize("candidate", list(ordinary()), ids=str)
+def test_ordinary_objects_are_not_refused(candidate: Candidate) -> None:
+    assert complaints(candidate) == []
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_envoy_takes_ordinary_objects(envoy: Judge, name: str) -> None:
+    found = resources([*base(), *accepted(ordinary())], PROXIES[name])
+    assert found.clusters
+    assert found.listeners
+    assert list(envoy(found)) == []
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(SEED, SEED + -(-CASES // SERIES)), ids="seed-{}".format)
 def test_envoy_takes_what_galley_accepts(envoy: Judge, seed: int) -> None:
@@ -60,8 +74,8 @@ def test_envoy_takes_what_galley_accepts(envoy: Judge, seed: int) -> None:
     @given(st.lists(candidates(), min_size=1, max_size=6))
     def takes(drawn: Sequence[Candidate]) -> None:
         objects = accepted(drawn)
-        complaints = envoy(resources([*base(), *objects], proxy))
+        refusals = envoy(resources([*base(), *objects], proxy))
         shown = yaml.safe_dump_all([document(each) for each in objects], allow_unicode=True)
-        assert not complaints, "\n".join((*complaints, shown))
+        assert not refusals, "\n".join((*refusals, shown))
 
     takes()

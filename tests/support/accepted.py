@@ -1,7 +1,7 @@
 """What Galley accepts of objects that may be wrong: they are mended until it does."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict, ParseError
 
 from mast.common.kinds import Kind
-from mast.galley.core.judge import judge, read
+from mast.galley.core.judge import Judgement, judge, read
 from mast.galley.core.objects import ConfigObject, Defaults
 from mast.galley.core.problem import Path, errors
 from mast.galley.core.resources import resource
@@ -33,6 +33,9 @@ class Candidate:
     spec: Mapping[str, Any]
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.kind.name} {self.namespace}/{self.name}"
 
     def document(self) -> dict[str, Any]:
         """The object as JSON."""
@@ -83,17 +86,26 @@ def stored(objects: Iterable[ConfigObject]) -> Iterator[Put]:
         yield Put(obj.key, content.SerializeToString())
 
 
+def complaints(candidate: Candidate) -> Sequence[str]:
+    """Why Galley refuses a candidate as it is, nothing if it does not."""
+    return [str(each) for each in errors(_judged(candidate.document()).problems)]
+
+
+def _judged(document: dict[str, Any]) -> Judgement:
+    message = config_pb2.Object(api_version=document["apiVersion"], kind=document["kind"])
+    metadata = document["metadata"]
+    message.metadata.name, message.metadata.namespace = metadata["name"], metadata["namespace"]
+    for key in ("labels", "annotations"):
+        getattr(message.metadata, key).update(metadata[key])
+    with suppress(ParseError):
+        message.spec.update(document["spec"])
+    return judge(read((), [message], Defaults()))
+
+
 def _mended(document: dict[str, Any]) -> ConfigObject | None:
     """The object without the parts that are wrong, None if there is none without these."""
     for _ in range(_ROUNDS):
-        message = config_pb2.Object(api_version=document["apiVersion"], kind=document["kind"])
-        metadata = document["metadata"]
-        message.metadata.name, message.metadata.namespace = metadata["name"], metadata["namespace"]
-        for key in ("labels", "annotations"):
-            getattr(message.metadata, key).update(metadata[key])
-        with suppress(ParseError):
-            message.spec.update(document["spec"])
-        judged = judge(read((), [message], Defaults()))
+        judged = _judged(document)
         wrong = errors(judged.problems)
         if not wrong:
             return judged.objects[0]

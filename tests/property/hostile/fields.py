@@ -98,8 +98,11 @@ BY_NAME: Mapping[str, Pool] = {
     "grpc_status": Pool(("UNAVAILABLE", "OK"), ("unavailable", "14", "NOPE", "")),
     "weight": numbers.WEIGHTS,
     "sampling": numbers.FRACTIONS,
-    "table_size": numbers.HUGE_COUNTS,
-    "minimum_ring_size": numbers.HUGE_COUNTS,
+    "table_size": numbers.TABLES,
+    "minimum_ring_size": numbers.RINGS,
+    # Programs.
+    "expression": texts.EXPRESSIONS,
+    "inline_code": texts.PROGRAMS,
     # Keys and certificates.
     "subject_alt_names": addresses.IDENTITIES,
     "principals": addresses.IDENTITIES,
@@ -112,10 +115,9 @@ BY_NAME: Mapping[str, Pool] = {
     "issuer": Pool(("a", "https://a.example.com"), ("", "é", "\x00")),
     "jwks_uri": Pool(("https://a.example.com/keys",), ("", "é", "http://", "/a")),
     **dict.fromkeys(
-        ("client_certificate", "private_key", "ca_certificates", "server_certificate"), texts.FILES
+        ("client_certificate", "private_key", "ca_certificates", "server_certificate", "ca_crl"),
+        texts.FILES,
     ),
-    # Proxies read this file themselves, and want it to be there.
-    "ca_crl": Pool(("",)),
 }
 BY_PLACE: Mapping[str, Pool] = {
     **kubernetes_fields.BY_PLACE,
@@ -137,6 +139,8 @@ BY_PLACE: Mapping[str, Pool] = {
     "HTTPCookie.path": Pool(("/", "/a"), ("", "é", "a;b")),
     "Attribute.name": texts.ATTRIBUTES,
     "Attribute.value": texts.ATTRIBUTE_VALUES,
+    "TagOverride.value": texts.EXPRESSIONS,
+    "Formatter.value": texts.FORMATS,
     "IstioService.name": addresses.NAMES,
     "IstioService.service": addresses.HOSTS,
     "HTTPAPISpecReference.name": addresses.NAMES,

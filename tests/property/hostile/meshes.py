@@ -1,15 +1,18 @@
 """A mesh in which drawn objects mean something, and the proxies that are told of it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
+
+from envoy.config.core.v3.base_pb2 import Node
 
 from mast.common.kinds import BY_COLLECTION
 from mast.common.spiffe import SpiffeId
 from mast.galley.core.objects import ConfigObject
 from mast.pilot.core.model import collection_names
-from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.model.proxy import Proxy, parse
 from mast.pilot.core.world.world import World
 from mast.pilot.core.xds import registration
 from tests.property.hostile.addresses import API, MIXER, ONE, TWO
@@ -18,6 +21,13 @@ from tests.support.golden_view import Resources, resources_of
 from tests.support.mesh_yaml import Put, sidecar_proxy
 
 _NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _router(namespace: str, ip: str, labels: Mapping[str, str]) -> Node:
+    node = Node(id=f"router~{ip}~gate-1.{namespace}~{namespace}.svc.cluster.local")
+    node.metadata.update({"NAMESPACE": namespace, "LABELS": dict(labels)})
+    return node
+
 
 PROXIES: Final[Mapping[str, Proxy]] = {
     "redirect": sidecar_proxy("shop", labels={"app": "one"}),
@@ -44,6 +54,7 @@ PROXIES: Final[Mapping[str, Proxy]] = {
         ANNOTATIONS={"policy.istio.io/check": "enable"},
     ),
     "ipv6": sidecar_proxy("web", ip="2001:db8::1", labels={"version": "v1"}, CLUSTER_ID="east"),
+    "router": parse(_router("shop", "10.1.0.11", {"istio": "ingressgateway"})),
 }
 """Of all ways to meet traffic, and of all families of addresses."""
 
@@ -70,9 +81,11 @@ def _registered(objects: Iterable[ConfigObject]) -> Iterator[Put]:
             group = (proxy.namespace, proxy.text(registration.GROUP))
             if obj.kind.name == "WorkloadGroup" and group == (obj.meta.namespace, obj.meta.name):
                 account = obj.spec.template.service_account or "default"
-                identity = SpiffeId("cluster.local", proxy.namespace, account)
-                made = registration.workload(proxy, identity, obj.spec, "pilot-1", _NOW)
-                yield Put(registration.key(made), made.SerializeToString())
+                # Nobody has a certificate with an account that is no part of a SPIFFE ID.
+                with suppress(ValueError):
+                    identity = SpiffeId("cluster.local", proxy.namespace, account)
+                    made = registration.workload(proxy, identity, obj.spec, "pilot-1", _NOW)
+                    yield Put(registration.key(made), made.SerializeToString())
 
 
 def _service(

@@ -1,8 +1,8 @@
 """Hypothesis strategies for objects at the edge of what users may write.
 
-Every field of every kind is drawn by its place in the API: most values are ordinary and meet each
-other, some are what Envoy is known to dislike. Few objects are valid as they are drawn; see
-`tests.support.accepted`.
+Half of them are ordinary with a few changes (`usage`). Of the others every field of every kind is
+drawn by its place in the API: most values are ordinary and meet each other, some are what Envoy is
+known to dislike. Few of these are valid as they are drawn; see `tests.support.accepted`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from hypothesis.strategies import SearchStrategy
 from mast.common import kinds
 from mast.common.kinds import Kind
 from mast.pilot.core.model import collection_names
-from tests.property.hostile import addresses
+from tests.property.hostile import addresses, usage
 from tests.property.hostile.fields import BROAD, KEYS, MUST, pool_of
 from tests.property.hostile.numbers import DURATIONS
 from tests.property.hostile.pools import Pool
@@ -37,10 +37,14 @@ _MESH = frozenset({"MeshConfig", "MeshNetworks"})
 _OFTEN = {"VirtualService": 4, "DestinationRule": 4, "ServiceEntry": 4, "Sidecar": 2, "Gateway": 2}
 
 
+def candidates(of: Sequence[Kind] = KINDS) -> SearchStrategy[Candidate]:
+    """Objects of some kinds: ordinary ones with odd values, and those of any fields at all."""
+    return usage.changed(frozenset(of)) | _anything(tuple(of))
+
+
 @st.composite
-def candidates(draw: Draw, of: Sequence[Kind] = KINDS) -> Candidate:
-    """An object of one of the kinds."""
-    kind = draw(_kind(tuple(of)))
+def _anything(draw: Draw, of: tuple[Kind, ...]) -> Candidate:
+    kind = draw(_kind(of))
     spec = draw(_message(kind.message.DESCRIPTOR, _DEPTH))
     if kind.name in _MESH:
         return Candidate(kind, "istio-system", "default", spec)

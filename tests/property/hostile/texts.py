@@ -188,6 +188,37 @@ HEADER_VALUES = Pool(
 FORMATS = HEADER_VALUES + Pool(
     ('{"a": "%PROTOCOL%"}', "[%START_TIME%]\n"), ('{"a": {"b": ["%NOPE%"]}}', "{")
 )
+EXPRESSIONS = Pool(
+    ("response.code >= 500", "request.headers['x-one'] == 'a'", "has(request.headers.x)"),
+    (
+        "",
+        "a b",
+        "(",
+        "nope",
+        "nope(1)",
+        "xds.node.id",
+        "request.path.matches('a{90}')",
+        "request.path.matches('a{100}')",
+        "request.path.matches('(')",
+        "[1].exists(x, x == 1)",
+        "string(1)",
+        "bool('true')",
+        "1 / 0",
+        "(1)%2",
+        "'é' == '%'",
+        "1 // a",
+        "1\n+1",
+        "!" * 200 + "true",
+        "1" + "+1" * 40,
+        "{1: 2, 1: 3}[1]",
+        "\x00",
+        "x" * 5_000,
+    ),
+)
+PROGRAMS = Pool(
+    ("function envoy_on_request(handle) end", "x = 1"),
+    ("", "a", "\x00", "x = 1 // 2", "\x1bLJ", "--é", "goto a ::a::", "x" * 70_000),
+)
 BODIES = Pool(("a", ""), ("é", "\x00", "%", "x" * 5_000, "x" * 1_100_000, "é" * 530_000))
 STAT_PREFIXES = Pool(("stats", "a.b"), ("", "é", "\x00", "a b", "x" * 5_000, "%"))
 STATISTICS = Pool(
