@@ -1,6 +1,6 @@
 """Route configurations of sidecars: one per HTTP port, sniffed service or forward proxy."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,12 +19,21 @@ from mast.pilot.core.ports.sockets import UNIX
 from mast.pilot.core.routes.backends import Backends, passthrough_cluster
 from mast.pilot.core.routes.http_routes import default_route, virtual_service_routes
 from mast.pilot.core.routes.route_actions import MAX_DIRECT_RESPONSE_BYTES, Setting
+from mast.pilot.core.routes.route_tables import (
+    EMPTY,
+    Routes,
+    RouteTable,
+    entry,
+    entry_of,
+    table,
+)
 from mast.pilot.core.routes.virtual_hosts import (
     Candidate,
+    Claim,
     blocking,
+    candidate,
     passing,
     ported,
-    virtual_hosts,
 )
 from mast.pilot.core.scope.egress import Egress
 from mast.pilot.core.scope.matches import Caller
@@ -35,9 +44,9 @@ _HTTP_PORT: Final = 80
 """Port of VirtualService hosts that no service stands behind (pilot.md C6)."""
 
 
-def route_configuration(
+def routes(
     name: str, scope: Scope, proxy: Proxy, extensions: Extensions = NO_EXTENSIONS
-) -> RouteConfiguration | None:
+) -> Routes | None:
     """The route configuration of a sidecar by its name, None for a name that is none (pilot.md C).
 
     Names are `PORT`, `HOST:PORT` for a sniffed port of one service, `http_proxy`, and the socket
@@ -46,19 +55,28 @@ def route_configuration(
     """
     site = _Site(scope, proxy, extensions)
     if name == names.HTTP_PROXY:
-        return _with_catch_all(name, site, _on_all_ports(site, site.egress_on(0)))
+        # With ports ignored, D:8080 would get the virtual host of port 80.
+        made = table(_on_all_ports(site, site.egress_on(0)))
+        return _with_catch_all(name, site, made, ignore_port=False)
     if name.isdecimal():
-        port = int(name)
-        return _with_catch_all(name, site, _on_port(site, site.egress_on(port), port))
+        return _with_catch_all(name, site, _table(site, site.egress_on(int(name)), int(name)))
     for where, egress in enumerate(scope.egress):
         if egress.listener and egress.listener.bind.removeprefix(UNIX) == name:
-            port = egress.listener.port.number
-            candidates = map(_with_ports, _on_port(site, where, port))
-            return _with_catch_all(name, site, candidates)
+            candidates = _on_port(site, where, egress.listener.port.number)
+            made = table({key: _with_port(each) for key, each in candidates.items()})
+            return _with_catch_all(name, site, made)
     host, _, number = name.rpartition(":")
     if not number.isdecimal():
         return None
     return _sniffed(name, site, host, int(number))
+
+
+def route_configuration(
+    name: str, scope: Scope, proxy: Proxy, extensions: Extensions = NO_EXTENSIONS
+) -> RouteConfiguration | None:
+    """As `routes`, as a message."""
+    made = routes(name, scope, proxy, extensions)
+    return made.message() if made else None
 
 
 @dataclass(frozen=True)
@@ -102,33 +120,28 @@ class _Site:
 
 
 def _with_catch_all(
-    name: str, site: _Site, candidates: Iterator[Candidate]
-) -> RouteConfiguration:
-    made, losses = virtual_hosts(candidates)
-    for each in losses:
+    name: str, site: _Site, made: RouteTable, *, ignore_port: bool = True
+) -> Routes:
+    for each in made.losses:
         site.scope.report(each)
-    configuration = _configuration(name, [*made, _catch_all(site)])
-    # With ports ignored, D:8080 would get the virtual host of port 80.
-    configuration.ignore_port_in_host_matching = name != names.HTTP_PROXY
-    return configuration
+    settings = _settings()
+    settings.ignore_port_in_host_matching = ignore_port
+    return Routes(name, settings, [*made.entries.values(), entry_of(_catch_all(site))])
 
 
-def _sniffed(name: str, site: _Site, host: str, number: int) -> RouteConfiguration:
+def _sniffed(name: str, site: _Site, host: str, number: int) -> Routes:
     """The only virtual host of a service whose port is sniffed (pilot.md C6)."""
     service = site.scope.service(host)
     port = service.port(number) if service else None
     where = site.egress_on(number)
     if service is None or port is None or where is None:
-        return _configuration(name, [_catch_all(site)])
-    candidate = _candidate(site, where, service, port)
-    made, _ = virtual_hosts([replace(candidate, own=["*"], other=[])])
-    return _configuration(name, made)
+        return Routes(name, _settings(), [entry_of(_catch_all(site))])
+    made = _made(site, site.scope.egress[where], service, port)
+    return Routes(name, _settings(), [entry(made, ["*"])])
 
 
-def _configuration(name: str, made: Sequence[VirtualHost]) -> RouteConfiguration:
+def _settings() -> RouteConfiguration:
     return RouteConfiguration(
-        name=name,
-        virtual_hosts=made,
         validate_clusters=BoolValue(value=False),
         max_direct_response_body_size_bytes=UInt32Value(value=MAX_DIRECT_RESPONSE_BYTES),
     )
@@ -141,47 +154,55 @@ def _catch_all(site: _Site) -> VirtualHost:
     return passing(cluster, site.extensions.destination(site.spot(0), cluster, None))
 
 
-def _on_port(site: _Site, where: int | None, number: int) -> Iterator[Candidate]:
-    """Virtual hosts of one port that show through an egress listener."""
+def _table(site: _Site, where: int | None, number: int) -> RouteTable:
+    """Virtual hosts of one port; those that did not change are not made again."""
+
+    def build(inner: Scope, before: RouteTable | None) -> RouteTable:
+        return table(_on_port(replace(site, scope=inner), where, number), before or EMPTY)
+
+    return site.scope.continued(("routes", where, number, site.proxy, site.extensions), build)
+
+
+def _on_port(site: _Site, where: int | None, number: int) -> dict[Hashable, Candidate]:
+    """Virtual hosts of one port that show through an egress listener, by host."""
     if where is None:
-        return
+        return {}
+
+    def of_service(host: str, inner: Scope) -> Candidate | None:
+        egress = inner.egress[where]
+        service = egress.service(host)
+        port = service.port(number) if service and service.host == host else None
+        if service is None or port is None or not _is_http(port):
+            return None
+        return _made(replace(site, scope=inner), egress, service, port)
+
     egress = site.scope.egress[where]
-    governing = set()
-    services = []
-    for service in egress.services_on(number):
-        port = service.port(number)
-        if port and _is_http(port):
-            services.append(service)
-            governing.add(egress.virtual_service(service.host))
-            yield _candidate(site, where, service, port)
+    owner = (where, number, site.proxy, site.extensions)
+    of_services = site.scope.members("virtual host", owner, egress.hosts_on(number), of_service)
+    found: dict[Hashable, Candidate] = {
+        host: each for host, each in of_services.items() if each is not None
+    }
     for host, config in egress.standalone():
-        if config in governing:
-            wanted = not any(hosts.matches(host, each.host) for each in services)
+        if _governs(egress, config, number):
+            wanted = not any(hosts.matches(host, each) for each in of_services if each in found)
         else:
             wanted = number == _HTTP_PORT and not _has_services(egress, config)
         if wanted and (routes_of := site.governed(egress, config, number)):
-            yield _standalone(site, host, config, number, routes_of)
+            found[host] = _standalone(site, host, config, number, routes_of)
+    return found
 
 
-def _on_all_ports(site: _Site, where: int | None) -> Iterator[Candidate]:
+def _on_all_ports(site: _Site, where: int | None) -> dict[Hashable, Candidate]:
     """Virtual hosts of every HTTP port, told apart by the port in the domain (pilot.md C5)."""
     if where is None:
-        return
+        return {}
     services = site.scope.egress[where].services()
     numbers = {port.number for each in services for port in each.ports if _is_http(port)}
-    for number in sorted(numbers | {_HTTP_PORT}):
-        yield from map(_with_ports, _on_port(site, where, number))
-
-
-def _candidate(site: _Site, where: int, service: Service, port: Port) -> Candidate:
-    """The virtual host of a service port, kept until the service or a rule for it changes."""
-
-    def build(inner: Scope) -> Candidate:
-        inner.depend_on(service)
-        return _made(replace(site, scope=inner), inner.egress[where], service, port)
-
-    key = ("virtual host", where, service.host, port.number, site.proxy, site.extensions)
-    return site.scope.cached(key, build)
+    return {
+        (number, key): _with_port(each)
+        for number in sorted(numbers | {_HTTP_PORT})
+        for key, each in _on_port(site, where, number).items()
+    }
 
 
 def _made(site: _Site, egress: Egress, service: Service, port: Port) -> Candidate:
@@ -192,51 +213,61 @@ def _made(site: _Site, egress: Egress, service: Service, port: Port) -> Candidat
         site.proxy.dns_domain,
         automatic=reaches_automatic_addresses(site.proxy),
     )
-    own = [each for each in domains if each in (service.host, f"{service.host}.")]
-    return Candidate(
+    own = tuple(each for each in domains if each in (service.host, f"{service.host}."))
+    claim = Claim(
         host=service.host,
         port=port.number,
         own=own,
-        other=[each for each in domains if each not in own],
-        routes=site.service_routes(egress, service, port),
+        other=tuple(each for each in domains if each not in own),
         age=service.age,
         source=service.object_name,
-        additions=site.extensions.virtual_host(site.spot(port.number), service),
     )
+    additions = site.extensions.virtual_host(site.spot(port.number), service)
+    return candidate(claim, site.service_routes(egress, service, port), additions)
 
 
 def _standalone(
     site: _Site, host: str, config: Config[VirtualService], port: int, own: Sequence[Route]
 ) -> Candidate:
     """The virtual host of a VirtualService host that is no service (pilot.md C6)."""
-    return Candidate(
+    claim = Claim(
         host=host,
         port=port,
-        own=[host],
-        routes=own,
+        own=(host,),
+        other=(),
         age=config.age,
         source=config.meta.object_name,
-        additions=site.extensions.virtual_host(site.spot(port), None),
     )
+    return candidate(claim, own, site.extensions.virtual_host(site.spot(port), None))
 
 
-def _with_ports(candidate: Candidate) -> Candidate:
-    return replace(
-        candidate,
-        own=list(ported(candidate.own, candidate.port)),
-        other=list(ported(candidate.other, candidate.port)),
+def _with_port(each: Candidate) -> Candidate:
+    claim = each.claim
+    own, other = (tuple(ported(domains, claim.port)) for domains in (claim.own, claim.other))
+    return Candidate(claim._replace(own=own, other=other), each.content)
+
+
+def _governs(egress: Egress, config: Config[VirtualService], number: int) -> bool:
+    """True if an HTTP port of that number of some service gets its routes from a VirtualService."""
+    return any(
+        port.number == number
+        for service in _governed_services(egress, config)
+        for port in service.ports
+        if _is_http(port)
     )
 
 
 def _has_services(egress: Egress, config: Config[VirtualService]) -> bool:
     """True if a service with an HTTP port is among the hosts of a VirtualService."""
-    return any(
-        _is_http(port)
-        for host in config.spec.hosts
-        for service in _services_under(egress, host)
-        if egress.virtual_service(service.host) is config
-        for port in service.ports
-    )
+    governed = _governed_services(egress, config)
+    return any(_is_http(port) for service in governed for port in service.ports)
+
+
+def _governed_services(egress: Egress, config: Config[VirtualService]) -> Iterator[Service]:
+    for host in config.spec.hosts:
+        for service in _services_under(egress, host):
+            if egress.virtual_service(service.host) is config:
+                yield service
 
 
 def _services_under(egress: Egress, pattern: str) -> Sequence[Service]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
@@ -21,9 +21,8 @@ from mast.pilot.core.model.model import Age
 _BAD_GATEWAY: Final = 502
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A virtual host before it is known which of its domains it gets.
+class Claim(NamedTuple):
+    """The domains that a virtual host wants, before it is known which of them it gets.
 
     `own` domains are forms of the full name, `other` ones shorter names and addresses. `age`
     decides between claims. `source` is the object whose host it is.
@@ -31,43 +30,59 @@ class Candidate:
 
     host: str
     port: int
-    own: Sequence[str]
-    other: Sequence[str] = ()
-    routes: Sequence[Route]
+    own: tuple[str, ...]
+    other: tuple[str, ...]
     age: Age
     source: ObjectName | None = None
-    additions: Additions = NOTHING
+
+    @property
+    def name(self) -> str:
+        """Name of the virtual host (pilot.md C)."""
+        return names.virtual_host(self.host, self.port)
 
 
-def virtual_hosts(
-    candidates: Iterable[Candidate],
-) -> tuple[list[VirtualHost], list[Finding]]:
-    """The virtual hosts, sorted by name, and the domains that were contested (pilot.md C6).
+@dataclass(frozen=True)
+class Candidate:
+    """A virtual host: what it claims, and its serialised message but for its domains."""
+
+    claim: Claim
+    content: bytes
+
+
+def candidate(claim: Claim, routes: Sequence[Route], additions: Additions = NOTHING) -> Candidate:
+    """The virtual host of a claim with these routes."""
+    message = VirtualHost(name=claim.name, routes=routes, include_request_attempt_count=True)
+    additions.apply(message)
+    additions.apply_metadata(message)
+    return Candidate(claim, message.SerializeToString(deterministic=True))
+
+
+def allotted(claims: Iterable[Claim]) -> tuple[dict[Claim, tuple[str, ...]], list[Finding]]:
+    """The domains of each claim, by name of the virtual host, and those that were contested.
 
     Envoy accepts a domain once, in whatever case. A host that is somebody's full name is his;
-    other domains go to the oldest. Who gets no domain at all is left out.
+    other domains go to the oldest. Who gets no domain at all is left out (pilot.md C6).
     """
-    ordered = sorted(candidates, key=lambda each: (each.age, each.host, each.port))
-    owners: dict[str, tuple[Candidate, str]] = {}
+    ordered = sorted(claims, key=lambda each: (each.age, each.host, each.port))
+    owners: dict[str, tuple[Claim, str]] = {}
     for each in ordered:
         for domain in each.own:
             owners.setdefault(domain.lower(), (each, domain))
     for each in ordered:
         for domain in each.other:
             owners.setdefault(domain.lower(), (each, domain))
-    made, losses = [], []
+    found, losses = {}, []
     for each in ordered:
-        name = names.virtual_host(each.host, each.port)
         domains: list[str] = []
         for domain in dict.fromkeys((*each.own, *each.other)):
             owner, spelled = owners[domain.lower()]
             if owner is not each:
-                losses.append(_loss(name, domain, each, owner))
+                losses.append(_loss(domain, each, owner))
             elif spelled == domain:
                 domains.append(domain)
         if domains:
-            made.append(_virtual_host(name, domains, each))
-    return sorted(made, key=lambda each: each.name), losses
+            found[each] = tuple(domains)
+    return dict(sorted(found.items(), key=lambda item: item[0].name)), losses
 
 
 def ported(domains: Iterable[str], port: int) -> Iterator[str]:
@@ -104,27 +119,14 @@ def _catch_all(name: str, route: Route) -> VirtualHost:
     return VirtualHost(name=name, domains=["*"], routes=[route], include_request_attempt_count=True)
 
 
-def _loss(name: str, domain: str, loser: Candidate, winner: Candidate) -> Finding:
+def _loss(domain: str, loser: Claim, winner: Claim) -> Finding:
     """A domain that a virtual host did not get because another has it (pilot.md C6)."""
     return Finding(
         fault=Fault.DUPLICATE_DOMAIN,
-        key=f"{domain} {name}",
+        key=f"{domain} {loser.name}",
         message=(
-            f"Requests for {domain} do not go to {loser.host}:"
-            f" {names.virtual_host(winner.host, winner.port)} has that domain."
+            f"Requests for {domain} do not go to {loser.host}: {winner.name} has that domain."
         ),
         subject=loser.source,
         winner=winner.source,
     )
-
-
-def _virtual_host(name: str, domains: Sequence[str], candidate: Candidate) -> VirtualHost:
-    result = VirtualHost(
-        name=name,
-        domains=domains,
-        routes=candidate.routes,
-        include_request_attempt_count=True,
-    )
-    candidate.additions.apply(result)
-    candidate.additions.apply_metadata(result)
-    return result

@@ -33,6 +33,9 @@ class Egress(Protocol):
     def services_on(self, port: int) -> Sequence[Service]:
         """Services that have a port of that number, sorted by host."""
 
+    def hosts_on(self, port: int) -> Sequence[str]:
+        """Hosts among which those of `services_on` are, sorted; the same object if none is new."""
+
     def virtual_service(self, host: str) -> Config[VirtualService] | None:
         """The VirtualService of gateway `mesh` that governs a host (pilot.md F1)."""
 
@@ -68,6 +71,11 @@ class OpenEgress:
         self._reads.note(memo.PORT, port)
         found = self._services(self._index.hosts_on_port.get(port, ()))
         return [each for each in found if each.port(port)]
+
+    def hosts_on(self, port: int) -> Sequence[str]:
+        """See `Egress`."""
+        self._reads.note(memo.PORT, port)
+        return self._index.hosts_on_port.get(port, ())
 
     def owned_by(self, namespace: str) -> Sequence[Service]:
         """Services of one namespace that are visible, sorted by host."""
@@ -152,6 +160,10 @@ class SelectedEgress:
     def services_on(self, port: int) -> Sequence[Service]:
         """See `Egress`."""
         return [each for each in self.by_host.values() if each.port(port)]
+
+    def hosts_on(self, port: int) -> Sequence[str]:
+        """See `Egress`."""
+        return [each.host for each in self.services_on(port)]
 
     def virtual_service(self, host: str) -> Config[VirtualService] | None:
         """See `Egress`."""

@@ -7,8 +7,9 @@ that of its dependants, whatever the size of the mesh.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from itertools import takewhile
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain, takewhile
 from typing import Final, NamedTuple, TypeVar, cast
 
 from mast.pilot.core.model.finding import Finding
@@ -135,6 +136,16 @@ class _Log:
         return frozenset(name for _, name in later)
 
 
+class _Members(NamedTuple):
+    """All members of a family that made one result, as they were in a generation."""
+
+    generation: int
+    names: Sequence[str]
+    values: Mapping[str, object]
+    facts: frozenset[Fact]
+    findings: Mapping[str, frozenset[Finding]]
+
+
 class _Item:
     """One kept result; `made` is the generation of the index it was made from."""
 
@@ -167,6 +178,7 @@ class Memo:
         self.discoveries = 0
         """Rises whenever findings may have come or gone."""
         self._logs: dict[Family, _Log] = {}
+        self._members: dict[Family, _Members] = {}
         self._sweep_at = self.SWEEP_FLOOR
 
     def __len__(self) -> int:
@@ -217,6 +229,60 @@ class Memo:
             reads.report(item.findings)
         return cast("T", item.value)
 
+    def continued(
+        self,
+        key: Hashable,
+        generation: int,
+        reads: Reads | None,
+        build: Callable[[Reads, T | None], T],
+    ) -> T:
+        """As `get`; `build` is also given the result that was forgotten, if it is still at hand."""
+        before = cast("T | None", self._forgotten.get(key))
+        return self.get(key, generation, reads, lambda own: build(own, before))
+
+    def members(
+        self,
+        family: Family,
+        names: Sequence[str],
+        generation: int,
+        reads: Reads,
+        build: Callable[[str, Reads], T],
+    ) -> Mapping[str, T]:
+        """The results for some names; only those that were forgotten meanwhile are looked up.
+
+        It is the same object as before if nothing changed.
+        """
+        last = self._members.get(family) if generation == self.generation else None
+        renewed = None if last is None else self.renewed(family, last.generation)
+        collected = Reads()
+        if last is None or renewed is None:
+            values: dict[str, object] = {}
+            findings: dict[str, frozenset[Finding]] = {}
+        elif not renewed and names == last.names:
+            reads.extend(last.facts)
+            reads.report(chain(*last.findings.values()))
+            return cast("Mapping[str, T]", last.values)
+        else:
+            collected.extend(last.facts)
+            wanted = last.values.keys() if names == last.names else frozenset(names)
+            values = {name: each for name, each in last.values.items() if name in wanted}
+            findings = {name: each for name, each in last.findings.items() if name in values}
+        for name in names:
+            if name not in values or (renewed and name in renewed):
+                own = Reads()
+                values[name] = self.get(
+                    Member(*family, name), generation, own, partial(build, name)
+                )
+                collected.extend(own.facts())
+                if findings.pop(name, None) or own.findings:
+                    findings[name] = own.findings
+        made = _Members(generation, names, values, collected.facts(), findings)
+        if generation == self.generation:
+            self._members[family] = made
+        reads.extend(made.facts)
+        reads.report(chain(*findings.values()))
+        return cast("Mapping[str, T]", values)
+
     def renewed(self, family: Family, since: int) -> frozenset[str] | None:
         """Names of members forgotten after a generation; None if that is not known any more.
 
@@ -243,6 +309,7 @@ class Memo:
                 self._forgotten[key] = self._items.pop(key).value
                 self._lose(key)
         self._logs.clear()
+        self._members.clear()
 
     def _keep(self, key: Hashable, item: _Item) -> None:
         before = self._forgotten.pop(key, None)
@@ -293,6 +360,8 @@ class Memo:
         for item in self._items.values():
             item.used = False
         self._logs = {family: each for family, each in self._logs.items() if each.used}
+        for family in self._members.keys() - self._logs.keys():
+            del self._members[family]
         for each in self._logs.values():
             each.used = False
         self._sweep_at = max(self.SWEEP_FLOOR, 2 * len(self._items))

@@ -4,7 +4,7 @@ Every question asked of a `Scope` is noted as a fact its result depends on (see 
 are visible by `exportTo`; a Sidecar narrows them down per egress listener (pilot.md D11).
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
@@ -90,6 +90,38 @@ class Scope:
         """
         return self._results.get(
             key, self._index.generation, self._reads, lambda reads: build(self.noting(reads))
+        )
+
+    def continued(self, key: Hashable, build: Callable[["Scope", T | None], T]) -> T:
+        """As `cached`; `build` is also given the result in whose place it comes, if there is one.
+
+        The result must be the one that is made from nothing, all but its identity.
+        """
+        return self._results.continued(
+            (self.key, key),
+            self._index.generation,
+            self._reads,
+            lambda reads, before: build(self.noting(reads), before),
+        )
+
+    def members(
+        self,
+        kind: str,
+        owner: Hashable,
+        names: Sequence[str],
+        build: Callable[[str, "Scope"], T],
+    ) -> Mapping[str, T]:
+        """`build(name, scope)` for some names, each kept; what did not change is not looked at.
+
+        It is the same object as before if nothing changed. Kind and owner hold everything else
+        that the results depend on.
+        """
+        return self._results.members(
+            (kind, (self.key, owner)),
+            names,
+            self._index.generation,
+            self._reads,
+            lambda name, reads: build(name, self.noting(reads)),
         )
 
     def report(self, finding: Finding) -> None:

@@ -22,8 +22,11 @@ class Originals:
         self, name: str, type_url: str, message: Message, requires: Iterable[str] = ()
     ) -> Resource:
         """As the function of that name; the object made before if the content is the same."""
-        made = resource(name, type_url, message, requires)
-        return self._known.setdefault((type_url, name, made.version), made)
+        return self.known(resource(name, type_url, message, requires))
+
+    def known(self, made: Resource) -> Resource:
+        """The object made before if it has the content of the given one."""
+        return self._known.setdefault((made.type_url, made.name, made.version), made)
 
     def part(self, resources: Iterable[Resource]) -> Part:
         """As the function of that name; the object made before if it has the same resources."""

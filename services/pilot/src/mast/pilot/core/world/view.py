@@ -1,7 +1,7 @@
 """What one class of proxies sees in one snapshot: resources, generated when they are asked for."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Final, TypeVar
 
@@ -50,6 +50,7 @@ from mast.pilot.core.xds.resources import (
     Part,
     Resource,
     collection,
+    packed,
 )
 
 T = TypeVar("T")
@@ -268,18 +269,17 @@ class MeshView:
 
     def _routes(self, name: str, scope: Scope) -> Resource:
         """Routes of a name; for one that stands for nothing only the catch-all (pilot.md B10)."""
-        caller, extensions = self.audience.caller, self.extensions(scope.mesh)
-        made = None
+        extensions = self.extensions(scope.mesh)
         if self._is_router:
             made = gateway_routes.route_configuration(
                 name, scope, self.audience.proxy, self._translation(scope), extensions
             )
-        found = (
-            routes.route_configuration(each, scope, caller, extensions) for each in (name, _NO_PORT)
-        )
-        made = made or next(each for each in found if each is not None)
-        made.name = name
-        return self.originals.resource(name, RDS, made)
+            if made is not None:
+                return self.originals.resource(name, RDS, made)
+        caller = self.audience.caller
+        found = (routes.routes(each, scope, caller, extensions) for each in (name, _NO_PORT))
+        table = replace(next(each for each in found if each is not None), name=name)
+        return self.originals.known(packed(name, RDS, table.parts, table.version))
 
     def _plugin(self, name: str, scope: Scope) -> Resource | None:
         made = configuration(name, scope)

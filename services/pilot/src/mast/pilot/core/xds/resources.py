@@ -17,6 +17,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.message import Message
 
 from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.wire import bytes_field, field_header, text_field
 
 _PREFIX = "type.googleapis.com/"
 
@@ -107,14 +108,14 @@ class Resource:
     def sotw_field(self) -> bytes:
         """Field `resources` of a DiscoveryResponse, tag and length included."""
         end = self._name_at
-        size = len(_text(1, self.type_url)) + self.body_size
-        size += len(_header(2, self.body_size)) if self.body_size else 0
-        return _bytes(2, self.delta_field[end - size : end])
+        size = len(text_field(1, self.type_url)) + self.body_size
+        size += len(field_header(2, self.body_size)) if self.body_size else 0
+        return bytes_field(2, self.delta_field[end - size : end])
 
     @property
     def _name_at(self) -> int:
         """Where the content ends: the name is the last part of the field."""
-        return len(self.delta_field) - len(_text(3, self.name))
+        return len(self.delta_field) - len(text_field(3, self.name))
 
 
 def resource(name: str, type_url: str, message: Message, requires: Iterable[str] = ()) -> Resource:
@@ -135,11 +136,11 @@ def packed(
     The version must be a function of the content.
     """
     size = sum(map(len, parts))
-    body_header = _header(2, size) if size else b""
-    any_start = _text(1, type_url) + body_header
-    start = _text(1, version) + _header(2, len(any_start) + size) + any_start
-    end = _text(3, name)
-    whole_header = _header(2, len(start) + size + len(end))
+    body_header = field_header(2, size) if size else b""
+    any_start = text_field(1, type_url) + body_header
+    start = text_field(1, version) + field_header(2, len(any_start) + size) + any_start
+    end = text_field(3, name)
+    whole_header = field_header(2, len(start) + size + len(end))
     made = b"".join((whole_header, start, *parts, end))
     return Resource(name, type_url, version, frozenset(requires), made, size)
 
@@ -294,10 +295,10 @@ def discovery_response(
     what many streams share comes first.
     """
     return (
-        _text(1, version),
+        text_field(1, version),
         *(each.sotw_field for each in resources),
-        _text(4, type_url),
-        _bytes(6, control_plane),
+        text_field(4, type_url),
+        bytes_field(6, control_plane),
     )
 
 
@@ -313,37 +314,14 @@ def delta_discovery_response(
     `version` is for people (`system_version_info`).
     """
     return (
-        _text(1, version),
+        text_field(1, version),
         *(each.delta_field for each in resources),
-        _text(4, type_url),
-        *(_text(6, name) for name in removed),
-        _bytes(7, control_plane),
+        text_field(4, type_url),
+        *(text_field(6, name) for name in removed),
+        bytes_field(7, control_plane),
     )
 
 
 def nonce_field(nonce: str) -> bytes:
     """Field `nonce`, which has number 5 in the responses of both protocols."""
-    return _text(5, nonce)
-
-
-def _text(number: int, value: str) -> bytes:
-    return _bytes(number, value.encode())
-
-
-def _bytes(number: int, value: bytes) -> bytes:
-    """A length-delimited field (protobuf wire format, type 2); nothing if it is empty."""
-    return _header(number, len(value)) + value if value else b""
-
-
-def _header(number: int, size: int) -> bytes:
-    """Tag and length of a length-delimited field."""
-    return _varint(number << 3 | 2) + _varint(size)
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return text_field(5, nonce)
