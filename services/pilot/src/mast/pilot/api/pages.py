@@ -82,6 +82,10 @@ class Pages:
             "endpointShardz": ("All endpoints", self._of_mesh(mesh.endpoints)),
             "endpointz": ("All endpoints", self._of_mesh(mesh.endpoints)),
             "force_disconnect": ("Ends the stream of the proxy proxyID", self._force_disconnect),
+            "gateway_statusz": (
+                "Statuses of Gateway API objects",
+                self._of_snapshot(mesh.gateway_statuses),
+            ),
             "inject": ("Who injects sidecars", self._inject),
             "instancesz": ("Service ports that each proxy serves", self._instancesz),
             "list": ("These pages", self._list),

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from mast.common import kinds
+from mast.pilot.core.gateway_api.status import statuses
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.model.index import Index
@@ -118,6 +119,19 @@ def network_gateways(snapshot: MeshSnapshot) -> Sequence[Mapping[str, Any]]:
         }
         for network in sorted(scope.mesh.networks.networks)
         for each in networks.gateways(scope, network)
+    ]
+
+
+def gateway_statuses(snapshot: MeshSnapshot) -> Sequence[Mapping[str, Any]]:
+    """Statuses of Gateway API objects, as their controller would write them (pilot.md I8)."""
+    return [
+        {
+            "apiVersion": f"{each.meta.group}/{each.meta.api_version}",
+            "kind": each.meta.kind,
+            "metadata": {"name": each.meta.name, "namespace": each.meta.namespace},
+            "status": each.status,
+        }
+        for each in statuses(snapshot.translation)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -36,10 +36,10 @@ class Translation:
     """
 
     classes: Sequence[ConfigMeta] = ()
-    gateways: Mapping[Name, TranslatedGateway]
-    routes: Mapping[Key, TranslatedRoute]
-    policies: Mapping[Name, TranslatedPolicies]
-    ingresses: Mapping[Name, TranslatedIngress]
+    gateways: Mapping[Name, TranslatedGateway] = field(default_factory=dict)
+    routes: Mapping[Key, TranslatedRoute] = field(default_factory=dict)
+    policies: Mapping[Name, TranslatedPolicies] = field(default_factory=dict)
+    ingresses: Mapping[Name, TranslatedIngress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from mast.pilot.core.filters.extensions import ExtensionsOf
+from mast.pilot.core.gateway_api.status import Translation
 from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.proxy import Proxy
@@ -24,7 +25,8 @@ class MeshSnapshot:
     """An index, and the results that it shares with the snapshots before and after.
 
     `revision` is that of the store up to which changes are in it. What views generate, they
-    generate when asked, on the thread of the world.
+    generate when asked, on the thread of the world. `translation` is what has become of the objects
+    of Gateway API and Ingress.
     """
 
     revision: int
@@ -32,6 +34,7 @@ class MeshSnapshot:
     results: Memo = field(repr=False)
     originals: Originals = field(repr=False)
     extensions: ExtensionsOf = field(repr=False)
+    translation: Translation = field(default_factory=Translation, repr=False)
     views: dict[Hashable, MeshView | PatchedView] = field(default_factory=dict, repr=False)
 
     def view(self, proxy: Proxy) -> MeshView | PatchedView:

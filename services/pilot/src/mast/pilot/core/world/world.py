@@ -168,7 +168,14 @@ class World:
             self._catalog.put(collection, namespace, name, config)
 
     def _at(self, revision: int, index: Index) -> MeshSnapshot:
-        return MeshSnapshot(revision, index, self._results, self._originals, self._extensions)
+        return MeshSnapshot(
+            revision,
+            index,
+            self._results,
+            self._originals,
+            self._extensions,
+            self._translator.translation(),
+        )
 
     def _take_over(self, key: str, value: bytes | None) -> None:
         """Put the object under a key in place of the old one; ValueError changes nothing."""
