@@ -7,8 +7,10 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from mast.cli.local.processes import Process, gone
@@ -16,6 +18,7 @@ from tests.support.laptop import BOOKINFO, MODES, Laptop, laptop, mesh
 
 pytestmark = pytest.mark.timeout(300)
 
+INGRESS = Path(__file__).with_name("ingress.yaml")
 ASK = (
     "import urllib.request, sys;"
     "print(urllib.request.urlopen('http://details:9080/details/7', timeout=10).read().decode())"
@@ -82,6 +85,29 @@ async def test_detached_workloads_are_stopped_by_name(up: Laptop) -> None:
     assert "details-v1-1" in wrong.err
     assert (await up.mastctl("stop", "details-v1-1")).status == 0
     assert up.home.workloads() == []
+
+
+async def test_a_gateway_lets_the_host_in(up: Laptop) -> None:
+    await up.run("details", "details", "--port", "9080")
+    started = await up.mastctl("run", "--gateway", "ingressgateway", "--port", "80:8080", "-d")
+    assert started.status == 0, started.err
+    applied = await up.mastctl("apply", "-f", str(INGRESS))
+    assert applied.status == 0, applied.err
+    (gateway,) = [w for w in up.home.workloads() if w.service == "ingressgateway"]
+    url = f"http://{gateway.address}:8080"
+    async with asyncio.timeout(30), aiohttp.ClientSession() as client:
+        while True:
+            with suppress(aiohttp.ClientConnectionError):
+                async with client.get(f"{url}/details/7") as answer:
+                    if answer.status == 200:
+                        assert (await answer.json())["id"] == "7"
+                        assert answer.headers["server"] == "istio-envoy"
+                        break
+            await asyncio.sleep(0.1)
+        async with client.get(f"{url}/elsewhere") as answer:
+            assert answer.status == 404
+    stopped = await up.mastctl("stop", gateway.name)
+    assert stopped.status == 0, stopped.err
 
 
 async def test_a_second_up_is_refused_and_harms_nothing(up: Laptop) -> None:

@@ -36,6 +36,13 @@ def mastctl(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.param(["apply", "-f", "/nonexistent.yaml"], 1, ["/nonexistent.yaml"], id="no-file"),
         pytest.param(["delete", "vs"], 2, ["names"], id="delete-without-names"),
         pytest.param(["run", "--service", "a"], 2, ["COMMAND"], id="run-without-command"),
+        pytest.param(["run", "--", "true"], 2, ["--service", "--gateway"], id="run-nothing"),
+        pytest.param(
+            ["run", "--gateway", "a", "--", "true"], 2, ["'true'"], id="gateway-with-program"
+        ),
+        pytest.param(
+            ["run", "--gateway", "a", "--port", "80:x"], 2, ["80:8080"], id="bad-gateway-port"
+        ),
         pytest.param(
             ["run", "--service", "A_B", "--", "true"], 2, ["service 'A_B'"], id="bad-service-name"
         ),

@@ -15,9 +15,16 @@ from mast.cli.local.spec import (
     agent_environment,
     objects,
     program_environment,
+    unprivileged,
 )
 
 ADDRESSES = {"citadel": "10.213.0.1:8060", "pilot-secure": "10.213.0.1:15012"}
+GATEWAY = Spec(
+    service="istio-ingressgateway",
+    command=(),
+    ports=(Port(80), Port(443, "https", 8443), Port(9000)),
+    gateway=True,
+)
 SPEC = Spec(service="reviews", version="v2", ports=(Port(9080),), command=("serve",))
 
 
@@ -115,3 +122,50 @@ def test_program_on_loopback_gets_its_port_and_a_proxy() -> None:
 def test_the_users_environment_wins() -> None:
     spec = Spec(service="a", command=("x",), environment={"HOST": "::"})
     assert program_environment(spec, Place("a-1", "10.0.0.1"), mesh(NAMESPACES))["HOST"] == "::"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("80", Port(80)),
+        ("80:8080", Port(80, "http", 8080)),
+        ("443:8443/https", Port(443, "https", 8443)),
+    ],
+)
+def test_mapped_port(text: str, expected: Port) -> None:
+    assert Port.parse_mapped(text) == expected
+
+
+@pytest.mark.parametrize("text", ["80:", "80:0", "80:x", ":80", "80:70000"])
+def test_bad_mapped_ports_say_what_is_allowed(text: str) -> None:
+    with pytest.raises(ValueError, match="port '"):
+        Port.parse_mapped(text)
+
+
+def test_a_gateway_is_a_service_that_gateways_select() -> None:
+    entry, group = objects(GATEWAY)
+    assert [(p["number"], p.get("targetPort")) for p in entry["spec"]["ports"]] == [
+        (80, None),
+        (443, 8443),
+        (9000, None),
+    ]
+    labels = group["spec"]["metadata"]["labels"]
+    assert labels["istio"] == "ingressgateway"
+    assert labels["security.istio.io/tlsMode"] == "disabled"
+    assert "probe" not in group["spec"]
+
+
+def test_ports_without_privileges() -> None:
+    assert [each.served for each in unprivileged(GATEWAY).ports] == [8080, 8443, 9000]
+
+
+@pytest.mark.parametrize("mode", [NAMESPACES, LOOPBACK])
+def test_agent_of_a_gateway_captures_nothing(mode: str) -> None:
+    place = Place("istio-ingressgateway-v1-1", "10.213.0.10")
+    environment = agent_environment(GATEWAY, place, mesh(mode), "/root.pem")
+    assert environment["ISTIO_META_DNS_CAPTURE"] == "false"
+    assert "readinessProbe" not in json.loads(environment["PROXY_CONFIG"])
+    assert "ISTIO_META_HTTP_PROXY_PORT" not in environment
+    on_loopback = mode == LOOPBACK
+    assert (environment.get("ISTIO_META_OUTBOUND_BIND") == "10.213.0.10") is on_loopback
+    assert (environment.get("MAST_BIND_ADDRESS") == "10.213.0.10") is on_loopback

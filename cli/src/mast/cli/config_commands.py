@@ -216,7 +216,7 @@ def problem_line(problem: config_pb2.Problem) -> str:
 
 def reference(ref: config_pb2.ObjectRef) -> str:
     """``virtualservice.networking.istio.io/reviews`` as kubectl names objects."""
-    return f"{ref.kind.lower()}.{ref.group}/{ref.name}"
+    return f"{ref.kind.lower()}.{ref.group}".removesuffix(".") + f"/{ref.name}"
 
 
 def as_document(item: config_pb2.Object) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from mast.cli.local import mesh as meshes
 from mast.cli.local.home import LOOPBACK, NAMESPACES, Home, Mesh, Workload
 from mast.cli.local.processes import end
 from mast.cli.local.runner import workload
-from mast.cli.local.spec import Port, Spec
+from mast.cli.local.spec import GATEWAY_PORTS, Port, Spec, unprivileged
 from mast.cli.output import Format, note, progress, show
 
 Output = Annotated[Format, typer.Option("-o", "--output", help="Format of the result.")]
@@ -131,10 +131,17 @@ async def _parts(home: Home, mesh: Mesh) -> list[dict[str, Any]]:
 
 def run(
     context: typer.Context,
-    service: Annotated[str, typer.Option(help="Service the program belongs to.")],
+    service: Annotated[str, typer.Option(help="Service the program belongs to.")] = "",
+    gateway: Annotated[
+        str,
+        typer.Option(help="Run a gateway of this name instead, labelled istio: NAME; no program."),
+    ] = "",
     port: Annotated[
         list[str] | None,
-        typer.Option(help="Port it serves, with its protocol: 9080, 9090/grpc, 6379/tcp."),
+        typer.Option(
+            help="Port it serves, with its protocol: 9080, 9090/grpc, 6379/tcp; of a gateway also "
+            "80:8080, for port 80 of its service served on 8080."
+        ),
     ] = None,
     version: Annotated[str, typer.Option(help="Version label.")] = "v1",
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace.")] = "default",
@@ -146,15 +153,18 @@ def run(
 ) -> None:
     """Run any program as a workload with its own sidecar: mastctl run ... -- COMMAND [ARG ...].
 
-    The program listens on $PORT. Ctrl-C ends it; the exit status is the program's.
+    The program listens on $PORT. Ctrl-C ends it; the exit status is the program's. With --gateway
+    there is no program: the proxy serves what Gateways that select it say.
     """
-    if not context.args:
-        raise CommandError("no program given", hint="end the line with: -- COMMAND", status=2)
+    _check_kind(service, gateway, context.args)
+    parse = Port.parse_mapped if gateway else Port.parse
+    texts = port or (GATEWAY_PORTS if gateway else ())
     try:
         spec = Spec(
-            service=service,
+            service=gateway or service,
             command=tuple(context.args),
-            ports=tuple(Port.parse(text) for text in port or ()),
+            ports=tuple(map(parse, texts)),
+            gateway=bool(gateway),
             version=version,
             namespace=namespace,
             service_account=service_account,
@@ -164,8 +174,30 @@ def run(
         raise CommandError(str(error), status=2) from error
     home = Home.default()
     mesh = home.running()
+    if spec.gateway and mesh.mode == LOOPBACK and os.geteuid() != 0:
+        spec = unprivileged(spec)
     work = _run_detached(home, spec) if detach else _run(home, mesh, spec)
     raise typer.Exit(asyncio.run(_interruptible(work)))
+
+
+def _check_kind(service: str, gateway: str, command: Sequence[str]) -> None:
+    """A program of a service, or a gateway without one; raises CommandError."""
+    if bool(service) == bool(gateway):
+        raise CommandError("write either --service NAME or --gateway NAME", status=2)
+    if service and not command:
+        raise CommandError("no program given", hint="end the line with: -- COMMAND", status=2)
+    if gateway and command:
+        raise CommandError(f"a gateway runs no program such as {command[0]!r}", status=2)
+
+
+def _where(record: Workload, spec: Spec) -> str:
+    """Where a workload runs; of a gateway, what can be dialled from this machine."""
+    if not spec.gateway:
+        return f"runs at {record.address}"
+    served = ", ".join(
+        f"{record.address}:{each.served} (port {each.number})" for each in spec.ports
+    )
+    return f"listens at {served}, once a Gateway says so"
 
 
 def _pairs(texts: Any) -> dict[str, str]:
@@ -182,7 +214,7 @@ async def _run(home: Home, mesh: Mesh, spec: Spec) -> int:
     async with AsyncExitStack() as stack:
         with progress(f"starting {spec.group}"):
             running = await stack.enter_async_context(workload(home, mesh, spec, attached=True))
-        note(f"{running.record.name} runs at {running.record.address}; Ctrl-C ends it.")
+        note(f"{running.record.name} {_where(running.record, spec)}; Ctrl-C ends it.")
         return await running.program.wait()
 
 
@@ -191,8 +223,9 @@ async def _run_detached(home: Home, spec: Spec) -> int:
         process = await fleet.launch(home, [spec], f"run-{spec.group}-{os.getpid()}")
     for record in home.workloads():
         if record.runner == process:
-            note(f"{record.name} runs at {record.address}; end it with: mastctl stop {record.name}")
-            note(f"Its output: {home.path('logs', record.name)}.log")
+            note(f"{record.name} {_where(record, spec)}; end it with: mastctl stop {record.name}")
+            log = f"{record.name}.proxy.log" if spec.gateway else f"{record.name}.log"
+            note(f"Its output: {home.path('logs', log)}")
     return 0
 
 

@@ -80,6 +80,8 @@ def etcd_service(home: Home, mesh: Mesh) -> Service:
 def services(home: Home, mesh: Mesh) -> tuple[Service, ...]:
     """The four services. They may start in any order; each waits for what it needs."""
     at = mesh.addresses
+    # Made by whichever of its two readers comes first.
+    secrets_key = str(home.path("data", "secrets.key"))
     return (
         _service(
             home,
@@ -96,6 +98,7 @@ def services(home: Home, mesh: Mesh) -> tuple[Service, ...]:
             listen=at["galley"],
             admin_socket=_socket(at["galley-admin"]),
             max_txn_ops=str(etcd.MAX_TXN_OPS),
+            secrets_key_file=secrets_key,
         ),
         _service(
             home,
@@ -104,6 +107,7 @@ def services(home: Home, mesh: Mesh) -> tuple[Service, ...]:
             listen=at["pilot"],
             secure_listen=at["pilot-secure"],
             http_listen=at["pilot-http"],
+            secrets_key_file=secrets_key,
         ),
         _service(
             home,

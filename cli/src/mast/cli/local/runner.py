@@ -33,12 +33,13 @@ _CAPTURE = (
     *("-p", "15001", "-z", "15006", "-g", str(PROXY_ID), "-m", "REDIRECT"),
     *("-i", "*", "-b", "*", "-d", "15090,15021,15020", "--redirect-dns"),
 )
+_FIRST_OPEN_PORT = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 _STOP = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A workload that serves: where it is, and its two processes."""
+    """A workload that serves: where it is, and its two processes; a gateway's are one."""
 
     record: Workload
     program: asyncio.subprocess.Process
@@ -63,7 +64,7 @@ async def workload(
         await _prepare(home, mesh, spec, folder)
         agent = await stack.enter_async_context(
             _child(
-                _agent_command(mesh, record),
+                _agent_command(mesh, record, "router" if spec.gateway else "sidecar"),
                 {
                     **os.environ,
                     **agent_environment(spec, place, mesh, str(root_file(home))),
@@ -74,6 +75,9 @@ async def workload(
             )
         )
         await _until_ready(home, place, agent)
+        if spec.gateway:
+            yield _recorded(home, record, agent, agent)
+            return
         program = await stack.enter_async_context(
             _child(
                 _program_command(mesh, record, spec.command),
@@ -82,10 +86,19 @@ async def workload(
             )
         )
         await _until_listening(program, _program_port(spec, place))
-        processes = {"agent": Process.of(agent.pid), "program": Process.of(program.pid)}
-        record = replace(record, processes={k: v for k, v in processes.items() if v is not None})
-        home.record_workload(record)
-        yield Running(record, program, agent)
+        yield _recorded(home, record, program, agent)
+
+
+def _recorded(
+    home: Home,
+    record: Workload,
+    program: asyncio.subprocess.Process,
+    agent: asyncio.subprocess.Process,
+) -> Running:
+    processes = {"agent": Process.of(agent.pid), "program": Process.of(program.pid)}
+    record = replace(record, processes={k: v for k, v in processes.items() if v is not None})
+    home.record_workload(record)
+    return Running(record, program, agent)
 
 
 @asynccontextmanager
@@ -108,7 +121,7 @@ async def _place(home: Home, mesh: Mesh, spec: Spec) -> AsyncIterator[tuple[Work
                 spec.namespace,
                 mesh.trust_domain,
             )
-            await _capture(mesh, record)
+            await (_open_ports(record) if spec.gateway else _capture(mesh, record))
         yield record, place
     finally:
         if mesh.mode == NAMESPACES:
@@ -123,7 +136,8 @@ def _reserve(home: Home, mesh: Mesh, spec: Spec, number: int) -> tuple[Workload,
         raise CommandError("this system has no /proc; a laptop mesh needs Linux")
     if mesh.mode == LOOPBACK:
         address, outbound = addresses.on_loopback(home.tag, number)
-        app_ports = {p.number: addresses.port("127.0.0.1", 0) for p in spec.ports}
+        programs = () if spec.gateway else spec.ports
+        app_ports = {p.number: addresses.port("127.0.0.1", 0) for p in programs}
         place = Place(name, address, outbound, app_ports)
     else:
         place = Place(name, addresses.in_subnet(mesh.subnet, number))
@@ -135,7 +149,7 @@ def _reserve(home: Home, mesh: Mesh, spec: Spec, number: int) -> tuple[Workload,
         namespace=spec.namespace,
         address=place.address,
         outbound=place.outbound,
-        ports=tuple(p.number for p in spec.ports),
+        ports=tuple(p.served for p in spec.ports),
         runner=runner,
         namespace_path=names.namespace(name) if mesh.mode == NAMESPACES else "",
         link=names.link(number) if mesh.mode == NAMESPACES else "",
@@ -145,14 +159,26 @@ def _reserve(home: Home, mesh: Mesh, spec: Spec, number: int) -> tuple[Workload,
 
 async def _capture(mesh: Mesh, record: Workload) -> None:
     """Apply the rules of a pod inside the namespace (citadel-and-agent.md C)."""
-    line = (*_inside(record), *_agent("istio-iptables"))
+    await _set_up(record, "traffic capture", *_agent("istio-iptables"), *_CAPTURE)
+
+
+async def _open_ports(record: Workload) -> None:
+    """Let the proxy of a gateway, which has no privileges, listen on any port."""
+    await _set_up(record, "opening ports", "sh", "-c", f"echo 0 > {_FIRST_OPEN_PORT}")
+
+
+async def _set_up(record: Workload, what: str, *command: str) -> None:
+    """Run a command inside the namespace; CommandError holds what it complained of."""
     process = await asyncio.create_subprocess_exec(
-        *line, *_CAPTURE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *_inside(record),
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
     if process.returncode != 0:
         text = output.decode().strip()[-400:]
-        raise CommandError(f"traffic capture for {record.name} failed: {text}")
+        raise CommandError(f"{what} for {record.name} failed: {text}")
 
 
 async def _prepare(home: Home, mesh: Mesh, spec: Spec, folder: Path) -> None:
@@ -176,9 +202,9 @@ def _agent(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-c", "from mast.agent.main import main; main()", *arguments)
 
 
-def _agent_command(mesh: Mesh, record: Workload) -> tuple[str, ...]:
+def _agent_command(mesh: Mesh, record: Workload, role: str) -> tuple[str, ...]:
     domain = f"{record.namespace}.svc.{mesh.trust_domain}"
-    line = _agent("proxy", "sidecar", "--domain", domain)
+    line = _agent("proxy", role, "--domain", domain)
     return line if mesh.mode == LOOPBACK else (*_inside(record), *as_proxy(mesh), *line)
 
 

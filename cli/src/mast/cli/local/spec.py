@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mast.cli.local.home import LOOPBACK, Mesh
@@ -17,21 +17,28 @@ CLUSTER = "laptop"
 OUTBOUND_PROXY_PORT = 15080
 CONTROL_PLANE_NAME = "istiod.istio-system.svc"
 PROTOCOLS = ("http", "http2", "grpc", "tcp", "https", "tls", "mongo", "redis", "mysql")
+GATEWAY_PORTS = ("80", "443/https")
+"""Ports of a gateway that was given none."""
+
+_TLS_MODE = "security.istio.io/tlsMode"
+_PRIVILEGED = 1024
+_UNPRIVILEGED_OFFSET = 8000
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of a service: what callers dial is what the program listens on."""
+    """A port of a service, and the port behind it if that is another one."""
 
     number: int
     protocol: str = "http"
+    target: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Port:
         """``9080`` or ``9080/tcp``; ValueError says what is allowed."""
         number, _, protocol = text.partition("/")
-        if not number.isdecimal() or not 1 <= int(number) <= 65535:
+        if not _is_port(number):
             raise ValueError(
                 f"port {text!r}: write a number from 1 to 65535, e.g. 9080 or 6379/tcp"
             )
@@ -39,10 +46,25 @@ class Port:
             raise ValueError(f"port {text!r}: protocol is one of {', '.join(PROTOCOLS)}")
         return cls(int(number), protocol or "http")
 
+    @classmethod
+    def parse_mapped(cls, text: str) -> Port:
+        """As ``parse``, and ``80:8080``: dialled on 80, served on 8080."""
+        ports, slash, protocol = text.partition("/")
+        number, colon, target = ports.partition(":")
+        if colon and not _is_port(target):
+            raise ValueError(f"port {text!r}: write for example 80, 80:8080 or 443:8443/https")
+        found = cls.parse(f"{number}{slash}{protocol}")
+        return replace(found, target=int(target) if colon else 0)
+
+    @property
+    def served(self) -> int:
+        """The port that is listened on."""
+        return self.target or self.number
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A program to run as one workload of a service."""
+    """A program to run as one workload of a service, or a gateway, which has no program."""
 
     service: str
     command: Sequence[str]
@@ -51,6 +73,7 @@ class Spec:
     namespace: str = "default"
     service_account: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    gateway: bool = False
 
     def __post_init__(self) -> None:
         for what in ("service", "version", "namespace"):
@@ -73,8 +96,15 @@ class Spec:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Labels of its workloads."""
-        return {"app": self.service, "version": self.version}
+        """Labels of its workloads; those of gateways are Istio's.
+
+        Callers send a gateway what its servers expect, which is not the mesh's own mutual TLS
+        unless a DestinationRule says so.
+        """
+        own = {"app": self.service, "version": self.version}
+        if self.gateway:
+            own |= {"istio": self.service.removeprefix("istio-"), _TLS_MODE: "disabled"}
+        return own
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +131,7 @@ def objects(spec: Spec, domain: str = "cluster.local") -> list[dict[str, Any]]:
                 "number": p.number,
                 "name": f"{p.protocol}-{p.number}",
                 "protocol": p.protocol.upper(),
+                **({"targetPort": p.target} if p.target else {}),
             }
             for p in spec.ports
         ]
@@ -122,7 +153,7 @@ def objects(spec: Spec, domain: str = "cluster.local") -> list[dict[str, Any]]:
         "metadata": {"labels": spec.labels},
         "template": {"serviceAccount": spec.account},
     }
-    if spec.ports:
+    if spec.ports and not spec.gateway:
         group["probe"] = readiness_probe(spec.ports[0].number)
     found.append(
         {
@@ -133,6 +164,21 @@ def objects(spec: Spec, domain: str = "cluster.local") -> list[dict[str, Any]]:
         }
     )
     return found
+
+
+def unprivileged(spec: Spec) -> Spec:
+    """A gateway on ports that any user may listen on: those below 1024 are served 8000 higher."""
+    ports = (
+        replace(port, target=port.number + _UNPRIVILEGED_OFFSET)
+        if port.served < _PRIVILEGED
+        else port
+        for port in spec.ports
+    )
+    return replace(spec, ports=tuple(ports))
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 1 <= int(text) <= 65535
 
 
 def readiness_probe(port: int) -> dict[str, Any]:
@@ -168,7 +214,12 @@ def agent_environment(spec: Spec, place: Place, mesh: Mesh, root_cert: str) -> d
         "ISTIO_META_DNS_CAPTURE": "true",
         "ISTIO_META_INTERCEPTION_MODE": "REDIRECT",
     }
-    if mesh.mode == LOOPBACK:
+    if spec.gateway:
+        environment |= {"ISTIO_META_DNS_CAPTURE": "false"}
+        if mesh.mode == LOOPBACK:
+            bind = {"MAST_BIND_ADDRESS": place.address, "ISTIO_META_OUTBOUND_BIND": place.address}
+            environment |= bind
+    elif mesh.mode == LOOPBACK:
         endpoints = {str(k): f"127.0.0.1:{v}" for k, v in place.app_ports.items()}
         environment |= {
             "MAST_BIND_ADDRESS": place.address,
@@ -183,7 +234,7 @@ def agent_environment(spec: Spec, place: Place, mesh: Mesh, root_cert: str) -> d
 
 def _proxy_config(spec: Spec, place: Place, mesh: Mesh) -> dict[str, Any]:
     config: dict[str, Any] = {"discoveryAddress": mesh.addresses["pilot-secure"]}
-    if spec.ports:
+    if spec.ports and not spec.gateway:
         port = spec.ports[0].number
         config["readinessProbe"] = readiness_probe(place.app_ports.get(port, port))
     return config
