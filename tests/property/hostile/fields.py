@@ -76,6 +76,8 @@ BY_NAME: Mapping[str, Pool] = {
     "allow_headers": texts.HEADERS,
     "expose_headers": texts.HEADERS,
     "remove": texts.HEADERS,
+    "remove_request_headers": texts.HEADERS,
+    "remove_response_headers": texts.HEADERS,
     "header": texts.HEADERS,
     "http_header_name": texts.HEADERS,
     "http_query_parameter_name": texts.PARAMETERS,
@@ -157,6 +159,9 @@ BY_PLACE: Mapping[str, Pool] = {
 
 KEYS: Mapping[str, Pool] = {
     **dict.fromkeys(("headers", "without_headers", "set", "add"), texts.HEADERS),
+    **dict.fromkeys(
+        ("append_headers", "append_request_headers", "append_response_headers"), texts.HEADERS
+    ),
     "query_params": texts.PARAMETERS,
     "ports": Pool(("http", "tcp", "grpc", "any", "tls"), ("nope",)),
     "port_level_mtls": Pool(("80", "8080"), ("0", "443", "65536", "15006", "9090")),

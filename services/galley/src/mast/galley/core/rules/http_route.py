@@ -220,6 +220,13 @@ def _operations(operations: Any, at: Path) -> Iterator[Finding]:
 
 
 _PACKAGE = "istio.networking.v1alpha3"
+_OLD_HEADERS = ("request_headers", "response_headers")  # Istio 1.0 to 1.4
+_OWNERS = ("HTTPRoute", "HTTPRouteDestination")
+_REMOVED_HEADERS = [f"{owner}.remove_{name}" for owner in _OWNERS for name in _OLD_HEADERS]
+_ADDED_HEADERS = [
+    "HTTPRoute.append_headers",
+    *(f"{owner}.append_{name}" for owner in _OWNERS for name in _OLD_HEADERS),
+]
 _REQUEST_LINES = (
     "HTTPRedirect.uri",
     "HTTPRedirect.authority",
@@ -233,7 +240,8 @@ FAMILY = Family(
     fields=prefixed(
         _PACKAGE,
         {
-            "HTTPRoute.append_headers": ("header", values.header_value),
+            **dict.fromkeys(_ADDED_HEADERS, ("header", values.header_value)),
+            **dict.fromkeys(_REMOVED_HEADERS, ("header", values.header_name)),
             "HTTPRouteDestination.weight": ("weight", values.not_negative),
             "HTTPMatchRequest.port": ("port", values.port),
             "HTTPMatchRequest.source_namespace": ("namespace", dns_label),
@@ -255,6 +263,7 @@ FAMILY = Family(
             "Delegate.namespace": ("name", dns_label),
         },
     ),
+    keys=prefixed(_PACKAGE, dict.fromkeys(_ADDED_HEADERS, ("header", values.header_name))),
     messages=prefixed(
         _PACKAGE,
         {
