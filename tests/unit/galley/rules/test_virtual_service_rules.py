@@ -87,7 +87,7 @@ def test_object(spec: str, expected: list[str]) -> None:
                      ["error spec.http[0].route[0].destination.host host"], id="any-destination"),
         pytest.param('{appendHeaders: {a b: c}, removeResponseHeaders: ["a\\nb"],'
                      " appendRequestHeaders: {x: a%b}, route: [{destination: {host: a}}]}",
-                     ["error spec.http[0].appendHeaders.a b header",
+                     ['error spec.http[0].appendHeaders["a b"] header',
                       "error spec.http[0].appendRequestHeaders.x header",
                       "error spec.http[0].removeResponseHeaders[0] header"], id="old-headers"),
         pytest.param("{route: [{destination: {host: a}, removeRequestHeaders: [Host]}]}",
