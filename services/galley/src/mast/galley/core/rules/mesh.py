@@ -165,6 +165,32 @@ _OFF_BY_ZERO = (
     "ProxyConfig.file_flush_interval",
 )
 
+_UNSUPPORTED = {
+    "MeshConfig.auth_policy": "write a PeerAuthentication or MeshPolicy",
+    "MeshConfig.zone_aware_lb_setting": (
+        "a proxy does not know the endpoints of its own service by zone; use localityLbSetting"
+    ),
+    "MeshConfig.service_entry_visibility": "use exportTo, or defaultServiceExportTo",
+    "MeshConfig.OutboundTrafficPolicy.tls": "write a ServiceEntry and a DestinationRule",
+}
+_NO_AMBIENT = "there is no ambient mode"
+_AGENT_SDS = "agents get keys and certificates by themselves and serve them over SDS"
+_WITHOUT_EFFECT = {
+    "MeshConfig.rds_refresh_delay": "configuration is pushed when it changes",
+    "MeshConfig.mixer_address": "use mixerCheckServer and mixerReportServer",
+    "MeshConfig.sidecar_to_telemetry_session_affinity": "reports are streamed to one server",
+    "MeshConfig.sds_uds_path": _AGENT_SDS,
+    "MeshConfig.sds_refresh_delay": _AGENT_SDS,
+    "MeshConfig.enable_sds_token_mount": _AGENT_SDS,
+    "MeshConfig.sds_use_k8s_sa_jwt": _AGENT_SDS,
+    "MeshConfig.config_sources": "configuration comes from Galley",
+    "MeshConfig.certificates": "Citadel certifies workloads, no DNS names",
+    "MeshConfig.ca": "agents find the authority by CA_ADDR",
+    "MeshConfig.verify_certificate_at_client": "servers outside are always verified",
+    "MeshConfig.service_scope_configs": _NO_AMBIENT,
+    "MeshConfig.hbone_idle_timeout": _NO_AMBIENT,
+}
+
 FAMILY = Family(
     fields=prefixed(
         _PACKAGE,
@@ -207,6 +233,7 @@ FAMILY = Family(
     unsupported=prefixed(
         _PACKAGE,
         {
+            **_UNSUPPORTED,
             **dict.fromkeys(
                 ("Tracing.lightstep", "Tracing.stackdriver", "Tracing.open_census_agent"),
                 "Envoy has no such tracer any more; use zipkin, datadog or extensionProviders",
@@ -218,6 +245,7 @@ FAMILY = Family(
     without_effect=prefixed(
         _PACKAGE,
         {
+            **_WITHOUT_EFFECT,
             "ProxyConfig.config_path": "the agent writes to its own directory",
             "ProxyConfig.availability_zone": "it is the label topology.kubernetes.io/zone",
             "ProxyConfig.discovery_refresh_delay": "changes are pushed",
