@@ -88,8 +88,8 @@ def test_object(spec: str, expected: list[str]) -> None:
         pytest.param('{appendHeaders: {a b: c}, removeResponseHeaders: ["a\\nb"],'
                      " appendRequestHeaders: {x: a%b}, route: [{destination: {host: a}}]}",
                      ['error spec.http[0].appendHeaders["a b"] header',
-                      "error spec.http[0].appendRequestHeaders.x header",
-                      "error spec.http[0].removeResponseHeaders[0] header"], id="old-headers"),
+                      "error spec.http[0].removeResponseHeaders[0] header",
+                      "error spec.http[0].appendRequestHeaders.x header"], id="old-headers"),
         pytest.param("{route: [{destination: {host: a}, removeRequestHeaders: [Host]}]}",
                      ["error spec.http[0].route[0].removeRequestHeaders[0] header"],
                      id="old-headers-of-destination"),
