@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from random import Random
 
 import structlog
@@ -14,7 +15,7 @@ from istio.mesh.v1alpha1.proxy_pb2 import AuthenticationPolicy, ProxyConfig
 from istio.networking.nds.v1.nds_pb2 import NameTable
 from mast.agent.api.dns import DnsProxy
 from mast.agent.api.sds import SecretServer
-from mast.agent.api.xds import AdsProxy
+from mast.agent.api.xds import AdsProxy, Dial
 from mast.agent.config import Config
 from mast.agent.core import ads, dns, paths, probers, scrape
 from mast.agent.core.bootstrap import Places, bootstrap
@@ -28,7 +29,10 @@ from mast.agent.store.files import text_if_there
 from mast.agent.store.inputs import Inputs
 from mast.agent.store.key_pairs import Mounted
 from mast.agent.store.metering import Meters
+from mast.agent.store.modules import LIMIT as MODULE_LIMIT
+from mast.agent.store.modules import Modules
 from mast.agent.store.pilot import DIAL, Call, Pilot, Unreachable
+from mast.agent.store.registry import Registries, Unavailable
 from mast.agent.store.resolver import Upstream
 from mast.common.ca_client import WorkloadCertificates
 from mast.common.latest import Latest
@@ -62,6 +66,7 @@ class Agent:
     credentials: Credentials
     mounted: Mounted | None
     certificates: WorkloadCertificates | None
+    dial: Dial
     ads: AdsProxy
     table: Latest[NameTable | None]
     dns: DnsProxy | None
@@ -101,6 +106,7 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
     mounted = None if external else identity.mounted(config)
     table: Latest[NameTable | None] = Latest(None)
     resolver = dns.resolver(_resolv_conf(config))
+    dial = _dial(inputs, credentials, clocks, waits=not external)
     return Agent(
         inputs=inputs,
         clocks=clocks,
@@ -112,7 +118,8 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
         certificates=(
             None if external or mounted else _certificates(inputs, credentials, meters, clocks)
         ),
-        ads=_ads_proxy(inputs, credentials, table, clocks, waits=not external),
+        dial=dial,
+        ads=_ads_proxy(config, dial, credentials, table, clocks),
         table=table,
         dns=_dns_proxy(config, resolver, metrics, clocks) if config.dns_capture else None,
         search=resolver.search,
@@ -181,15 +188,8 @@ def _certificates(
     )
 
 
-def _ads_proxy(
-    inputs: Inputs,
-    credentials: Credentials,
-    table: Latest[NameTable | None],
-    clocks: Clocks,
-    *,
-    waits: bool,
-) -> AdsProxy:
-    """The proxy to Pilot. It ``waits`` a moment for the first certificate, so that the token,
+def _dial(inputs: Inputs, credentials: Credentials, clocks: Clocks, *, waits: bool) -> Dial:
+    """Opens streams to Pilot. It ``waits`` a moment for the first certificate, so that the token,
     which may count only once, stays between the agent and Citadel.
     """
     config, node = inputs.config, inputs.node
@@ -212,6 +212,17 @@ def _ads_proxy(
         async with pilot.stream(method) as call:
             yield call
 
+    return dial
+
+
+def _ads_proxy(
+    config: Config,
+    dial: Dial,
+    credentials: Credentials,
+    table: Latest[NameTable | None],
+    clocks: Clocks,
+) -> AdsProxy:
+    """The proxy between Envoy and Pilot."""
     wants = {ads.NDS} if config.dns_capture else set()
     if config.xds_agent_config:
         wants.add(ads.PCDS)
@@ -224,9 +235,26 @@ def _ads_proxy(
     return AdsProxy(
         dial,
         unreachable=Unreachable,
+        localise=_modules(config, clocks).localised,
+        unavailable=Unavailable,
         wants=frozenset(wants),
         on_names=table.publish,
         on_proxy_config=on_proxy_config,
+    )
+
+
+def _modules(config: Config, clocks: Clocks) -> Modules:
+    def credentials(secret: str) -> str:
+        return (Path(config.wasm_pull_secrets) / secret / paths.PULL_SECRET_FILE).read_text()
+
+    insecure = {each.strip() for each in config.wasm_insecure_registries.split(",")} - {""}
+    return Modules(
+        directory=Path(paths.MODULES),
+        registries=Registries(credentials, frozenset(insecure), MODULE_LIMIT),
+        random=clocks.random.random,
+        retries=config.wasm_retries,
+        expiry=config.wasm_expiry,
+        monotonic=clocks.monotonic,
     )
 
 

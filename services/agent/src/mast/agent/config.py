@@ -122,7 +122,13 @@ class Config:
 
     bootstrap: str = _env("ISTIO_BOOTSTRAP", "")
     bootstrap_override: str = _env("ISTIO_BOOTSTRAP_OVERRIDE", "")
+    wasm_retries: int = _env("WASM_HTTP_REQUEST_MAX_RETRIES", 5)
+    wasm_expiry: timedelta = field(default=_DAY, metadata={"env": "WASM_MODULE_EXPIRY"})
+    wasm_insecure_registries: str = _env("WASM_INSECURE_REGISTRIES", "")
+    wasm_pull_secrets: str = _env("MAST_IMAGE_PULL_SECRETS", "./var/run/secrets/image-pull")
+
     xds_agent_config: bool = _env("PROXY_CONFIG_XDS_AGENT", default=False)
+    xds_bootstrap: bool = _env("BOOTSTRAP_XDS_AGENT", default=False)
     disable_envoy: bool = _env("DISABLE_ENVOY", default=False)
 
     grpc_bootstrap: str = _env("GRPC_XDS_BOOTSTRAP", "")

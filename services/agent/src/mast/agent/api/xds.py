@@ -1,7 +1,7 @@
 """The ADS server for Envoy: a proxy to Pilot that lets bytes through and adds the agent (B4)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
@@ -23,8 +23,13 @@ SOTW = "StreamAggregatedResources"
 DELTA = "DeltaAggregatedResources"
 
 Call = grpc.aio.StreamStreamCall[bytes, bytes]
+Localise = Callable[[bytes, bool], Awaitable[bytes]]
 Dial = Callable[[str], AbstractAsyncContextManager[Call]]
 Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+_EXTENSIONS = 16
+"""Responses about extensions that may wait for modules of those before."""
 
 
 class _Over(Exception):
@@ -43,6 +48,8 @@ class _Stream:
     filled: asyncio.Event = field(default_factory=asyncio.Event)
     drained: asyncio.Event = field(default_factory=asyncio.Event)
     replaced: asyncio.Event = field(default_factory=asyncio.Event)
+    extensions: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_EXTENSIONS))
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def send_own(self, kind: str, data: bytes) -> None:
         self.outbox.add_own(kind, data)
@@ -54,7 +61,9 @@ class AdsProxy:
 
     ``dial`` opens a stream of raw messages by method name and raises ``unreachable`` if it
     cannot. ``wants`` are the types that the agent subscribes for itself; their contents go to
-    ``on_names`` and ``on_proxy_config``. Publish to ``health`` what the workload's probe says.
+    ``on_names`` and ``on_proxy_config``. ``localise`` puts files in the place of modules that a
+    response (and whether it is of the incremental variant) wants fetched; if it raises
+    ``unavailable`` the response is rejected. Publish to ``health`` what the workload's probe says.
     """
 
     def __init__(
@@ -62,6 +71,8 @@ class AdsProxy:
         dial: Dial,
         *,
         unreachable: type[Exception],
+        localise: Localise,
+        unavailable: type[Exception],
         wants: frozenset[str],
         on_names: Callable[[NameTable], None],
         on_proxy_config: Callable[[ProxyConfig], None],
@@ -70,6 +81,8 @@ class AdsProxy:
         self.connected = False
         self._dial = dial
         self._unreachable = unreachable
+        self._localise = localise
+        self._unavailable = unavailable
         self._wants = wants
         self._on_names = on_names
         self._on_proxy_config = on_proxy_config
@@ -119,6 +132,7 @@ class AdsProxy:
                 tasks.create_task(self._take(stream, requests), name="ads-take")
                 tasks.create_task(self._send(stream, call), name="ads-send")
                 tasks.create_task(self._return(stream, call, context), name="ads-return")
+                tasks.create_task(self._extend(stream, context), name="ads-extensions")
                 tasks.create_task(self._report(stream), name="ads-health")
                 tasks.create_task(_end_when_replaced(stream), name="ads-replaced")
         except* _Over as group:
@@ -161,10 +175,14 @@ class AdsProxy:
                 raise await _status(call)
             try:
                 consumed = stream.session.upstream_sent(data)
+                extends = stream.session.brings_extensions(data)
             except ValueError as error:
                 raise _Over(grpc.StatusCode.INTERNAL, f"ADS response: {error}") from error
-            if consumed is None:
-                await context.write(data)
+            if extends:
+                await stream.extensions.put(data)
+            elif consumed is None:
+                async with stream.writing:
+                    await context.write(data)
             else:
                 self._consume(stream, consumed)
 
@@ -176,6 +194,24 @@ class AdsProxy:
         if consumed.proxy_config is not None:
             self._on_proxy_config(consumed.proxy_config)
         stream.send_own(consumed.type_url, consumed.reply)
+
+    async def _extend(self, stream: _Stream, context: Context) -> None:
+        """Pass responses about extensions on, in order, once their modules are there.
+
+        Others do not wait for them; what cannot be had is rejected alone (B4.4).
+        """
+        while True:
+            data = await stream.extensions.get()
+            try:
+                local = await self._localise(data, stream.session.delta)
+            except self._unavailable as error:
+                log.warning("extension.rejected", error=str(error))
+                stream.send_own("extension", stream.session.rejection(data, str(error)))
+                continue
+            except ValueError as error:
+                raise _Over(grpc.StatusCode.INTERNAL, f"ADS response: {error}") from error
+            async with stream.writing:
+                await context.write(local)
 
     async def _report(self, stream: _Stream) -> None:
         """Tell changes of health; the state at subscription went with it."""

@@ -17,6 +17,7 @@ from google.rpc.status_pb2 import Status
 from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
 from istio.networking.nds.v1.nds_pb2 import NameTable
 from mast.agent.core import wire
+from mast.agent.core.modules import ECDS
 
 PREFIX: Final = "type.googleapis.com/"
 LDS: Final = f"{PREFIX}envoy.config.listener.v3.Listener"
@@ -63,16 +64,19 @@ class AdsSession:
     delta: bool
     wants: frozenset[str]
     subscribed: bool = False
+    extensions: tuple[str, ...] = ()
+    """Names of ECDS that Envoy last asked for, where requests list all of them."""
 
     def envoy_sent(self, data: bytes, health: Health | None) -> list[bytes]:
         """The agent's requests that follow a request of Envoy: after the first one for LDS.
 
         By then Envoy has introduced itself, so the agent's own requests need no node.
         """
-        if self.subscribed:
-            return []
         number = _DELTA_TYPE_URL if self.delta else _SOTW_TYPE_URL
-        if wire.peek(data, number).get(number) != LDS.encode():
+        type_url = wire.peek(data, number).get(number)
+        if type_url == ECDS.encode() and not self.delta:
+            self.extensions = tuple(DiscoveryRequest.FromString(data).resource_names)
+        if self.subscribed or type_url != LDS.encode():
             return []
         self.subscribed = True
         requests = [self._request(type_url) for type_url in sorted(self.wants)]
@@ -81,6 +85,27 @@ class AdsSession:
     def health_report(self, health: Health) -> bytes:
         """The request that tells the workload's health (pilot.md B26)."""
         return self._request(HEALTH, error=health.detail)
+
+    def brings_extensions(self, data: bytes) -> bool:
+        """Whether a response is about extensions, which may need modules."""
+        found = wire.peek(data, _RESPONSE_TYPE_URL).get(_RESPONSE_TYPE_URL, b"")
+        return found == ECDS.encode()
+
+    def rejection(self, data: bytes, error: str) -> bytes:
+        """The request that rejects a response for Envoy, which never sees it."""
+        detail = Status(code=_INTERNAL, message=error)
+        if self.delta:
+            response = DeltaDiscoveryResponse.FromString(data)
+            return DeltaDiscoveryRequest(
+                type_url=ECDS, response_nonce=response.nonce, error_detail=detail
+            ).SerializeToString()
+        nonce = DiscoveryResponse.FromString(data).nonce
+        return DiscoveryRequest(
+            type_url=ECDS,
+            response_nonce=nonce,
+            resource_names=self.extensions,
+            error_detail=detail,
+        ).SerializeToString()
 
     def upstream_sent(self, data: bytes) -> Consumed | None:
         """What the agent makes of a response; None if it is Envoy's and passes unchanged."""

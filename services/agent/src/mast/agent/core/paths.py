@@ -11,9 +11,11 @@ WORKLOAD_SOCKETS: Final = "./var/run/secrets/workload-spiffe-uds"
 FILES_SOCKET: Final = "./var/run/secrets/credential-uds/files-socket"
 XDS_SOCKET: Final = "./etc/istio/proxy/XDS"
 BOOTSTRAP: Final = "./etc/istio/proxy/envoy-rev.json"
+MODULES: Final = "./var/lib/istio/data"
 POD_LABELS: Final = "./etc/istio/pod/labels"
 POD_ANNOTATIONS: Final = "./etc/istio/pod/annotations"
 
+PULL_SECRET_FILE: Final = ".dockerconfigjson"  # noqa: S105 - the name of a file
 CHAIN_FILE: Final = "cert-chain.pem"
 KEY_FILE: Final = "key.pem"
 ROOT_FILE: Final = "root-cert.pem"

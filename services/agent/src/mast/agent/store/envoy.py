@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -26,6 +26,8 @@ STEADY = timedelta(seconds=30)
 """An Envoy that ran this long counts as started: the next crash restarts it quickly again."""
 
 _EXIT = timedelta(seconds=2)
+_VALIDATION = timedelta(seconds=20)
+_SHOWN = 1000
 
 
 def restart_backoff() -> Backoff:
@@ -99,6 +101,23 @@ async def _log_output(name: str, stream: asyncio.StreamReader | None) -> None:
             return
         entry = log_line(line.decode(errors="replace").rstrip("\n"))
         output.log(_NUMBERS[entry.level], "envoy.output", stream=name, **entry.facts)
+
+
+async def refusal(command: Sequence[str]) -> str:
+    """Why Envoy does not take its configuration; empty if it does. Nothing is started."""
+    process = await asyncio.create_subprocess_exec(
+        *command, "--mode", "validate", stdout=DEVNULL, stderr=PIPE
+    )
+    try:
+        async with asyncio.timeout(_VALIDATION.total_seconds()):
+            _, said = await process.communicate()
+    except TimeoutError:
+        return f"not validated within {_VALIDATION.total_seconds():g} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return "" if process.returncode == 0 else said.decode(errors="replace").strip()[-_SHOWN:]
 
 
 _NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
