@@ -2,7 +2,6 @@
 
 import pytest
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from tests.unit.pilot.xds.test_report import NOON
 
 from mast.pilot.core.xds.config_dump import config_dump, resources
 from mast.pilot.core.xds.report import Stream, client_row, rejection_rows, sync_row
@@ -17,6 +16,7 @@ from tests.fakes.pilot_views import (
     secret,
 )
 from tests.fakes.xds_streams import Stream as Client
+from tests.unit.pilot.xds.test_report import NOON
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mast.pilot.core.xds.experience import Refusal
 from mast.pilot.core.xds.resources import CDS
 from mast.pilot.core.xds.selection import whole
 from mast.pilot.core.xds.trial import PATIENCE, Trial, blamed
@@ -52,7 +53,9 @@ def test_of_clusters_that_are_named_the_others_were_applied():
     trial = Trial()
     reason = "Error adding/updating cluster(s) b: no"
     assert trial.rejected(CLUSTERS, "v", reason) == CLUSTERS[1:2]
-    assert trial.refused == {"b": CLUSTERS[1].version}
+    assert trial.refused == {"b": Refusal(CLUSTERS[1].version, reason)}
+    assert trial.refuses(CLUSTERS[1])
+    assert not trial.refuses(CLUSTERS[0])
 
 
 def test_of_routes_all_may_be_lost():

@@ -11,6 +11,7 @@ from typing import Final
 from mast.common.latest import Latest
 from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.core.debug import events
+from mast.pilot.core.xds.experience import Experiences
 from mast.pilot.core.xds.outputs import Rejected
 from mast.pilot.core.xds.push import Push
 from mast.pilot.core.xds.report import version_text
@@ -37,11 +38,12 @@ class Connections:
         self.changes = 0
         """Rises whenever a stream opens or ends."""
         self.draining = False
+        self._experiences = Experiences()
         self.sotw = self._shared(SotwEncoder(control_plane))
         self.delta = self._shared(DeltaEncoder(control_plane))
 
     def _shared(self, encoder: Encoder) -> Shared:
-        return Shared(Responses(encoder), self.next_number)
+        return Shared(Responses(encoder), self.next_number, self._experiences)
 
     def next_number(self) -> int:
         """A number that no push and no answer had before (design 4)."""
@@ -70,6 +72,7 @@ class Connections:
             each.offer(push)
 
     def _age(self) -> None:
+        self._experiences.age()
         self.sotw.age()
         self.delta.age()
 

@@ -82,8 +82,8 @@ def client_config(stream: Stream, session: Session, *, contents: bool) -> Client
             )
             if watch.sent_at is not None:
                 entry.last_updated.CopyFrom(_timestamp(stream, watch))
-            if watch.trial.refused.get(each.name) == each.version:
-                entry.error_state.details = watch.error
+            if watch.trial.refuses(each):
+                entry.error_state.details = watch.trial.refused[each.name].reason
                 entry.error_state.version_info = each.version
             if contents and url != SDS:
                 entry.xds_config.type_url = each.type_url

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.xds.no_view import NO_VIEW
 from mast.pilot.core.xds.resources import Snapshot, View
-from mast.pilot.core.xds.session import NO_VIEW
 from mast.pilot.core.xds.watch import Instant
 
 

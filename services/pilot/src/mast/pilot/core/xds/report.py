@@ -94,6 +94,13 @@ def _type_status(watch: Watch, wall: Callable[[Instant], datetime]) -> TypeStatu
         last_error=watch.error,
         rejections=watch.rejections,
     )
+    for name, refusal in sorted(watch.trial.refused.items()):
+        made.refused.add(
+            name=name,
+            version=refusal.version,
+            reason=refusal.reason,
+            by_another=refusal.by_another,
+        )
     if watch.sent_at is not None:
         made.sent_at.CopyFrom(_timestamp(wall(watch.sent_at)))
     if watch.acked_at is not None:

@@ -11,21 +11,22 @@ from datetime import timedelta
 from typing import Final
 
 from mast.pilot.core.model.proxy import Proxy, ProxyType
+from mast.pilot.core.xds.experience import TYPES, Experience, Experiences
+from mast.pilot.core.xds.no_view import NO_VIEW
 from mast.pilot.core.xds.outputs import Send
 from mast.pilot.core.xds.resources import (
     CDS,
     ECDS,
     EDS,
-    EMPTY,
     LDS,
     RDS,
-    Collection,
     Resource,
     View,
     push_rank,
 )
 from mast.pilot.core.xds.responses import Response, Responses
 from mast.pilot.core.xds.selection import (
+    EMPTY_VERSIONS,
     NOTHING,
     Difference,
     Selection,
@@ -52,7 +53,14 @@ WARMING: Final = (timedelta(seconds=1), timedelta(seconds=5))
 class Shared:
     """What the sessions of one protocol share: work already done, and the number of messages."""
 
-    def __init__(self, responses: Responses, fresh: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        responses: Responses,
+        fresh: Callable[[], int],
+        experiences: Experiences | None = None,
+    ) -> None:
+        """`experiences` may be shared with the other protocol; they age apart."""
+        self.experiences = experiences or Experiences()
         self.responses = responses
         self.selections = Selections()
         self.fresh = fresh
@@ -92,6 +100,8 @@ class Session:
         `resumed` tells that the client had something on an older stream.
         """
         self.watches[watch.type_url] = watch
+        if watch.type_url in TYPES:
+            watch.trial.warn(self._experience.warning(watch.type_url))
         self.watches = dict(sorted(self.watches.items(), key=lambda item: push_rank(item[0])))
         if watch.type_url == CDS and watch.requested:
             self._unasked_since = None
@@ -111,6 +121,20 @@ class Session:
         watch.requested = True
         if watch.type_url == CDS:
             self._unasked_since = None
+
+    def accepted(self, watch: Watch, response: Response) -> None:
+        """The client accepted a response: others of its class may have what is in it."""
+        if watch.type_url in TYPES:
+            self._shared.experiences.credit(self.view.key, response, response.changed)
+
+    def rejected(self, watch: Watch) -> None:
+        """The client rejected a response: new ones of its class do not get the offender (N14)."""
+        if watch.type_url in TYPES:
+            self._experience.refuse(watch.type_url, watch.trial.refused)
+
+    @property
+    def _experience(self) -> Experience:
+        return self._shared.experiences.of(self.view.key)
 
     def push(self, view: View, number: int, now: Instant, *, resend: bool = False) -> list[Send]:
         """A new view: send what changed; with `resend` everything that is watched."""
@@ -216,6 +240,8 @@ class Session:
         empty = watch.must_answer and (complete or not self._encoder.complete)
         while True:
             changed = watch.trial.permitted(change.changed, wanted)
+            if changed is not change.changed:
+                changed += self._substitutes(watch, change)
             if not changed and not told and not empty:
                 return changed, None
             full = self._full_set(watch, wanted, change, changed) if complete else None
@@ -225,6 +251,15 @@ class Session:
             if not changed:
                 return changed, None
             watch.trial.rejected(changed, response.version, "")
+
+    def _substitutes(self, watch: Watch, change: Difference) -> tuple[Resource, ...]:
+        """What proxies of this class took last in place of what another one rejected (N14)."""
+        refused = watch.trial.refused
+        for each in change.changed:
+            if each.name in refused and refused[each.name].by_another:
+                reason = refused[each.name].reason
+                watch.error = f"{each.name} is left out, another proxy rejected it: {reason}"
+        return self._experience.substitutes(change.changed, refused, watch.held)
 
     def _may_send(self, watch: Watch) -> bool:
         """Listeners and routes wait for added clusters. An answer waits for nothing else; a push
@@ -288,8 +323,9 @@ class Session:
             full = dict(wanted.resources)
             for each in set(change.changed) - set(changed):
                 del full[each.name]
-                if each.name in watch.accepted:
-                    full[each.name] = watch.accepted[each.name]
+                good = watch.accepted.get(each.name)
+                others = self._experience.substitutes((each,), watch.trial.refused, EMPTY_VERSIONS)
+                full.update((one.name, one) for one in ((good,) if good else others))
             wanted = whole(full)
         if not watch.removals_held:
             return wanted.resources
@@ -360,30 +396,3 @@ class Session:
         if routes is None:
             return not needed
         return routes.quiet and needed <= routes.names
-
-
-class _NoView:
-    """The view of a client that may not see a type."""
-
-    key = "nothing"
-    generation = 0
-
-    def family(self, type_url: str) -> None:
-        """Unknown."""
-        del type_url
-
-    def renewed(self, type_url: str, since: int) -> None:
-        """Unknown."""
-        del type_url, since
-
-    def collection(self, type_url: str) -> Collection:
-        """Nothing."""
-        del type_url
-        return EMPTY
-
-    def named(self, type_url: str, name: str) -> None:
-        """Nothing."""
-        del type_url, name
-
-
-NO_VIEW: Final[View] = _NoView()

@@ -35,10 +35,25 @@ class DeltaSession:
         elif not watch.requested:
             watch = self._claimed(watch, request, now)
         if request.response_nonce:
-            outputs.append(_answer(watch, request, now))
+            outputs.append(self._answered(watch, request, now))
         _subscribe(watch, request)
         outputs += self.state.flush(now)
         return outputs
+
+    def _answered(self, watch: Watch, request: DeltaDiscoveryRequest, now: Instant) -> Output:
+        """What became of the response with the nonce of a request."""
+        nonce = request.response_nonce
+        if request.HasField("error_detail"):
+            reason = request.error_detail.message
+            response = watch.reject(nonce, reason)
+            self.state.rejected(watch)
+            names = response.changed if response is not None else ()
+            return Rejected(watch.type_url, nonce, reason, tuple(each.name for each in names))
+        response = watch.acknowledge(nonce, now)
+        if response is None:
+            return Stale(watch.type_url, nonce)
+        self.state.accepted(watch, response)
+        return Acked(watch.type_url, nonce)
 
     def push(self, view: View, number: int, now: Instant, *, resend: bool = False) -> list[Send]:
         """See `Session.push`."""
@@ -87,18 +102,6 @@ class DeltaSession:
             watch.held = {**held, **watch.held}
             watch.settled = None
         return watch
-
-
-def _answer(watch: Watch, request: DeltaDiscoveryRequest, now: Instant) -> Output:
-    nonce = request.response_nonce
-    if request.HasField("error_detail"):
-        reason = request.error_detail.message
-        response = watch.reject(nonce, reason)
-        names = response.changed if response is not None else ()
-        return Rejected(watch.type_url, nonce, reason, tuple(each.name for each in names))
-    if watch.acknowledge(nonce, now) is None:
-        return Stale(watch.type_url, nonce)
-    return Acked(watch.type_url, nonce)
 
 
 def _subscribe(watch: Watch, request: DeltaDiscoveryRequest) -> None:

@@ -30,6 +30,7 @@ class SotwSession:
         names = frozenset(request.resource_names)
         if watch is not None and request.HasField("error_detail"):
             outputs.append(_reject(watch, request))
+            self.state.rejected(watch)
         elif not names and not has_wildcard(request.type_url):
             self.state.close(request.type_url)
             return outputs
@@ -39,11 +40,20 @@ class SotwSession:
         elif request.response_nonce != watch.nonce:
             return [Stale(watch.type_url, request.response_nonce)]
         elif request.version_info == watch.sent_version:
-            outputs += _acknowledge(watch, request, now)
+            outputs += self._acknowledged(watch, request, now)
             self.state.claim(watch)
         _subscribe(watch, names)
         outputs += self.state.flush(now)
         return outputs
+
+    def _acknowledged(self, watch: Watch, request: DiscoveryRequest, now: Instant) -> list[Output]:
+        """An ACK, if the response is open: Envoy repeats the nonce when its names change."""
+        response = watch.acknowledge(request.response_nonce, now)
+        if response is None:
+            return []
+        watch.outstanding.clear()
+        self.state.accepted(watch, response)
+        return [Acked(watch.type_url, request.response_nonce)]
 
     def push(self, view: View, number: int, now: Instant, *, resend: bool = False) -> list[Send]:
         """See `Session.push`."""
@@ -75,14 +85,6 @@ def _reject(watch: Watch, request: DiscoveryRequest) -> Rejected:
     return Rejected(
         watch.type_url, request.response_nonce, reason, tuple(each.name for each in names)
     )
-
-
-def _acknowledge(watch: Watch, request: DiscoveryRequest, now: Instant) -> list[Output]:
-    """An ACK, if the response is open: Envoy repeats the nonce when its names change."""
-    if watch.acknowledge(request.response_nonce, now) is None:
-        return []
-    watch.outstanding.clear()
-    return [Acked(watch.type_url, request.response_nonce)]
 
 
 def _subscribe(watch: Watch, names: frozenset[str]) -> None:

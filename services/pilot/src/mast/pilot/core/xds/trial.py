@@ -6,8 +6,9 @@ same bytes must not be sent again (B19). So what was rejected is tried in halves
 stands alone: it is not sent again until it has another version.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from mast.pilot.core.xds.experience import Refusal
 from mast.pilot.core.xds.resources import CDS, LDS, Resource
 from mast.pilot.core.xds.selection import Selection
 
@@ -19,7 +20,7 @@ class Trial:
     """What is known of the taste of one client for one type."""
 
     def __init__(self) -> None:
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, Refusal] = {}
         self._limit: int | None = None
         self._in_a_row = 0
         self._tried: Selection | None = None
@@ -34,6 +35,10 @@ class Trial:
     def neutral(self) -> bool:
         """Nothing is known against any resource or response."""
         return not self.refused and not self._rejected and self._limit is None
+
+    def warn(self, refusals: Mapping[str, Refusal]) -> None:
+        """Others like this client rejected these resources (pilot.md N14)."""
+        self.refused.update(refusals)
 
     def permitted(self, changed: tuple[Resource, ...], wanted: Selection) -> tuple[Resource, ...]:
         """Those of the changed resources that may be sent now.
@@ -53,6 +58,11 @@ class Trial:
         if self._limit is not None:
             agreeable = agreeable[: min(self._limit, max(1, len(agreeable) // 2))]
         return changed if len(agreeable) == len(changed) else agreeable
+
+    def refuses(self, resource: Resource) -> bool:
+        """The client, or one like it, rejected just that content."""
+        refusal = self.refused.get(resource.name)
+        return refusal is not None and refusal.version == resource.version
 
     def known_bad(self, version: str) -> bool:
         """A response of that content was rejected, and nothing has changed since."""
@@ -76,10 +86,11 @@ class Trial:
         """
         self._in_a_row += 1
         self._rejected.add(version)
-        explained = any(self.refused.get(each.name) == each.version for each in suspects)
+        explained = any(self.refuses(each) for each in suspects)
         named = tuple(blamed(suspects, reason))
         offenders = suspects if len(suspects) == 1 else named
-        self.refused.update((each.name, each.version) for each in offenders)
+        why = reason or "rejected without a reason"
+        self.refused.update((each.name, Refusal(each.version, why)) for each in offenders)
         if named and suspects[0].type_url in (CDS, LDS):
             return named
         if suspects and not offenders and not explained:
@@ -92,9 +103,9 @@ class Trial:
             self._in_a_row = 0
             self._rejected.clear()
         self._tried = wanted
-        for name, version in list(self.refused.items()):
+        for name, refusal in list(self.refused.items()):
             found = wanted.resources.get(name)
-            if found is None or found.version != version:
+            if found is None or found.version != refusal.version:
                 del self.refused[name]
 
 
