@@ -2,7 +2,7 @@
 
 from mast.common.telemetry import Metrics
 from mast.pilot.api.instruments import BUCKETS, FAULTS, Instruments
-from mast.pilot.core.model.finding import Fault, Finding
+from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.xds.resources import CDS, SDS
 
 
@@ -76,10 +76,24 @@ def test_every_fault_has_a_metric_that_rises_and_falls():
     metrics = Metrics("pilot", buckets=BUCKETS)
     instruments = Instruments(metrics, "1.0")
     assert FAULTS.keys() == set(Fault)
-    found = [Finding(fault=each, key=key, message="") for each in Fault for key in "ab"]
+    found = [
+        Finding(fault=each, key=key, message="", subject=ObjectName("x/y", "shop", "f"))
+        for each in Fault
+        for key in "ab"
+    ]
+    names = {each: f"{each} " for each in Fault}
+    names[Fault.PATCH] = 'pilot_envoy_filter_status{name="shop/f",result="error"} '
     instruments.found(found)
-    assert {lines(metrics, f"{each} ")[0] for each in Fault} == {f"{each} 2" for each in Fault}
+    for name in names.values():
+        assert lines(metrics, name) == [f"{name}2"]
     instruments.found(found[1:])
-    assert lines(metrics, f"{found[0].fault} ") == [f"{found[0].fault} 1"]
+    assert lines(metrics, names[found[0].fault]) == [f"{found[0].fault} 1"]
     instruments.found([])
-    assert lines(metrics, f"{found[0].fault} ") == [f"{found[0].fault} 0"]
+    for name in names.values():
+        assert lines(metrics, name) == [f"{name}0"]
+
+
+def test_faults_are_zero_before_anything_is_found():
+    metrics = Metrics("pilot", buckets=BUCKETS)
+    Instruments(metrics, "1.0")
+    assert lines(metrics, "pilot_no_ip ") == ["pilot_no_ip 0"]

@@ -134,7 +134,7 @@ def test_a_missing_secret_is_reported() -> None:
     snapshot = mesh.snapshot(1)
     snapshot.view(GATEWAY).named(SDS, "kubernetes://absent")
     (found,) = [each for each in snapshot.findings() if each.key == "kubernetes://absent"]
-    assert found.fault == "pilot_unavailable_credentials"
+    assert found.fault == "pilot_sds_certificate_errors_total"
     assert "absent" in found.message
 
 

@@ -27,6 +27,8 @@ FAULTS: Final[Mapping[Fault, str]] = {
     Fault.NO_SERVICE: "Proxies whose workload is behind no service",
     Fault.REJECTED_CONFIG: "Parts of configuration that had to be ignored",
     Fault.UNKNOWN_PROVIDER: "Extension providers whose service is unknown",
+    Fault.PATCH: "Patches of EnvoyFilters left out, by the name of the EnvoyFilter",
+    Fault.UNAVAILABLE_CREDENTIAL: "Secrets that are missing, unfit or not for who asks",
     Fault.HIDDEN_SERVICE: "ServiceEntry hosts hidden by another service",
     Fault.SUPERSEDED: "Objects that do not count because of an older one",
     Fault.UNKNOWN_HOST: "References to services or ports that nobody has",
@@ -35,7 +37,6 @@ FAULTS: Final[Mapping[Fault, str]] = {
     Fault.MISSING_DELEGATE: "Delegates that are missing or cannot be used",
     Fault.NO_FAILOVER: "Failover settings without outlier detection",
     Fault.UNREADABLE: "Stored values that cannot be read",
-    Fault.PATCH: "Patches of EnvoyFilters left out, by resource",
 }
 """What the metric of a fault counts; its value is how often it is so now."""
 
@@ -45,6 +46,12 @@ BUCKETS: Final[dict[str, Sequence[float]]] = {
     "pilot_debounce_time": (0.01, 0.1, 1, 3, 5, 10, 20, 30),
     "pilot_pushcontext_init_seconds": (0.01, 0.1, 0.5, 1, 3, 5),
 }
+
+
+Labels = tuple[tuple[str, str], ...]
+
+_LABELLED: Final = frozenset({Fault.PATCH})
+"""Faults whose metric tells the name of the object."""
 
 
 class Instruments:
@@ -88,6 +95,9 @@ class Instruments:
             "pilot_xds_write_timeout", "Streams closed because the proxy did not read"
         )
         self._faults = {each: gauge(each, text) for each, text in FAULTS.items()}
+        self._series: set[tuple[Fault, Labels]] = {
+            (each, ()) for each in FAULTS if each not in _LABELLED
+        }
         self.found(())
         self.events_lost = counter("pilot_xds_events_lost", "Events that a client did not read")
         self.self_checks = counter("pilot_self_checks", "Comparisons with a fresh listing")
@@ -101,9 +111,16 @@ class Instruments:
 
     def found(self, findings: Iterable[Finding]) -> None:
         """That is wrong now, and nothing else."""
-        numbers = Counter(each.fault for each in findings)
-        for fault, gauge in self._faults.items():
-            gauge.set(numbers[fault])
+        numbers = Counter((each.fault, _labels(each)) for each in findings)
+        for series in self._series - numbers.keys():
+            self._set(series, 0)
+        for series, number in numbers.items():
+            self._set(series, number)
+        self._series |= numbers.keys()
+
+    def _set(self, series: tuple[Fault, Labels], number: int) -> None:
+        fault, labels = series
+        self._faults[fault].set(number, **dict(labels))
 
     def sent(self, type_url: str, size: int, seconds: float) -> None:
         """A response of that many bytes went out; it took so long to make and send it."""
@@ -135,6 +152,13 @@ class Instruments:
             return
         self._rejected[key] = self._rejected.get(key, 0) + 1
         gauge.set(self._rejected[key], node=node, err=key[2])
+
+
+def _labels(finding: Finding) -> Labels:
+    """What tells apart the series of a metric; most have one."""
+    if finding.fault not in _LABELLED or finding.subject is None:
+        return ()
+    return (("name", f"{finding.subject.namespace}/{finding.subject.name}"), ("result", "error"))
 
 
 def _short(type_url: str) -> str:

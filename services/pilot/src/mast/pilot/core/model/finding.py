@@ -37,6 +37,8 @@ class Fault(StrEnum):
     NO_SERVICE = "pilot_no_ip"
     REJECTED_CONFIG = "pilot_total_rejected_configs"
     UNKNOWN_PROVIDER = "provider_lookup_cluster_failures"
+    PATCH = "pilot_envoy_filter_status"
+    UNAVAILABLE_CREDENTIAL = "pilot_sds_certificate_errors_total"
 
     HIDDEN_SERVICE = "pilot_hidden_services"
     SUPERSEDED = "pilot_superseded_configs"
@@ -45,9 +47,7 @@ class Fault(StrEnum):
     UNKNOWN_GATEWAY = "pilot_unknown_gateways"
     MISSING_DELEGATE = "pilot_missing_delegates"
     NO_FAILOVER = "pilot_failover_without_outlier_detection"
-    UNAVAILABLE_CREDENTIAL = "pilot_unavailable_credentials"
     UNREADABLE = "pilot_unreadable_configs"
-    PATCH = "pilot_envoy_filter_errors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
