@@ -171,6 +171,7 @@ _UNSUPPORTED = {
         "a proxy does not know the endpoints of its own service by zone; use localityLbSetting"
     ),
     "MeshConfig.service_entry_visibility": "use exportTo, or defaultServiceExportTo",
+    "MeshConfig.ca_certificates": "Citadel distributes the roots of the mesh",
     "MeshConfig.OutboundTrafficPolicy.tls": "write a ServiceEntry and a DestinationRule",
 }
 _NO_AMBIENT = "there is no ambient mode"
@@ -187,6 +188,7 @@ _WITHOUT_EFFECT = {
     "MeshConfig.certificates": "Citadel certifies workloads, no DNS names",
     "MeshConfig.ca": "agents find the authority by CA_ADDR",
     "MeshConfig.verify_certificate_at_client": "servers outside are always verified",
+    "MeshConfig.discovery_selectors": "Galley serves all that it is given",
     "MeshConfig.service_scope_configs": _NO_AMBIENT,
     "MeshConfig.hbone_idle_timeout": _NO_AMBIENT,
 }

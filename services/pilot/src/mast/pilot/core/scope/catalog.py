@@ -5,7 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from istio.networking.v1alpha3.destination_rule_pb2 import (
+    DestinationRule,
+    LocalityLoadBalancerSetting,
+)
 from istio.networking.v1alpha3.gateway_pb2 import Gateway
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.pilot.core.model import collection_names, hosts
@@ -162,6 +166,8 @@ def _selector_keys(config: Config[Any]) -> Iterable[str]:
         }
     if isinstance(spec, DestinationRule):
         return {*spec.workload_selector.match_labels, *_failover_labels(spec)}
+    if isinstance(spec, MeshConfig):
+        return _label_names(spec.locality_lb_setting)
     return set(spec.selector) if isinstance(spec, Gateway) else ()
 
 
@@ -171,5 +177,8 @@ def _failover_labels(spec: DestinationRule) -> Iterator[str]:
         balancers = [policy.load_balancer]
         balancers += (each.load_balancer for each in policy.port_level_settings)
         for balancer in balancers:
-            for entry in balancer.locality_lb_setting.failover_priority:
-                yield entry.partition("=")[0]
+            yield from _label_names(balancer.locality_lb_setting)
+
+
+def _label_names(setting: LocalityLoadBalancerSetting) -> set[str]:
+    return {entry.partition("=")[0] for entry in setting.failover_priority}
