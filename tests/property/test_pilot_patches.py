@@ -84,7 +84,7 @@ NETWORK_FILTER = st.sampled_from(
     ]
 )
 OPERATIONS = st.sampled_from(
-    [name for name in EnvoyFilter.Patch.Operation.keys() if name != "INVALID"]
+    [name for name in EnvoyFilter.Patch.Operation.DESCRIPTOR.values_by_name if name != "INVALID"]
 )
 
 
