@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mast.cli.local.processes import gone
-from mast.cli.proxy_commands import sync_status
+from mast.cli.pilot_pages import sync_status
 from tests.support.laptop import MODES, Laptop
 from tests.support.traffic import Stage, details_under_load, steady
 

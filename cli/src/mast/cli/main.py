@@ -12,6 +12,7 @@ import typer
 from mast.cli import (
     config_commands,
     demo_command,
+    explain_command,
     local_commands,
     proxy_commands,
     proxy_config_command,
@@ -35,6 +36,7 @@ config_commands.register(app)
 proxy_commands.register(app)
 proxy_config_command.register(app)
 render_command.register(app)
+explain_command.register(app)
 demo_command.register(app)
 
 

@@ -1,64 +1,153 @@
-"""proxy-status: what proxies were sent and what they said about it."""
+"""proxy-status and diff: what proxies were sent, what they said of it, what they have."""
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from typing import Annotated, Any
+from urllib.parse import quote
 
-import aiohttp
 import typer
 
 from mast.cli.errors import CommandError
 from mast.cli.local.home import Home
-from mast.cli.output import Format, show
+from mast.cli.output import Format, note, show
+from mast.cli.pilot_pages import page, pilot_address, text
+from mast.cli.targets import AdminAddress, DumpFile, Name, Namespace, Target, workload
+
+Pilot = Annotated[str, typer.Option(envvar="MAST_PILOT", help="Pilot's HTTP address, host:port.")]
+Output = Annotated[Format, typer.Option("-o", "--output", help="Format.")]
+
+KINDS = {
+    "CDS": "cluster",
+    "LDS": "listener",
+    "EDS": "endpoint",
+    "RDS": "route",
+    "ECDS": "extensionconfig",
+}
+COLUMNS = ("NAME", "CLUSTER", *KINDS, "ISTIOD", "VERSION")
+
+EXAMPLES = """
+Examples:
+
+  mastctl proxy-status
+
+  mastctl proxy-status reviews-v1            (what differs from what Pilot means)
+
+  mastctl diff --admin 127.0.0.1:15000 --proxy reviews-v1.default --pilot 127.0.0.1:8080
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command("proxy-status")(proxy_status)
+    app.command("proxy-status", epilog=EXAMPLES)(proxy_status)
     app.command("ps", hidden=True)(proxy_status)
+    app.command("diff", epilog=EXAMPLES)(diff)
 
 
 def proxy_status(
-    pilot: Annotated[
-        str, typer.Option(envvar="MAST_PILOT", help="Pilot's HTTP address, host:port.")
+    name: Name = "",
+    admin: AdminAddress = "",
+    file: DumpFile = None,
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="Only proxies of this namespace.")
     ] = "",
-    output: Annotated[Format, typer.Option("-o", "--output", help="Format.")] = Format.TABLE,
+    pilot: Pilot = "",
+    output: Output = Format.TABLE,
 ) -> None:
-    """Show for every connected proxy whether it has the configuration meant for it."""
-    address = pilot or Home.default().running().addresses["pilot-http"]
-    proxies = asyncio.run(sync_status(address))
+    """Show for every connected proxy whether it has the configuration meant for it.
+
+    With a WORKLOAD: what its Envoy has otherwise than Pilot means it; exit status 1 if anything.
+    """
+    if name or admin or file:
+        _diff(Target(name, namespace or "default", admin, file), "", pilot)
+        return
+    address = pilot_address(pilot)
+    proxies = page(
+        address, "/debug/syncz" + (f"?namespace={quote(namespace)}" if namespace else "")
+    )
+    rejected = page(address, "/debug/push_status").get("rejected", {})
+    replica = page(address, "/version").get("id", address)
+    data = [status_of(each, rejected.get(each["proxy"], {}), replica) for each in proxies]
     rows = [
         [
-            proxy["proxy"],
-            proxy.get("cluster_id", "-"),
-            *(_state(proxy, kind) for kind in ("cluster", "listener", "endpoint", "route")),
-            address,
-            proxy.get("istio_version", "-"),
+            each["proxy"],
+            each["cluster"] or "-",
+            *(each["types"][kind]["state"] for kind in KINDS),
+            each["istiod"],
+            each["version"] or "-",
         ]
-        for proxy in proxies
+        for each in data
     ]
-    columns = ["NAME", "CLUSTER", "CDS", "LDS", "EDS", "RDS", "PILOT", "VERSION"]
-    show(proxies, output, columns, rows)
+    show(data, output, COLUMNS, rows)
+    for each in data:
+        for kind, state in each["types"].items():
+            if reason := state.get("reason"):
+                note(f"{each['proxy']} rejects {kind}: {reason}")
 
 
-def _state(proxy: dict[str, Any], kind: str) -> str:
-    sent, acked = proxy.get(f"{kind}_sent", ""), proxy.get(f"{kind}_acked", "")
-    if not sent:
-        return "NOT SENT"
-    return "SYNCED" if sent == acked else "STALE"
+def status_of(proxy: dict[str, Any], rejected: dict[str, str], replica: str) -> dict[str, Any]:
+    """A proxy's row of /debug/syncz in our words; ``rejected`` has reasons by short type name."""
+    types: dict[str, dict[str, str]] = {}
+    for short, name in KINDS.items():
+        sent, acked = proxy.get(f"{name}_sent", ""), proxy.get(f"{name}_acked", "")
+        if reason := rejected.get(short.lower()):
+            types[short] = {"state": "ERROR", "reason": reason}
+        elif not sent:
+            types[short] = {"state": "NOT SENT"}
+        else:
+            types[short] = {"state": "SYNCED" if sent == acked else "STALE"}
+    return {
+        "proxy": proxy["proxy"],
+        "cluster": proxy.get("cluster_id", ""),
+        "types": types,
+        "istiod": replica,
+        "version": proxy.get("istio_version", ""),
+    }
 
 
-async def sync_status(address: str) -> list[dict[str, Any]]:
-    """Pilot's /debug/syncz; CommandError if Pilot does not answer."""
-    url = f"http://{address}/debug/syncz"
+def diff(
+    name: Name = "",
+    admin: AdminAddress = "",
+    file: DumpFile = None,
+    namespace: Namespace = "default",
+    proxy: Annotated[
+        str, typer.Option(help="NAME.NAMESPACE as Pilot knows it; default: what the dump says.")
+    ] = "",
+    pilot: Pilot = "",
+) -> None:
+    """Compare what Pilot means a proxy to have with what its Envoy has.
+
+    Differences are shown as diff -u shows them: - is Pilot, + is Envoy. Exit status 1 if there are.
+    """
+    _diff(Target(name, namespace, admin, file), proxy, pilot)
+
+
+def _diff(target: Target, proxy: str, pilot: str) -> None:
+    from mast.cli.inspect.difference import differences
+    from mast.cli.inspect.dump import NotADump, read
+
+    if target.name:
+        # Its whole name, and an error if there is none of that name.
+        found = workload(Home.default(), target.name, target.namespace)
+        proxy = proxy or f"{found.name}.{found.namespace}"
+    actual = target.dump(endpoints=True)
+    parts = actual.node.id.split("~")
+    proxy = proxy or (parts[2] if len(parts) == 4 else "")
+    if not proxy:
+        raise CommandError("which proxy is it? the dump has no node", hint="name it with --proxy")
+    address = pilot_address(pilot)
+    dump = text(address, f"/debug/config_dump?proxyID={quote(proxy)}&include_eds=true")
     try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
-            session.get(url, raise_for_status=True) as answer,
-        ):
-            return list(await answer.json())
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise CommandError(
-            f"Pilot at {address} does not answer: {error}", hint="check with: mastctl status"
-        ) from error
+        intended = read(dump)
+    except NotADump as error:
+        raise CommandError(f"Pilot at {address}: {error}") from error
+    different = differences(intended, actual)
+    for kind, those in different.items():
+        match = "Don't Match" if those else "Match"
+        sys.stdout.write(f"{kind.capitalize()} {match}\n")
+        for each in those:
+            sys.stdout.write("".join(f"{line}\n" for line in each.lines))
+    for what, reason in sorted(actual.rejected.items()):
+        note(f"{what} is rejected: {reason}")
+    if any(different.values()):
+        raise typer.Exit(1)

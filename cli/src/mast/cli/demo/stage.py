@@ -16,7 +16,7 @@ import aiohttp
 from mast.cli.config_commands import sources
 from mast.cli.connect import galley
 from mast.cli.local.home import Home, Mesh, Workload
-from mast.cli.proxy_commands import sync_status
+from mast.cli.pilot_pages import sync_status
 from mastapi.galley.v1 import config_pb2
 
 PATIENCE_SECONDS = 15.0

@@ -25,6 +25,7 @@ from mast.cli.explain.matchers import (
     regex_matches,
 )
 from mast.cli.explain.traffic import Request
+from mast.cli.inspect.listeners import path_text
 
 _PORT = re2.compile(r".*:(\d+)$")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -122,6 +123,16 @@ def _lacking(match: RouteMatch, request: Request) -> Iterator[str]:
             yield "claim " + ".".join(segment.key for segment in each.path[1:])
     if match.filter_state:
         raise NotUnderstood("a route that matches filter state")
+
+
+def conditions(match: RouteMatch) -> str:
+    """What a route asks of a request: its path, and the names of whatever else it looks at."""
+    looked_at = [
+        *(f"header {each.name}" for each in match.headers),
+        *(f"parameter {each.name}" for each in match.query_parameters),
+        *("claim " + ".".join(s.key for s in each.path[1:]) for each in match.dynamic_metadata),
+    ]
+    return f"{path_text(match)} by {', '.join(looked_at)}" if looked_at else path_text(match)
 
 
 def _path_lacking(match: RouteMatch, request: Request) -> str | None:

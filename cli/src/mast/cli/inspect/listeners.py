@@ -80,7 +80,7 @@ def destination(chain: FilterChain) -> str:
         if manager.HasField("rds"):
             return f"Route: {manager.rds.route_config_name}"
         paths = (
-            _path(route.match)
+            path_text(route.match)
             for host in manager.route_config.virtual_hosts
             for route in host.routes
         )
@@ -135,7 +135,7 @@ def _virtual_host_rows(name: str, host: VirtualHost) -> Iterator[tuple[str, ...]
     if not host.routes:
         yield name, host.name, shown, "/*", "404"
     for route in host.routes:
-        yield name, host.name, shown, _path(route.match), _virtual_service(route)
+        yield name, host.name, shown, path_text(route.match), _virtual_service(route)
 
 
 def _virtual_service(route: Route) -> str:
@@ -145,7 +145,8 @@ def _virtual_service(route: Route) -> str:
     return found
 
 
-def _path(match: RouteMatch) -> str:
+def path_text(match: RouteMatch) -> str:
+    """What a route asks of the path."""
     kind = match.WhichOneof("path_specifier")
     if kind == "path":
         return match.path

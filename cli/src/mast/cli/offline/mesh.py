@@ -26,10 +26,13 @@ class Mesh:
 
     snapshot: MeshSnapshot
     files: FileMesh
+    connected: Sequence[Node] = ()
 
     @cached_property
     def nodes(self) -> Sequence[Node]:
-        """The proxies that follow from workloads, sorted by ID."""
+        """The proxies, sorted by ID: those connected if that is known, else one per workload."""
+        if self.connected:
+            return sorted(self.connected, key=lambda each: each.id)
         return workload_nodes(self.snapshot.index, self.snapshot.index.mesh.domain)
 
     def intended(self, node: Node) -> Intended:

@@ -1,0 +1,61 @@
+"""The mesh of this machine as Pilot knows it: its world, read from the store once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from envoy.config.core.v3.base_pb2 import Node
+
+from mast.cli.errors import CommandError
+from mast.cli.local.home import Home
+from mast.cli.offline.mesh import Mesh, mesh_of
+from mast.cli.offline.proxies import node
+from mast.cli.offline.reading import Entry, FileMesh
+from mast.cli.pilot_pages import page
+from mast.common.etcd import EtcdConfig, EtcdError, connect
+from mast.pilot.core.world.world import PREFIXES
+
+SECONDS = 10
+
+
+def live_mesh() -> Mesh:
+    """Everything in the store of the running mesh; Secrets stay sealed."""
+    home = Home.default()
+    mesh = home.running()
+    pki = home.path("data", "etcd-pki")
+    config = EtcdConfig(
+        endpoints=(mesh.addresses["etcd"],),
+        ca=pki / "ca.pem",
+        cert=pki / "client.pem",
+        key=pki / "client-key.pem",
+    )
+    try:
+        entries = asyncio.run(_entries(config))
+    except (EtcdError, TimeoutError) as error:
+        raise CommandError(
+            f"etcd at {mesh.addresses['etcd']} does not answer: {error}",
+            hint="check with: mastctl status",
+        ) from error
+    # What Pilot keeps out is kept out here as well.
+    made, _ = mesh_of(FileMesh(entries=tuple(entries)))
+    return replace(made, connected=_connected(mesh.addresses["pilot-http"]))
+
+
+def _connected(address: str) -> list[Node]:
+    """The proxies connected to Pilot, as they introduced themselves."""
+    clients = page(address, "/debug/adsz")["clients"]
+    return [
+        node(each["connectionId"].rpartition("-")[0], each["metadata"])
+        for each in clients
+        if "~" in each["connectionId"]
+    ]
+
+
+async def _entries(config: EtcdConfig) -> list[Entry]:
+    async with asyncio.timeout(SECONDS), connect(config) as store:
+        found = []
+        for prefix in PREFIXES:
+            listing = await store.list(prefix)
+            found += [Entry(each.key, each.value) for each in listing.entries]
+        return found
