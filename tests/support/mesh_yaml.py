@@ -54,6 +54,14 @@ def scope(proxy: Proxy, *texts: str) -> Scope:
     return Scope(snapshot.index, snapshot.results, Reads(), proxy.namespace, sidecar)
 
 
+def reviewed(made: World, revision: int = 1) -> Sequence[Finding]:
+    """What is wrong with the objects of a world, sorted."""
+    snapshot = made.snapshot(revision)
+    for step in snapshot.review():
+        step()
+    return sorted(snapshot.findings(), key=lambda each: each.order)
+
+
 def reported(seen: Scope, make: Callable[[Scope], object]) -> Sequence[Finding]:
     """What comes to light while something is made for whoever sees that, sorted."""
     reads = Reads()

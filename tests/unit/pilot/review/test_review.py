@@ -6,7 +6,7 @@ import pytest
 
 from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.review.statuses import config_statuses
-from tests.support.mesh_yaml import changes, world
+from tests.support.mesh_yaml import changes, reviewed, world
 
 SERVICE = ObjectName("k8s/core/v1/services", "shop", "web")
 NETWORKING = "apiVersion: networking.istio.io/v1"
@@ -225,8 +225,7 @@ def to(host: str, more: str = "") -> str:
     ],
 )
 def test_findings(texts: list[str], expected: list[str]) -> None:
-    found = world(*texts).snapshot(1).findings()
-    assert shown(each for each in found) == expected
+    assert shown(reviewed(world(*texts))) == expected
 
 
 def test_they_follow_every_change() -> None:
@@ -240,26 +239,28 @@ def test_they_follow_every_change() -> None:
     held = world()
     for number, text in enumerate(texts, 1):
         held.apply(changes(text))
-        assert held.snapshot(number).findings() == world(*texts[:number]).snapshot(1).findings()
+        assert reviewed(held, number) == reviewed(world(*texts[:number]))
 
 
 def test_only_what_is_touched_is_looked_at_again() -> None:
     held = world(WEB, *(vs(f"v{number}", to("gone.test")) for number in range(50)))
     first = held.snapshot(1)
-    before = first.findings()
-    discoveries = first.results.discoveries
+    assert len(list(first.review())) > 3
+    before = reviewed(held)
+    assert list(first.review()) == []
     held.apply(changes(object_of("Gateway", "g", "{selector: {a: b}}")))
     second = held.snapshot(2)
-    assert second.findings() == before
-    assert second.results.discoveries == discoveries
+    assert list(second.review()) == []
+    assert second.findings() == set(before)
 
 
 class TestStatuses:
     """`status/config/…`."""
 
     def test_name_object_version_and_winner(self) -> None:
-        snapshot = world(WEB, vs("a", to("web.test")), vs("b", to("web.test"))).snapshot(1)
-        ((key, status),) = config_statuses(snapshot.findings(), snapshot.index, "pilot-1").items()
+        made = world(WEB, vs("a", to("web.test")), vs("b", to("web.test")))
+        found = reviewed(made)
+        ((key, status),) = config_statuses(found, made.snapshot(1).index, "pilot-1").items()
         assert key == "status/config/istio/networking/v1alpha3/virtualservices/shop/b/pilot-1"
         assert (status.object.name, status.version, status.pilot) == ("b", "1", "pilot-1")
         (finding,) = status.findings
@@ -268,10 +269,8 @@ class TestStatuses:
         assert "VirtualService shop/a is older" in finding.message
 
     def test_are_sorted_by_object(self) -> None:
-        snapshot = world(
-            vs("b", to("gone.test")), vs("a", to("gone.test", ", subset: x"))
-        ).snapshot(1)
-        statuses = config_statuses(snapshot.findings(), snapshot.index, "p")
+        made = world(vs("b", to("gone.test")), vs("a", to("gone.test", ", subset: x")))
+        statuses = config_statuses(reviewed(made), made.snapshot(1).index, "p")
         assert sorted(each.object.name for each in statuses.values()) == ["a", "b"]
 
     def test_of_the_platforms_services_have_no_version(self) -> None:

@@ -49,8 +49,12 @@ class Findings:
         seen = (snapshot.index, snapshot.results.discoveries, self._connections.changes)
         if seen == self._seen:
             return
-        proxies = [each.proxy for each in self._connections.open.values()]
         facilities = self._connections.facilities
+        for step in snapshot.review():
+            await facilities.work(step)
+            if self._snapshot() is not snapshot:
+                return
+        proxies = [each.proxy for each in self._connections.open.values()]
         found = await facilities.work(partial(self._found, snapshot, proxies))
         self._seen = (snapshot.index, snapshot.results.discoveries, self._connections.changes)
         if found != self.current:

@@ -1,6 +1,7 @@
 """The review of all configuration: what is found is kept until something that matters changes."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from mast.pilot.core.scope.scope import Scope
 
 Check = Callable[[Config[Any], Scope], Iterable[Finding]]
 
+CHUNK: Final = 20
+"""Objects that are looked at in one step."""
+
 _CHECKS: Final[Mapping[str, Check]] = {
     collection_names.VIRTUAL_SERVICES: virtual_services.findings,
     collection_names.DESTINATION_RULES: destination_rules.findings,
@@ -23,33 +27,57 @@ _CHECKS: Final[Mapping[str, Check]] = {
 }
 
 
-def review(index: Index, results: Memo) -> None:
-    """Look at every object of which something changed; findings are kept with the results.
+@dataclass(frozen=True)
+class Review:
+    """A look at everything of which something changed; findings are kept with the results.
 
     An object is looked at as proxies of its own namespace see the mesh, without Sidecar.
     """
-    for collection, namespace in index.configs:
-        if collection in _CHECKS:
-            build = partial(_reviewed, index, results, collection, namespace)
-            results.get(("review", collection, namespace), index.generation, None, build)
-    for key in index.endpoints:
-        build = partial(_inhabited, index, results, key)
-        results.get(("review endpoints", key), index.generation, None, build)
+
+    index: Index
+    results: Memo
+
+    def steps(self) -> Iterator[Callable[[], None]]:
+        """What is left to do, in steps that are short however large the mesh is.
+
+        They have to be taken in order, on the thread of the memo, before the index changes.
+        """
+        for collection, namespace in self.index.configs:
+            key = ("review", collection, namespace)
+            if collection in _CHECKS and not self.results.holds(key):
+                configs = self.index.configs[collection, namespace]
+                for start in range(0, len(configs), CHUNK):
+                    yield partial(self._look, namespace, configs[start : start + CHUNK])
+                yield partial(self._keep, key, partial(self._reviewed, collection, namespace))
+        for service in self.index.endpoints:
+            key = ("review endpoints", *service)
+            if not self.results.holds(key):
+                yield partial(self._keep, key, partial(self._inhabited, service))
+
+    def _keep(self, key: Hashable, build: Callable[[Reads], None]) -> None:
+        self.results.get(key, self.index.generation, None, build)
+
+    def _scope(self, namespace: str, reads: Reads) -> Scope:
+        return Scope(self.index, self.results, reads, namespace)
+
+    def _look(self, namespace: str, configs: Sequence[Config[Any]]) -> None:
+        """Look at objects of a namespace, unless that was done since anything changed."""
+        scope = self._scope(namespace, Reads())
+        for each in configs:
+            scope.cached(("review", each), partial(_checked, each))
+
+    def _reviewed(self, collection: str, namespace: str, reads: Reads) -> None:
+        """All objects of a collection in a namespace, already looked at."""
+        scope = self._scope(namespace, reads)
+        for each in scope.configs(collection, namespace):
+            scope.cached(("review", each), partial(_checked, each))
+
+    def _inhabited(self, service: ServiceKey, reads: Reads) -> None:
+        scope = self._scope(service.namespace, reads)
+        for each in services.uninhabited(service, scope):
+            scope.report(each)
 
 
-def _reviewed(index: Index, results: Memo, collection: str, namespace: str, reads: Reads) -> None:
-    """All objects of a collection in a namespace, of which those are kept that did not change."""
-    scope = Scope(index, results, reads, namespace)
-    for config in scope.configs(collection, namespace):
-        scope.cached(("review", config), partial(_checked, _CHECKS[collection], config))
-
-
-def _checked(check: Check, config: Config[Any], scope: Scope) -> None:
-    for each in check(config, scope):
-        scope.report(each)
-
-
-def _inhabited(index: Index, results: Memo, key: ServiceKey, reads: Reads) -> None:
-    scope = Scope(index, results, reads, key.namespace)
-    for each in services.uninhabited(key, scope):
+def _checked(config: Config[Any], scope: Scope) -> None:
+    for each in _CHECKS[config.meta.collection](config, scope):
         scope.report(each)

@@ -294,6 +294,10 @@ class Memo:
         log.used = True
         return log.after(since)
 
+    def holds(self, key: Hashable) -> bool:
+        """Whether there is a result for a key."""
+        return key in self._items
+
     def findings(self) -> frozenset[Finding]:
         """What came to light while the results were made that were asked for without `reads`."""
         return NO_FINDINGS.union(*self._findings.values())

@@ -1,6 +1,6 @@
 """The mesh at one revision: immutable; gives every proxy the view of its class."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 from mast.pilot.core.filters.extensions import ExtensionsOf
@@ -10,7 +10,7 @@ from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.patches.patch import PatchName
 from mast.pilot.core.patches.selection import selected
-from mast.pilot.core.review.review import review
+from mast.pilot.core.review.review import Review
 from mast.pilot.core.scope.audience import Audience, audience_of
 from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.scope import Scope
@@ -57,9 +57,12 @@ class MeshSnapshot:
         """All configuration objects, for other control planes (pilot.md B27)."""
         return ConfigView(self.index, self.results, self.originals)
 
+    def review(self) -> Iterator[Callable[[], None]]:
+        """Steps by which it is found out what is wrong with objects; see `Review`."""
+        return Review(self.index, self.results).steps()
+
     def findings(self) -> frozenset[Finding]:
-        """What is wrong now: with each object, and with what was generated so far (N10)."""
-        review(self.index, self.results)
+        """What is wrong with what was generated, and with objects if they were reviewed (N10)."""
         return self.results.findings()
 
     def scope(self, namespace: str, reads: Reads | None = None) -> Scope:
