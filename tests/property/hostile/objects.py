@@ -30,11 +30,24 @@ _MORE = 3
 _ITEMS = 3
 _JSON = st.sampled_from(({}, {"a": 1}, {"a": {"b": ["é", None, True]}}, {"": ""}))
 
-KINDS = tuple(each for each in kinds.KINDS if each.collection in vars(collection_names).values())
-"""All that Pilot knows."""
+KINDS = tuple(
+    each
+    for each in kinds.KINDS
+    if each.collection in vars(collection_names).values() and each.root == ("spec",)
+)
+"""All that Pilot knows; what has no specification (Secret, ConfigMap) is no configuration."""
 
 _MESH = frozenset({"MeshConfig", "MeshNetworks"})
-_OFTEN = {"VirtualService": 4, "DestinationRule": 4, "ServiceEntry": 4, "Sidecar": 2, "Gateway": 2}
+_OFTEN = {
+    "VirtualService": 8,
+    "DestinationRule": 8,
+    "ServiceEntry": 6,
+    "Sidecar": 4,
+    "Gateway": 4,
+    "MeshConfig": 3,
+    "HTTPRoute": 3,
+}
+"""How much more often than others kinds are drawn that much depends on."""
 
 
 def candidates(of: Sequence[Kind] = KINDS) -> SearchStrategy[Candidate]:

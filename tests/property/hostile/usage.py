@@ -52,7 +52,7 @@ def ordinary() -> Iterator[Candidate]:
 @st.composite
 def changed(draw: Draw, of: frozenset[Kind]) -> Candidate:
     """An ordinary object in which up to three values are replaced or left out."""
-    found = draw(_objects(of))
+    found: _Ordinary = draw(_objects(of))
     spec = deepcopy(found.candidate.spec)
     for change in draw(found.changes):
         change.apply(spec)
@@ -118,7 +118,8 @@ def _objects(of: frozenset[Kind]) -> SearchStrategy[_Ordinary]:
 def _change(candidate: Candidate) -> SearchStrategy[_Change]:
     """Any one change; each place is as likely as any other."""
     ways: list[SearchStrategy[_Change]] = []
-    for item in _items(candidate.kind.message.DESCRIPTOR, candidate.spec, ()):
+    descriptor: Any = candidate.kind.message.DESCRIPTOR
+    for item in _items(descriptor, candidate.spec, ()):
         if (pool := _pool(item)) is not None:
             ways.append(_odd(pool).map(partial(_Change, item.place)))
         if item.is_map and item.field.name in KEYS:

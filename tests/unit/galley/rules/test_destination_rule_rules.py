@@ -201,6 +201,8 @@ def test_failover_with_outlier_detection_is_fine() -> None:
         pytest.param("{mode: MUTUAL, credentialName: c}", [], id="credential"),
         pytest.param("{mode: SIMPLE, credentialName: c, caCrl: /d}",
                      ["error spec.trafficPolicy.tls.caCrl not-allowed"], id="credential-and-crl"),
+        pytest.param('{mode: SIMPLE, sni: "a\\0"}',
+                     ["error spec.trafficPolicy.tls.sni sni"], id="server-name-with-zero-byte"),
         pytest.param("{mode: SIMPLE, caCertificates: /a~b}",
                      ["error spec.trafficPolicy.tls.caCertificates file"], id="file-with-tilde"),
         pytest.param("{mode: MUTUAL, credentialName: c, privateKey: /b}",

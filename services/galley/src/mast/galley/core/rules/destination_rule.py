@@ -254,6 +254,7 @@ FAMILY = Family(
             "DestinationRule.host": ("host", values.named_host),
             "Subset.name": ("name", dns_label),
             **{f"ClientTLSSettings.{name}": ("file", values.file) for name in _FILES},
+            "ClientTLSSettings.sni": ("sni", values.header_text),
             f"{_TCP}.idle_timeout": ("duration", values.duration_or_zero),
             f"{_TCP}.TcpKeepalive.time": ("duration", values.keepalive),
             f"{_TCP}.TcpKeepalive.interval": ("duration", values.keepalive),

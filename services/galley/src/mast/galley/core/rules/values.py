@@ -258,7 +258,7 @@ def header_value(value: str) -> str | None:
 
 
 def header_text(text: str) -> str | None:
-    """A text that becomes a part of a header: no control characters."""
+    """A text that becomes a part of a header or of a handshake: no control characters."""
     if _CONTROL.search(text):
         return f"{text!r} has control characters"
     size = len(text.encode())
