@@ -195,3 +195,59 @@ def test_layers(
 
 def test_without_a_rule_the_mesh_defaults_hold() -> None:
     assert traffic_policy(Mesh(), None, "", 80) == TrafficPolicy()
+
+
+KUBERNETES = f"""
+apiVersion: registry.mast/v1
+kind: Service
+metadata: {{name: a}}
+spec:
+  host: {HOST}
+  namespace: shop
+  name: a
+  ports: [{{name: http, number: 80, target_port: 80}}, {{name: admin, number: 81, target_port: 81}}]
+---
+"""
+
+
+def backend_tls(section: str = "") -> str:
+    return (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\n"
+        "metadata: {name: p, namespace: shop}\n"
+        f"spec: {{targetRefs: [{{group: '', kind: Service, name: a{section}}}],"
+        " validation: {hostname: a.test, wellKnownCACertificates: System}}\n---\n"
+    )
+
+
+POOL = "connectionPool: {tcp: {maxConnections: 7}}"
+PORT = ", trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: DISABLE}}]}"
+
+
+@pytest.mark.parametrize(
+    ("texts", "port", "expected"),
+    [
+        pytest.param([backend_tls()], 80, (True, 0), id="alone"),
+        pytest.param([backend_tls(), rule("server", "shop", f", trafficPolicy: {{{POOL}}}")], 80,
+                     (True, 7), id="with-the-services-rule"),
+        pytest.param([backend_tls(), rule("client", "web", f", trafficPolicy: {{{POOL}}}")], 80,
+                     (True, 7), id="with-the-callers-rule"),
+        pytest.param([rule("client", "web", PORT), backend_tls()], 80, (True, 0),
+                     id="over-settings-of-the-port"),
+        pytest.param([backend_tls(", sectionName: http"),
+                      rule("server", "shop", f", trafficPolicy: {{{POOL}}}")], 80, (True, 7),
+                     id="port"),
+        pytest.param([backend_tls(", sectionName: http"), rule("client", "web", PORT)], 80,
+                     (True, 0), id="port-with-settings"),
+        pytest.param([backend_tls(", sectionName: http"),
+                      rule("server", "shop", f", trafficPolicy: {{{POOL}}}")], 81, (False, 7),
+                     id="other-port"),
+    ],
+)  # fmt: skip
+def test_backend_tls_holds_whichever_rule_counts(
+    texts: Sequence[str], port: int, expected: tuple[bool, int]
+) -> None:
+    found = scope(sidecar_proxy("web"), KUBERNETES, *texts)
+    service = found.service(HOST)
+    assert service is not None
+    policy = traffic_policy(Mesh(), rule_for(found, service, {}), "", port)
+    assert (policy.tls.sni == "a.test", policy.connection_pool.tcp.max_connections) == expected

@@ -9,6 +9,7 @@ from istio.networking.v1alpha3.destination_rule_pb2 import (
     Subset,
     TrafficPolicy,
 )
+from mast.pilot.core.gateway_api.generated import is_backend_tls
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Config, ConfigMeta, Labels, Service, Visibility, selects
 from mast.pilot.core.scope.scope import Scope
@@ -36,10 +37,24 @@ def rule_for(scope: Scope, service: Service, labels: Labels) -> Rule | None:
     The caller's namespace comes first, then that of the service, then the root namespace; within a
     namespace the most specific host that has a visible rule. For callers in the root namespace
     their own rules count only if they are private: its public ones are the mesh's defaults.
+    BackendTLSPolicies of the service hold whichever rule counts (I8).
     """
     groups = list(scope.destination_rules(service.host))
     if not groups:
         return None
+    backend_tls = [each for group in groups for each in group if is_backend_tls(each.meta)]
+    if not backend_tls:
+        return _chosen(groups, scope, service, labels)
+    others = [[each for each in group if each not in backend_tls] for group in groups]
+    return _verified(_chosen(others, scope, service, labels), backend_tls[0])
+
+
+def _chosen(
+    groups: Sequence[Sequence[Config[DestinationRule]]],
+    scope: Scope,
+    service: Service,
+    labels: Labels,
+) -> Rule | None:
     root = scope.mesh.root_namespace
     stages = (
         (scope.namespace, scope.namespace == root),
@@ -87,6 +102,36 @@ _PortBlock = Literal["connection_pool", "load_balancer", "outlier_detection", "t
 _OtherBlock = Literal["tunnel", "proxy_protocol", "retry_budget"]
 _PORT_BLOCKS: Final[tuple[_PortBlock, ...]] = get_args(_PortBlock)
 _BLOCKS: Final[tuple[_PortBlock | _OtherBlock, ...]] = (*_PORT_BLOCKS, *get_args(_OtherBlock))
+
+
+def _verified(rule: Rule | None, backend_tls: Config[DestinationRule]) -> Rule:
+    """A rule whose TLS is that of BackendTLSPolicies, for the ports that they are for."""
+    policy = TrafficPolicy()
+    if rule is not None and rule.policy is not None:
+        policy.CopyFrom(rule.policy)
+    wanted = backend_tls.spec.traffic_policy
+    if wanted.HasField("tls"):
+        policy.tls.CopyFrom(wanted.tls)
+        for settings in policy.port_level_settings:
+            settings.tls.CopyFrom(wanted.tls)
+    for each in wanted.port_level_settings:
+        _port_settings(policy, each.port.number).tls.CopyFrom(each.tls)
+    if rule is None:
+        return Rule((backend_tls.meta,), policy, {})
+    return replace(rule, origins=(*rule.origins, backend_tls.meta), policy=policy)
+
+
+def _port_settings(policy: TrafficPolicy, port: int) -> TrafficPolicy.PortTrafficPolicy:
+    """The settings of a port; new ones repeat the policy, which they take the place of."""
+    for each in policy.port_level_settings:
+        if each.port.number == port:
+            return each
+    settings = policy.port_level_settings.add()
+    settings.port.number = port
+    for block in _PORT_BLOCKS:
+        if policy.HasField(block):
+            getattr(settings, block).CopyFrom(getattr(policy, block))
+    return settings
 
 
 def _overlay(target: TrafficPolicy, layer: TrafficPolicy, port: int) -> None:

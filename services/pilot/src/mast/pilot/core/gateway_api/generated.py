@@ -49,6 +49,11 @@ def policy_name(service: str) -> str:
     return f"{service}~{_GATEWAY}"
 
 
+def is_backend_tls(meta: ConfigMeta) -> bool:
+    """The DestinationRule stands for BackendTLSPolicies."""
+    return meta.name.endswith(f"~{_GATEWAY}")
+
+
 def ingress_gateway_name(ingress: str, namespace: str) -> str:
     """Name of the Istio Gateway of an Ingress (pilot.md I7)."""
     return f"{ingress}-{_INGRESS}-{namespace}"

@@ -49,8 +49,11 @@ class Stage(Generic[K, T]):
         new = self._translate(Sight(material, reads), key)
         if new is not None:
             self._results[key] = new
-            self._facts[key] = reads.facts()
-            for fact in self._facts[key]:
+        facts = reads.facts()
+        if new is not None or len(facts) > 1:
+            # What is not ours now may become ours by what else was read.
+            self._facts[key] = facts
+            for fact in facts:
                 self._readers.setdefault(fact, set()).add(key)
         return Replaced(key, old, new)
 
