@@ -20,8 +20,9 @@ from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.common.tls_front import Material, tls_front
 from mast.pilot.api.ads import Door
 from mast.pilot.api.asides import DUMP, PAGE, SYNC, Asides
+from mast.pilot.api.connection import EVENTS
 from mast.pilot.api.pages import Pages, Sources
-from mast.pilot.core.debug.events import CONNECT, DISCONNECT, NACK
+from mast.pilot.core.debug.events import CONNECT, DISCONNECT, NACK, came
 from mast.pilot.core.security import trust
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.world.world import World
@@ -403,3 +404,16 @@ async def test_events(ca, delta):
             types.add((await tool.told()).type_url)
         assert types <= {NACK, DISCONNECT}
         assert await tool.silent(0.05)
+
+
+async def test_events_that_nobody_reads_are_lost_and_counted(ca):
+    async with pilot(ca) as running, running.stream(GENERATOR="event") as tool:
+        await tool.ask(CONNECT)
+        await tool.told()
+        await until(lambda: len(running.ads.connections.open) == 1)
+        (connection,) = running.ads.connections.open.values()
+        for _ in range(EVENTS + 3):
+            connection.notify(CONNECT, came(connection.proxy))
+        assert running.ads.metric("pilot_xds_events_lost") == 3
+        for _ in range(3):
+            assert (await tool.told()).type_url == CONNECT

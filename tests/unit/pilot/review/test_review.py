@@ -18,7 +18,8 @@ WEB = f"""
 
 
 def object_of(kind: str, name: str, spec: str, namespace: str = "shop") -> str:
-    group = "security" if kind == "PeerAuthentication" else "networking"
+    groups = {"PeerAuthentication": "security", "Telemetry": "telemetry"}
+    group = groups.get(kind, "networking")
     return (
         f"{{apiVersion: {group}.istio.io/v1, kind: {kind},"
         f" metadata: {{name: {name}, namespace: {namespace}}}, spec: {spec}}}"
@@ -208,6 +209,16 @@ def to(host: str, more: str = "") -> str:
             ],
             ["SUPERSEDED b shop (shop/a)"],
             id="two-authentications",
+        ),
+        pytest.param(
+            [
+                object_of("Telemetry", "a", "{}"),
+                object_of("Telemetry", "b", "{selector: {matchLabels: {app: web}}}"),
+                object_of("Telemetry", "c", "{targetRefs: [{kind: Gateway, name: g}]}"),
+                object_of("Telemetry", "d", "{}"),
+            ],
+            ["SUPERSEDED d shop (shop/a)"],
+            id="two-telemetries",
         ),
         pytest.param(
             [

@@ -70,7 +70,7 @@ class ClientStatusService(csds_pb2_grpc.ClientStatusDiscoveryServiceServicer):
     ) -> ClientStatusResponse:
         response = ClientStatusResponse()
         contents = not request.exclude_resource_contents
-        for each in tuple(self._connections.open.values()):
+        for each in self._connections.proxies:
             try:
                 wanted = matches(request.node_matchers, each.proxy)
             except InvalidMatcher as error:

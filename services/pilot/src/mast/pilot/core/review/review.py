@@ -24,6 +24,7 @@ _CHECKS: Final[Mapping[str, Check]] = {
     collection_names.SERVICE_ENTRIES: services.findings,
     collection_names.SIDECARS: single_objects.findings,
     collection_names.PEER_AUTHENTICATIONS: single_objects.findings,
+    collection_names.TELEMETRIES: single_objects.findings,
 }
 
 

@@ -1,9 +1,10 @@
-"""Objects of which one counts in a namespace: the oldest without selector (pilot.md D11, J1)."""
+"""Objects of which one counts in a namespace: the oldest without selector (D11, J1, K5)."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from istio.networking.v1alpha3.sidecar_pb2 import Sidecar
+from istio.telemetry.v1alpha1.telemetry_pb2 import Telemetry
 from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.model import Config
 from mast.pilot.core.scope.scope import Scope
@@ -29,4 +30,6 @@ def _selects(config: Config[Any]) -> bool:
     spec = config.spec
     if isinstance(spec, Sidecar):
         return bool(spec.workload_selector.labels)
+    if isinstance(spec, Telemetry) and (spec.targetRefs or spec.HasField("targetRef")):
+        return True
     return bool(spec.selector.match_labels)
