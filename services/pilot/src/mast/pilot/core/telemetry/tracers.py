@@ -100,7 +100,7 @@ def _datadog(name: str, provider: Provider, providers: Providers, proxy: Proxy) 
     config = DatadogConfig(
         collector_cluster=collector.cluster,
         collector_hostname=collector.service.host,
-        service_name=proxy.cluster,
+        service_name=_service_name(proxy),
     )
     return _http("envoy.tracers.datadog", config)
 
@@ -112,7 +112,9 @@ def _skywalking(name: str, provider: Provider, providers: Providers, proxy: Prox
         return None
     config = SkyWalkingConfig(
         grpc_service=collector.grpc(),
-        client_config=ClientConfig(service_name=proxy.cluster, backend_token=settings.access_token),
+        client_config=ClientConfig(
+            service_name=_service_name(proxy), backend_token=settings.access_token
+        ),
     )
     return _http("envoy.tracers.skywalking", config)
 
@@ -124,7 +126,9 @@ def _opentelemetry(
     collector = providers.collector(name, settings.service, settings.port)
     if collector is None:
         return None
-    config = OpenTelemetryConfig(service_name=_service_name(settings, proxy))
+    # By OpenTelemetry's conventions the namespace is an attribute of its own.
+    name_of_service = canonical_name(proxy) if _by_convention(settings) else _service_name(proxy)
+    config = OpenTelemetryConfig(service_name=name_of_service)
     if settings.HasField("http"):
         service = _http_service(collector, settings.http.path or OTLP_PATH, settings.http)
         config.http_service.CopyFrom(service)
@@ -172,9 +176,9 @@ def _detectors(
         )
 
 
-def _service_name(settings: Provider.OpenTelemetryTracingProvider, proxy: Proxy) -> str:
-    """`node.cluster`, or the name alone where the namespace is an attribute of its own."""
-    return canonical_name(proxy) if _by_convention(settings) else proxy.cluster
+def _service_name(proxy: Proxy) -> str:
+    """`node.cluster`, which the agent sets; tracers refuse an empty name."""
+    return proxy.cluster or f"{canonical_name(proxy)}.{proxy.namespace}"
 
 
 def _by_convention(settings: Provider.OpenTelemetryTracingProvider) -> bool:
