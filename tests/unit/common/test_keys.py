@@ -99,8 +99,18 @@ def test_other_keys_are_no_config_keys(key: str) -> None:
         pytest.param(lambda: config_key("a", "b", ""), "name ''", id="no-name"),
         pytest.param(lambda: keys.leader_key("a/b"), "leader of 'a/b'", id="leader"),
         pytest.param(lambda: keys.service_key("", "h"), "namespace ''", id="no-namespace"),
+        pytest.param(
+            lambda: keys.config_status_key("a", "b", "c", "d/e"), "replica 'd/e'", id="replica"
+        ),
     ],
 )
 def test_a_part_must_fit_between_slashes(make: Callable[[], str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_statuses_of_an_object_share_a_prefix() -> None:
+    """What all replicas found out about it is one listing."""
+    prefix = keys.config_status_prefix("istio/a/v1/bs", "", "c")
+    assert prefix == "status/config/istio/a/v1/bs/-/c/"
+    assert keys.config_status_key("istio/a/v1/bs", "", "c", "pilot-1") == f"{prefix}pilot-1"

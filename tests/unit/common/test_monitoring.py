@@ -1,6 +1,8 @@
 """The monitoring endpoints over real HTTP."""
 
 import aiohttp
+import psutil
+import pytest
 from aiohttp import web
 
 from mast.common.monitoring import Readiness, monitoring
@@ -41,3 +43,22 @@ async def test_metrics_version_health_and_own_routes() -> None:
         assert (await get(port, "/healthz"))[0] == 200
         assert (await get(port, "/debug/mine"))[1] == "mine"
         assert (await get(port, "/nothing"))[0] == 404
+
+
+async def test_the_process_is_described() -> None:
+    """As dashboards expect of every process."""
+    process = psutil.Process()
+    async with monitoring(
+        "127.0.0.1:0", ready=lambda: Readiness(True), metrics=Metrics("t")
+    ) as port:
+        text = (await get(port, "/metrics"))[1]
+    samples = dict(line.split() for line in text.splitlines() if not line.startswith("#"))
+    assert float(samples["process_start_time_seconds"]) == pytest.approx(
+        process.create_time(), abs=2
+    )
+    assert float(samples["process_resident_memory_bytes"]) == pytest.approx(
+        process.memory_info().rss, rel=0.5
+    )
+    assert float(samples["process_cpu_seconds_total"]) > 0
+    assert 0 < float(samples["process_open_fds"]) < float(samples["process_max_fds"])
+    assert "# TYPE process_cpu_seconds_total counter" in text

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from mast.common.telemetry import Metrics
+from mast.common.telemetry import Metrics, number
 
 log = structlog.get_logger()
 
@@ -46,7 +49,7 @@ async def monitoring(
 
     async def on_metrics(_: web.Request) -> web.Response:
         return web.Response(
-            text=metrics.render(),
+            text=metrics.render() + process_metrics(),
             headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
@@ -64,6 +67,38 @@ async def monitoring(
     }
     async with http_server(listen, {**builtin, **(routes or {})}, name="monitoring") as port:
         yield port
+
+
+def process_metrics() -> str:
+    """The process as every Prometheus client describes it, in the text format.
+
+    Processor time everywhere; memory, file descriptors and start only where there is ``/proc``.
+    """
+    times = os.times()
+    found = {"process_cpu_seconds_total": round(times.user + times.system, 2)}
+    proc = Path("/proc/self")
+    if proc.is_dir():
+        pages = [int(each) for each in (proc / "statm").read_text().split()[:2]]
+        found["process_virtual_memory_bytes"] = pages[0] * resource.getpagesize()
+        found["process_resident_memory_bytes"] = pages[1] * resource.getpagesize()
+        found["process_open_fds"] = len(os.listdir(proc / "fd"))
+        found["process_max_fds"] = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        found["process_start_time_seconds"] = _started(proc)
+    lines = []
+    for name, value in sorted(found.items()):
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += [f"# TYPE {name} {kind}", f"{name} {number(value)}"]
+    return "\n".join([*lines, ""])
+
+
+def _started(proc: Path) -> float:
+    """When the process started, in seconds since 1970 (proc(5), "starttime", "btime")."""
+    after_name = (proc / "stat").read_text().rpartition(")")[2].split()
+    ticks = int(after_name[19])
+    boot = next(
+        line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime ")
+    )
+    return int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 @asynccontextmanager
