@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
 from mast.pilot.core.security.server_tls import server_tls, terminates
 from tests.support.messages import made, plain
 
 
-def context(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = plain(server_tls(made(ServerTLSSettings, text), alpn=("h2",)))
+def context(text: str, defaults: str = "{}") -> dict[str, Any]:
+    of_mesh = made(MeshConfig.TLSConfig, defaults)
+    socket = server_tls(made(ServerTLSSettings, text), of_mesh, alpn=("h2",))
+    found: dict[str, Any] = plain(socket)
     assert found["name"] == "envoy.transport_sockets.tls"
     config: dict[str, Any] = found["typed_config"]
     return config
@@ -21,7 +24,13 @@ FILES = "serverCertificate: /c, privateKey: /k"
 
 @pytest.mark.parametrize(
     ("mode", "expected"),
-    [("SIMPLE", True), ("MUTUAL", True), ("PASSTHROUGH", False), ("ISTIO_MUTUAL", False)],
+    [
+        ("SIMPLE", True),
+        ("MUTUAL", True),
+        ("OPTIONAL_MUTUAL", True),
+        ("PASSTHROUGH", False),
+        ("ISTIO_MUTUAL", False),
+    ],
 )
 def test_terminates(mode: str, expected: bool) -> None:
     assert terminates(made(ServerTLSSettings, f"mode: {mode}")) is expected
@@ -63,3 +72,17 @@ def test_mutual() -> None:
         "tls_maximum_protocol_version": "TLSv1_3",
         "cipher_suites": ["AES128-SHA"],
     }
+
+
+def test_what_is_left_open_is_that_of_the_mesh() -> None:
+    mesh = "{minProtocolVersion: TLSV1_3, ecdhCurves: [X25519], cipherSuites: [AES128-SHA]}"
+    parameters = context(f"{{mode: SIMPLE, {FILES}}}", mesh)["common_tls_context"]["tls_params"]
+    assert parameters["tls_minimum_protocol_version"] == "TLSv1_3"
+    assert parameters["ecdh_curves"] == ["X25519"]
+    assert parameters["cipher_suites"] == ["AES128-SHA"]
+    own = "minProtocolVersion: TLSV1_2, cipherSuites: [AES256-SHA]"
+    parameters = context(f"{{mode: SIMPLE, {own}, {FILES}}}", mesh)["common_tls_context"][
+        "tls_params"
+    ]
+    assert parameters["tls_minimum_protocol_version"] == "TLSv1_2"
+    assert parameters["cipher_suites"] == ["AES256-SHA"]

@@ -118,7 +118,10 @@ def _apply_settings(
         if settings.credential_name and not credential:
             settings = ClientTLSSettings(mode=ClientTLSSettings.SIMPLE, sni=settings.sni)
         alpn = ("h2",) if upstream is Upstream.HTTP_2 else ()
-        cluster.transport_socket.CopyFrom(client(settings, credential=credential, alpn=alpn))
+        defaults = scope.mesh.config.tls_defaults
+        cluster.transport_socket.CopyFrom(
+            client(settings, defaults, credential=credential, alpn=alpn)
+        )
         keep_alpn(cluster)
 
 

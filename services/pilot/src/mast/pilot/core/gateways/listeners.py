@@ -166,7 +166,7 @@ class _Workshop:
                 alpn=alpn or SERVER_TCP_ALPN,
                 parameters=own_parameters(settings),
             )
-        return server_tls(settings, alpn=alpn)
+        return server_tls(settings, self.scope.mesh.config.tls_defaults, alpn=alpn)
 
     def _manager(self, chain: HttpChain, server: RouterServer) -> Filter:
         spot = self._spot(server)

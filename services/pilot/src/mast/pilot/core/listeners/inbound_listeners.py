@@ -83,9 +83,7 @@ class _Workshop:
         number = self.scope.mesh.config.proxy_inbound_listen_port
         guard = Chain(
             name=names.INBOUND_BLACK_HOLE_CHAIN,
-            filters=tcp_filters(
-                to_cluster(names.BLACK_HOLE), self._spot(number), self.extensions
-            ),
+            filters=tcp_filters(to_cluster(names.BLACK_HOLE), self._spot(number), self.extensions),
             port=number,
         )
         chains = [guard]
@@ -124,7 +122,7 @@ class _Workshop:
         proxied = to_cluster(cluster, connection_pool(served, self.scope).tcp)
         ends = self._ends((name, name), chain, proxied, spot)
         if mode is Mode.DISABLE and served.tls and terminates(served.tls):
-            yield from _with_own_tls(kind, served.tls, ends)
+            yield from self._with_own_tls(kind, served.tls, ends)
         else:
             yield from inbound_chains(kind, mode, ends)
 
@@ -158,18 +156,18 @@ class _Workshop:
             tcp_tls=mesh_server(mesh, self.proxy, alpn=SERVER_TCP_ALPN),
         )
 
+    def _with_own_tls(self, kind: Kind, tls: ServerTLSSettings, ends: Ends) -> list[Chain]:
+        """Chains of a port that ends TLS by itself; what is inside cannot be sniffed."""
+        defaults = self.scope.mesh.config.tls_defaults
+        own = replace(
+            ends,
+            http_tls=server_tls(tls, defaults, alpn=SERVER_HTTP_ALPN),
+            tcp_tls=server_tls(tls, defaults, alpn=()),
+        )
+        return inbound_chains(Kind.TCP if kind is Kind.AUTO else kind, Mode.STRICT, own)
+
     def _spot(self, port: int, service: Service | None = None) -> Spot:
         return Spot(proxy=self.proxy, direction=Direction.INBOUND, port=port, service=service)
-
-
-def _with_own_tls(kind: Kind, tls: ServerTLSSettings, ends: Ends) -> list[Chain]:
-    """Chains of a port that ends TLS by itself; what is inside cannot be sniffed."""
-    own = replace(
-        ends,
-        http_tls=server_tls(tls, alpn=SERVER_HTTP_ALPN),
-        tcp_tls=server_tls(tls, alpn=()),
-    )
-    return inbound_chains(Kind.TCP if kind is Kind.AUTO else kind, Mode.STRICT, own)
 
 
 def _needed_inspectors(chains: Iterable[Chain]) -> list[ListenerFilter]:

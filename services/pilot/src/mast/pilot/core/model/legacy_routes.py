@@ -1,6 +1,6 @@
 """Fields of VirtualServices up to Istio 1.4, said with those of today."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from istio.networking.v1alpha3.virtual_service_pb2 import (
     Headers,
@@ -16,15 +16,20 @@ def modern(spec: VirtualService) -> VirtualService:
     Headers that were appended, by whatever name, are added to those of the route or destination; a
     header that today's fields add or set as well keeps the value they give it.
     """
-    if not any(_is_old(each) for route in spec.http for each in (route, *route.route)):
+    if not any(_is_old(part) for route in spec.http for part in _parts(route)):
         return spec
     result = VirtualService()
     result.CopyFrom(spec)
     for route in result.http:
-        for each in (route, *route.route):
-            if _is_old(each):
-                _renew(each)
+        for part in _parts(route):
+            if _is_old(part):
+                _renew(part)
     return result
+
+
+def _parts(route: HTTPRoute) -> Iterator[HTTPRoute | HTTPRouteDestination]:
+    yield route
+    yield from route.route
 
 
 def _is_old(part: HTTPRoute | HTTPRouteDestination) -> bool:

@@ -17,10 +17,16 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from istio.networking.v1alpha3.gateway_pb2 import ServerTLSSettings
 from mast.pilot.core import names
 from mast.pilot.core.packing import packed
-from mast.pilot.core.security.transport_sockets import TLS, cipher_suites, secret
+from mast.pilot.core.security.transport_sockets import (
+    TLS,
+    cipher_suites,
+    secret,
+    tls_parameters,
+)
 
 QUIC: Final = "envoy.transport_sockets.quic"
 
@@ -39,19 +45,23 @@ def terminates(settings: ServerTLSSettings | None) -> bool:
     return settings is not None and settings.mode in (ServerTLSSettings.SIMPLE, *_VERIFYING)
 
 
-def server_tls(settings: ServerTLSSettings, *, alpn: Sequence[str]) -> TransportSocket:
+def server_tls(
+    settings: ServerTLSSettings, defaults: MeshConfig.TLSConfig, *, alpn: Sequence[str]
+) -> TransportSocket:
     """TLS with certificates, keys and client roots in files or in the store (pilot.md C, I4, I5).
+
+    What the settings leave open is that of the mesh (MeshConfig `tlsDefaults`).
 
     Files are served by the agent, what `credentialName` names by Pilot. MUTUAL asks for a client
     certificate, of one of `subjectAltNames` if there are any; OPTIONAL_MUTUAL verifies it if there
     is one.
     """
-    return TransportSocket(name=TLS, typed_config=packed(_context(settings, alpn)))
+    return TransportSocket(name=TLS, typed_config=packed(_context(settings, defaults, alpn)))
 
 
 def quic_tls(settings: ServerTLSSettings, *, alpn: Sequence[str]) -> TransportSocket:
     """The same within QUIC (pilot.md I6)."""
-    context = _context(settings, alpn)
+    context = _context(settings, MeshConfig.TLSConfig(), alpn)
     # Envoy refuses anything but TLS 1.3 there.
     context.common_tls_context.ClearField("tls_params")
     transport = QuicDownstreamTransport(downstream_tls_context=context)
@@ -65,25 +75,27 @@ def own_parameters(settings: ServerTLSSettings) -> TlsParameters | None:
         settings.max_protocol_version,
         len(settings.cipher_suites),
     )
-    return _parameters(settings) if any(own) else None
+    return _parameters(settings, MeshConfig.TLSConfig()) if any(own) else None
 
 
-def _parameters(settings: ServerTLSSettings) -> TlsParameters:
-    return TlsParameters(
-        tls_minimum_protocol_version=_VERSIONS.get(
-            settings.min_protocol_version, TlsParameters.TLSv1_2
-        ),
-        tls_maximum_protocol_version=_VERSIONS.get(
-            settings.max_protocol_version, TlsParameters.TLSv1_3
-        ),
-        cipher_suites=cipher_suites(settings.cipher_suites),
-    )
+def _parameters(settings: ServerTLSSettings, defaults: MeshConfig.TLSConfig) -> TlsParameters:
+    found = tls_parameters(defaults)
+    if settings.min_protocol_version in _VERSIONS:
+        found.tls_minimum_protocol_version = _VERSIONS[settings.min_protocol_version]
+    if settings.max_protocol_version in _VERSIONS:
+        found.tls_maximum_protocol_version = _VERSIONS[settings.max_protocol_version]
+    if settings.cipher_suites or not defaults.cipher_suites:
+        del found.cipher_suites[:]
+        found.cipher_suites.extend(cipher_suites(settings.cipher_suites))
+    return found
 
 
-def _context(settings: ServerTLSSettings, alpn: Sequence[str]) -> DownstreamTlsContext:
+def _context(
+    settings: ServerTLSSettings, defaults: MeshConfig.TLSConfig, alpn: Sequence[str]
+) -> DownstreamTlsContext:
     common = CommonTlsContext(
         alpn_protocols=alpn,
-        tls_params=_parameters(settings),
+        tls_params=_parameters(settings, defaults),
         tls_certificate_sds_secret_configs=[secret(each) for each in certificates(settings)],
     )
     context = DownstreamTlsContext(common_tls_context=common)

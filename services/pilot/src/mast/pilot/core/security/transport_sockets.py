@@ -125,7 +125,7 @@ def mesh_server(
     )
     common = _workload_context(proxy, "SERVER", validation)
     common.alpn_protocols.extend(alpn)
-    common.tls_params.CopyFrom(parameters or _server_parameters(mesh.config.mesh_mTLS))
+    common.tls_params.CopyFrom(parameters or tls_parameters(mesh.config.mesh_mTLS))
     return _tls(
         DownstreamTlsContext(
             common_tls_context=common, require_client_certificate=BoolValue(value=True)
@@ -134,10 +134,15 @@ def mesh_server(
 
 
 def client(
-    settings: ClientTLSSettings, *, credential: str = "", alpn: Sequence[str] = ()
+    settings: ClientTLSSettings,
+    defaults: MeshConfig.TLSConfig | None = None,
+    *,
+    credential: str = "",
+    alpn: Sequence[str] = (),
 ) -> TransportSocket:
     """TLS of a DestinationRule with mode SIMPLE or MUTUAL (pilot.md G5).
 
+    `defaults` are curves and suites that the mesh wants (MeshConfig `tlsDefaults`).
     `credential` is the SDS name of `credentialName`, empty if there is none that the proxy may
     use. Roots are those of the machine unless others are given. The cluster sees to server names
     that come from the request (`auto_sni`).
@@ -145,6 +150,8 @@ def client(
     context = UpstreamTlsContext(sni=_server_name(settings.sni))
     common = context.common_tls_context
     common.alpn_protocols.extend(alpn)
+    if defaults is not None and defaults.ByteSize():
+        common.tls_params.CopyFrom(tls_parameters(defaults))
     if settings.mode == ClientTLSSettings.MUTUAL:
         name = credential or names.file_certificate(
             settings.client_certificate, settings.private_key
@@ -240,7 +247,8 @@ def _secret(name: str, *, bounded: bool) -> SdsSecretConfig:
     return SdsSecretConfig(name=name, sds_config=source)
 
 
-def _server_parameters(settings: MeshConfig.TLSConfig) -> TlsParameters:
+def tls_parameters(settings: MeshConfig.TLSConfig) -> TlsParameters:
+    """Versions, curves and suites of a mesh's settings; TLS 1.2 is the least (pilot.md E13)."""
     minimum = TlsParameters.TLSv1_2
     if settings.min_protocol_version == MeshConfig.TLSConfig.TLSV1_3:
         minimum = TlsParameters.TLSv1_3
