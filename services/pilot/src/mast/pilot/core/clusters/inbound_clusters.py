@@ -72,8 +72,8 @@ def inbound_clusters(scope: Scope, proxy: Proxy, targets: Sequence[Target]) -> I
 
 def _inbound_cluster(served: Served, scope: Scope, proxy: Proxy) -> Cluster:
     cluster = Cluster(name=names.inbound_cluster(served.number))
-    cluster.alt_stat_name = _statistics_name(cluster.name, served, scope.mesh)
     ingress = _ingress(served, scope)
+    cluster.alt_stat_name = _statistics_name(cluster.name, served, ingress, scope.mesh)
     if (where := _application(served, ingress, scope.mesh, proxy)) is not None:
         _apply_static(cluster, where)
     else:
@@ -147,17 +147,21 @@ def connection_pool(served: Served, scope: Scope) -> ConnectionPoolSettings:
     return traffic_policy(scope.mesh, rule, "", served.service_port).connection_pool
 
 
-def _statistics_name(cluster: str, served: Served, mesh: Mesh) -> str:
+def _statistics_name(
+    cluster: str, served: Served, ingress: IstioIngressListener | None, mesh: Mesh
+) -> str:
+    """The name that the mesh's template gives to the port of a service or of a Sidecar (C2)."""
     service = served.service
-    template = mesh.config.inbound_cluster_stat_name if service else ""
+    template = mesh.config.inbound_cluster_stat_name if service or ingress else ""
     port = service.port(served.service_port) if service else None
+    port_name = port.name if port else (ingress.port.name if ingress else "")
     return names.alt_stat_name(
         template,
         cluster=cluster,
         host=service.host if service else "",
         service=f"{service.name or service.host}.{service.namespace}" if service else "",
         port=served.service_port,
-        port_name=port.name if port else "",
+        port_name=port_name,
         target_port=served.number,
     )
 
