@@ -16,6 +16,8 @@ from tests.support.galley_rules import found
         pytest.param("{connectTimeout: 1h, protocolDetectionTimeout: 0s, trustDomain: td,"
                      " rootNamespace: root, mixerCheckServer: 'istio-policy.ns:15004'}", [],
                      id="good"),
+        pytest.param("{dnsRefreshRate: 1ms}", ["error spec.dnsRefreshRate duration"],
+                     id="dns-refresh-rate"),
         pytest.param("{connectTimeout: 61m}", ["error spec.connectTimeout duration"],
                      id="connect-timeout"),
         pytest.param("{connectTimeout: 0s}", ["error spec.connectTimeout duration"],

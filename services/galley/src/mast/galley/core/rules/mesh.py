@@ -142,6 +142,13 @@ def _connect_timeout(value: Any) -> str | None:
     return f"duration {value.ToJsonString()} is out of range; allowed: 1ms to 1h"
 
 
+def _dns_refresh_rate(value: Any) -> str | None:
+    """Envoy resolves no oftener than every other millisecond."""
+    if value.ToNanoseconds() == _MS_NS:
+        return f"duration {value.ToJsonString()} is too short; allowed: 2ms or more"
+    return values.duration(value)
+
+
 def _trust_domain(text: str) -> str | None:
     complaint = values.fqdn(text)
     return None if complaint is None else f"{text!r} is not a trust domain, such as cluster.local"
@@ -199,6 +206,7 @@ FAMILY = Family(
         {
             **dict.fromkeys(_OFF_BY_ZERO, ("duration", values.duration_or_zero)),
             "MeshConfig.connect_timeout": ("duration", _connect_timeout),
+            "MeshConfig.dns_refresh_rate": ("duration", _dns_refresh_rate),
             "MeshConfig.proxy_listen_port": ("port", values.port),
             "MeshConfig.proxy_inbound_listen_port": ("port", values.port),
             "MeshConfig.proxy_http_port": ("port", values.port),
