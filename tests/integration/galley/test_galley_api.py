@@ -353,8 +353,8 @@ async def test_validate_stores_nothing(galley: RunningGalley) -> None:
     assert await galley.listed() == {}
 
 
-@pytest.mark.parametrize("sample", ["current", "legacy"])
-async def test_both_generations_are_stored_and_come_back(
+@pytest.mark.parametrize("sample", ["current", "legacy", "kubernetes"])
+async def test_samples_are_stored_and_come_back(
     galley: RunningGalley, sample: str
 ) -> None:
     text = (GOLDEN / f"{sample}.yaml").read_text()

@@ -245,6 +245,9 @@ def test_rules(text: str, expected: list[str]) -> None:
                      id="bad-methods"),
         pytest.param("{matches: [{method: {type: RegularExpression, service: '('}}]}",
                      ["matches[0].method.service regex"], id="regex"),
+        pytest.param("{matches: [{method: {type: RegularExpression, service: a|b,"
+                     f" method: {'c' * 1020}}}}}]}}", ["matches[0].method regex"],
+                     id="long-regexes"),
         pytest.param("{filters: [{type: URLRewrite}]}", ["filters[0].type filter"], id="filter"),
         pytest.param("{filters: [{type: ExtensionRef}], sessionPersistence: {}}",
                      ["filters[0].type unsupported", "sessionPersistence unsupported"],

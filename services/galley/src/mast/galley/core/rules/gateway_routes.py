@@ -294,6 +294,7 @@ def _grpc_rule(rule: Any, at: Path) -> Iterator[Finding]:
 def _grpc_method(method: Any, at: Path) -> Iterator[Finding]:
     if not (method.service or method.method):
         yield required(at, "service", "method")
+    yield from _grpc_path(method, at)
     for name, form in (("service", _GRPC_SERVICE), ("method", _GRPC_METHOD)):
         text = getattr(method, name)
         if not text:
@@ -302,6 +303,13 @@ def _grpc_method(method: Any, at: Path) -> Iterator[Finding]:
             yield from when(values.regex(text), (*at, name), "regex")
         elif not form.fullmatch(text) or len(text) > _PATH_LIMIT:
             yield Finding((*at, name), "grpc-name", f"{text!r} is not the name of a gRPC {name}")
+
+
+def _grpc_path(method: Any, at: Path) -> Iterator[Finding]:
+    """Expressions for service and method become one, which has to be small enough as well."""
+    parts = (method.service, method.method)
+    if method.type == _REGEX and all(values.regex(part) is None for part in parts if part):
+        yield from when(values.regex(f"/(?:{parts[0]})/(?:{parts[1]})"), at, "regex")
 
 
 def _backend(backend: Any, at: Path) -> Iterator[Finding]:
