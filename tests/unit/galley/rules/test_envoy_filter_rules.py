@@ -114,7 +114,7 @@ def test_which_match_goes_with_what(apply_to: str, match: str) -> None:
                      id="gateway-of-sidecar"),
         pytest.param("{applyTo: LISTENER, patch: {operation: REMOVE},"
                      " match: {listener: {portName: http}}}",
-                     ["warning match.listener.portName no-effect"], id="port-name"),
+                     ["warning match.listener.portName without-effect"], id="port-name"),
         pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE}, match: {context: WAYPOINT}}",
                      ["warning match.context no-effect"], id="waypoint"),
         pytest.param("{applyTo: CLUSTER, patch: {operation: ADD, filterClass: AUTHN, value: %s}}"
@@ -186,6 +186,15 @@ def test_patch(patch: str, expected: list[str]) -> None:
         pytest.param("HTTP_FILTER", "ADD", "{name: a, typed_config: {"
                      "'@type': type.googleapis.com/udpa.type.v1.TypedStruct, type_url: a/b.C}}",
                      ["typed_config.type_url unknown-type"], id="typed-struct-of-unknown"),
+        pytest.param("HTTP_FILTER", "ADD", "{name: a, typed_config: {%s.filters.http.lua.v3.Lua,"
+                     " default_source_code: {inline_string: 'function ('}}}" % T,
+                     ["typed_config.default_source_code.inline_string lua"], id="lua"),
+        pytest.param("LISTENER", "MERGE", "{access_log: [{name: a, filter: {extension_filter:"
+                     " {name: b, typed_config: {%s.access_loggers.filters.cel.v3.ExpressionFilter,"
+                     " expression: 'request.'}}}, typed_config: {%s.access_loggers.file.v3."
+                     "FileAccessLog, path: /dev/null}}]}" % (T, T),
+                     ["access_log[0].filter.extension_filter.typed_config.expression expression"],
+                     id="cel"),
         pytest.param("CLUSTER", "MERGE", "{transport_socket: {name: a, typed_config:"
                      " {%s.filters.http.lua.v3.Lua}}}" % T,
                      ["transport_socket.typed_config unknown-type"], id="no-transport-socket"),
@@ -244,6 +253,9 @@ spec:
         pytest.param("{workloadSelector: {labels: {a: b}}, targetRefs: [{kind: Gateway, name: a,"
                      " group: gateway.networking.k8s.io}]}",
                      ["error spec.workloadSelector one-of"], id="selector-and-targets"),
+        pytest.param("{targetRefs: [{kind: Gateway, name: a, group: gateway.networking.k8s.io,"
+                     " namespace: b}]}", ["error spec.targetRefs[0].namespace target-ref"],
+                     id="target-elsewhere"),
         pytest.param("{workloadLabels: {a: b}, workloadSelector: {labels: {a: b}}}",
                      ["warning spec.workloadLabels deprecated", "error spec.workloadLabels one-of"],
                      id="both-selectors"),
@@ -252,6 +264,13 @@ spec:
                      " filterConfig: {inlineCode: 'x = 1'}}]}",
                      ["warning spec.filters deprecated",
                       "warning spec.filters[0].filterConfig.inline_code deprecated"], id="old"),
+        pytest.param("{filters: [{filterName: envoy.echo, filterType: NETWORK, filterConfig: {},"
+                     " listenerMatch: {portNamePrefix: a, listenerProtocol: TCP,"
+                     " address: [10.0.0.1], listenerType: GATEWAY, portNumber: 80}}]}",
+                     ["warning spec.filters deprecated",
+                      *(f"warning spec.filters[0].listenerMatch.{each} without-effect"
+                        for each in ("portNamePrefix", "listenerProtocol", "address"))],
+                     id="old-match"),
         pytest.param("{filters: [{filterName: a}]}",
                      ["warning spec.filters deprecated",
                       "error spec.filters[0].filterType required"],

@@ -10,6 +10,7 @@ from mast.pilot.core.model.proxy import Proxy, parse
 from mast.pilot.core.patches.selection import patch_set, selected
 from tests.support.mesh_yaml import sidecar_proxy, world
 
+GATEWAY = "{group: gateway.networking.k8s.io, kind: Gateway, name: gw}"
 PATCH = "{applyTo: CLUSTER, match: %s, patch: {operation: REMOVE}}"
 
 
@@ -50,8 +51,7 @@ PROXY = sidecar_proxy(labels={"app": "web"}, ISTIO_VERSION="1.20.3", TIER="gold"
         pytest.param("workloadSelector: {labels: {app: api}}", "shop", "{}", False,
                      id="not-selected"),
         pytest.param("workloadLabels: {app: api}", "shop", "{}", False, id="not-selected-of-old"),
-        pytest.param("targetRefs: [{kind: Gateway, name: gw}]", "shop", "{}", False,
-                     id="for-a-gateway"),
+        pytest.param(f"targetRefs: [{GATEWAY}]", "shop", "{}", False, id="for-a-gateway"),
         pytest.param("", "shop", "{context: GATEWAY}", False, id="gateway-context"),
         pytest.param("", "shop", "{context: SIDECAR_INBOUND}", True, id="inbound-context"),
         pytest.param("", "shop", "{context: WAYPOINT}", False, id="waypoint-context"),
@@ -77,9 +77,9 @@ def test_gateways_are_selected_by_context_and_target() -> None:
     texts = (
         envoy_filter("for-gateways", match="{context: GATEWAY}"),
         envoy_filter("for-sidecars", match="{context: SIDECAR_OUTBOUND}"),
-        envoy_filter("for-gw", "targetRefs: [{kind: Gateway, name: gw}]"),
-        envoy_filter("for-other", "targetRefs: [{kind: Gateway, name: other}]"),
-        envoy_filter("for-root-gw", "targetRefs: [{kind: Gateway, name: gw}]", "istio-system"),
+        envoy_filter("for-gw", f"targetRefs: [{GATEWAY}]"),
+        envoy_filter("for-other", f"targetRefs: [{GATEWAY.replace('gw', 'other')}]"),
+        envoy_filter("for-root-gw", f"targetRefs: [{GATEWAY}]", "istio-system"),
     )
     labels = {"gateway.networking.k8s.io/gateway-name": "gw"}
     assert found(router(LABELS=labels), *texts) == [

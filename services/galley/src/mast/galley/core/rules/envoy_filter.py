@@ -50,6 +50,7 @@ _MATCHES: Mapping[str, frozenset[str]] = {
 }
 _CLASSES = frozenset({"NETWORK_FILTER", "HTTP_FILTER"})
 _NAMED = frozenset({"REPLACE", "REMOVE"})
+_NO_WAYPOINTS = "there are no waypoint proxies in this mesh"
 
 
 def _object(obj: ConfigObject) -> Iterator[Finding]:
@@ -133,17 +134,13 @@ def _effect(patch: Any, apply_to: str, operation: str, at: Path) -> Iterator[Fin
     """What is accepted but never does anything."""
     match, here = patch.match, (*at, "match")
     context = _enum(match, "context")
-    if context == "WAYPOINT" or match.HasField("waypoint"):
-        message = "there are no waypoint proxies in this mesh; the patch is for none"
-        yield warning((*here, "context"), "no-effect", message)
+    if context == "WAYPOINT":
+        yield warning((*here, "context"), "no-effect", f"{_NO_WAYPOINTS}; the patch is for none")
     routes = match.route_configuration
     for name, value in (("gateway", routes.gateway), ("portName", routes.port_name)):
         if value and context not in {"GATEWAY", "ANY"}:
             message = f"{name!r} is for gateways; with context {context} it has no effect"
             yield warning((*here, "routeConfiguration", name), "no-effect", message)
-    if match.listener.port_name:
-        message = "'portName' of listeners has no effect; use portNumber"
-        yield warning((*here, "listener", "portName"), "no-effect", message)
     if operation in _NAMED and not _names_a_filter(apply_to, match.listener):
         message = f"{operation} of {apply_to} needs the name of the filter in its match"
         yield warning(here, "no-effect", message)
@@ -179,15 +176,6 @@ def _old_filter(each: Any, at: Path) -> Iterator[Finding]:
     else:
         apply_to = "HTTP_FILTER" if kind == "HTTP" else "NETWORK_FILTER"
         yield from envoy_value.settings(each.filter_config, of, apply_to, (*at, "filterConfig"))
-    match = each.listener_match
-    for name, given in (
-        ("portNamePrefix", match.port_name_prefix),
-        ("listenerProtocol", match.listener_protocol),
-        ("address", match.address),
-    ):
-        if given:
-            message = f"{name!r} has no effect; use configPatches"
-            yield warning((*at, "listenerMatch", name), "no-effect", message)
     position = each.insert_position
     if _enum(position, "index") in {"BEFORE", "AFTER"} and not position.relative_to:
         yield required((*at, "insertPosition", "relativeTo"), "relativeTo")
@@ -215,4 +203,14 @@ FAMILY = Family(
         },
     ),
     objects={"EnvoyFilter": _object},
+    without_effect=prefixed(
+        _PREFIX,
+        {
+            "ListenerMatch.port_name": "use portNumber",
+            "EnvoyConfigObjectMatch.waypoint": _NO_WAYPOINTS,
+            "DeprecatedListenerMatch.port_name_prefix": "use configPatches",
+            "DeprecatedListenerMatch.listener_protocol": "use configPatches",
+            "DeprecatedListenerMatch.address": "use configPatches",
+        },
+    ),
 )

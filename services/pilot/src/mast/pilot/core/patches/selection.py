@@ -18,6 +18,8 @@ from mast.pilot.core.scope.scope import Scope
 _GATEWAY_NAME: Final = "gateway.networking.k8s.io/gateway-name"
 """Label of proxies that a Gateway of the Gateway API was deployed as."""
 
+_GATEWAY: Final = ("gateway.networking.k8s.io", "Gateway")
+
 _SIDECAR: Final = frozenset(
     {EnvoyFilter.ANY, EnvoyFilter.SIDECAR_INBOUND, EnvoyFilter.SIDECAR_OUTBOUND}
 )
@@ -96,7 +98,7 @@ def _selects(config: Config[EnvoyFilter], proxy: Proxy) -> bool:
     if not spec.targetRefs:
         return True
     return config.meta.namespace == proxy.namespace and any(
-        each.kind == "Gateway" and each.name == proxy.labels.get(_GATEWAY_NAME)
+        (each.group, each.kind) == _GATEWAY and each.name == proxy.labels.get(_GATEWAY_NAME)
         for each in spec.targetRefs
     )
 
