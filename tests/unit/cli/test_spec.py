@@ -151,6 +151,7 @@ def test_a_gateway_is_a_service_that_gateways_select() -> None:
     ]
     labels = group["spec"]["metadata"]["labels"]
     assert labels["istio"] == "ingressgateway"
+    assert labels["gateway.networking.k8s.io/gateway-name"] == GATEWAY.service
     assert labels["security.istio.io/tlsMode"] == "disabled"
     assert "probe" not in group["spec"]
 

@@ -21,6 +21,7 @@ GATEWAY_PORTS = ("80", "443/https")
 """Ports of a gateway that was given none."""
 
 _TLS_MODE = "security.istio.io/tlsMode"
+_GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 _PRIVILEGED = 1024
 _UNPRIVILEGED_OFFSET = 8000
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -96,14 +97,18 @@ class Spec:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Labels of its workloads; those of gateways are Istio's.
+        """Labels of its workloads; those of gateways are Istio's and Gateway API's.
 
         Callers send a gateway what its servers expect, which is not the mesh's own mutual TLS
         unless a DestinationRule says so.
         """
         own = {"app": self.service, "version": self.version}
         if self.gateway:
-            own |= {"istio": self.service.removeprefix("istio-"), _TLS_MODE: "disabled"}
+            own |= {
+                "istio": self.service.removeprefix("istio-"),
+                _GATEWAY_NAME: self.service,
+                _TLS_MODE: "disabled",
+            }
         return own
 
 
