@@ -334,7 +334,7 @@ async def test_a_router_that_proves_no_identity_gets_no_secrets(tmp_path: Path) 
 
 
 async def test_state_of_the_world(tmp_path: Path) -> None:
-    complete = (*SECRETS, credential("missing"), credential("broken"))
+    complete = (*SECRETS, credential("missing", "a"), credential("broken", "b"))
     async with running(tmp_path, *complete, delta=False) as found:
         assert (await found.https("simple.test")).status == 200
         assert (await found.https("mutual.test", client=CLIENT)).status == 200

@@ -33,7 +33,7 @@ def test_what_is_sealed_is_opened() -> None:
 
 
 def test_a_record_counts_in_its_place_only() -> None:
-    with pytest.raises(DamagedSeal, match="there, sealed with key .* is damaged"):
+    with pytest.raises(DamagedSeal, match=r"there, sealed with key .* is damaged"):
         unseal(seal(b"content", KEY, NONCE, "here"), KEY, "there")
 
 

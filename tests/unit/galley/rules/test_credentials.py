@@ -7,7 +7,7 @@ import base64
 import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 
 from mast.galley.core.judge import judge
 from mast.galley.core.objects import Defaults, read_text
@@ -17,13 +17,14 @@ from tests.support.pki import Ca, key_pem
 CA = Ca.root()
 PAIR, OTHER = CA.leaf(dns=["a.test"]), CA.leaf(dns=["b.test"])
 CERT, KEY, ROOTS = PAIR.chain.decode(), PAIR.key.decode(), CA.pem.decode()
+NAMELESS = CA.leaf()
 PLAIN = serialization.NoEncryption()
 PKCS8 = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
 SMALL = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
 ENCRYPTED = ec.generate_private_key(ec.SECP256R1()).private_bytes(
     *PKCS8, serialization.BestAvailableEncryption(b"x")
 )
-ODD = ed25519.Ed25519PrivateKey.generate().private_bytes(*PKCS8, PLAIN)
+ODD = ed448.Ed448PrivateKey.generate().private_bytes(*PKCS8, PLAIN)
 
 
 def problems(kind: str, content: dict[str, object], *, secrets: bool = True) -> tuple[Problem, ...]:
@@ -91,6 +92,11 @@ def encoded(**values: str) -> dict[str, str]:
             {"stringData": {"tls.crt": "-----BEGIN", "tls.key": "secret"}},
             ["error stringData.tls.crt credential", "error stringData.tls.key credential"],
             id="no-pem",
+        ),
+        pytest.param(
+            {"stringData": {"tls.crt": NAMELESS.chain.decode(), "tls.key": NAMELESS.key.decode()}},
+            ["error stringData.tls.crt credential"],
+            id="nameless",
         ),
         pytest.param(
             {"stringData": {"tls.crt": CERT, "tls.key": ENCRYPTED.decode()}},

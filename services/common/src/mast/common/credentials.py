@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 PAIRS = (("cert", "key"), ("tls.crt", "tls.key"))
 ROOTS = ("cacert", "ca.crt")
@@ -79,6 +80,8 @@ def defects(found: Credential) -> Iterator[Defect]:
     if found.chain:
         certificates, complaints = _certificates(found.chain)
         yield from complaints
+        for leaf in certificates[:1]:
+            yield from _leaf_defects(found.chain, leaf, stapled=found.staple is not None)
     if found.key:
         yield from _key_defects(found.key, certificates)
     if found.roots:
@@ -100,6 +103,22 @@ def _certificates(part: Part) -> tuple[list[x509.Certificate], list[Defect]]:
         return [], [Defect(part.name, "holds no certificates in PEM")]
 
 
+def _leaf_defects(part: Part, leaf: x509.Certificate, *, stapled: bool) -> Iterator[Defect]:
+    """What Envoy wants of a certificate that it serves with."""
+    try:
+        extensions = {each.oid for each in leaf.extensions}
+    except (ValueError, x509.DuplicateExtension):
+        yield Defect(part.name, "holds a certificate whose extensions cannot be read")
+        return
+    named = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if not named and ExtensionOID.SUBJECT_ALTERNATIVE_NAME not in extensions:
+        yield Defect(part.name, "is for nobody: neither a common name nor alternative names")
+    if not stapled and ExtensionOID.TLS_FEATURE in extensions:
+        features = leaf.extensions.get_extension_for_class(x509.TLSFeature).value
+        if x509.TLSFeatureType.status_request in features:
+            yield Defect(part.name, f"must be stapled, but there is no {OCSP_STAPLE!r}")
+
+
 def _key_defects(part: Part, certificates: list[x509.Certificate]) -> Iterator[Defect]:
     try:
         key = load_pem_private_key(part.content, password=None)
@@ -113,8 +132,11 @@ def _key_defects(part: Part, certificates: list[x509.Certificate]) -> Iterator[D
         if key.key_size < _LEAST_RSA_BITS:
             message = f"is an RSA key of {key.key_size} bits; allowed: {_LEAST_RSA_BITS} or more"
             yield Defect(part.name, message)
-    elif not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, _CURVES):
-        yield Defect(part.name, "must be an RSA key or an ECDSA key on P-256, P-384 or P-521")
+    elif isinstance(key, ec.EllipticCurvePrivateKey):
+        if not isinstance(key.curve, _CURVES):
+            yield Defect(part.name, "must be on P-256, P-384 or P-521")
+    elif not isinstance(key, ed25519.Ed25519PrivateKey):
+        yield Defect(part.name, "must be an RSA, ECDSA or Ed25519 key")
     if certificates and certificates[0].public_key() != key.public_key():
         yield Defect(part.name, "is not the key of the first certificate")
 

@@ -82,7 +82,7 @@ def secret(name: str, scope: Scope) -> Secret | Unavailable:
     for defect in defects(held):
         reason = f"{defect.name} of {subject} {defect.message}"
         return Unavailable(scope.namespace, reason, subject)
-    return _message(name, held)
+    return message(name, held)
 
 
 def _subject(found: Reference) -> ObjectName:
@@ -135,7 +135,8 @@ def _held(scope: Scope, found: Reference, name: str) -> Credential | None:
     return credential({**texts, **config.spec.binary_data})
 
 
-def _message(name: str, held: Credential) -> Secret:
+def message(name: str, held: Credential) -> Secret:
+    """The roots of a credential if it has any, else its certificate with key and staple."""
     made = Secret(name=name)
     if held.roots is not None:
         validation = CertificateValidationContext()
