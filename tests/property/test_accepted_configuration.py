@@ -18,7 +18,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.property.hostile.meshes import PROXIES, base, resources
+from tests.property.hostile.meshes import PROXIES, Mesh
 from tests.property.hostile.objects import candidates
 from tests.property.hostile.usage import ordinary
 from tests.support.accepted import Candidate, accepted, complaints, document
@@ -52,7 +52,7 @@ def test_ordinary_objects_are_not_refused(candidate: Candidate) -> None:
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_envoy_takes_ordinary_objects(envoy: Judge, name: str) -> None:
-    found = resources([*base(), *accepted(ordinary())], PROXIES[name])
+    found = Mesh().resources(accepted(ordinary()), PROXIES[name])
     assert found.clusters
     assert found.listeners
     assert list(envoy(found)) == []
@@ -61,7 +61,7 @@ def test_envoy_takes_ordinary_objects(envoy: Judge, name: str) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(SEED, SEED + -(-CASES // SERIES)), ids="seed-{}".format)
 def test_envoy_takes_what_galley_accepts(envoy: Judge, seed: int) -> None:
-    proxy = tuple(PROXIES.values())[seed % len(PROXIES)]
+    proxy, mesh = tuple(PROXIES.values())[seed % len(PROXIES)], Mesh()
 
     @hypothesis.seed(seed)
     @settings(
@@ -74,8 +74,8 @@ def test_envoy_takes_what_galley_accepts(envoy: Judge, seed: int) -> None:
     @given(st.lists(candidates(), min_size=1, max_size=6))
     def takes(drawn: Sequence[Candidate]) -> None:
         objects = accepted(drawn)
-        refusals = envoy(resources([*base(), *objects], proxy))
-        shown = yaml.safe_dump_all([document(each) for each in objects], allow_unicode=True)
-        assert not refusals, "\n".join((*refusals, shown))
+        if refusals := envoy(mesh.resources(objects, proxy)):
+            shown = yaml.safe_dump_all([document(each) for each in objects], allow_unicode=True)
+            pytest.fail("\n".join((*refusals, shown)))
 
     takes()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.world.world import World
@@ -110,3 +111,23 @@ def test_a_snapshot_does_not_change(before: list[Put], later: list[Put]) -> None
     untouched = World()
     untouched.apply([*written(BASE), *before])
     assert bodies(all_views(snapshot)) == bodies(all_views(untouched.snapshot()))
+
+
+@quick
+@given(st.lists(st.lists(changes, min_size=1, max_size=3), min_size=1, max_size=6))
+def test_findings_of_following_are_those_of_rebuilding(steps: list[list[Put]]) -> None:
+    """What is wrong now: nothing more, nothing less, whatever was wrong before (N10)."""
+    world = World()
+    steps.insert(0, list(written(BASE)))
+    for step in steps:
+        assert not world.apply(step)
+        found = findings(world)
+    assert found == findings(rebuilt(steps))
+
+
+def findings(world: World) -> frozenset[Finding]:
+    snapshot = world.snapshot()
+    all_views(snapshot)
+    for step in snapshot.review():
+        step()
+    return snapshot.findings(PROXIES)

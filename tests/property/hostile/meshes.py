@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cache
+from itertools import count
 from typing import Any, Final
 
 from envoy.config.core.v3.base_pb2 import Node
@@ -59,20 +59,28 @@ PROXIES: Final[Mapping[str, Proxy]] = {
 """Of all ways to meet traffic, and of all families of addresses."""
 
 
-def resources(objects: Sequence[ConfigObject], proxy: Proxy) -> Resources:
-    """All that a proxy gets; proxies that register are there with their group."""
-    world = World()
-    rejections = world.apply([*stored(objects), *_registered(objects)])
-    assert not rejections, rejections
-    return resources_of(world.snapshot(1).view(proxy))
+class Mesh:
+    """Services that every proxy calls and serves some of; other objects join them for a while."""
 
+    def __init__(self) -> None:
+        base = accepted(_BASE)
+        assert len(base) == len(_BASE)
+        self._world = World()
+        self._world.apply(stored(base))
+        self._revisions = count(1)
 
-@cache
-def base() -> Sequence[ConfigObject]:
-    """Services that every proxy calls and serves some of; drawn objects are about them."""
-    found = accepted(_BASE)
-    assert len(found) == len(_BASE)
-    return found
+    def resources(self, objects: Sequence[ConfigObject], proxy: Proxy) -> Resources:
+        """All that a proxy gets of the objects too; those that register are there with their group.
+
+        The objects are gone afterwards. What does not depend on them is made only once.
+        """
+        puts = [*stored(objects), *_registered(objects)]
+        rejections = self._world.apply(puts)
+        assert not rejections, rejections
+        try:
+            return resources_of(self._world.snapshot(next(self._revisions)).view(proxy))
+        finally:
+            self._world.apply(Put(each.key, None) for each in puts)
 
 
 def _registered(objects: Iterable[ConfigObject]) -> Iterator[Put]:

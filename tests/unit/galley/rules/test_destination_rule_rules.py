@@ -113,6 +113,9 @@ BALANCER = "spec.trafficPolicy.loadBalancer"
         pytest.param("{consistentHash: {httpCookie: {ttl: 0s}}}",
                      [f"error {BALANCER}.consistentHash.httpCookie.name required"],
                      id="cookie-without-name"),
+        pytest.param("{consistentHash: {httpQueryParameterName: ''}}",
+                     [f"error {BALANCER}.consistentHash.httpQueryParameterName query-parameter"],
+                     id="nameless-query-parameter"),
         pytest.param("{consistentHash: {httpCookie: {name: a,"
                      ' attributes: [{name: b, value: "x\\ny"}]}}}',
                      [f"error {BALANCER}.consistentHash.httpCookie.attributes[0].value cookie"],

@@ -279,6 +279,10 @@ FAMILY = Family(
             },
             "LoadBalancerSettings.ConsistentHashLB.MagLev.table_size": ("maglev", _maglev_size),
             "LoadBalancerSettings.ConsistentHashLB.http_header_name": ("header", values.token),
+            "LoadBalancerSettings.ConsistentHashLB.http_query_parameter_name": (
+                "query-parameter",
+                values.query_parameter,
+            ),
             "WarmupConfiguration.minimum_percent": ("percentage", values.percent),
             "TrafficPolicy.TunnelSettings.protocol": ("tunnel", _tunnel),
             "TrafficPolicy.TunnelSettings.target_host": ("host", values.host_or_ip),
