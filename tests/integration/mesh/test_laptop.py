@@ -19,6 +19,7 @@ from tests.support.laptop import BOOKINFO, MODES, Laptop, laptop, mesh
 pytestmark = pytest.mark.timeout(300)
 
 INGRESS = Path(__file__).with_name("ingress.yaml")
+GATEWAY_API = Path(__file__).with_name("gateway-api.yaml")
 ASK = (
     "import urllib.request, sys;"
     "print(urllib.request.urlopen('http://details:9080/details/7', timeout=10).read().decode())"
@@ -88,26 +89,32 @@ async def test_detached_workloads_are_stopped_by_name(up: Laptop) -> None:
 
 
 async def test_a_gateway_lets_the_host_in(up: Laptop) -> None:
+    """By Istio's own objects, and by those of Gateway API for another host of the same port."""
     await up.run("details", "details", "--port", "9080")
     started = await up.mastctl("run", "--gateway", "ingressgateway", "--port", "80:8080", "-d")
     assert started.status == 0, started.err
-    applied = await up.mastctl("apply", "-f", str(INGRESS))
+    applied = await up.mastctl("apply", "-f", str(INGRESS), "-f", str(GATEWAY_API))
     assert applied.status == 0, applied.err
     (gateway,) = [w for w in up.home.workloads() if w.service == "ingressgateway"]
     url = f"http://{gateway.address}:8080"
     async with asyncio.timeout(30), aiohttp.ClientSession() as client:
-        while True:
-            with suppress(aiohttp.ClientConnectionError):
-                async with client.get(f"{url}/details/7") as answer:
-                    if answer.status == 200:
-                        assert (await answer.json())["id"] == "7"
-                        assert answer.headers["server"] == "istio-envoy"
-                        break
-            await asyncio.sleep(0.1)
+        for path, host in (("/details/7", "any.test"), ("/book/7", "api.test")):
+            assert await served(client, f"{url}{path}", host) == "7"
         async with client.get(f"{url}/elsewhere") as answer:
             assert answer.status == 404
     stopped = await up.mastctl("stop", gateway.name)
     assert stopped.status == 0, stopped.err
+
+
+async def served(client: aiohttp.ClientSession, url: str, host: str) -> str:
+    """The book that a gateway answers with, once it does."""
+    while True:
+        with suppress(aiohttp.ClientConnectionError):
+            async with client.get(url, headers={"host": host}) as answer:
+                if answer.status == 200:
+                    assert answer.headers["server"] == "istio-envoy"
+                    return str((await answer.json())["id"])
+        await asyncio.sleep(0.1)
 
 
 async def test_a_second_up_is_refused_and_harms_nothing(up: Laptop) -> None:
