@@ -108,5 +108,9 @@ BAD: Mapping[str, Values] = {
     "staple-of-another": {**_P256, "tls.ocsp-staple": _ocsp(_P384)},
     "no-staple": {**_P256, "tls.ocsp-staple": b"nothing"},
     "no-roots": {"ca.crt": b"nothing"},
+}
+
+USELESS: Mapping[str, Values] = {
     "no-revocations": {**_ROOTS, "ca.crl": b"nothing"},
 }
+"""Refused by us although Envoy takes them for nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mast.common.credentials import Credential, credential, defects
-from tests.support.credential_cases import BAD, GOOD, Values
+from tests.support.credential_cases import BAD, GOOD, USELESS, Values
 
 
 @pytest.mark.parametrize("values", GOOD.values(), ids=list(GOOD))
@@ -13,7 +13,7 @@ def test_good(values: Values) -> None:
     assert list(defects(credential(values))) == []
 
 
-@pytest.mark.parametrize("values", BAD.values(), ids=list(BAD))
+@pytest.mark.parametrize("values", [*BAD.values(), *USELESS.values()], ids=[*BAD, *USELESS])
 def test_bad(values: Values) -> None:
     found = list(defects(credential(values)))
     assert found
