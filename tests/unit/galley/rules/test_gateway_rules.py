@@ -100,6 +100,8 @@ def test_server(server: str, expected: list[str]) -> None:
                      ["caCrl not-allowed"], id="crl-of-credential"),
         pytest.param("{%s, tls: {mode: SIMPLE, serverCertificate: a~, privateKey: /b}}" % HTTPS,
                      ["serverCertificate file"], id="file-with-tilde"),
+        pytest.param("{%s, tls: {mode: SIMPLE, credentialName: c-cacert}}" % HTTPS,
+                     ["credentialName credential"], id="no-certificate-in-roots"),
         pytest.param("{%s, tls: {mode: SIMPLE, tlsCertificates: [{serverCertificate: /a}]}}"
                      % HTTPS, ["tlsCertificates[0].privateKey required"], id="pair-without-key"),
         pytest.param("{%s, tls: {mode: SIMPLE, tlsCertificates: [%s]}}"

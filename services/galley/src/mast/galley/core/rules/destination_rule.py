@@ -216,6 +216,8 @@ def _client_tls(tls: Any, at: Path) -> Iterator[Finding]:
         if tls.credential_name:
             why = "together with 'credentialName'"
             yield from forbidden(tls, at, why, *files, "ca_certificates")
+            here = (*at, "credentialName")
+            yield from when(values.own_certificate(tls.credential_name), here, "credential")
         else:
             for name in files:
                 if not is_set(tls, name):

@@ -178,6 +178,8 @@ FAMILY = Family(
             "Port.number": ("port", values.port),
             "Port.protocol": ("protocol", values.protocol),
             **{f"ServerTLSSettings.{name}": ("file", values.file) for name in _FILES},
+            "ServerTLSSettings.credential_name": ("credential", values.own_certificate),
+            "ServerTLSSettings.credential_names": ("credential", values.own_certificate),
             **{
                 f"ServerTLSSettings.TLSCertificate.{name}": ("file", values.file)
                 for name in _FILES[:3]

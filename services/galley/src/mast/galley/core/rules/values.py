@@ -181,6 +181,15 @@ def file(path: str) -> str | None:
     return f"{path!r} has a '~' or zero byte" if set(path) & {"~", "\x00"} else None
 
 
+def own_certificate(credential: str) -> str | None:
+    """The name of a credential with a certificate and its key, not of one with roots alone."""
+    if credential.endswith("-cacert"):
+        return (
+            f"{credential!r} stands for roots; leave '-cacert' out, they are found by that suffix"
+        )
+    return None
+
+
 def host_or_ip(text: str) -> str | None:
     """A domain name or an address."""
     return None if ip(text) is None else fqdn(text)
