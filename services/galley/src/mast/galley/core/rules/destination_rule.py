@@ -18,6 +18,7 @@ from mast.galley.core.rules.table import (
     json_name,
     prefixed,
     required,
+    when,
 )
 
 MAGLEV_LIMIT = 5_000_011
