@@ -113,7 +113,7 @@ def test_a_snapshot_does_not_change(before: list[Put], later: list[Put]) -> None
     assert bodies(all_views(snapshot)) == bodies(all_views(untouched.snapshot()))
 
 
-@quick
+@settings(quick, max_examples=15)
 @given(st.lists(st.lists(changes, min_size=1, max_size=3), min_size=1, max_size=6))
 def test_findings_of_following_are_those_of_rebuilding(steps: list[list[Put]]) -> None:
     """What is wrong now: nothing more, nothing less, whatever was wrong before (N10)."""

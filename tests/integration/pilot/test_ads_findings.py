@@ -101,7 +101,8 @@ async def test_from_the_store_to_the_operator(tmp_path):
             await store.delete(change.key)
             await until(lambda: _lacks(store, loser), seconds=30)
             await until(lambda: _is(pilot, TCP_OVER_TCP, 0), seconds=30)
-        await until(lambda: _is(pilot, "pilot_no_ip", 0), seconds=30)
+        for name in ("pilot_no_ip", "pilot_eds_no_instances"):
+            await until(lambda name=name: _is(pilot, name, 0), seconds=30)
 
 
 async def _has(store: Store, key: str) -> bool:

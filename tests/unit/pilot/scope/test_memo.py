@@ -108,6 +108,12 @@ def test_what_nobody_asks_for_goes() -> None:
     assert kept.calls == 1
 
 
+def anybody(key: object) -> bool:
+    """Everything concerns somebody."""
+    del key
+    return True
+
+
 def finding(key: str) -> Finding:
     return Finding(fault=Fault.NO_INSTANCES, key=key, message="There is nothing.")
 
@@ -131,28 +137,34 @@ class TestFindings:
         memo = Memo()
         self.whole(memo, 0, "x", "y")
         self.whole(memo, 0, "ignored: the result is kept")
-        assert memo.findings() == {finding("x"), finding("y")}
+        assert memo.findings(anybody) == {finding("x"), finding("y")}
+
+    def test_concern_somebody(self) -> None:
+        memo = Memo()
+        self.whole(memo, 0, "x")
+        assert memo.findings(lambda key: key == "whole") == {finding("x")}
+        assert memo.findings(lambda key: key != "whole") == set()
 
     def test_are_forgotten_with_the_result(self) -> None:
         memo = Memo()
         self.whole(memo, 0, "x")
         memo.advance(1, [Fact("service", "b")])
-        assert memo.findings() == {finding("x")}
+        assert memo.findings(anybody) == {finding("x")}
         memo.advance(2, [Fact("service", "a")])
-        assert memo.findings() == set()
+        assert memo.findings(anybody) == set()
         self.whole(memo, 2, "y")
-        assert memo.findings() == {finding("y")}
+        assert memo.findings(anybody) == {finding("y")}
 
     def test_of_a_part_that_nobody_uses_any_more_do_not_count(self) -> None:
         memo = Memo()
         self.part(memo, 0, Reads(), "x")
-        assert memo.findings() == set()
+        assert memo.findings(anybody) == set()
 
     def test_who_is_late_leaves_none_behind(self) -> None:
         memo = Memo()
         memo.advance(1, [])
         self.whole(memo, 0, "x")
-        assert memo.findings() == set()
+        assert memo.findings(anybody) == set()
 
     def test_are_swept_with_results_nobody_asks_for(self) -> None:
         memo = Memo()
@@ -165,7 +177,7 @@ class TestFindings:
             memo.get((1, number), 1, None, lambda reads: None)
         memo.advance(2, [])
         memo.advance(3, [])
-        assert memo.findings() == set()
+        assert memo.findings(anybody) == set()
 
 
 def test_results_are_counted_by_what_they_are() -> None:

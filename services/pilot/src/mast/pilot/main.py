@@ -176,7 +176,7 @@ class Pilot:
         self._findings = Findings(
             self._connections,
             lambda: self._snapshot,
-            lambda: world.rejected,
+            lambda: dict(world.rejected),
             partial(self._statuses.replace, "configuration"),
             self._replica.name,
         )

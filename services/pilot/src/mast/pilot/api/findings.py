@@ -1,10 +1,11 @@
 """What is wrong now: looked for after every change, counted, published and kept for the pages."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 from google.protobuf.message import Message
 
@@ -14,6 +15,9 @@ from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.review.statuses import config_statuses
 from mast.pilot.core.world.snapshot import MeshSnapshot
+
+CHUNK: Final = 200
+"""Proxies that are looked at in one step."""
 
 
 class Findings:
@@ -54,19 +58,30 @@ class Findings:
             await facilities.work(step)
             if self._snapshot() is not snapshot:
                 return
-        proxies = [each.proxy for each in self._connections.open.values()]
-        found = await facilities.work(partial(self._found, snapshot, proxies))
+        found = await self._found(snapshot)
         self._seen = (snapshot.index, snapshot.results.discoveries, self._connections.changes)
         if found != self.current:
             self.current = found
             facilities.instruments.found(found)
-            self._publish(config_statuses(found, snapshot.index, self._replica))
+            made = partial(config_statuses, found, snapshot.index, self._replica)
+            self._publish(await asyncio.to_thread(made))
 
-    def _found(self, snapshot: MeshSnapshot, proxies: list[Proxy]) -> frozenset[Finding]:
-        found = set(snapshot.findings())
-        found |= {_without_service(each) for each in proxies if _serves_nothing(snapshot, each)}
-        found |= {_unreadable(key, why) for key, why in self._unreadable().items()}
+    async def _found(self, snapshot: MeshSnapshot) -> frozenset[Finding]:
+        """What is wrong with objects, with what proxies have, and with their workloads."""
+        work = self._connections.facilities.work
+        proxies = [each.proxy for each in self._connections.open.values()]
+        found = {_unreadable(key, why) for key, why in (await work(self._unreadable)).items()}
+        idle: set[Proxy] = set()
+        for start in range(0, len(proxies), CHUNK):
+            some = proxies[start : start + CHUNK]
+            idle |= await work(partial(_idle, snapshot, some))
+        found |= set(map(_without_service, idle))
+        found |= await work(partial(snapshot.findings, proxies))
         return frozenset(found)
+
+
+def _idle(snapshot: MeshSnapshot, proxies: Iterable[Proxy]) -> set[Proxy]:
+    return {each for each in proxies if _serves_nothing(snapshot, each)}
 
 
 def _serves_nothing(snapshot: MeshSnapshot, proxy: Proxy) -> bool:

@@ -18,6 +18,11 @@ Check = Callable[[Config[Any], Scope], Iterable[Finding]]
 CHUNK: Final = 20
 """Objects that are looked at in one step."""
 
+_OBJECTS: Final = "review"
+_ENDPOINTS: Final = "review endpoints"
+REVIEWS: Final = frozenset({_OBJECTS, _ENDPOINTS})
+"""How the keys of kept reviews begin."""
+
 _CHECKS: Final[Mapping[str, Check]] = {
     collection_names.VIRTUAL_SERVICES: virtual_services.findings,
     collection_names.DESTINATION_RULES: destination_rules.findings,
@@ -44,14 +49,14 @@ class Review:
         They have to be taken in order, on the thread of the memo, before the index changes.
         """
         for collection, namespace in self.index.configs:
-            key = ("review", collection, namespace)
+            key = (_OBJECTS, collection, namespace)
             if collection in _CHECKS and not self.results.holds(key):
                 configs = self.index.configs[collection, namespace]
                 for start in range(0, len(configs), CHUNK):
                     yield partial(self._look, namespace, configs[start : start + CHUNK])
                 yield partial(self._keep, key, partial(self._reviewed, collection, namespace))
         for service in self.index.endpoints:
-            key = ("review endpoints", *service)
+            key = (_ENDPOINTS, *service)
             if not self.results.holds(key):
                 yield partial(self._keep, key, partial(self._inhabited, service))
 

@@ -298,9 +298,12 @@ class Memo:
         """Whether there is a result for a key."""
         return key in self._items
 
-    def findings(self) -> frozenset[Finding]:
-        """What came to light while the results were made that were asked for without `reads`."""
-        return NO_FINDINGS.union(*self._findings.values())
+    def findings(self, concerns: Callable[[Hashable], bool]) -> frozenset[Finding]:
+        """What came to light while the results were made that were asked for without `reads`.
+
+        Of those only whose keys somebody is concerned with.
+        """
+        return NO_FINDINGS.union(*(found for key, found in self._findings.items() if concerns(key)))
 
     def sizes(self) -> Mapping[str, int]:
         """Number of kept results by what they are: the first word of their keys."""

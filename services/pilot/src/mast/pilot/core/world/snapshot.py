@@ -1,7 +1,8 @@
 """The mesh at one revision: immutable; gives every proxy the view of its class."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from mast.pilot.core.filters.extensions import ExtensionsOf
 from mast.pilot.core.gateway_api.status import Translation
@@ -10,7 +11,7 @@ from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.patches.patch import PatchName
 from mast.pilot.core.patches.selection import selected
-from mast.pilot.core.review.review import Review
+from mast.pilot.core.review.review import REVIEWS, Review
 from mast.pilot.core.scope.audience import Audience, audience_of
 from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.scope import Scope
@@ -61,9 +62,18 @@ class MeshSnapshot:
         """Steps by which it is found out what is wrong with objects; see `Review`."""
         return Review(self.index, self.results).steps()
 
-    def findings(self) -> frozenset[Finding]:
-        """What is wrong with what was generated, and with objects if they were reviewed (N10)."""
-        return self.results.findings()
+    def findings(self, proxies: Iterable[Proxy] = ()) -> frozenset[Finding]:
+        """What is wrong with what was generated for proxies, and with reviewed objects (N10)."""
+        owners: set[Hashable] = set()
+        for proxy in proxies:
+            view = self.view(proxy)
+            audience = view.audience
+            owners |= {proxy, view.key, audience.key, audience.caller_key, proxy.namespace}
+
+        def concerns(key: Any) -> bool:
+            return key[0] in REVIEWS or not owners.isdisjoint(key[1:])
+
+        return self.results.findings(concerns)
 
     def scope(self, namespace: str, reads: Reads | None = None) -> Scope:
         """What a namespace sees without regard to Sidecars."""
