@@ -14,18 +14,16 @@ from mast.cli import mesh_files
 from mast.cli.errors import CommandError
 from mast.cli.output import Format as OutputFormat
 from mast.cli.output import dump
+from mast.cli.targets import AdminAddress, DumpFile, Target
 
 if TYPE_CHECKING:
     from mast.cli.explain.outbound import Asked
     from mast.cli.offline.mesh import Mesh
 
-EXAMPLES = """
+EXAMPLES = """\b
 Examples:
-
   mastctl explain -f mesh/ --from productpage --to http://reviews:9080/1 -H 'end-user: jason'
-
   mastctl explain --from productpage-v1 --to reviews:9080            (the mesh of this machine)
-
   mastctl explain -f mesh/ --from web --to tcp://db:5432 -o json
 """
 
@@ -47,6 +45,8 @@ def explain(
         list[Path] | None,
         typer.Option("-f", "--filename", help="Files of a mesh; default: this machine's mesh."),
     ] = None,
+    admin: AdminAddress = "",
+    file: DumpFile = None,
     method: Annotated[str, typer.Option(help="Method of the request.")] = "GET",
     path: Annotated[str, typer.Option(help="Path and query, if --to is no URL.")] = "",
     header: Annotated[
@@ -63,12 +63,15 @@ def explain(
     namespace: mesh_files.Namespace = "default",
     ignore_unknown: mesh_files.IgnoreUnknown = False,
     validate: mesh_files.Validate = True,
-    output: Annotated[OutputFormat, typer.Option("-o", "--output")] = OutputFormat.TABLE,
+    output: Annotated[
+        OutputFormat, typer.Option("-o", "--output", help="Format of the result.")
+    ] = OutputFormat.TABLE,
 ) -> None:
     """Tell step by step what becomes of a request, and which object is to blame.
 
     What is told are decisions of Envoy on the configuration that Pilot makes: listener, filter
-    chain, route, cluster, endpoints, and the same in the proxy of the destination.
+    chain, route, cluster, endpoints, and the same in the proxy of the destination. With --admin or
+    --file it is what the asking proxy really has.
     """
     from mast.cli.explain.matchers import NotUnderstood
     from mast.cli.explain.outbound import explain as explained
@@ -91,8 +94,11 @@ def explain(
     mesh = _mesh(filename, namespace, mesh_config, ignore_unknown, validate)
     chosen = mesh_files.chosen_node(mesh, source or node, metadata, namespace)
     around = Surroundings(mesh)
+    has = None
+    if admin or file:
+        has = Target(admin=admin, file=file).dump(endpoints=True).configuration
     try:
-        story = explained(asked, around.side(chosen), around)
+        story = explained(asked, around.side(chosen, has), around)
     except NotUnderstood as error:
         raise CommandError(
             f"the proxy's configuration uses {error}: its outcome cannot be told",

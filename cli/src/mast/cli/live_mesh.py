@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 
+import structlog
 from envoy.config.core.v3.base_pb2 import Node
 
 from mast.cli.errors import CommandError
@@ -30,6 +32,8 @@ def live_mesh() -> Mesh:
         cert=pki / "client.pem",
         key=pki / "client-key.pem",
     )
+    # The store adapter tells its events as services do; here only the result counts.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         entries = asyncio.run(_entries(config))
     except (EtcdError, TimeoutError) as error:

@@ -26,13 +26,10 @@ KINDS = {
 }
 COLUMNS = ("NAME", "CLUSTER", *KINDS, "ISTIOD", "VERSION")
 
-EXAMPLES = """
+EXAMPLES = """\b
 Examples:
-
   mastctl proxy-status
-
   mastctl proxy-status reviews-v1            (what differs from what Pilot means)
-
   mastctl diff --admin 127.0.0.1:15000 --proxy reviews-v1.default --pilot 127.0.0.1:8080
 """
 

@@ -32,15 +32,11 @@ class ShortFormat(StrEnum):
 Output = Annotated[ShortFormat, typer.Option("-o", "--output", help="Columns, or everything.")]
 Port = Annotated[int, typer.Option(help="Only this port.", min=0, max=65535)]
 
-EXAMPLES = """
+EXAMPLES = """\b
 Examples:
-
   mastctl proxy-config clusters reviews-v1 --fqdn ratings.default.svc.cluster.local
-
   mastctl pc routes reviews-v1 --name 9080 -o json
-
   mastctl pc listeners --admin 127.0.0.1:15000 --port 15006
-
   curl -s HOST:15000/config_dump | mastctl pc all --file -
 """
 

@@ -17,13 +17,10 @@ if TYPE_CHECKING:
 
     from mast.cli.offline.mesh import Mesh
 
-EXAMPLES = """
+EXAMPLES = """\b
 Examples:
-
   mastctl render -f mesh/ --node 'sidecar~10.0.0.5~web-1.default~default.svc.cluster.local'
-
   mastctl render -f mesh/ --node web-1 -o bootstrap > e.json; envoy --mode validate -c e.json
-
   kustomize build . | mastctl render -f - --all -o json
 """
 
@@ -54,7 +51,9 @@ def render(
     namespace: mesh_files.Namespace = "default",
     ignore_unknown: mesh_files.IgnoreUnknown = False,
     validate: mesh_files.Validate = True,
-    output: Annotated[RenderFormat, typer.Option("-o", "--output")] = RenderFormat.YAML,
+    output: Annotated[
+        RenderFormat, typer.Option("-o", "--output", help="Format of the result.")
+    ] = RenderFormat.YAML,
 ) -> None:
     """Print the listeners, routes, clusters, endpoints and secrets that a proxy would get.
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mast.cli.inspect.dump import Dump
 
 ADMIN_PORT = 15000
+_NAMESPACES = Path("/var/run/netns")
+"""Where ip-netns(8) keeps network namespaces by name."""
 
 Name = Annotated[
     str, typer.Argument(metavar="[WORKLOAD]", help="Workload of this machine, NAME[.NAMESPACE].")
@@ -49,8 +51,10 @@ class Target:
         if self.admin:
             return Admin(self.admin)
         record = workload(Home.default(), self.name, self.namespace)
-        host = record.address if not record.namespace_path else "127.0.0.1"
-        return Admin(f"{host}:{ADMIN_PORT}", record.name, record.namespace_path)
+        if not record.namespace_path:
+            return Admin(f"{record.address}:{ADMIN_PORT}", record.name)
+        network = str(_NAMESPACES / record.namespace_path)
+        return Admin(f"127.0.0.1:{ADMIN_PORT}", record.name, network)
 
     def dump(self, *, hosts: bool = False, endpoints: bool = False) -> Dump:
         """What the proxy has; ``hosts`` and ``endpoints`` are read only if they are wanted."""
