@@ -37,7 +37,7 @@ def rule_for(scope: Scope, service: Service, labels: Labels) -> Rule | None:
     The caller's namespace comes first, then that of the service, then the root namespace; within a
     namespace the most specific host that has a visible rule. For callers in the root namespace
     their own rules count only if they are private: its public ones are the mesh's defaults.
-    BackendTLSPolicies of the service hold whichever rule counts (I8).
+    Differs from Istio: BackendTLSPolicies of the service hold whichever rule counts (I8).
     """
     groups = list(scope.destination_rules(service.host))
     if not groups:
