@@ -243,3 +243,38 @@ async def test_state_of_the_world_variant(
         plane.discovery.set(CDS, {"application": application_cluster(application.port)})
         plane.discovery.set(ads.LDS, {listener.name: listener})
         await running.until(9080, "/", lambda status, _: status == 200)
+
+
+async def test_proxy_config_of_pilot_before_envoy_starts(plane: ControlPlane, work: Path) -> None:
+    """It wins over the mesh file; what the proxy itself says wins over it (pilot.md B, PCDS)."""
+    told = ProxyConfig(discovery_address="elsewhere:1", stat_name_length=1)
+    told.drain_duration.FromSeconds(33)
+    told.proxy_stats_matcher.inclusion_prefixes.append("http")
+    told.extra_stat_tags.append("flavour")
+    told.proxy_metadata["FROM_PILOT"] = "yes"
+    told.runtime_values["a.b"] = "7"
+    plane.discovery.set(ads.PCDS, {"": told})
+    env = environment(plane, loopback(), PROXY_CONFIG_XDS_AGENT="true")
+    own = json.loads(env["PROXY_CONFIG"])
+    env["PROXY_CONFIG"] = json.dumps(own | {"extraStatTags": ["own"]})
+    async with agent(work, env) as running:
+        taken = await running.logged("proxy_config.taken")
+        assert taken["fields"] == [
+            "drainDuration",
+            "extraStatTags",
+            "proxyMetadata",
+            "proxyStatsMatcher",
+            "runtimeValues",
+        ]
+        await running.ready()
+        bootstrap = json.loads((work / "etc/istio/proxy/envoy-rev.json").read_text())
+        tags = [each["tag_name"] for each in bootstrap["stats_config"]["stats_tags"]]
+        assert "own" in tags
+        assert "flavour" not in tags
+        assert bootstrap["layered_runtime"]["layers"][0]["static_layer"]["a.b"] == "7"
+        seen = bootstrap["node"]["metadata"]["PROXY_CONFIG"]
+        assert seen["discoveryAddress"] == own["discoveryAddress"]
+        process = Path(f"/proc/{running.events('envoy.started')[0]['pid']}")
+        assert b"FROM_PILOT=yes" in (process / "environ").read_bytes().split(b"\0")
+        command = (process / "cmdline").read_bytes().split(b"\0")
+        assert command[command.index(b"--drain-time-s") + 1] == b"33"

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import StringValue
 
+from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
+from mast.agent.core import proxy_config
 from mast.agent.core.proxy_config import DEFAULTS, concurrency, merged
 
 
@@ -97,3 +102,25 @@ def test_concurrency(
 def test_wrong_cpu_limit_is_named() -> None:
     with pytest.raises(ValueError, match="ISTIO_CPU_LIMIT 'much'"):
         concurrency(merged({}), None, "much")
+
+
+def answer(*messages: Message) -> bytes:
+    response = DeltaDiscoveryResponse(nonce="n")
+    for each in messages:
+        response.resources.add().resource.Pack(each)
+    return response.SerializeToString()
+
+
+def test_what_pilot_says_for_a_start() -> None:
+    config = ProxyConfig(
+        discovery_address="a:1", status_port=1, mesh_id="m", proxy_metadata={"A": "b"}
+    )
+    config.concurrency.value = 3
+    assert proxy_config.told_in(answer(config)) == {"concurrency": 3, "proxyMetadata": {"A": "b"}}
+    assert proxy_config.told_in(answer()) == {}
+
+
+@pytest.mark.parametrize("data", [b"\xff", answer(StringValue())], ids=["bytes", "type"])
+def test_what_is_no_answer(data: bytes) -> None:
+    with pytest.raises(ValueError, match="ProxyConfig"):
+        proxy_config.told_in(data)

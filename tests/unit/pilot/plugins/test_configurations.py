@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
+from mast.common import keys
 from mast.pilot.core.model.proxy import ProxyType
 from mast.pilot.core.plugins.configurations import configuration
 from mast.pilot.core.xds.resources import ECDS, PCDS
-from tests.support.mesh_yaml import scope, sidecar_proxy, world
+from mastapi.trust.v1.trust_pb2 import Root, TrustBundle
+from tests.support.mesh_yaml import Put, scope, sidecar_proxy, world
 from tests.support.messages import plain
 from tests.unit.pilot.plugins.test_plugins import TRAFFIC, WASM, plugin, traffic
 
@@ -122,3 +125,16 @@ def test_views_have_plugins_and_proxy_configs() -> None:
     assert view.named(ECDS, f"{WASM}/shop.b") is None
     (resource,) = view.collection(PCDS)
     assert resource.name == "proxyconfig"
+    assert ProxyConfig.FromString(resource.body).concurrency.value == 3
+
+
+def test_proxies_are_told_the_roots_of_their_mesh() -> None:
+    mesh = world()
+    for domain in ("cluster.local", "elsewhere.test"):
+        bundle = TrustBundle(trust_domain=domain)
+        bundle.roots.add(pem=f"root of {domain}", state=Root.ACTIVE)
+        bundle.roots.add(pem="bad", state=Root.TAINTED)
+        assert not mesh.apply([Put(f"{keys.TRUST}{domain}", bundle.SerializeToString())])
+    (resource,) = mesh.snapshot(1).view(sidecar_proxy()).collection(PCDS)
+    told = ProxyConfig.FromString(resource.body).ca_certificates_pem
+    assert list(told) == ["root of cluster.local\n"]

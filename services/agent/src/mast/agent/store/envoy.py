@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -64,7 +64,9 @@ class Envoy:
 
 
 @asynccontextmanager
-async def running(command: Sequence[str]) -> AsyncIterator[Envoy]:
+async def running(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Envoy]:
     """Run Envoy in a session of its own: a terminal's Ctrl-C reaches it through us only.
 
     It is gone when the block is left, and the kernel kills it if this process dies before.
@@ -76,6 +78,7 @@ async def running(command: Sequence[str]) -> AsyncIterator[Envoy]:
         stderr=PIPE,
         limit=LONGEST_LINE,
         start_new_session=True,
+        env=environment,
     )
     envoy = Envoy(process)
     log.info("envoy.started", pid=process.pid)
@@ -126,6 +129,7 @@ _NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 async def supervised(
     command: Sequence[str],
     *,
+    environment: Mapping[str, str],
     restart: bool,
     random: Callable[[], float],
 ) -> int:
@@ -134,7 +138,7 @@ async def supervised(
     clock = asyncio.get_running_loop().time
     while True:
         begun = clock()
-        async with running(command) as envoy:
+        async with running(command, environment) as envoy:
             status = await envoy.wait()
         log.error("envoy.exited", status=status, restart=restart)
         if not restart:

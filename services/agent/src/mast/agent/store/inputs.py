@@ -32,8 +32,12 @@ class Inputs:
     node: Node
 
 
-def gather(flags: Flags, env: Mapping[str, str]) -> Inputs:
+def gather(
+    flags: Flags, env: Mapping[str, str], of_pilot: Mapping[str, Any] | None = None
+) -> Inputs:
     """Read files and put them together; variables win over ProxyConfig's proxyMetadata.
+
+    `of_pilot` are fields of ProxyConfig that Pilot knows: they win over the mesh file only.
 
     Raises ValueError that names the source and what is wrong with it. Files that are not there
     are empty (citadel-and-agent.md B10).
@@ -42,6 +46,7 @@ def gather(flags: Flags, env: Mapping[str, str]) -> Inputs:
     mesh = _object(flags.mesh_config, text_if_there(flags.mesh_config))
     overlays = {
         flags.mesh_config: mesh.get("defaultConfig") or {},
+        "Pilot": of_pilot or {},
         "PROXY_CONFIG": _object("PROXY_CONFIG", env.get("PROXY_CONFIG", "")),
         f"annotation {CONFIG_ANNOTATION}": _object(
             CONFIG_ANNOTATION, annotations.get(CONFIG_ANNOTATION, "")

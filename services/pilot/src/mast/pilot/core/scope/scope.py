@@ -28,6 +28,7 @@ from mast.pilot.core.model.model import (
 from mast.pilot.core.scope import memo
 from mast.pilot.core.scope.egress import ANY_WILDCARD, Egress, OpenEgress, selected, united
 from mast.pilot.core.scope.memo import Memo, Reads
+from mastapi.trust.v1.trust_pb2 import TrustBundle
 
 T = TypeVar("T")
 
@@ -144,6 +145,12 @@ class Scope:
         """Mesh-wide settings."""
         self._reads.note(memo.MESH)
         return self._index.mesh
+
+    @property
+    def trust(self) -> Mapping[str, TrustBundle]:
+        """Root bundles by trust domain."""
+        self._reads.note(memo.TRUST)
+        return self._index.trust
 
     @property
     def sidecar(self) -> Config[Sidecar] | None:

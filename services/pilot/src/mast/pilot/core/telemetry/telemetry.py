@@ -1,6 +1,6 @@
 """All that one proxy logs, traces and measures, as one value."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
@@ -14,6 +14,7 @@ from istio.telemetry.v1alpha1 import telemetry_pb2 as api
 from mast.pilot.core.filters.access_logs import unrouted
 from mast.pilot.core.filters.extensions import Direction, Traced
 from mast.pilot.core.model import collection_names
+from mast.pilot.core.model.model import Port, Service
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.scope.attachments import by_level
 from mast.pilot.core.scope.proxy_configs import effective
@@ -59,6 +60,14 @@ class Telemetry:
 def telemetry(scope: Scope, proxy: Proxy) -> Telemetry:
     """What mesh, Telemetry objects and the proxy's own configuration make of it (pilot.md K5)."""
     return scope.cached(("telemetry", proxy), lambda inner: _build(inner, proxy))
+
+
+def hidden_collectors(scope: Scope, proxy: Proxy) -> Iterator[tuple[Service, Port]]:
+    """Where a proxy sends telemetry though its Sidecar leaves that port out."""
+    for service, number in telemetry(scope, proxy).collectors:
+        port, seen = service.port(number), scope.service(service.host)
+        if port is not None and (seen is None or seen.port(number) is None):
+            yield service, port
 
 
 def _build(scope: Scope, proxy: Proxy) -> Telemetry:

@@ -22,7 +22,6 @@ from mast.pilot.core.gateways.servers import Translation, gateways, translation
 from mast.pilot.core.listeners import listeners
 from mast.pilot.core.listeners.workload_extensions import workload_extensions
 from mast.pilot.core.model import collection_names
-from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.model import Resolution, Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
@@ -30,11 +29,11 @@ from mast.pilot.core.plugins.configurations import configuration
 from mast.pilot.core.routes import routes
 from mast.pilot.core.scope.audience import Audience, targets
 from mast.pilot.core.scope.memo import Family, Member, Memo, Reads
-from mast.pilot.core.scope.proxy_configs import configured
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.security import credentials
-from mast.pilot.core.telemetry.telemetry import telemetry
-from mast.pilot.core.world import name_table
+from mast.pilot.core.telemetry.telemetry import hidden_collectors
+from mast.pilot.core.world import name_table, proxy_config
+from mast.pilot.core.world.faults import duplicate, without_credential, without_instances
 from mast.pilot.core.world.originals import Originals, required
 from mast.pilot.core.xds.resources import (
     CDS,
@@ -182,7 +181,7 @@ class MeshView:
         unique: dict[str, Resource] = {}
         for each in build(scope):
             if unique.setdefault(each.name, each) is not each:
-                scope.report(_duplicate(each.name))
+                scope.report(duplicate(each.name))
         return self.originals.part(unique.values())
 
     def _own(self, scope: Scope) -> Iterator[Resource]:
@@ -209,13 +208,10 @@ class MeshView:
     def _collectors(self, scope: Scope) -> Iterator[Resource]:
         """Clusters of telemetry that no Sidecar, nor `exportTo`, keeps from the proxy."""
         caller = self.audience.caller
-        for service, number in telemetry(scope, self.audience.proxy).collectors:
-            port = service.port(number)
-            seen = scope.service(service.host)
-            if port is not None and (seen is None or seen.port(number) is None):
-                rule = rule_for(scope, service, caller.labels)
-                made = outbound_cluster(Destination(service, port, "", rule), scope, caller)
-                yield from map(self._cluster, [made] if made else ())
+        for service, port in hidden_collectors(scope, self.audience.proxy):
+            rule = rule_for(scope, service, caller.labels)
+            made = outbound_cluster(Destination(service, port, "", rule), scope, caller)
+            yield from map(self._cluster, [made] if made else ())
 
     def _passed_on(self, scope: Scope) -> Sequence[Resource]:
         """Clusters for mutual TLS that a gateway passes on unopened (pilot.md G2)."""
@@ -262,7 +258,7 @@ class MeshView:
             inner.depend_on(destination.service)
             assignment = load_assignment(name, destination, inner, caller)
             if not assignment.endpoints:
-                inner.report(_without_instances(name, destination.service))
+                inner.report(without_instances(name, destination.service))
             return self.originals.resource(name, EDS, assignment)
 
         return scope.shared(key, made)
@@ -286,14 +282,14 @@ class MeshView:
         return self.originals.resource(name, ECDS, made) if made else None
 
     def _proxy_config(self, scope: Scope) -> Iterator[Resource]:
-        made = configured(scope, self.audience.proxy)
+        made = proxy_config.proxy_config(scope, self.audience.proxy)
         yield self.originals.resource(_PROXY_CONFIG, PCDS, made)
 
     def _credential(self, name: str, scope: Scope) -> Resource | None:
         """A credential that proxies of the namespace may use (pilot.md I5)."""
         found = credentials.secret(name, scope)
         if isinstance(found, credentials.Unavailable):
-            scope.report(_without_credential(name, found))
+            scope.report(without_credential(name, found))
             return None
         return self.originals.resource(name, SDS, found)
 
@@ -375,32 +371,6 @@ def _near(caller: Proxy) -> Hashable:
 def _place(caller: Proxy) -> Hashable:
     """Clusters that hold their endpoints depend on this as well."""
     return _reach(caller), _near(caller)
-
-
-def _duplicate(cluster: str) -> Finding:
-    return Finding(
-        fault=Fault.DUPLICATE_CLUSTER,
-        key=cluster,
-        message=f"There are two clusters {cluster}: only the first is used.",
-    )
-
-
-def _without_instances(cluster: str, service: Service) -> Finding:
-    return Finding(
-        fault=Fault.NO_INSTANCES,
-        key=cluster,
-        message=f"Cluster {cluster} has no endpoint that takes requests.",
-        subject=service.object_name,
-    )
-
-
-def _without_credential(name: str, why: credentials.Unavailable) -> Finding:
-    return Finding(
-        fault=Fault.UNAVAILABLE_CREDENTIAL,
-        key=name,
-        message=f"Credential {name} cannot be used by proxies of {why.namespace}: {why.reason}.",
-        subject=why.subject,
-    )
 
 
 def _has_eds(service: Service, caller: Proxy) -> bool:
