@@ -127,7 +127,11 @@ def _change(candidate: Candidate) -> SearchStrategy[_Change]:
             ways.append(names.map(partial(_Change, item.place, None)))
         if candidate.kind.name not in _ENVOYS:
             ways += _free_form_changes(item)
-    places = [_Change(place) for place, _ in _parts(candidate.spec, ())]
+    places = [
+        _Change(place)
+        for place, _ in _parts(candidate.spec, ())
+        if candidate.kind.name not in _ENVOYS or "value" not in place[:-1]
+    ]
     return st.one_of(*ways, st.sampled_from(places))
 
 

@@ -95,6 +95,10 @@ def findings(value: Struct, apply_to: str, operation: str, at: Path) -> Iterator
     for each in deprecated(message):
         yield warning((*at, *each.path), "deprecated", each.complaint)
     for path, inner in messages_in(message):
+        whole = not merges or any(isinstance(each, int) for each in path)
+        if whole and _is_untyped(inner):
+            said = "'typed_config' is required: Envoy knows extensions by its '@type' alone"
+            yield Finding((*at, *path, "typed_config"), "required", said)
         yield from _message(inner, (*at, *path))
 
 
@@ -160,6 +164,15 @@ def _programs(lua: Any, at: Path) -> Iterator[Finding]:
     for name, source in lua.source_codes.items():
         here = (*at, "source_codes", name, "inline_string")
         yield from when(programs.lua(source.inline_string), here, "lua")
+
+
+def _is_untyped(message: Message) -> bool:
+    """An extension of a kind that always has settings, here or by ECDS, without any."""
+    fields = descriptor_of(message).fields_by_name
+    if descriptor_of(message).full_name not in _CATEGORIES:
+        return False
+    given = (name for name in ("typed_config", "config_discovery") if name in fields)
+    return not any(message.HasField(name) for name in given)
 
 
 def _meant(typed: Any) -> str:
