@@ -54,6 +54,11 @@ async def test_the_other_replica_is_named(tmp_path: Path) -> None:
             if name != "force_disconnect":
                 code, _ = await status(second, f"{name}?proxyID=client-1.default")
                 assert code == 200, name
+        async with (
+            aiohttp.ClientSession() as client,
+            client.get(f"http://{second.metrics}/debug/syncz") as response,
+        ):
+            assert len(await response.json()) == 1
         code, _ = await status(second, "force_disconnect?proxyID=client-1.default")
         assert code == 200
         await stream.ended()

@@ -1,5 +1,6 @@
 """Metrics have names and labels that dashboards know, and few values (pilot.md M3)."""
 
+from mast.common.etcd import Change
 from mast.common.telemetry import Metrics
 from mast.pilot.api.instruments import BUCKETS, FAULTS, Instruments
 from mast.pilot.core.model.finding import Fault, Finding, ObjectName
@@ -97,3 +98,33 @@ def test_faults_are_zero_before_anything_is_found():
     metrics = Metrics("pilot", buckets=BUCKETS)
     Instruments(metrics, "1.0")
     assert lines(metrics, "pilot_no_ip ") == ["pilot_no_ip 0"]
+
+
+def test_changes_are_counted_by_kind_and_event():
+    metrics = Metrics("pilot", buckets=BUCKETS)
+    instruments = Instruments(metrics, "1.0")
+    config = "config/istio/networking/v1alpha3/gateways/shop/"
+    instruments.updated(
+        "config",
+        [
+            Change(config + "a", b"new", 1, 1, None),
+            Change(config + "b", b"new", 2, 1, b"old"),
+            Change(config + "c", None, 3, 0, b"old"),
+            Change("config/nonsense", b"", 4, 1, None),
+            Change("config/x/y/z/name", b"", 5, 1, None),
+        ],
+    )
+    instruments.updated("workload", [Change("registry/workloads/c/n/a", b"x", 1, 1, None)])
+    assert sorted(lines(metrics, "pilot_k8s_cfg_events{")) == [
+        'pilot_k8s_cfg_events{event="add",type="Gateway"} 1',
+        'pilot_k8s_cfg_events{event="add",type="other"} 2',
+        'pilot_k8s_cfg_events{event="delete",type="Gateway"} 1',
+        'pilot_k8s_cfg_events{event="update",type="Gateway"} 1',
+    ]
+    assert lines(metrics, "pilot_k8s_reg_events{") == [
+        'pilot_k8s_reg_events{event="add",type="Pods"} 1'
+    ]
+    assert sorted(lines(metrics, "pilot_inbound_updates{")) == [
+        'pilot_inbound_updates{type="config"} 5',
+        'pilot_inbound_updates{type="workload"} 1',
+    ]

@@ -105,7 +105,12 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         async with connect(etcd_config(config)) as store:
             pilot = Pilot(config, metrics, store, Worker(thread))
             async with (
-                monitoring(config.monitoring_listen, ready=pilot.readiness, metrics=metrics),
+                monitoring(
+                    config.monitoring_listen,
+                    ready=pilot.readiness,
+                    metrics=metrics,
+                    routes=pilot.debug.pages,
+                ),
                 http_server(config.http_listen, pilot.debug.routes(pilot.readiness), name="http"),
                 asyncio.TaskGroup() as tasks,
             ):

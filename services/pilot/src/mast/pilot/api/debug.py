@@ -75,8 +75,14 @@ class DebugPages:
         self._gate = gate
         self._replica = replica
 
+    @property
+    def pages(self) -> Mapping[str, Handler]:
+        """Handlers of the pages by path."""
+        pages = {f"/debug/{name}": self._handler(name) for name in self._pages.names}
+        return {"/debug": self._handler("list"), **pages}
+
     def routes(self, ready: Callable[[], Readiness]) -> Mapping[str, Handler]:
-        """Handlers by path."""
+        """Handlers of the pages, and of what else is known of this replica, by path."""
 
         async def readiness(_: web.Request) -> web.Response:
             now = ready()
@@ -86,13 +92,7 @@ class DebugPages:
         async def version(_: web.Request) -> web.Response:
             return web.json_response({"version": self._replica.version, "id": self._replica.name})
 
-        pages = {f"/debug/{name}": self._handler(name) for name in self._pages.names}
-        return {
-            "/ready": readiness,
-            "/version": version,
-            "/debug": self._handler("list"),
-            **pages,
-        }
+        return {"/ready": readiness, "/version": version, **self.pages}
 
     def _handler(self, page: str) -> Handler:
         async def handler(request: web.Request) -> web.Response:

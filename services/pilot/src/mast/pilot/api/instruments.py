@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from mast.common import keys, kinds
+from mast.common.etcd import Change
 from mast.common.telemetry import Metrics
 from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SHORT_NAMES
@@ -48,6 +50,13 @@ BUCKETS: Final[dict[str, Sequence[float]]] = {
 }
 
 
+_REGISTERED: Final = {
+    keys.REGISTRY_SERVICES: "Services",
+    keys.REGISTRY_WORKLOADS: "Pods",
+    keys.REGISTRY_ENDPOINTS: "Endpoints",
+    keys.TRUST: "Roots",
+}
+
 Labels = tuple[tuple[str, str], ...]
 
 _LABELLED: Final = frozenset({Fault.PATCH})
@@ -81,6 +90,8 @@ class Instruments:
         )
         self._triggers = counter("pilot_push_triggers", "Pushes, by what caused them")
         self._updates = counter("pilot_inbound_updates", "Changes received, by kind")
+        self._configured = counter("pilot_k8s_cfg_events", "Changes of configuration, by kind")
+        self._registered = counter("pilot_k8s_reg_events", "Changes of the registry, by kind")
         self._rejects = counter("pilot_total_xds_rejects", "Responses that proxies rejected")
         self._reject = {
             url: gauge(f"pilot_xds_{SHORT_NAMES[url]}_reject", "Rejected responses of this type")
@@ -136,9 +147,12 @@ class Instruments:
         """A push was caused by that kind of change."""
         self._triggers.add(type=kind)
 
-    def updated(self, kind: str, number: int) -> None:
-        """So many changes of that kind came from the store."""
-        self._updates.add(number, type=kind)
+    def updated(self, kind: str, changes: Sequence[Change]) -> None:
+        """These changes of that kind came from the store."""
+        self._updates.add(len(changes), type=kind)
+        for (what, event), number in Counter(map(_event, changes)).items():
+            events = self._configured if kind == "config" else self._registered
+            events.add(number, type=what, event=event)
 
     def expired(self, type_url: str) -> None:
         """A request carried a stale nonce."""
@@ -159,6 +173,19 @@ def _labels(finding: Finding) -> Labels:
     if finding.fault not in _LABELLED or finding.subject is None:
         return ()
     return (("name", f"{finding.subject.namespace}/{finding.subject.name}"), ("result", "error"))
+
+
+def _event(change: Change) -> tuple[str, str]:
+    """What changed, in Istio's words, and how."""
+    event = "delete" if change.value is None else "update" if change.previous else "add"
+    what = next((name for prefix, name in _REGISTERED.items() if change.key.startswith(prefix)), "")
+    if what:
+        return what, event
+    try:
+        kind = kinds.BY_COLLECTION.get(keys.parse_config_key(change.key).collection)
+    except ValueError:
+        kind = None
+    return "other" if kind is None else kind.name, event
 
 
 def _short(type_url: str) -> str:

@@ -67,7 +67,7 @@ class Mirror:
     work: Work
     clock: Clock
     publish: Callable[[News], Awaitable[None]]
-    received: Callable[[str, int], None]
+    received: Callable[[str, Sequence[Change]], None]
     debounce: Debounce = field(default_factory=Debounce)
     _revisions: dict[str, int] = field(default_factory=dict)
     _kinds: set[str] = field(default_factory=set)
@@ -103,7 +103,7 @@ class Mirror:
 
     async def _take_over(self, prefix: str, batch: Batch) -> None:
         if batch.changes:
-            self.received(_KINDS[prefix], len(batch.changes))
+            self.received(_KINDS[prefix], batch.changes)
             await self._apply(prefix, batch.changes)
         first = batch.synced and prefix not in self._revisions
         if batch.synced:
