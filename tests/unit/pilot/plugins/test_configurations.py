@@ -90,9 +90,16 @@ def test_traffic_extensions() -> None:
     wasm = traffic("w", "wasm: {url: 'file:///w', failStrategy: FAIL_OPEN}")
     config = module(wasm, name=f"{TRAFFIC}/shop.w")
     assert config["vm_config"]["code"] == {"local": {"filename": "/w"}}
-    network = made(f"{WASM}/shop.a", plugin("a", ", type: NETWORK"))
-    assert network is not None
-    assert network["typed_config"]["@type"].endswith("filters.network.wasm.v3.Wasm")
+
+
+def test_network_plugins_have_names_of_their_own() -> None:
+    """A plugin changes its kind: listeners that Envoy drains still ask for the old one by name."""
+    network, http = plugin("a", ", type: NETWORK"), plugin("a")
+    found = made(f"{WASM}/network/shop.a", network)
+    assert found is not None
+    assert found["typed_config"]["@type"].endswith("filters.network.wasm.v3.Wasm")
+    assert made(f"{WASM}/shop.a", network) is None
+    assert made(f"{WASM}/network/shop.a", http) is None
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,9 @@ def test_network_plugins() -> None:
     )
     assert names(plugged) == []
     (authz,) = plugged.network(spot(), Phase.AUTHZ)
-    assert authz.name == f"{WASM}/shop.bytes"
-    assert [each.name for each in plugged.network(spot(), Phase.LAST)] == [f"{TRAFFIC}/shop.own"]
+    assert authz.name == f"{WASM}/network/shop.bytes"
+    (last,) = plugged.network(spot(), Phase.LAST)
+    assert last.name == f"{TRAFFIC}/network/shop.own"
     assert plain(authz)["config_discovery"]["type_urls"] == [
         "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
         "type.googleapis.com/envoy.extensions.filters.network.wasm.v3.Wasm",

@@ -27,7 +27,7 @@ from istio.extensions.v1alpha1.wasm_pb2 import (
 )
 from mast.pilot.core.model.model import Config
 from mast.pilot.core.packing import typed_extension
-from mast.pilot.core.plugins.plugins import COLLECTIONS, is_network, resource_name
+from mast.pilot.core.plugins.plugins import COLLECTIONS, NETWORK_NAMES, is_network, resource_name
 from mast.pilot.core.scope.scope import Scope
 
 RUNTIME: Final = "envoy.wasm.runtime.v8"
@@ -50,9 +50,11 @@ def configuration(name: str, scope: Scope) -> TypedExtensionConfig | None:
     for prefix, collection in COLLECTIONS.items():
         kind, _, plugin = name.rpartition("/")
         namespace, _, own_name = plugin.partition(".")
-        if kind == prefix and namespace in (scope.namespace, scope.mesh.root_namespace):
+        if kind.removesuffix(NETWORK_NAMES) != prefix:
+            continue
+        if namespace in (scope.namespace, scope.mesh.root_namespace):
             found = scope.config(collection, namespace, own_name)
-            return _configuration(found) if found else None
+            return _configuration(found) if found and resource_name(found) == name else None
     return None
 
 

@@ -42,6 +42,9 @@ COLLECTIONS: Final[Mapping[str, str]] = {
 }
 """Prefixes of the names of ECDS resources, and the objects behind them (pilot.md K4)."""
 
+NETWORK_NAMES: Final = "/network"
+"""What a prefix ends with in names of network plugins."""
+
 _PREFIXES: Final = {collection: prefix for prefix, collection in COLLECTIONS.items()}
 _ANY_MODE: Final = (WorkloadMode.UNDEFINED, WorkloadMode.CLIENT_AND_SERVER)
 _MODES: Final = {Direction.OUTBOUND: WorkloadMode.CLIENT, Direction.INBOUND: WorkloadMode.SERVER}
@@ -123,8 +126,12 @@ def plugins(scope: Scope, proxy: Proxy) -> Plugins:
 
 
 def resource_name(config: Config[Any]) -> str:
-    """Name of the ECDS resource of a plugin (pilot.md K4)."""
-    prefix = _PREFIXES[config.meta.collection]
+    """Name of the ECDS resource of a plugin (pilot.md K4).
+
+    Network plugins have names of their own: while Envoy drains the listeners of a plugin that was
+    one of HTTP it would refuse that name's new kind.
+    """
+    prefix = _PREFIXES[config.meta.collection] + (NETWORK_NAMES if is_network(config) else "")
     return f"{prefix}/{config.meta.namespace}.{config.meta.name}"
 
 
