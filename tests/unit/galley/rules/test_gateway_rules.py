@@ -16,7 +16,9 @@ HTTPS = "port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com]"
 @pytest.mark.parametrize(
     ("server", "expected"),
     [
-        pytest.param("{%s, name: front}" % HTTP, [], id="http"),
+        pytest.param("{%s}" % HTTP, [], id="http"),
+        pytest.param("{%s, name: front}" % HTTP,
+                     ["warning spec.servers[0].name without-effect"], id="name"),
         pytest.param("{port: {number: 80, name: http, protocol: http}, hosts: ['*']}", [],
                      id="lower-case-protocol"),
         pytest.param("{port: {number: 80, name: http, protocol: HTTP},"
@@ -47,13 +49,14 @@ HTTPS = "port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com]"
         pytest.param("{%s, bind: 'unix://a/'}" % HTTP,
                      ["error spec.servers[0].port.number port", "error spec.servers[0].bind bind"],
                      id="relative-unix"),
-        pytest.param("{%s, name: %s}" % (HTTP, "a" * 254), ["error spec.servers[0].name name"],
-                     id="long-name"),
         pytest.param("{%s, bind: 10.0.0.300}" % HTTP, ["error spec.servers[0].bind bind"],
                      id="bind"),
         pytest.param("{port: {number: 80, name: a, protocol: HTTP, targetPort: 1},"
                      " hosts: [a.com]}",
-                     ["error spec.servers[0].port.targetPort not-allowed"], id="target-port"),
+                     ["error spec.servers[0].port.targetPort unsupported"], id="target-port"),
+        pytest.param("{%s, defaultEndpoint: 127.0.0.1:80}" % HTTP,
+                     ["error spec.servers[0].defaultEndpoint unsupported"],
+                     id="default-endpoint"),
         pytest.param("{%s}, {%s}" % (HTTP, HTTP), ["error spec.servers[1].port.name duplicate"],
                      id="port-name-twice"),
     ],
@@ -102,6 +105,39 @@ def test_server(server: str, expected: list[str]) -> None:
                      ["serverCertificate file"], id="file-with-tilde"),
         pytest.param("{%s, tls: {mode: SIMPLE, credentialName: c-cacert}}" % HTTPS,
                      ["credentialName credential"], id="no-certificate-in-roots"),
+        *(
+            pytest.param("{%s, tls: {mode: MUTUAL, credentialName: c, %s}}" % (HTTPS, text),
+                         expected, id=text)
+            for text, expected in (
+                ("verifyCertificateSpki: [%s=]" % ("Y" * 43), []),
+                ("verifyCertificateSpki: [YWJj]", ["verifyCertificateSpki[0] digest"]),
+                ("verifyCertificateHash: ['%s']" % ("0a" * 32), []),
+                ("verifyCertificateHash: ['%s']" % ":".join(["0A"] * 32), []),
+                ("verifyCertificateHash: [abc]", ["verifyCertificateHash[0] digest"]),
+                ("caCertCredentialName: 'configmap://n/c'", []),
+                ("caCertCredentialName: 'configmap://c'", ["caCertCredentialName credential"]),
+                ("caCertCredentialName: 'sds://n/c'", ["caCertCredentialName credential"]),
+            )
+        ),
+        *(
+            pytest.param("{%s, tls: {mode: SIMPLE, credentialName: '%s'}}" % (HTTPS, name),
+                         expected, id=name)
+            for name, expected in (
+                ("a.b", []),
+                ("kubernetes://a", []),
+                ("kubernetes://n/a", []),
+                ("kubernetes-gateway://n/a", []),
+                ("kubernetes-gateway://a", ["credentialName credential"]),
+                ("configmap://n/a", ["credentialName credential"]),
+                ("n/a", ["credentialName credential"]),
+                ("A", ["credentialName credential"]),
+                ("sds://a", ["credentialName credential"]),
+            )
+        ),
+        pytest.param("{%s, tls: {mode: MUTUAL, serverCertificate: /a, privateKey: /b,"
+                     " insecureSkipVerify: true}}" % HTTPS, [], id="mutual-unverified"),
+        pytest.param("{%s, tls: {mode: SIMPLE, credentialName: c, subjectAltNames: [a]}}" % HTTPS,
+                     ["warning subjectAltNames no-effect"], id="simple-with-names"),
         pytest.param("{%s, tls: {mode: SIMPLE, tlsCertificates: [{serverCertificate: /a}]}}"
                      % HTTPS, ["tlsCertificates[0].privateKey required"], id="pair-without-key"),
         pytest.param("{%s, tls: {mode: SIMPLE, tlsCertificates: [%s]}}"
