@@ -103,7 +103,7 @@ def named(made: PatchedView, type_url: str, name: str, kind: type[Any]) -> Any:
 
 
 def failures(snapshot: MeshSnapshot) -> list[str]:
-    return [each.message for each in snapshot.findings() if each.fault is Fault.PATCH]
+    return [each.message for each in snapshot.findings([PROXY]) if each.fault is Fault.PATCH]
 
 
 def test_without_patches_there_is_no_patched_view() -> None:

@@ -130,7 +130,7 @@ def test_a_patch_that_cannot_be_read_is_reported_and_left_out() -> None:
     names = selected(PROXY, scope)
     assert [each.name.filter for each in patch_set(names, scope).patches] == ["good"]
     view.collection("type.googleapis.com/envoy.config.cluster.v3.Cluster")
-    (finding,) = (each for each in snapshot.findings() if each.fault is Fault.PATCH)
+    (finding,) = (each for each in snapshot.findings([PROXY]) if each.fault is Fault.PATCH)
     assert str(finding.subject) == "envoyfilters shop/bad"
     assert "nonsense" in finding.message
 

@@ -7,7 +7,7 @@ default" (`envoy.annotations`) it refuses as well. Checks are compiled once per 
 Rules between fields, and what only Envoy's code knows, are not in the descriptors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple, cast
 
@@ -46,26 +46,23 @@ def path_text(path: Path) -> str:
     return text.removeprefix(".") or "value"
 
 
-def violations(message: Message, at: Path = ()) -> Iterator[Violation]:
+def violations(message: Message) -> Sequence[Violation]:
     """Everything in a message that Envoy refuses; typed configurations included."""
     plan = _plan(cast("Descriptor", message.DESCRIPTOR))
-    if plan.ignored:
-        return
+    found: list[Violation] = []
     for names, oneof in plan.required_oneofs:
         if message.WhichOneof(oneof) is None:
-            yield Violation(at, f"one of {names} is required", absent=True)
-    for field in plan.fields:
-        value = getattr(message, field.name)
-        here = (*at, field.name)
-        if field.presence and not message.HasField(field.name):
-            if field.required:
-                yield Violation(here, "is required", absent=True)
-            continue
-        if field.disallowed and _given(value):
-            yield Violation(here, f"Envoy does not allow {field.name!r} any more")
-        for complaint in field.complaints(value):
-            yield Violation(here, complaint, absent=not field.presence and not _given(value))
-        yield from _inside(field, value, here)
+            found.append(Violation((), f"one of {names} is required", absent=True))
+    given = set()
+    for descriptor, value in message.ListFields():
+        field = plan.fields.get(descriptor.name)
+        given.add(descriptor.name)
+        if field is not None:
+            _check(field, value, found)
+    for name, complaints in plan.wanted.items():
+        if name not in given:
+            found += (Violation((name,), each, absent=True) for each in complaints)
+    return found
 
 
 def deprecated(message: Message, at: Path = ()) -> Iterator[Violation]:
@@ -85,14 +82,12 @@ def messages_in(message: Message, at: Path = ()) -> Iterator[tuple[Path, Message
 
 
 class _Field(NamedTuple):
-    """How a field is checked; `inner` tells that messages in it are checked as well."""
+    """How a field that is set is checked; `inner` tells that messages in it are checked as well."""
 
     name: str
     check: Check | None
     items: Check | None
     keys: Check | None
-    presence: bool
-    required: bool
     disallowed: bool
     is_map: bool
     is_list: bool
@@ -100,44 +95,52 @@ class _Field(NamedTuple):
     any_value: bool
     wrapper: bool
 
-    def complaints(self, value: Any) -> Iterator[str]:
-        """What is wrong with the field as a whole, without what is in its items."""
-        plain = value.value if self.wrapper and not self.is_list and not self.is_map else value
-        if self.check is not None:
-            yield from self.check(plain)
-
 
 class _Plan(NamedTuple):
-    fields: tuple[_Field, ...]
+    """How a message is checked; `wanted` holds what is wrong with fields that are not set."""
+
+    fields: Mapping[str, _Field]
+    wanted: Mapping[str, Sequence[str]]
     required_oneofs: tuple[tuple[str, str], ...]
-    ignored: bool
 
 
-def _inside(field: _Field, value: Any, at: Path) -> Iterator[Violation]:
-    """What is wrong inside the items of a field, or the message in it."""
+_NO_PLAN: Final = _Plan({}, {}, ())
+
+
+def _check(field: _Field, value: Any, found: list[Violation]) -> None:
+    """Add what is wrong with a field that is set, and with the messages in it."""
+    if field.disallowed:
+        message = f"Envoy does not allow {field.name!r} any more"
+        found.append(Violation((field.name,), message))
+    if field.check is not None:
+        plain = value.value if field.wrapper and not field.is_list and not field.is_map else value
+        found += (Violation((field.name,), each) for each in field.check(plain))
     if field.is_map:
         for key in value:
-            for check, each in ((field.keys, key), (field.items, value[key])):
-                for complaint in check(each) if check else ():
-                    yield Violation((*at, str(key)), complaint)
-            if field.inner:
-                yield from _message(field, value[key], (*at, str(key)))
+            _check_item(field, value[key], (field.name, str(key)), found)
+            for complaint in field.keys(key) if field.keys else ():
+                found.append(Violation((field.name, str(key)), complaint))
     elif field.is_list:
-        for index, each in enumerate(value):
-            plain = each.value if field.wrapper else each
-            for complaint in field.items(plain) if field.items else ():
-                yield Violation((*at, index), complaint)
-            if field.inner:
-                yield from _message(field, each, (*at, index))
+        if field.items is not None or field.inner:
+            for index, each in enumerate(value):
+                _check_item(field, each, (field.name, index), found)
     elif field.inner:
-        yield from _message(field, value, at)
+        _check_message(field, value, (field.name,), found)
 
 
-def _message(field: _Field, value: Any, at: Path) -> Iterator[Violation]:
-    if not field.any_value:
-        yield from violations(value, at)
-    elif (inner := types.unpacked(value)) is not None:
-        yield from violations(inner, at)
+def _check_item(field: _Field, item: Any, at: Path, found: list[Violation]) -> None:
+    if field.items is not None:
+        plain = item.value if field.wrapper else item
+        found += (Violation(at, each) for each in field.items(plain))
+    if field.inner:
+        _check_message(field, item, at, found)
+
+
+def _check_message(field: _Field, value: Any, at: Path, found: list[Violation]) -> None:
+    inner = types.unpacked(value) if field.any_value else value
+    if inner is not None:
+        for path, complaint, absent in violations(inner):
+            found.append(Violation((*at, *path), complaint, absent))
 
 
 def _messages(field: FieldDescriptor, value: Any, at: Path) -> Iterator[tuple[Path, Message]]:
@@ -158,26 +161,43 @@ def _messages(field: FieldDescriptor, value: Any, at: Path) -> Iterator[tuple[Pa
             yield path, opened
 
 
-def _given(value: Any) -> bool:
-    return bool(len(value)) if hasattr(value, "__len__") else bool(value)
-
-
 @cache
 def _plan(descriptor: Descriptor) -> _Plan:
-    options, name = descriptor.GetOptions(), descriptor.full_name
+    options = descriptor.GetOptions()
+    ignored = (
+        options.Extensions[validate_pb2.disabled]
+        or options.Extensions[validate_pb2.ignored]
+        or descriptor.full_name in _FREE_FORM
+    )
+    if ignored:
+        return _NO_PLAN
+    fields = {each.name: field for each in descriptor.fields if (field := _field(each))}
     return _Plan(
-        fields=tuple(_field(each) for each in descriptor.fields) if name not in _FREE_FORM else (),
+        fields=fields,
+        wanted={
+            each.name: complaints for each in descriptor.fields if (complaints := _wanted(each))
+        },
         required_oneofs=tuple(
             (", ".join(each.name for each in oneof.fields), oneof.name)
             for oneof in descriptor.oneofs
             if oneof.GetOptions().Extensions[validate_pb2.required]
         ),
-        ignored=options.Extensions[validate_pb2.disabled]
-        or options.Extensions[validate_pb2.ignored],
     )
 
 
-def _field(field: FieldDescriptor) -> _Field:
+def _wanted(field: FieldDescriptor) -> Sequence[str]:
+    """What is wrong with a field that is not set; of a oneof another member may be set."""
+    rules = field.GetOptions().Extensions[validate_pb2.rules]
+    if field.has_presence:
+        wanted = rules.message.required or _typed(rules, "required")
+        return ("is required",) if wanted and field.containing_oneof is None else ()
+    check = value_check(rules, field)
+    empty: Any = () if field.is_repeated else field.default_value
+    return tuple(check(empty)) if check is not None else ()
+
+
+def _field(field: FieldDescriptor) -> _Field | None:
+    """How a field is checked if it is set; None if nothing can be wrong with it."""
     options = field.GetOptions()
     rules = options.Extensions[validate_pb2.rules]
     of: Any = field.message_type
@@ -185,22 +205,50 @@ def _field(field: FieldDescriptor) -> _Field:
     value = of.fields_by_name["value"].message_type if is_map else of
     full_name = "" if value is None else value.full_name
     skipped = rules.message.skip or _items(rules).message.skip
-    return _Field(
+    made = _Field(
         name=field.name,
         check=value_check(rules, field),
         items=value_check(_items(rules), field),
         keys=value_check(rules.map.keys, field) if is_map else None,
-        presence=field.has_presence,
-        # Of a oneof another member may be set.
-        required=field.containing_oneof is None
-        and (rules.message.required or _typed(rules, "required")),
         disallowed=options.Extensions[deprecation_pb2.disallowed_by_default],
         is_map=is_map,
         is_list=field.is_repeated and not is_map,
-        inner=value is not None and full_name not in types.WRAPPERS and not skipped,
+        inner=value is not None and not skipped and _checkable(value),
         any_value=full_name == _ANY,
         wrapper=full_name in types.WRAPPERS,
     )
+    checked = made.check or made.items or made.keys or made.disallowed or made.inner
+    return made if checked else None
+
+
+@cache
+def _checkable(descriptor: Descriptor) -> bool:
+    """Something may be wrong in a message of the type, or in one inside it."""
+    seen, pending = {descriptor.full_name}, [descriptor]
+    while pending:
+        each = pending.pop()
+        if each.full_name == _ANY or _has_rules(each):
+            return True
+        for field in each.fields:
+            inner = field.message_type
+            if inner is not None and inner.full_name not in seen:
+                seen.add(inner.full_name)
+                pending.append(inner)
+    return False
+
+
+def _has_rules(descriptor: Descriptor) -> bool:
+    """The type has rules of its own."""
+    required = (each.GetOptions().Extensions[validate_pb2.required] for each in descriptor.oneofs)
+    if any(required):
+        return True
+    for field in descriptor.fields:
+        options = field.GetOptions()
+        if options.HasExtension(validate_pb2.rules):
+            return True
+        if options.Extensions[deprecation_pb2.disallowed_by_default]:
+            return True
+    return False
 
 
 def _items(rules: validate_pb2.FieldRules) -> validate_pb2.FieldRules:

@@ -1,6 +1,7 @@
 """The rules of protoc-gen-validate for single values (`validate.FieldRules`), as checks."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 import re2  # type: ignore[import-untyped]
@@ -54,12 +55,17 @@ def _string(value: str, limits: Mapping[str, Any]) -> Iterator[str]:
             yield f"{_shown(value)} must have the {name} {limits[name]!r}"
     yield from _choice(value, limits)
     pattern = limits.get("pattern") or _known_pattern(limits)
-    if pattern is not None and re2.search(pattern, value) is None:
+    if pattern is not None and _compiled(pattern).search(value) is None:
         yield f"{_shown(value)} does not match {pattern}"
 
 
 def _octets(value: bytes, limits: Mapping[str, Any]) -> Iterator[str]:
     yield from _length(len(value), limits, "len", "bytes")
+
+
+@cache
+def _compiled(pattern: str) -> Any:
+    return re2.compile(pattern)
 
 
 def _known_pattern(limits: Mapping[str, Any]) -> str | None:

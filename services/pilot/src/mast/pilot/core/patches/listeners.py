@@ -28,7 +28,7 @@ from mast.pilot.core.patches.conditions import (
     network_filter_matches,
     wanted_filter,
 )
-from mast.pilot.core.patches.lists import Wanted, edit
+from mast.pilot.core.patches.lists import Wanted, edit, retain
 from mast.pilot.core.patches.patch import Patch, PatchSet, Unfit, copied
 from mast.pilot.core.patches.record import Record
 from mast.pilot.core.patches.routes import patched_routes
@@ -72,11 +72,7 @@ class _Work:
     def chains(self) -> None:
         """Patch each chain, take out what is removed, then add."""
         listener = self.listener
-        kept = [each for each in listener.filter_chains if self._keeps(each)]
-        if len(kept) < len(listener.filter_chains):
-            copies = [copied(each) for each in kept]
-            del listener.filter_chains[:]
-            listener.filter_chains.extend(copies)
+        retain(listener.filter_chains, [self._keeps(each) for each in listener.filter_chains])
         default = listener.default_filter_chain
         if listener.HasField("default_filter_chain") and not self._keeps(default):
             listener.ClearField("default_filter_chain")

@@ -42,6 +42,13 @@ def edit(items: Any, patch: Patch, wanted: Wanted | None) -> bool:
     return True
 
 
+def retain(items: Any, keeps: Sequence[bool]) -> None:
+    """Take the items out that are not to be kept."""
+    for index in range(len(keeps) - 1, -1, -1):
+        if not keeps[index]:
+            del items[index]
+
+
 def _place(items: Sequence[Any], patch: Patch, found: Sequence[int], *, named: bool) -> int | None:
     """Index at which the value goes into the list, None for nowhere."""
     kind = EnvoyFilter.Patch

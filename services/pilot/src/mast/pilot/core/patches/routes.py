@@ -5,7 +5,7 @@ The configuration first, then each virtual host and its routes, then virtual hos
 
 from collections.abc import Iterator
 
-from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from istio.networking.v1alpha3.envoy_filter_pb2 import EnvoyFilter
@@ -17,8 +17,8 @@ from mast.pilot.core.patches.conditions import (
     virtual_host_matches,
     wants_route,
 )
-from mast.pilot.core.patches.lists import Wanted, edit
-from mast.pilot.core.patches.patch import Patch, PatchSet, copied
+from mast.pilot.core.patches.lists import Wanted, edit, retain
+from mast.pilot.core.patches.patch import Patch, PatchSet
 from mast.pilot.core.patches.record import Record
 
 
@@ -45,11 +45,9 @@ def patched_routes(
             record.apply(patch)
     hosts = list(patches_of(EnvoyFilter.VIRTUAL_HOST))
     routes = list(patches_of(EnvoyFilter.HTTP_ROUTE))
-    kept = [
-        copied(each) for each in configuration.virtual_hosts if _keeps(each, hosts, routes, record)
-    ]
-    del configuration.virtual_hosts[:]
-    configuration.virtual_hosts.extend(kept)
+    if hosts or routes:
+        keeps = [_keeps(each, hosts, routes, record) for each in configuration.virtual_hosts]
+        retain(configuration.virtual_hosts, keeps)
     for patch in hosts:
         if patch.operation == EnvoyFilter.Patch.ADD:
             configuration.virtual_hosts.add().CopyFrom(patch.value)
@@ -75,22 +73,7 @@ def _keeps(host: VirtualHost, hosts: list[Patch], routes: list[Patch], record: R
 
 def _patch_routes(host: VirtualHost, patches: list[Patch], record: Record) -> None:
     """Removals and merges of what is there, then additions."""
-    kept = []
-    for route in host.routes:
-        removed = False
-        for patch in patches:
-            removes = patch.operation == EnvoyFilter.Patch.REMOVE
-            if not (removes or patch.merges) or not route_matches(route, patch):
-                continue
-            record.apply(patch)
-            if removes:
-                removed = True
-                break
-            merge(route, patch.value, replace_lists=patch.replaces_lists)
-        if not removed:
-            kept.append(copied(route))
-    del host.routes[:]
-    host.routes.extend(kept)
+    retain(host.routes, [_keeps_route(each, patches, record) for each in host.routes])
     for patch in patches:
         if patch.operation == EnvoyFilter.Patch.REMOVE or patch.merges:
             continue
@@ -100,6 +83,19 @@ def _patch_routes(host: VirtualHost, patches: list[Patch], record: Record) -> No
             continue
         if edit(host.routes, patch, _wanted(patch) if wanted else None):
             record.apply(patch)
+
+
+def _keeps_route(route: Route, patches: list[Patch], record: Record) -> bool:
+    """Patch a route in place; false if a patch removes it."""
+    for patch in patches:
+        removes = patch.operation == EnvoyFilter.Patch.REMOVE
+        if not (removes or patch.merges) or not route_matches(route, patch):
+            continue
+        record.apply(patch)
+        if removes:
+            return False
+        merge(route, patch.value, replace_lists=patch.replaces_lists)
+    return True
 
 
 def _wanted(patch: Patch) -> Wanted:

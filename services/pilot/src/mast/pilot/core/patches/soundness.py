@@ -5,12 +5,14 @@ only Envoy's code knows of an extension's settings stays its own to find.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
     HttpConnectionManager,
@@ -18,7 +20,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf.message import Message
 
-from mast.common.envoy.constraints import violations
+from mast.common.envoy.constraints import Path, Violation, violations
 from mast.common.envoy.extensions import HTTP_FILTERS, NETWORK_FILTERS, config_types
 from mast.common.envoy.types import type_name
 
@@ -55,15 +57,31 @@ _NETWORK_ENDS: Final = _TERMINAL | {
 
 def faults(message: Message) -> list[str]:
     """Why Envoy refuses a resource; empty if nothing is known to be wrong."""
+    if isinstance(message, RouteConfiguration):
+        return [*_configuration(message), *_routes(message)]
     found = [str(each) for each in violations(message)]
-    match message:
-        case Listener():
-            found += _listener(message)
-        case RouteConfiguration():
-            found += _routes(message)
-        case Cluster():
-            found += _cluster(message)
+    if isinstance(message, Listener):
+        found += _listener(message)
+    elif isinstance(message, Cluster):
+        found += _cluster(message)
     return found
+
+
+def _configuration(configuration: RouteConfiguration) -> Iterator[str]:
+    """What is wrong by the descriptors; virtual hosts that were judged before are not again."""
+    rest = RouteConfiguration()
+    rest.CopyFrom(configuration)
+    del rest.virtual_hosts[:]
+    yield from (str(each) for each in violations(rest))
+    for index, host in enumerate(configuration.virtual_hosts):
+        for path, complaint in _virtual_host(host.SerializeToString(deterministic=True)):
+            yield str(Violation(("virtual_hosts", index, *path), complaint))
+
+
+@lru_cache(maxsize=8192)
+def _virtual_host(body: bytes) -> Sequence[tuple[Path, str]]:
+    """The violations of a serialised virtual host: most of a large configuration stays the same."""
+    return tuple((path, why) for path, why, _ in violations(VirtualHost.FromString(body)))
 
 
 def _listener(listener: Listener) -> Iterator[str]:
