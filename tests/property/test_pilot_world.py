@@ -10,6 +10,13 @@ from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.world.world import World
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, NDS, RDS, Resource, View
+from mast.pilot.core.xds.selection import (
+    EMPTY_VERSIONS,
+    NOTHING,
+    Selections,
+    difference,
+    named,
+)
 from tests.property.pilot_meshes import BASE, HOSTS, LABELS, changes
 from tests.support.mesh_yaml import Put, sidecar_proxy
 from tests.support.mesh_yaml import changes as written
@@ -74,6 +81,33 @@ def test_following_equals_rebuilding(steps: list[list[Put]]) -> None:
         assert not world.apply(step)
         all_views(world.snapshot())
     assert bodies(all_views(world.snapshot())) == bodies(all_views(rebuilt(steps).snapshot()))
+
+
+@quick
+@given(st.lists(st.lists(changes, min_size=1, max_size=3), min_size=2, max_size=6))
+def test_subscriptions_that_follow_equal_new_ones(steps: list[list[Put]]) -> None:
+    """Names are looked up again if they may have changed; nobody sees the difference."""
+    world, selections = World(), Selections()
+    world.apply(written(BASE))
+    asked = {
+        EDS: frozenset(f"outbound|{port}||{host}" for host in HOSTS for port in (80, 82, 90)),
+        RDS: frozenset(ROUTES),
+    }
+    held = {(each, url): EMPTY_VERSIONS for each, _ in enumerate(PROXIES) for url in asked}
+    for step in steps:
+        assert not world.apply(step)
+        snapshot = world.snapshot()
+        selections.age()
+        for (number, url), before in held.items():
+            view = snapshot.view(PROXIES[number])
+            wanted = selections.select(view, url, asked[url], wildcard=False, stand_ins=NOTHING)
+            fresh = named(view, url, asked[url], NOTHING)
+            assert wanted.layers[0].same_as(fresh)
+            assert wanted.versions == fresh.versions
+            told = selections.difference(before, wanted, NOTHING)
+            from_nothing = difference(dict(before), wanted)
+            assert (told.changed, told.removed) == (from_nothing.changed, from_nothing.removed)
+            held[number, url] = wanted.versions
 
 
 @quick

@@ -1,9 +1,11 @@
 """Results are kept until a fact they were made from changes."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from mast.pilot.core.model.finding import Fault, Finding
-from mast.pilot.core.scope.memo import Fact, Memo, Reads
+from mast.pilot.core.scope.memo import Fact, Member, Memo, Reads
 
 
 class Recipe:
@@ -112,6 +114,150 @@ def anybody(key: object) -> bool:
     """Everything concerns somebody."""
     del key
     return True
+
+
+class Family:
+    """Members whose values are what a dict says, and who was asked to make them."""
+
+    FAMILY = ("services", "web")
+
+    def __init__(self, memo: Memo, **values: object) -> None:
+        self.memo = memo
+        self.values = values
+        self.asked: list[str] = []
+
+    def make(self, name: str, reads: Reads) -> object:
+        self.asked.append(name)
+        reads.note("service", name)
+        if name == "bad":
+            reads.report([finding(name)])
+        return self.values.get(name)
+
+    def members(self, *names: str, generation: int | None = None) -> Mapping[str, object]:
+        """What is made of the members; `asked` tells which of them were made anew."""
+        self.asked.clear()
+        self.reads = Reads()
+        at = self.memo.generation if generation is None else generation
+        return self.memo.members(self.FAMILY, names, at, self.reads, self.make)
+
+    def advance(self, *touched: str) -> None:
+        self.memo.advance(self.memo.generation + 1, [Fact("service", each) for each in touched])
+
+
+class TestMembers:
+    """Of many results that make one, those are looked at that were forgotten."""
+
+    def test_that_did_not_change_are_the_same_object(self) -> None:
+        family = Family(Memo(), a=1, b=2)
+        before = family.members("a", "b")
+        assert before == {"a": 1, "b": 2}
+        family.advance("x")
+        assert family.members("a", "b") is before
+        assert family.asked == []
+
+    def test_that_changed_are_made_anew(self) -> None:
+        family = Family(Memo(), a=1, b=2)
+        family.members("a", "b")
+        family.values["b"] = 3
+        family.advance("b")
+        assert family.members("a", "b") == {"a": 1, "b": 3}
+        assert family.asked == ["b"]
+
+    def test_may_come_and_go(self) -> None:
+        family = Family(Memo(), a=1, b=2, c=3)
+        family.members("a", "b")
+        family.advance()
+        assert family.members("b", "c") == {"b": 2, "c": 3}
+        assert family.asked == ["c"]
+
+    def test_are_what_the_whole_depends_on(self) -> None:
+        family = Family(Memo(), a=1, b=2)
+        for touched in ("b", "x"):
+            family.members("a", "b")
+            assert family.reads.facts() == {Fact("service", "a"), Fact("service", "b")}
+            family.advance(touched)
+
+    def test_bring_findings_to_light_as_long_as_they_last(self) -> None:
+        family = Family(Memo(), bad=1, a=1)
+        for names, count in ((("a", "bad"), 1), (("a", "bad"), 1), (("a",), 0)):
+            family.members(*names)
+            assert len(family.reads.findings) == count
+            family.advance()
+
+    def test_of_an_older_generation_are_not_mixed_with_newer_ones(self) -> None:
+        family = Family(Memo(), a="old")
+        before = family.memo.generation
+        family.members("a")
+        family.advance("a")
+        family.values["a"] = "new"
+        assert family.members("a") == {"a": "new"}
+        family.values["a"] = "old"
+        assert family.members("a", generation=before) == {"a": "old"}
+        assert family.members("a") == {"a": "new"}
+
+
+class TestRenewed:
+    """Which members may be others than those somebody saw."""
+
+    @staticmethod
+    def memo(*names: str) -> Memo:
+        memo = Memo()
+        for name in names:
+            memo.get(Member("kind", "owner", name), 0, None, Recipe(("service", name)))
+        return memo
+
+    def test_are_told_since_a_generation(self) -> None:
+        memo = self.memo("a", "b", "c")
+        memo.advance(1, [Fact("service", "a")])
+        memo.advance(2, [Fact("service", "b")])
+        family = ("kind", "owner")
+        assert memo.renewed(family, 0) == {"a", "b"}
+        assert memo.renewed(family, 1) == {"b"}
+        assert memo.renewed(family, 2) == set()
+
+    def test_are_unknown_before_anybody_asked(self) -> None:
+        assert self.memo().renewed(("kind", "owner"), 0) is None
+
+    def test_are_unknown_after_all_was_forgotten(self) -> None:
+        memo = self.memo("a")
+        memo.clear()
+        assert memo.renewed(("kind", "owner"), 0) is None
+
+    def test_are_not_told_for_ever(self) -> None:
+        memo = self.memo()
+        for generation in range(12_000):
+            key = Member("kind", "owner", "a")
+            memo.get(key, generation, None, Recipe(("service", "a")))
+            memo.advance(generation + 1, [Fact("service", "a")])
+        assert memo.renewed(("kind", "owner"), 0) is None
+        assert memo.renewed(("kind", "owner"), 11_990) == {"a"}
+
+    @pytest.mark.parametrize("followed", [True, False])
+    def test_stay_known_as_long_as_somebody_follows(self, followed: bool) -> None:
+        """Members that are not asked for are not swept: their changes would go unnoticed."""
+        memo = self.memo("a")
+        for generation in range(1, 4):
+            for number in range(2 * Memo.SWEEP_FLOOR):
+                memo.get((generation, number), generation - 1, None, Recipe())
+            memo.advance(generation, [])
+            if followed:
+                assert memo.renewed(("kind", "owner"), generation - 1) == set()
+        memo.advance(4, [Fact("service", "a")])
+        assert memo.renewed(("kind", "owner"), 3) == ({"a"} if followed else None)
+
+
+def test_a_result_can_be_made_from_the_one_before() -> None:
+    memo, seen = Memo(), []
+
+    def build(reads: Reads, before: str | None) -> str:
+        reads.note("service", "a")
+        seen.append(before)
+        return f"{before}+"
+
+    for generation in range(2):
+        memo.continued("key", generation, None, build)
+        memo.advance(generation + 1, [Fact("service", "a")])
+    assert seen == [None, "None+"]
 
 
 def finding(key: str) -> Finding:

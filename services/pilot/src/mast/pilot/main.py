@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 from grpc import aio
@@ -43,6 +43,7 @@ from mast.pilot.api.debug import DebugPages, Gate
 from mast.pilot.api.findings import Findings
 from mast.pilot.api.instruments import BUCKETS, Instruments
 from mast.pilot.api.pages import Pages, Sources
+from mast.pilot.api.worker import Worker
 from mast.pilot.config import Config
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.index import Index
@@ -60,8 +61,6 @@ from mast.pilot.store.status import StatusPublisher, locate
 from mastapi.status.v1.status_pb2 import ProxyStatus
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 _GAUGES_EVERY: Final = timedelta(seconds=15)
 _FINDINGS_EVERY: Final = timedelta(seconds=1)
@@ -87,23 +86,12 @@ class SystemClock:
         return timedelta(seconds=time.monotonic())
 
 
-class Worker:
-    """The thread on which the world, its views and the sessions live."""
-
-    def __init__(self, thread: ThreadPoolExecutor) -> None:
-        self._thread = thread
-
-    async def __call__(self, task: Callable[[], T], /) -> T:
-        """Run a function there."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, task)
-
-
 async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; then close streams one by one."""
     metrics = Metrics("pilot", buckets=BUCKETS)
     with ThreadPoolExecutor(1, thread_name_prefix="world") as thread:
         async with connect(etcd_config(config)) as store:
-            pilot = Pilot(config, metrics, store, Worker(thread))
+            pilot = Pilot(config, metrics, store, Worker(thread, SystemClock()))
             async with (
                 monitoring(
                     config.monitoring_listen,

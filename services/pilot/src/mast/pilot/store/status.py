@@ -1,22 +1,26 @@
 """Publishes what this replica knows of proxies and configuration under `status/`, on a lease."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import structlog
 from google.protobuf.message import Message
 
 from mast.common.backoff import Backoff
-from mast.common.etcd import Conflict, EtcdError, Lease, Store
+from mast.common.etcd import Conflict, EtcdError, Lease, Put, Store
 from mast.common.keys import STATUS_PROXIES, proxy_status_key
 from mastapi.status.v1.status_pb2 import ProxyStatus
 
 log = structlog.get_logger()
 
 Make = Callable[[], Awaitable[Message]]
+
+_BATCH: Final = 100
+"""Statuses in one transaction; etcd allows 128 operations."""
 
 
 @dataclass
@@ -82,18 +86,22 @@ class StatusPublisher:
         self._written.clear()
         self._dirty.update(self._wanted)
         while not lease.lost.is_set():
-            for key in tuple(self._dirty):
-                self._dirty.discard(key)
+            keys = sorted(self._dirty)
+            for at in range(0, len(keys), _BATCH):
+                part = keys[at : at + _BATCH]
+                self._dirty.difference_update(part)
                 try:
-                    await self._write(key, lease)
+                    await self._write(part, lease)
                 except EtcdError:
-                    self._dirty.add(key)
+                    self._dirty.update(part)
                     raise
             await self._next(lease)
 
     async def _next(self, lease: Lease) -> None:
-        """Until something changed, at least `every` after the writes before; or lease is lost."""
-        await asyncio.sleep(self.every.total_seconds())
+        """Until something changed and `every` has passed since, or the lease is lost.
+
+        A push changes the status of every proxy: it should be over when they are written.
+        """
         async with asyncio.TaskGroup() as tasks:
             waiting = [
                 tasks.create_task(self._wake.wait(), name="status changed"),
@@ -102,16 +110,26 @@ class StatusPublisher:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for each in waiting:
                 each.cancel()
+        await asyncio.sleep(self.every.total_seconds())
         self._wake.clear()
 
-    async def _write(self, key: str, lease: Lease) -> None:
-        wanted = self._wanted.get(key)
-        if wanted is not None:
-            status = await wanted[1]()
-            self._written[key] = await self.store.put(
-                key, status.SerializeToString(deterministic=True), lease.id
-            )
-            return
+    async def _write(self, keys: Sequence[str], lease: Lease) -> None:
+        """Write what is wanted under some keys in one transaction; delete the others."""
+        wanted = {key: self._wanted[key][1] for key in keys if key in self._wanted}
+        async with asyncio.TaskGroup() as tasks:
+            making = {
+                key: tasks.create_task(_serialised(make), name=f"status {key}")
+                for key, make in wanted.items()
+            }
+        if making:
+            puts = [Put(key, each.result(), lease.id) for key, each in making.items()]
+            revision = (await self.store.txn([], puts)).revision
+            self._written.update(dict.fromkeys(making, revision))
+        for key in keys:
+            if key not in wanted:
+                await self._delete(key)
+
+    async def _delete(self, key: str) -> None:
         written = self._written.pop(key, None)
         if written is None:
             return
@@ -119,6 +137,10 @@ class StatusPublisher:
             await self.store.delete(key, expected=written)
         except Conflict:
             log.debug("status.taken_over", key=key)
+
+
+async def _serialised(make: Make) -> bytes:
+    return (await make()).SerializeToString(deterministic=True)
 
 
 async def _made(status: Message) -> Message:

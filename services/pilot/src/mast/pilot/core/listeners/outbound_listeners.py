@@ -1,6 +1,6 @@
 """Outbound listeners of sidecars, and what they make of services that share a socket."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,7 +16,7 @@ from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.model import Protocol, Resolution
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.ports.filter_chains import PLAIN_HTTP, RAW, Chain, apart, distinct
-from mast.pilot.core.ports.outbound_sockets import Wish, wishes
+from mast.pilot.core.ports.outbound_sockets import Sharers, Wish, sockets
 from mast.pilot.core.ports.sockets import (
     Draft,
     Socket,
@@ -58,15 +58,19 @@ def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Sequence[Lis
     Service ports that do not get one, because an older service has it, are reported (E6, N10).
     """
     workshop = _Workshop(scope, proxy, extensions)
-    wanted = list(wishes(scope, proxy))
+    wanted = sockets(scope, proxy)
     made: list[Listener] = []
     taken: frozenset[Socket] = frozenset()
     if number := proxy.http_proxy_port or scope.mesh.config.proxy_http_port:
-        dynamic = any(each.service.resolution is Resolution.DYNAMIC_DNS for each in wanted)
+        dynamic = any(
+            each.service.resolution is Resolution.DYNAMIC_DNS
+            for those in wanted.values()
+            for each in those.wishes
+        )
         forward = workshop.forward_proxy(number, dynamic_hosts=dynamic)
         made.append(workshop.listener(forward))
         taken = frozenset({forward.socket})
-    for socket, those in _by_socket(wanted).items():
+    for socket, those in wanted.items():
         if socket not in taken:
             made += _socket_listener(socket, those, workshop)
     if captures(proxy):
@@ -74,27 +78,15 @@ def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Sequence[Lis
     return sorted(made, key=lambda each: each.name)
 
 
-def _by_socket(wanted: Iterable[Wish]) -> dict[Socket, list[Wish]]:
-    """Wishes for each socket; those of an egress listener that has it for itself, if one has."""
-    found: dict[Socket, list[Wish]] = {}
-    for wish in wanted:
-        others = found.setdefault(wish.socket, [])
-        if not others or others[0].where == wish.where or not others[0].exclusive:
-            others.append(wish)
-    return found
-
-
-def _socket_listener(
-    socket: Socket, those: Sequence[Wish], workshop: "_Workshop"
-) -> Sequence[Listener]:
+def _socket_listener(socket: Socket, those: Sharers, workshop: "_Workshop") -> Sequence[Listener]:
     """The listener of a socket, kept until a service on it, or a rule for one, changes."""
 
     def build(inner: Scope) -> Sequence[Listener]:
-        for each in those:
+        for each in those.wishes:
             inner.depend_on(each.service)
-        return replace(workshop, scope=inner).shared_by(socket, those)
+        return replace(workshop, scope=inner).shared_by(socket, those.wishes)
 
-    key = ("listener", workshop.proxy, workshop.extensions, tuple(each.key for each in those))
+    key = ("listener", workshop.proxy, workshop.extensions, those)
     return workshop.scope.cached(key, build)
 
 

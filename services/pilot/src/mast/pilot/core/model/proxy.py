@@ -95,6 +95,14 @@ class Proxy:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Proxies are parts of many keys."""
+        return hash((self.node_id, self.id, self.ip_addresses, self.cluster, self.cluster_id))
+
     @property
     def name(self) -> str:
         """Name of the workload instance: the proxy ID without its namespace."""

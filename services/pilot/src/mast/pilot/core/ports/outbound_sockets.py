@@ -1,8 +1,8 @@
 """Sockets on which applications reach services: who wants to be where (pilot.md E2 to E8)."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 from istio.networking.v1alpha3.sidecar_pb2 import CaptureMode, IstioEgressListener
 from mast.pilot.core import names
@@ -60,12 +60,66 @@ class _Place:
     exclusive: bool = False
 
 
-def wishes(scope: Scope, proxy: Proxy) -> Iterator[Wish]:
-    """What services want, in order of precedence: by egress listener, then the oldest first."""
+@dataclass(frozen=True)
+class Sharers:
+    """The wishes for one socket, in order of precedence; quickly told from others."""
+
+    wishes: tuple[Wish, ...]
+
+    @cached_property
+    def key(self) -> Hashable:
+        """Equal for equal wishes, as long as the services do not change."""
+        return tuple(each.key for each in self.wishes)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Sharers) and self.key == other.key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.key)
+
+
+def sockets(scope: Scope, proxy: Proxy) -> Mapping[Socket, Sharers]:
+    """What services want of each socket, by egress listener, then the oldest first.
+
+    If an egress listener has a socket for itself, only its wishes count. All proxies of a scope
+    that bind in the same way share the result.
+    """
+    return scope.cached(("sockets", _binding(proxy)), lambda inner: _sockets(inner, proxy))
+
+
+def _sockets(scope: Scope, proxy: Proxy) -> Mapping[Socket, Sharers]:
+    found: dict[Socket, list[Wish]] = {}
+    for wish in _wishes(scope, proxy):
+        others = found.setdefault(wish.socket, [])
+        if not others or others[0].where == wish.where or not others[0].exclusive:
+            others.append(wish)
+    return {socket: Sharers(tuple(those)) for socket, those in found.items()}
+
+
+def _wishes(scope: Scope, proxy: Proxy) -> Iterator[Wish]:
+    """What services want, in order of precedence."""
     for where, egress in enumerate(scope.egress):
-        for service in sorted(egress.services(), key=lambda each: each.age):
-            key = ("wishes", where, service.host, proxy)
-            yield from scope.cached(key, partial(_service_wishes, where, service, proxy))
+        by_host = {each.host: each for each in sorted(egress.services(), key=lambda one: one.age)}
+        made = scope.members(
+            "wishes",
+            (where, _binding(proxy)),
+            tuple(by_host),
+            partial(_service_wishes, where, proxy),
+        )
+        for host in by_host:
+            yield from made[host]
+
+
+def _binding(proxy: Proxy) -> Hashable:
+    """Everything about a proxy that sockets depend on."""
+    return (
+        (proxy.interception_mode, proxy.outbound_bind, proxy.ip_addresses),
+        (proxy.flag("UNPRIVILEGED_POD"), reaches_automatic_addresses(proxy)),
+    )
 
 
 def reaches_automatic_addresses(proxy: Proxy) -> bool:
@@ -73,10 +127,13 @@ def reaches_automatic_addresses(proxy: Proxy) -> bool:
     return proxy.flag("DNS_CAPTURE")
 
 
-def _service_wishes(where: int, service: Service, proxy: Proxy, scope: Scope) -> Sequence[Wish]:
+def _service_wishes(where: int, proxy: Proxy, host: str, scope: Scope) -> Sequence[Wish]:
     """What one service wants; kept until it, its endpoints or the Sidecar change."""
-    scope.depend_on(service)
-    listener = scope.egress[where].listener or IstioEgressListener()
+    egress = scope.egress[where]
+    service = egress.service(host)
+    if service is None:
+        return ()
+    listener = egress.listener or IstioEgressListener()
     bound = not captures(proxy) or listener.capture_mode == CaptureMode.NONE
     address = listener.bind.removeprefix(UNIX) or (outbound_bind(proxy) if bound else "")
     number = listener.port.number

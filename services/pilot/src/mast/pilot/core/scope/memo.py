@@ -44,6 +44,12 @@ class Fact(NamedTuple):
     name: Hashable = None
 
 
+_UNKNOWN: Final = frozenset[Hashable]()
+
+_fact: Final = tuple.__new__
+"""Makes facts by the thousand, without looking at names of arguments."""
+
+
 class Reads:
     """Facts that a result is made from, collected while it is made.
 
@@ -72,7 +78,8 @@ class Reads:
         """The result depends on all these facts."""
         kinds = self._kinds
         for kind, name in facts:
-            if kind not in kinds or kinds[kind] is not None:
+            names = kinds.get(kind, _UNKNOWN)
+            if names is not None and (name is None or name not in names):
                 self.note(kind, name)
 
     def report(self, findings: Iterable[Finding]) -> None:
@@ -87,9 +94,11 @@ class Reads:
     def facts(self) -> frozenset[Fact]:
         """What has been noted."""
         return frozenset(
-            Fact(kind, name)
-            for kind, names in self._kinds.items()
-            for name in ((None,) if names is None else names)
+            [
+                _fact(Fact, (kind, name))
+                for kind, names in self._kinds.items()
+                for name in ((None,) if names is None else names)
+            ]
         )
 
 
@@ -174,6 +183,7 @@ class Memo:
         self._forgotten: dict[Hashable, object] = {}
         self._dependants: dict[frozenset[Fact], set[Hashable]] = {}
         self._sets_with: dict[Fact, set[frozenset[Fact]]] = {}
+        self._facts: dict[frozenset[Fact], frozenset[Fact]] = {}
         self._findings: dict[Hashable, frozenset[Finding]] = {}
         self.discoveries = 0
         """Rises whenever findings may have come or gone."""
@@ -212,22 +222,29 @@ class Memo:
         that still works on an older generation gets no result made from a newer one, and leaves
         none behind. If a new result equals the forgotten one, that same object is returned.
         """
+        item = self._item(key, generation, build, whole=reads is None)
+        if reads is not None:
+            reads.extend(item.facts)
+            reads.report(item.findings)
+        return cast("T", item.value)
+
+    def _item(
+        self, key: Hashable, generation: int, build: Callable[[Reads], object], *, whole: bool
+    ) -> _Item:
+        """The result for a key; findings of those that are `whole` are known to `findings`."""
         item = self._items.get(key)
         if item is None or item.made > generation:
             own = Reads()
             item = _Item(build(own), own, generation)
             if generation == self.generation:
                 self._keep(key, item)
-                if reads is None and item.findings:
+                if whole and item.findings:
                     self._findings[key] = item.findings
                     self.discoveries += 1
         item.used = True
-        if type(key) is Member and key.family in self._logs:
-            self._logs[key.family].used = True
-        if reads is not None:
-            reads.extend(item.facts)
-            reads.report(item.findings)
-        return cast("T", item.value)
+        if type(key) is Member and (log := self._logs.get(key.family)) is not None:
+            log.used = True
+        return item
 
     def continued(
         self,
@@ -269,13 +286,13 @@ class Memo:
             findings = {name: each for name, each in last.findings.items() if name in values}
         for name in names:
             if name not in values or (renewed and name in renewed):
-                own = Reads()
-                values[name] = self.get(
-                    Member(*family, name), generation, own, partial(build, name)
-                )
-                collected.extend(own.facts())
-                if findings.pop(name, None) or own.findings:
-                    findings[name] = own.findings
+                key = Member(*family, name)
+                item = self._item(key, generation, partial(build, name), whole=False)
+                values[name] = item.value
+                collected.extend(item.facts)
+                findings.pop(name, None)
+                if item.findings:
+                    findings[name] = item.findings
         made = _Members(generation, names, values, collected.facts(), findings)
         if generation == self.generation:
             self._members[family] = made
@@ -322,6 +339,7 @@ class Memo:
         before = self._forgotten.pop(key, None)
         if before is not None and type(before) is type(item.value) and before == item.value:
             item.value = before
+        item.facts = self._facts.setdefault(item.facts, item.facts)
         self._items[key] = item
         if type(key) is Member and key.family not in self._logs:
             self._logs[key.family] = _Log(self.generation)
@@ -339,6 +357,7 @@ class Memo:
 
     def _drop(self, facts: frozenset[Fact]) -> set[Hashable]:
         """Forget a set of facts; returns the keys of the results that depend on it."""
+        del self._facts[facts]
         for fact in facts:
             sets = self._sets_with[fact]
             sets.remove(facts)
