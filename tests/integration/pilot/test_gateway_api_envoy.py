@@ -122,6 +122,15 @@ async def test_hosts(site: Site) -> None:
     assert (await site.get("nowhere", "/")).status == 404
 
 
+@pytest.mark.parametrize(
+    ("host", "server"),
+    [("b.wide", "one"), ("b.a.wide", "two"), ("c.a.wide", None), ("d.a.wide", None)],
+)
+async def test_listeners_are_isolated(site: Site, host: str, server: str | None) -> None:
+    reply = await fetch(site.envoy.ports["0.0.0.0_8081"], f"{host}.test")
+    assert reply.echo.server == server if server else reply.status == 404
+
+
 async def test_headers(site: Site) -> None:
     sent = {"x-set": "old", "x-add": "some", "x-gone": "here"}
     reply = await site.get("x.changes", "/headers", headers=sent)

@@ -137,6 +137,33 @@ def test_namespaces_by_their_labels(selector: str, *, admitted: bool) -> None:
     assert (places(*texts) == ["by-name *"]) is admitted
 
 
+NARROW = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: edge}
+spec:
+  gatewayClassName: istio
+  listeners:
+  - {name: wide, port: 80, protocol: HTTP, hostname: "*.test"}
+  - {name: narrow, port: 80, protocol: HTTP, hostname: "*.a.test"}
+  - {name: other, port: 81, protocol: HTTP, hostname: "*.a.test"}
+---
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        pytest.param("wide", ["narrow *.a.test", "wide b.test"], id="wide"),
+        pytest.param("narrow", ["narrow *.a.test", "narrow b.a.test"], id="narrow"),
+        pytest.param("other", ["narrow *.a.test", "other b.a.test"], id="other-port"),
+    ],
+)
+def test_a_listener_leaves_hosts_to_a_narrower_one(section: str, expected: list[str]) -> None:
+    text = route(f"name: web, sectionName: {section}", "[b.test, b.a.test]", namespace="edge")
+    assert places(NARROW, text) == expected
+
+
 def test_attached_routes_are_counted() -> None:
     status = told(GATEWAY, route(WEB))["Gateway edge/web"]
     found = {each["name"]: each["attachedRoutes"] for each in status["listeners"]}

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from istio.networking.v1alpha3.gateway_pb2 import Gateway, Port, Server, ServerTLSSettings
+from istio.networking.v1alpha3.virtual_service_pb2 import (
+    HTTPDirectResponse,
+    HTTPRoute,
+    VirtualService,
+)
 from mast.pilot.core.gateway_api import generated
 from mast.pilot.core.gateway_api.conditions import (
     CONTROLLER,
@@ -43,6 +48,10 @@ TERMINATE_MODE: Final = "gateway.istio.io/tls-terminate-mode"
 
 _CREDENTIAL: Final = "kubernetes-gateway://{}/{}"
 _CONFIG_MAP: Final = "configmap://{}/{}"
+_ISOLATED: Final = "isolated"
+_NOT_FOUND: Final = 404
+_LAST: Final = 1 << 63
+"""Younger than any object: of catch-alls of one host, that of the oldest counts (pilot.md F8)."""
 _SECURE: Final = frozenset({"HTTPS", "TLS"})
 _MODES: Final[Mapping[str, ServerTLSSettings.TLSmode.ValueType]] = {
     "SIMPLE": ServerTLSSettings.SIMPLE,
@@ -56,7 +65,7 @@ _MODES: Final[Mapping[str, ServerTLSSettings.TLSmode.ValueType]] = {
 class TranslatedGateway:
     """The Istio Gateways of a Gateway, and what routes and its status see of it."""
 
-    configs: tuple[Config[Gateway], ...]
+    configs: tuple[Config[Gateway] | Config[VirtualService], ...]
     view: GatewayView
 
 
@@ -84,11 +93,13 @@ def translated_gateway(sight: Sight, config: Config[GatewaySpec]) -> TranslatedG
         return None
     served = _served(sight, config)
     conflicts = dict(_conflicts(config.spec.listeners))
-    configs, views = [], []
+    configs: list[Config[Gateway] | Config[VirtualService]] = []
+    views = []
     for listener in config.spec.listeners:
         made = _listener(sight, config, listener, served, conflicts.get(listener.name))
         views.append(made[0])
         configs += made[1]
+    configs += (_isolated(config.meta, each) for each in views if _is_narrower(each, views))
     view = GatewayView(
         meta=config.meta,
         listeners=tuple(views),
@@ -96,6 +107,18 @@ def translated_gateway(sight: Sight, config: Config[GatewaySpec]) -> TranslatedG
         addresses=served.addresses,
     )
     return TranslatedGateway(tuple(configs), view)
+
+
+def _is_narrower(view: ListenerView, views: Sequence[ListenerView]) -> bool:
+    return any(each.gateway and each.yields_to(view) for each in views)
+
+
+def _isolated(meta: ConfigMeta, view: ListenerView) -> Config[VirtualService]:
+    """What a listener has no routes for is not found, whatever a wider one has (isolation)."""
+    answer = HTTPRoute(name=_ISOLATED, direct_response=HTTPDirectResponse(status=_NOT_FOUND))
+    spec = VirtualService(hosts=[view.host], gateways=[view.gateway], http=[answer])
+    name = generated.stream_name(meta.name, _ISOLATED, view.listener.name)
+    return generated.virtual_service(meta, name, spec, created=_LAST)
 
 
 def _conditions(views: Sequence[ListenerView], served: _Served) -> Iterator[Condition]:

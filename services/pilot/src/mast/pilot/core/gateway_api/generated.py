@@ -39,9 +39,9 @@ def http_name(route: ConfigMeta, index: int) -> str:
     return f"{route.name}~{index}~{_GATEWAY}"
 
 
-def stream_name(route: str, kind: str, index: int) -> str:
-    """Name of a VirtualService of a route that is no HTTPRoute; `kind` is such as `tcp`."""
-    return f"{route}~{kind}~{index}~{_GATEWAY}"
+def stream_name(source: str, kind: str, index: int | str) -> str:
+    """Name of a VirtualService of an object that is no HTTPRoute; `kind` is such as `tcp`."""
+    return f"{source}~{kind}~{index}~{_GATEWAY}"
 
 
 def policy_name(service: str) -> str:

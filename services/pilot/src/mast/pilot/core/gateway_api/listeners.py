@@ -11,6 +11,7 @@ from mastapi.kubernetes.v1.gateway_pb2 import Listener, RouteNamespaces
 from mastapi.kubernetes.v1.meta_pb2 import LabelSelector
 
 EVERY_HOST: Final = "*"
+PLAIN_HTTP: Final = "HTTP"
 HTTP_ROUTES: Final = ("HTTPRoute", "GRPCRoute")
 
 _FITTING: Final[Mapping[str, tuple[str, ...]]] = {
@@ -38,6 +39,20 @@ class ListenerView:
     def host(self) -> str:
         """The host it listens for, `*` for all."""
         return self.listener.hostname or EVERY_HOST
+
+    def yields_to(self, other: "ListenerView") -> bool:
+        """Hosts of the other listener are not for this one: it is narrower (listener isolation).
+
+        Of plain HTTP only: TLS is told apart by its server names.
+        """
+        mine, theirs = self.listener, other.listener
+        return (
+            bool(other.gateway)
+            and mine.protocol == theirs.protocol == PLAIN_HTTP
+            and mine.port == theirs.port
+            and self.host.lower() != other.host.lower()
+            and hosts.matches(self.host, other.host)
+        )
 
     def admits(self, namespace: str, own: str, labels: Labels) -> bool:
         """Whether routes of a namespace with those labels may attach; `own` is the Gateway's."""

@@ -13,7 +13,7 @@ from mast.pilot.core.gateway_api.listeners import (
     common_host,
 )
 from mast.pilot.core.gateway_api.sight import GATEWAY_API, Name, Sight
-from mast.pilot.core.model import collection_names
+from mast.pilot.core.model import collection_names, hosts
 from mast.pilot.core.model.model import Config, ConfigMeta
 from mast.pilot.core.scope.matches import MESH_GATEWAY
 from mastapi.kubernetes.v1.routes_pb2 import ParentReference
@@ -114,6 +114,9 @@ def _at_gateway(
         for each in fitting
         if each.gateway
         for host in common[each.listener.name]
+        if not any(
+            each.yields_to(other) and hosts.matches(other.host, host) for other in view.listeners
+        )
     ]
     listeners = tuple(each.listener.name for each in fitting)
     return Attachment(parent, tuple(places), (), gateway, listeners)
@@ -131,16 +134,16 @@ def _common(listener: str, hostnames: Sequence[str]) -> Sequence[str]:
 
 
 def _at_hosts(
-    sight: Sight, route: ConfigMeta, parent: ParentReference, hosts: Sequence[str]
+    sight: Sight, route: ConfigMeta, parent: ParentReference, names: Sequence[str]
 ) -> Attachment:
     """A service of the mesh: for all clients if the route is the service's own, else for its own.
 
     (Gateway API for service mesh, "producer" and "consumer" routes.)
     """
-    if not hosts or any(sight.service(each) is None for each in hosts):
+    if not names or any(sight.service(each) is None for each in names):
         message = f"there is no {parent.kind} {parent.namespace or route.namespace}/{parent.name}"
         return Attachment(parent, problems=(Problem(Reason.NO_MATCHING_PARENT, message),))
     producer = (parent.namespace or route.namespace) == route.namespace
     namespace = "" if producer else route.namespace
-    places = (Place(MESH_GATEWAY, host, namespace, parent.port) for host in hosts)
+    places = (Place(MESH_GATEWAY, host, namespace, parent.port) for host in names)
     return Attachment(parent, tuple(places))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from istio.networking.v1alpha3.virtual_service_pb2 import Destination, VirtualService
 from mast.pilot.core.clusters.destination_rules import rule_for
+from mast.pilot.core.gateway_api.references import UNRESOLVED
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.model.model import NO_LABELS, Config
@@ -36,6 +37,9 @@ def findings(config: Config[VirtualService], scope: Scope) -> Iterator[Finding]:
 
 
 def _destination(destination: Destination, name: ObjectName, scope: Scope) -> Iterator[Finding]:
+    if destination.host == UNRESOLVED:
+        # The condition ResolvedRefs of the route that it stands in says what is wrong.
+        return
     service = scope.service(destination.host)
     number = destination.port.number
     if service is None:
