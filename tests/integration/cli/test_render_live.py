@@ -29,6 +29,18 @@ MESH = ROOT / "tests" / "unit" / "cli" / "mesh.yaml"
 BOOKINFO = ROOT / "samples" / "bookinfo"
 GOLDEN = ROOT / "tests" / "golden" / "pilot"
 
+GATEWAY = """
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: ingress},
+ spec: {address: 10.0.0.20, labels: {istio: ingress}}}
+---
+{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: front},
+ spec: {selector: {istio: ingress}, servers: [
+   {port: {number: 8080, name: http, protocol: HTTP}, hosts: [shop.test]}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: shop},
+ spec: {hosts: [shop.test], gateways: [front], http: [{route: [{destination: {host: reviews}}]}]}}
+"""
+
 
 def mesh(*texts: str, validate: bool = True) -> Mesh:
     sources = [config_pb2.Source(name=f"{n}.yaml", text=text) for n, text in enumerate(texts)]
@@ -40,7 +52,8 @@ def mesh(*texts: str, validate: bool = True) -> Mesh:
 
 
 async def test_rendered_resources_are_those_that_pilot_sends(tmp_path: Path) -> None:
-    offline = mesh(MESH.read_text())
+    offline = mesh(MESH.read_text(), GATEWAY)
+    assert any(each.id.startswith("router~10.0.0.20~ingress.default~") for each in offline.nodes)
     async with etcd_server(tmp_path) as etcd:
         async with connect(EtcdConfig(endpoints=(etcd.endpoint,))) as store:
             for entry in offline.files.entries:
