@@ -1,7 +1,7 @@
 """What Galley accepts, Envoy accepts: no NACK, no warning, no crash, nothing that never gets ready.
 
 Cases are meshes of drawn objects, told to a running Envoy one after the other. MAST_CASES says how
-many (1,000 by default; `tox -e fuzz` takes 100,000), MAST_SEED with which seed their first series
+many (5,000 by default; `tox -e fuzz` takes 100,000), MAST_SEED with which seed their first series
 is drawn. A seed stands for the same cases whenever; a failing one is shrunk and shown as YAML.
 """
 
@@ -27,7 +27,7 @@ from tests.support.golden_view import Resources
 
 Judge = Callable[[Resources], Sequence[str]]
 
-CASES = int(os.environ.get("MAST_CASES", "1000"))
+CASES = int(os.environ.get("MAST_CASES", "5000"))
 SEED = int(os.environ.get("MAST_SEED", "0"))
 SERIES = 250
 """Cases that one Envoy is told of, all for one proxy."""

@@ -202,6 +202,7 @@ EXPRESSIONS = Pool(
         "request.path.matches('(')",
         "[1].exists(x, x == 1)",
         "string(1)",
+        "string(response.code) + string(1)",
         "bool('true')",
         "1 / 0",
         "(1)%2",
