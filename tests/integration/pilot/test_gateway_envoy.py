@@ -284,10 +284,12 @@ async def test_plain_connections(gateway: Gateway) -> None:
 
 
 async def test_who_comes_late_is_told(gateway: Gateway) -> None:
-    snapshot = await gateway.router.ads.connections.facilities.work(gateway.router.world.snapshot)
+    connections = gateway.router.ads.connections
+    proxies = [each.proxy for each in connections.open.values()]
+    snapshot = await connections.facilities.work(gateway.router.world.snapshot)
     told = {
         (each.key, str(each.winner))
-        for each in snapshot.findings()
+        for each in snapshot.findings(proxies)
         if each.fault == "pilot_total_rejected_configs"
     }
     assert told == {
@@ -304,6 +306,7 @@ async def test_a_missing_or_bad_secret_affects_its_host_only(gateway: Gateway) -
         with pytest.raises(Closed):
             await gateway.https(host)
     assert (await gateway.https("simple.test")).status == 200
+    assert gateway.router.ads.metric("pilot_sds_certificate_errors_total") == 2
 
 
 async def test_a_secret_may_come_later_and_change(gateway: Gateway) -> None:

@@ -133,7 +133,7 @@ def test_a_missing_secret_is_reported() -> None:
     mesh = world(*MESH)
     snapshot = mesh.snapshot(1)
     snapshot.view(GATEWAY).named(SDS, "kubernetes://absent")
-    (found,) = [each for each in snapshot.findings() if each.key == "kubernetes://absent"]
+    (found,) = [each for each in snapshot.findings([GATEWAY]) if each.key == "kubernetes://absent"]
     assert found.fault == "pilot_sds_certificate_errors_total"
     assert "absent" in found.message
 

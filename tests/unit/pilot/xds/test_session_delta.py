@@ -154,6 +154,16 @@ def test_a_name_that_comes_to_exist_is_sent(stream):
     assert said(stream.push()) == [("eds", ("x",), ())]
 
 
+def test_secrets_that_are_missed_are_counted_once(mesh):
+    stream = Stream(mesh)
+    stream.ask("sds", "absent", "other")
+    assert stream.session.state.missed() == ["absent", "other"]
+    stream.ask("sds", "absent")
+    assert stream.session.state.missed() == ["absent"]
+    stream.ask("eds", "absent")
+    assert stream.session.state.missed() == []
+
+
 def test_extensions_are_never_removed(mesh):
     """B12: Envoy breaks on it."""
     mesh.put(resource("e", ECDS, TypedExtensionConfig(name="e")))

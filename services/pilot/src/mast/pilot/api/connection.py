@@ -291,7 +291,10 @@ class Connection:
         return self.session.push(view, push.number, now, resend=push.resend)
 
     async def _do(self, task: Callable[[], Any]) -> Any:
-        outputs = await self._facilities.work(task)
+        outputs, missed = await self._facilities.work(lambda: (task(), self.session.state.missed()))
+        if missed:
+            self._facilities.instruments.missed(len(missed))
+            self._log.warning("secrets.unavailable", names=missed[:10])
         self._changed(self)
         return outputs
 

@@ -99,6 +99,9 @@ class Instruments:
         }
         self._rejected: dict[tuple[str, str, str], int] = {}
         self._expired = counter("pilot_xds_expired_nonce", "Requests with a stale nonce")
+        self._secret_errors = counter(
+            "pilot_sds_certificate_errors_total", "Secrets that proxies asked for in vain"
+        )
         self.internal_errors = counter(
             "pilot_total_xds_internal_errors", "Streams that ended by a fault of Pilot"
         )
@@ -153,6 +156,10 @@ class Instruments:
         for (what, event), number in Counter(map(_event, changes)).items():
             events = self._configured if kind == "config" else self._registered
             events.add(number, type=what, event=event)
+
+    def missed(self, secrets: int) -> None:
+        """A proxy asked for so many secrets that it does not get."""
+        self._secret_errors.add(secrets)
 
     def expired(self, type_url: str) -> None:
         """A request carried a stale nonce."""

@@ -6,7 +6,7 @@ client lacks and may have now. Nothing here reads a clock: time is an argument, 
 when to call `expire`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -20,6 +20,7 @@ from mast.pilot.core.xds.resources import (
     EDS,
     LDS,
     RDS,
+    SDS,
     Resource,
     View,
     push_rank,
@@ -93,6 +94,7 @@ class Session:
         self._resuming = False
         self._unasked_since: Instant | None = None
         self._warming_step = 0
+        self._missed: list[str] = []
 
     def open(self, watch: Watch, now: Instant, *, resumed: bool = False) -> Watch:
         """Begin a watch, in place of an older one of its type.
@@ -166,6 +168,11 @@ class Session:
         sends += self._remove_clusters(now)
         return sends
 
+    def missed(self) -> Sequence[str]:
+        """Names of secrets that the client asked for and does not get, since the last call."""
+        found, self._missed = self._missed, []
+        return found
+
     @property
     def deadline(self) -> Instant | None:
         """When `expire` is to be called, if nothing happens before."""
@@ -216,6 +223,8 @@ class Session:
             watch.settled = None
             return
         change = self._shared.selections.difference(watch.held, wanted, forced)
+        if watch.type_url == SDS:
+            self._missed += change.absent
         removed = change.removed if removals else change.absent
         watch.removals_held = bool(change.obsolete) and not removals
         changed, response = self._composed(watch, wanted, change, removed)
