@@ -2,8 +2,8 @@
 
 A case is `CASE.in.yaml` in tests/golden/pilot: objects of the mesh (see tests.support.mesh_yaml)
 and one document of kind Proxy with its `node` and what to `show`: patterns of resource names under
-`clusters`, `endpoints`, `listeners`, `routes` and `names`. Each shown kind is compared with
-`CASE.KIND.yaml`. UPDATE_GOLDEN=1 rewrites these; review the difference as code.
+`clusters`, `endpoints`, `listeners`, `routes`, `extensions` and `names`. Each shown kind is
+compared with `CASE.KIND.yaml`. UPDATE_GOLDEN=1 rewrites these; review the difference as code.
 """
 
 import json
@@ -80,6 +80,7 @@ def test_golden(name: str) -> None:
         "endpoints": found.endpoints,
         "listeners": found.listeners,
         "routes": found.routes,
+        "extensions": found.extensions,
         "names": {each.name: NameTable.FromString(each.body) for each in view.collection(NDS)},
     }
     for kind, patterns in case.show.items():

@@ -51,7 +51,9 @@ AT = "spec.extensionProviders[0]"
     ],
 )  # fmt: skip
 def test_provider(provider: str, expected: list[str]) -> None:
-    problems = found("MeshConfig", f"{{extensionProviders: [{{name: a, {provider}}}]}}", name="default")
+    problems = found(
+        "MeshConfig", f"{{extensionProviders: [{{name: a, {provider}}}]}}", name="default"
+    )
     assert sorted(problems) == [f"error {each}" for each in expected]
 
 
@@ -72,7 +74,9 @@ def test_provider(provider: str, expected: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_defaults(defaults: str, expected: list[str]) -> None:
-    providers = "{name: z, zipkin: {service: a.b, port: 1}}, {name: y, datadog: {service: a.b, port: 1}}"
+    providers = (
+        "{name: z, zipkin: {service: a.b, port: 1}}, {name: y, datadog: {service: a.b, port: 1}}"
+    )
     spec = f"{{extensionProviders: [{providers}], defaultProviders: {{{defaults}}}}}"
     assert sorted(found("MeshConfig", spec, name="default")) == expected
 
@@ -86,6 +90,14 @@ def test_defaults(defaults: str, expected: list[str]) -> None:
         pytest.param("connectionSettings: {httpIdleTimeout: 5s}",
                      ["error spec.defaultConfig.connectionSettings.httpIdleTimeout unsupported"],
                      id="connections"),
+        pytest.param("proxyHeaders: {server: {disabled: true}, requestId: {disabled: true}}", [],
+                     id="headers"),
+        pytest.param("proxyHeaders: {attemptCount: {disabled: true}}",
+                     ["error spec.defaultConfig.proxyHeaders.attemptCount unsupported"],
+                     id="attempts"),
+        pytest.param("proxyHeaders: {metadataExchangeHeaders: {mode: IN_MESH}}",
+                     ["warning spec.defaultConfig.proxyHeaders.metadataExchangeHeaders"
+                      " without-effect"], id="exchange"),
         pytest.param("image: {imageType: debug}",
                      ["warning spec.defaultConfig.image without-effect"], id="image"),
     ],

@@ -248,6 +248,11 @@ FAMILY = Family(
                 ("Tracing.lightstep", "Tracing.stackdriver", "Tracing.open_census_agent"),
                 "Envoy has no such tracer any more; use zipkin, datadog or extensionProviders",
             ),
+            "ProxyConfig.ProxyHeaders.attempt_count": (
+                "proxies of a namespace share routes; remove x-envoy-attempt-count in routes"
+            ),
+            "ProxyConfig.ProxyHeaders.preserve_http1_header_case": "use an EnvoyFilter",
+            "ProxyConfig.ProxyHeaders.x_forwarded_host": "use an EnvoyFilter",
             "ProxyConfig.private_key_provider": "stock Envoy has no crypto accelerators",
             **dict.fromkeys(_CONNECTIONS, "use a DestinationRule or an EnvoyFilter"),
         },
@@ -264,6 +269,9 @@ FAMILY = Family(
             "ProxyConfig.proxy_bootstrap_template_path": "use customConfigFile",
             "ProxyConfig.parent_shutdown_duration": "proxies do not restart while hot",
             "ProxyConfig.image": "images are chosen by who starts the proxy",
+            "ProxyConfig.ProxyHeaders.metadata_exchange_headers": (
+                "proxies exchange no metadata in headers"
+            ),
             "ProxyConfig.hold_application_until_proxy_starts": (
                 "the agent's command 'wait' holds an application back"
             ),

@@ -22,6 +22,7 @@ from envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
 from google.protobuf.any_pb2 import Any
 from google.protobuf.struct_pb2 import Struct
 
+from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
 from mast.pilot.core.filters.header_operations import HeaderMutations
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Service
@@ -128,6 +129,10 @@ class Extensions(Protocol):
     def tracing(self, spot: Spot) -> Traced | None:
         """How requests are traced, None: not at all."""
         return None
+
+    def proxy_headers(self) -> ProxyConfig.ProxyHeaders:
+        """Which headers the proxy adds by itself."""
+        return ProxyConfig.ProxyHeaders()
 
     def listener_access_logs(self, direction: Direction) -> Sequence[AccessLog]:
         """Access loggers of listeners, for connections that no filter chain takes."""

@@ -47,7 +47,8 @@ def http_filters(
     if spot.direction is Direction.OUTBOUND:
         yield _filter(STATEFUL_SESSION_FILTER, StatefulSession())
     yield from last
-    yield _filter("envoy.filters.http.router", Router())
+    quiet = extensions.proxy_headers().envoy_debug_headers.disabled.value
+    yield _filter("envoy.filters.http.router", Router(suppress_envoy_headers=quiet))
 
 
 def _filter(name: str, config: Message) -> HttpFilter:

@@ -20,6 +20,7 @@ from mast.pilot.core.clusters.dynamic_hosts import host_resolution
 from mast.pilot.core.filters.extensions import Direction, Extensions, Spot, Traced
 from mast.pilot.core.filters.http_filters import http_filters
 from mast.pilot.core.filters.idle_timeouts import idle_timeout
+from mast.pilot.core.filters.proxy_headers import apply_headers
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Protocol
 from mast.pilot.core.packing import packed
@@ -87,6 +88,7 @@ def http_connection_manager(
         _identify_peers(manager)
     if chain.edge is not None:
         _face_strangers(manager, chain.edge)
+    apply_headers(manager, extensions.proxy_headers(), spot.direction)
     _normalize_paths(manager, mesh)
     _trace(manager, extensions.tracing(spot))
     return Filter(name=HTTP_CONNECTION_MANAGER, typed_config=packed(manager))

@@ -11,6 +11,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
 )
 
+from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
 from mast.pilot.core.filters.access_logs import filtered
 from mast.pilot.core.filters.extensions import (
     Additions,
@@ -23,6 +24,7 @@ from mast.pilot.core.filters.extensions import (
 from mast.pilot.core.model.model import Service
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.plugins.plugins import Plugins, plugins
+from mast.pilot.core.scope.proxy_configs import effective
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.telemetry.telemetry import Telemetry, telemetry
 
@@ -37,6 +39,8 @@ class WorkloadExtensions(Extensions):
     engine: Extensions
     own_telemetry: Telemetry = field(default_factory=Telemetry)
     own_plugins: Plugins = field(default_factory=Plugins)
+    headers: bytes = b""
+    """`proxyHeaders` of the proxy, serialised."""
 
     def http_filters(self, spot: Spot) -> Sequence[HttpFilter]:
         """Those of the engine."""
@@ -57,6 +61,10 @@ class WorkloadExtensions(Extensions):
     def tracing(self, spot: Spot) -> Traced | None:
         """How requests are traced, None: not at all."""
         return self.own_telemetry.of(spot.direction).traced
+
+    def proxy_headers(self) -> ProxyConfig.ProxyHeaders:
+        """Which headers the proxy adds by itself."""
+        return ProxyConfig.ProxyHeaders.FromString(self.headers)
 
     def http_access_logs(self, spot: Spot) -> Sequence[AccessLog]:
         """Loggers of users first."""
@@ -95,7 +103,13 @@ class WorkloadExtensions(Extensions):
 
 def workload_extensions(scope: Scope, proxy: Proxy, engine: Extensions) -> Extensions:
     """What is added to the listeners of a proxy."""
-    return WorkloadExtensions(engine, telemetry(scope, proxy), plugins(scope, proxy))
+    headers = effective(scope, proxy).proxy_headers
+    return WorkloadExtensions(
+        engine,
+        telemetry(scope, proxy),
+        plugins(scope, proxy),
+        headers.SerializeToString(deterministic=True),
+    )
 
 
 def _of_ends(logger: AccessLog) -> AccessLog:
