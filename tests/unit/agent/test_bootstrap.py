@@ -174,6 +174,13 @@ def test_variant_of_ads() -> None:
     assert [each["api_type"] for each in kinds] == ["DELTA_GRPC", "GRPC"]
 
 
+@pytest.mark.parametrize(("wanted", "number"), [(None, 3), (True, 3), (False, 0)])
+def test_compression_of_statistics(wanted: bool | None, number: int) -> None:
+    config = {} if wanted is None else {"statsCompression": wanted}
+    text = json.dumps(as_json(minimal(**config)))
+    assert text.count("envoy.filters.http.compressor.") == number
+
+
 def test_bootstrap_of_grpc_libraries() -> None:
     config = merged({})
     place = node(

@@ -111,7 +111,12 @@ def bootstrap(
     result.static_resources.clusters.extend([*_clusters(places), *collecting.clusters])
     result.static_resources.listeners.extend(
         [
-            listeners.prometheus(places.bind, places.prometheus_port),
+            listeners.prometheus(
+                places.bind,
+                places.prometheus_port,
+                compressed=not config.HasField("stats_compression")
+                or config.stats_compression.value,
+            ),
             listeners.status(places.bind, places.status_port),
         ]
     )

@@ -34,9 +34,13 @@ def status(bind: str, port: int) -> Listener:
     return _listener(bind, port, "agent", READY_PATH, AGENT_CLUSTER, [])
 
 
-def prometheus(bind: str, port: int) -> Listener:
-    """``/stats/prometheus``, answered by Envoy's own admin port, compressed if asked."""
-    filters = [_compressor(name, library) for name, library in _COMPRESSORS.items()]
+def prometheus(bind: str, port: int, *, compressed: bool = True) -> Listener:
+    """``/stats/prometheus``, answered by Envoy's own admin port, compressed if asked.
+
+    Without ``compressed`` it is as it is, whatever a scraper accepts.
+    """
+    offered = _COMPRESSORS if compressed else {}
+    filters = [_compressor(name, library) for name, library in offered.items()]
     return _listener(bind, port, "stats", METRICS_PATH, ADMIN_CLUSTER, filters)
 
 

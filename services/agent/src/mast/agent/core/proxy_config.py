@@ -42,6 +42,7 @@ AT_START: Final = frozenset(
         "proxyMetadata",
         "proxyStatsMatcher",
         "runtimeValues",
+        "statsCompression",
         "statsdUdpAddress",
         "terminationDrainDuration",
         "tracing",
