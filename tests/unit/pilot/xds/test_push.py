@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 
+from mast.pilot.core.xds.no_view import NO_VIEW
 from mast.pilot.core.xds.push import Pending, Push
-from tests.fakes.pilot_views import FakeMesh
+from mast.pilot.core.xds.resources import CDS
+from tests.fakes.pilot_views import FakeMesh, proxy, static_cluster
+from tests.support.mesh_yaml import world
 
 MESH = FakeMesh()
 
@@ -41,3 +44,21 @@ def test_a_late_offer_of_an_early_change_counts_from_that_change():
     pending.offer(push(1, 8))
     pending.offer(push(2, 6))
     assert pending.take().started == timedelta(seconds=6)
+
+
+def test_what_a_client_sees_depends_on_its_generator():
+    """pilot.md B27."""
+    MESH.put(static_cluster("a"))
+    made = push(1, 5)
+    assert made.view(proxy()).collection(CDS).resources.keys() == {"a"}
+    assert made.view(proxy(GENERATOR="grpc")).collection(CDS).resources.keys() == {"a"}
+    assert made.view(proxy(GENERATOR="event")) is NO_VIEW
+    nothing = made.view(proxy(GENERATOR="event"))
+    assert not nothing.collection(CDS).resources
+    assert nothing.named(CDS, "a") is None
+    snapshot = world(GATEWAY).snapshot(1)
+    configuration = Push(2, snapshot, timedelta()).view(proxy(GENERATOR="api"))
+    assert configuration.key == "configuration"
+
+
+GATEWAY = "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: a}, spec: {}}"

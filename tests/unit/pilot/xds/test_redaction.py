@@ -1,0 +1,95 @@
+"""Private keys and passwords are shown to nobody (pilot.md M2)."""
+
+import base64
+
+import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import GenericSecret, Secret
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
+from google.protobuf.any_pb2 import Any
+
+from mast.pilot.core.xds.redaction import REDACTED, plain_redacted, redact
+
+PEM = "-----BEGIN EC PRIVATE KEY-----\nTOPSECRET\n-----END EC PRIVATE KEY-----\n"
+
+
+def certificate() -> DownstreamTlsContext:
+    made = DownstreamTlsContext()
+    pair = made.common_tls_context.tls_certificates.add()
+    pair.certificate_chain.inline_string = "chain"
+    pair.private_key.inline_string = "TOPSECRET"
+    pair.password.inline_bytes = b"TOPSECRET"
+    made.session_ticket_keys.keys.add().inline_bytes = b"TOPSECRET" * 9
+    return made
+
+
+def test_what_envoy_calls_sensitive_is_replaced() -> None:
+    made = certificate()
+    redact(made)
+    (pair,) = made.common_tls_context.tls_certificates
+    assert pair.certificate_chain.inline_string == "chain"
+    assert pair.private_key.inline_string == REDACTED
+    assert pair.password.inline_bytes == REDACTED.encode()
+    assert [each.inline_bytes for each in made.session_ticket_keys.keys] == [REDACTED.encode()]
+
+
+def test_messages_in_messages_in_messages_are_looked_at() -> None:
+    cluster = Cluster(name="a")
+    cluster.transport_socket.typed_config.Pack(certificate())
+    outer = Any()
+    outer.Pack(cluster)
+    redact(outer)
+    assert b"TOPSECRET" not in outer.SerializeToString()
+    assert b"chain" in outer.SerializeToString()
+
+
+def test_so_are_maps_of_messages() -> None:
+    made = GenericSecret(secrets={"a": DataSource(inline_string="TOPSECRET")})
+    redact(made)
+    assert made.secrets["a"].inline_string == REDACTED
+    cluster = Cluster()
+    cluster.typed_extension_protocol_options["tls"].Pack(certificate())
+    cluster.metadata.filter_metadata["x"].update({"y": "kept"})
+    redact(cluster)
+    assert b"TOPSECRET" not in cluster.SerializeToString()
+    assert b"kept" in cluster.SerializeToString()
+
+
+def test_a_secret_keeps_its_name() -> None:
+    made = Secret(name="cert", tls_certificate=certificate().common_tls_context.tls_certificates[0])
+    redact(made)
+    assert made.name == "cert"
+    assert b"TOPSECRET" not in made.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        Any(type_url="type.googleapis.com/not.Known", value=b"x"),
+        Any(type_url="type.googleapis.com/" + Cluster.DESCRIPTOR.full_name, value=b"\xff"),
+    ],
+    ids=["unknown-type", "damaged"],
+)
+def test_what_cannot_be_read_stays(packed: Any) -> None:
+    before = packed.SerializeToString()
+    redact(packed)
+    assert packed.SerializeToString() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        (PEM, True),
+        (base64.b64encode(PEM.encode()).decode(), True),
+        ("LS0tLS1CRUdJTi", True),
+        (base64.b64encode(b"-----BEGIN CERTIFICATE-----\n").decode(), False),
+        ("-----BEGIN CERTIFICATE-----", False),
+        ("a key", False),
+    ],
+    ids=["pem", "base64", "cut-base64", "certificate-in-base64", "certificate", "text"],
+)
+def test_texts_that_hold_a_key(text: str, hidden: bool) -> None:
+    found = plain_redacted({"a": [{"b": text}, 1, None, (True, text)]})
+    shown = REDACTED if hidden else text
+    assert found == {"a": [{"b": shown}, 1, None, [True, shown]]}
