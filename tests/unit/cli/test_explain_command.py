@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from mast.cli.errors import CommandError
 from mast.cli.explain_command import question
 from mast.cli.main import app
+from tests.support.envoy_dumps import configuration, dump_of
 
 MESH = Path(__file__).with_name("mesh.yaml")
 
@@ -39,6 +40,18 @@ def test_programs_read_data() -> None:
 
 def test_claims_reach_the_route() -> None:
     assert explain("--from", "productpage", "--to", "reviews:9080", "--jwt-claims", '{"a": 1}')
+
+
+def test_what_the_proxy_really_has_counts(tmp_path: Path) -> None:
+    has = configuration("sidecar~192.0.2.1~productpage.default~default.svc.cluster.local")
+    for host in has.routes["9080"].virtual_hosts:
+        for route in host.routes:
+            route.direct_response.status = 418
+    file = tmp_path / "dump.json"
+    file.write_text(dump_of(has))
+    line = ("--from", "productpage", "--to", "reviews:9080", "-o", "json")
+    assert json.loads(explain(*line))["status"] == 0
+    assert json.loads(explain(*line, "--file", str(file)))["status"] == 418
 
 
 @pytest.mark.parametrize(

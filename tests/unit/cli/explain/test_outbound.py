@@ -43,7 +43,9 @@ MORE = """
 ---
 {apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: front},
  spec: {selector: {istio: ingress}, servers: [
-   {port: {number: 8080, name: http, protocol: HTTP}, hosts: [shop.test]}]}}
+   {port: {number: 8080, name: http, protocol: HTTP}, hosts: [shop.test]},
+   {port: {number: 8443, name: https, protocol: HTTPS}, hosts: [shop.test],
+    tls: {mode: SIMPLE, credentialName: shop}}]}}
 ---
 {apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: shop},
  spec: {hosts: [shop.test], gateways: [front], http: [
@@ -83,7 +85,7 @@ def test_a_route_by_header_leads_into_the_proxy_of_the_subset() -> None:
     assert "reviews-v2" in result(found, "arrives at")
     assert result(found, "program") == "inbound|9080|| (ORIGINAL_DST), at 10.0.0.6:9080"
     told = causes(found)
-    assert "EnvoyFilter default/patch (1.yaml:37)" in told
+    assert "EnvoyFilter default/patch (1.yaml:39)" in told
     assert "ServiceEntry default/reviews spec.hosts[0] (0.yaml:5)" in told
     assert "VirtualService default/reviews spec.http[0].match[0] (0.yaml:40)" in told
     assert "DestinationRule default/reviews spec.subsets[1] (0.yaml:32)" in told
@@ -189,7 +191,19 @@ def test_claims_choose_routes_of_a_gateway() -> None:
     assert "dialled by the client" in result(known, "listener")
     unknown = explain(asked, side, around)
     assert unknown.clusters == {f"outbound|9080|v1|{HOST}": 100}
-    assert "VirtualService default/shop spec.http[1] (1.yaml:35)" in causes(unknown)
+    assert "VirtualService default/shop spec.http[1] (1.yaml:37)" in causes(unknown)
+
+
+def test_a_gateway_ends_tls_by_server_name() -> None:
+    around = Surroundings(mesh(MORE))
+    router = "router~10.0.0.20~front-1.default~default.svc.cluster.local"
+    side = around.side(node(router, {"LABELS": {"istio": "ingress"}}))
+    asked = Asked(host="shop.test", port=8443, scheme="https", source_address="198.51.100.1")
+    found = explain(asked, side, around)
+    assert found.clusters == {f"outbound|9080|v1|{HOST}": 100}, found.text()
+    assert "SNI: shop.test" in result(found, "chain")
+    closed = explain(replace(asked, sni="other.test"), side, around)
+    assert result(closed, "chain").startswith("closed")
 
 
 def test_strict_mutual_tls_refuses_plain_text() -> None:
