@@ -32,7 +32,7 @@ def test_without_a_sidecar_it_sees_everything() -> None:
 def test_a_sidecar_narrows_it_down() -> None:
     found = proxies.sidecar_scope(world(TEXT, SIDECAR).snapshot(1), sidecar_proxy())
     assert found["sidecar"] == "shop/own"
-    assert found["outboundTrafficPolicy"] == {}
+    assert found["outboundTrafficPolicy"] == {"mode": "REGISTRY_ONLY"}
     (egress,) = found["egressListeners"]
     assert egress["listener"] == {"hosts": ["shop/*"]}
     assert [each["host"] for each in egress["services"]] == ["web.test"]

@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from istio.networking.v1alpha3.sidecar_pb2 import OutboundTrafficPolicy
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.scope.egress import Egress
 from mast.pilot.core.scope.memo import Reads
@@ -14,11 +15,12 @@ from mast.pilot.core.world.snapshot import MeshSnapshot
 def sidecar_scope(snapshot: MeshSnapshot, proxy: Proxy) -> Mapping[str, Any]:
     """Services and VirtualServices that a proxy sees, by egress listener (pilot.md D11)."""
     scope = snapshot.view(proxy).scope(Reads())
-    sidecar = scope.sidecar
+    sidecar, policy = scope.sidecar, scope.outbound_policy
+    mode = OutboundTrafficPolicy.Mode.Name(policy.mode)
     return {
         "namespace": proxy.namespace,
         "sidecar": "" if sidecar is None else f"{sidecar.meta.namespace}/{sidecar.meta.name}",
-        "outboundTrafficPolicy": MessageToDict(scope.outbound_policy),
+        "outboundTrafficPolicy": {**MessageToDict(policy), "mode": mode},
         "egressListeners": [_egress(each) for each in scope.egress],
     }
 
