@@ -23,7 +23,8 @@ from tests.property.hostile.objects import candidates
 from tests.property.hostile.usage import ordinary
 from tests.support.accepted import Candidate, accepted, complaints, document
 from tests.support.envoy_feed import envoy_feed
-from tests.support.golden_view import Resources
+from tests.support.envoy_server import validate
+from tests.support.golden_view import Resources, static
 
 Judge = Callable[[Resources], Sequence[str]]
 
@@ -56,6 +57,16 @@ def test_envoy_takes_ordinary_objects(envoy: Judge, name: str) -> None:
     assert found.clusters
     assert found.listeners
     assert list(envoy(found)) == []
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_ordinary_objects_make_nothing_deprecated(tmp_path: Path, name: str) -> None:
+    """``--mode validate`` warns of nothing either (pilot.md, acceptance 35).
+
+    Envoy dies in this mode of clusters whose secrets come over ADS.
+    """
+    objects = accepted(each for each in ordinary() if "credentialName" not in str(each.spec))
+    validate(static(Mesh().resources(objects, PROXIES[name])), tmp_path)
 
 
 @pytest.mark.timeout(900)
