@@ -204,7 +204,8 @@ def cases() -> Iterator[tuple[str, str, Proxy]]:
 
 
 def patch_failures(snapshot: MeshSnapshot) -> list[str]:
-    return [each.message for each in snapshot.findings([SIDECAR, router()]) if each.fault is Fault.PATCH]
+    found = snapshot.findings([SIDECAR, router()])
+    return [each.message for each in found if each.fault is Fault.PATCH]
 
 
 async def test_every_object_and_operation(tmp_path: Path) -> None:

@@ -309,3 +309,19 @@ def test_virtual_hosts_on_demand_are_patched_with_their_configuration() -> None:
     assert decoded(patched("80", "a"), VirtualHost).include_request_attempt_count
     assert not decoded(patched("81", "a"), VirtualHost).include_request_attempt_count
     assert patched("80", "gone") is None
+
+
+def test_what_was_applied_is_known() -> None:
+    text = envoy_filter(
+        TIMEOUT,
+        patch("CLUSTER", "MERGE", "{connect_timeout: 1s}", "{cluster: {name: nobody}}"),
+        patch("HTTP_ROUTE", "MERGE", "{name: x}", "{routeConfiguration: {name: '80'}}"),
+        patch("CLUSTER", "ADD", "{name: new}"),
+        patch("CLUSTER", "ADD", "{name: '%s'}" % WEB),
+        patch("LISTENER", "MERGE", "{stat_prefix: in}", "{listener: {name: virtualInbound}}"),
+        patch("BOOTSTRAP", "MERGE", "{flags_path: a}"),
+        patch("ROUTE_CONFIGURATION", "ADD", "{name: nobody-refers-to}"),
+        patch("ROUTE_CONFIGURATION", "ADD", "{name: 'web.shop.svc.cluster.local:80'}"),
+    )
+    made = view(world(SERVICES, text).snapshot(1))
+    assert sorted(each.place for each in made.applied()) == [0, 3, 5, 6, 8]

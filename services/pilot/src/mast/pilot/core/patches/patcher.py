@@ -5,7 +5,7 @@ both: it is made again when one of them changes, and shared by all proxies with 
 A resource that no patch is for stays the object it was.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -30,7 +30,18 @@ from mast.pilot.core.patches.routes import patched_routes
 from mast.pilot.core.patches.selection import patch_set
 from mast.pilot.core.patches.soundness import faults
 from mast.pilot.core.scope.scope import Scope
-from mast.pilot.core.xds.resources import BOOTSTRAP, CDS, ECDS, LDS, RDS, VHDS, Resource
+from mast.pilot.core.xds.resources import (
+    BOOTSTRAP,
+    CDS,
+    ECDS,
+    LDS,
+    RDS,
+    VHDS,
+    Collection,
+    Part,
+    Resource,
+    part,
+)
 
 Make = Callable[[str, Message], Resource]
 """The resource of a type URL and a message."""
@@ -61,6 +72,14 @@ PATCHED: Final = frozenset({CDS, LDS, RDS, ECDS, VHDS, BOOTSTRAP})
 """Types of resources that patches may change or add."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a resource, None if it was removed, and the patches that changed it."""
+
+    resource: Resource | None
+    applied: frozenset[PatchName] = frozenset()
+
+
 @dataclass(frozen=True, eq=False)
 class Patcher:
     """The patches of one class of proxies, at least one; `ports` are those of a gateway."""
@@ -70,38 +89,44 @@ class Patcher:
     make: Make
     ports: PortsOf
 
-    def collection(
-        self, type_url: str, resources: Iterable[Resource], scope: Scope
-    ) -> Iterator[Resource]:
+    def collection(self, type_url: str, generated: Collection, scope: Scope) -> Collection:
         """The resources of a wildcard type as patches leave them, then those that they add."""
+        parts = [self._part(type_url, each, scope) for each in generated.parts]
+        taken = {name for each in parts for name in each.resources}
+        added = part(resource for _, resource in self.additions(type_url, taken, scope))
+        return Collection((*parts, added) if added.resources else tuple(parts))
+
+    def additions(
+        self, type_url: str, taken: Container[str], scope: Scope
+    ) -> Iterator[tuple[Patch, Resource]]:
+        """What patches add beside resources of the names that are taken."""
         patches = patch_set(self.names, scope)
-        taken: set[str] = set()
-        for each in resources:
-            if (made := self.resource(each, scope)) is not None:
-                taken.add(made.name)
-                yield made
         if type_url == BOOTSTRAP:
             yield from self._bootstrap(patches)
+        given: set[str] = set()
         for patch in patches.of(_ADDED[type_url]) if type_url in _ADDED else ():
             if patch.operation != EnvoyFilter.Patch.ADD or not self._takes(patch):
                 continue
-            value = patch.value
-            wrong = faults(value)
-            if value.name in taken:
-                wrong.insert(0, f"name: there is a {value.name!r} already")
+            name, wrong = patch.value.name, faults(patch.value)
+            if name in taken or name in given:
+                wrong.insert(0, f"name: there is a {name!r} already")
             if wrong:
                 skipped = Skipped(patch.name, patch.source, "; ".join(wrong))
-                scope.report(skipped.finding(value.name))
+                scope.report(skipped.finding(name))
                 continue
-            taken.add(value.name)
-            yield self.make(type_url, value)
+            given.add(name)
+            yield patch, self.make(type_url, patch.value)
 
     def resource(self, resource: Resource, scope: Scope) -> Resource | None:
         """A resource as patches leave it, None if they remove it."""
+        return self.outcome(resource, scope).resource
+
+    def outcome(self, resource: Resource, scope: Scope) -> Outcome:
+        """What patches make of a resource."""
         patches = patch_set(self.names, scope)
         scene = self._scene(resource)
         if not _concerned(resource, patches, scene):
-            return resource
+            return Outcome(resource)
         if resource.type_url in (RDS, VHDS):
             scene = Scene(scene.context, _by_target(self.ports(scope)))
         ports = frozenset(scene.service_ports.items())
@@ -110,16 +135,28 @@ class Patcher:
             (*key, resource.version), lambda inner: self._patched(resource, scene, inner)
         )
 
-    def added_routes(self, name: str, scope: Scope) -> Resource | None:
+    def _part(self, type_url: str, whole: Part, scope: Scope) -> Part:
+        """A part of a collection, shared by all views that share it and the patches."""
+        patches = patch_set(self.names, scope)
+
+        def made(inner: Scope) -> Part:
+            found = {each: self.resource(each, inner) for each in whole.resources.values()}
+            if all(before is after for before, after in found.items()):
+                return whole
+            return part(each for each in found.values() if each is not None)
+
+        key = ("patched part", patches.key, self.type, type_url, whole.version)
+        return scope.shared(key, made)
+
+    def added_routes(self, name: str, scope: Scope) -> tuple[Patch, Resource] | None:
         """The route configuration of that name that a patch adds, itself patched by the others."""
         for patch in patch_set(self.names, scope).of(EnvoyFilter.ROUTE_CONFIGURATION):
-            value = patch.value
-            adds = patch.operation == EnvoyFilter.Patch.ADD and value.name == name
-            if adds and self._takes(patch) and not faults(value):
-                return self.make(RDS, value)
+            adds = patch.operation == EnvoyFilter.Patch.ADD and patch.value.name == name
+            if adds and self._takes(patch) and not faults(patch.value):
+                return patch, self.make(RDS, patch.value)
         return None
 
-    def _patched(self, resource: Resource, scene: Scene, scope: Scope) -> Resource | None:
+    def _patched(self, resource: Resource, scene: Scene, scope: Scope) -> Outcome:
         kind, apply = _APPLY[resource.type_url]
         original = kind()
         original.ParseFromString(resource.body)
@@ -134,18 +171,20 @@ class Patcher:
         for each in result.skipped:
             scope.report(each.finding(resource.name))
         if result.message is whole:
-            return resource
-        changed = _part(resource, result.message)
-        return None if changed is None else self.make(resource.type_url, changed)
+            return Outcome(resource)
+        changed = _unwrapped(resource, result.message)
+        made = None if changed is None else self.make(resource.type_url, changed)
+        return Outcome(made, frozenset(each.name for each in result.applied))
 
-    def _bootstrap(self, patches: PatchSet) -> Iterator[Resource]:
+    def _bootstrap(self, patches: PatchSet) -> Iterator[tuple[Patch, Resource]]:
         """All that is to be merged into the bootstrap, as one message."""
         found = patches.of(EnvoyFilter.BOOTSTRAP)
         if found:
             message = Bootstrap()
             for patch in found:
                 merge(message, patch.value)
-            yield self.make(BOOTSTRAP, message)
+            whole = self.make(BOOTSTRAP, message)
+            yield from ((patch, whole) for patch in found)
 
     def _scene(self, resource: Resource) -> Scene:
         """By its name; that of a listener is known only from what is in it."""
@@ -192,7 +231,7 @@ def _whole(resource: Resource, message: Message) -> Message:
     return message
 
 
-def _part(resource: Resource, message: Message | None) -> Message | None:
+def _unwrapped(resource: Resource, message: Message | None) -> Message | None:
     """The opposite of `_whole`."""
     if resource.type_url != VHDS:
         return message

@@ -13,7 +13,7 @@ from mast.pilot.core.scope.memo import Family, Member, Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.world.originals import required
 from mast.pilot.core.world.view import MeshView
-from mast.pilot.core.xds.resources import BOOTSTRAP, RDS, Collection, Resource, collection
+from mast.pilot.core.xds.resources import BOOTSTRAP, CDS, ECDS, LDS, RDS, Collection, Resource
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PatchedView:
 
         def made(own: Reads) -> Collection:
             generated = self.generated.collection(type_url, own)
-            return collection(self._patcher.collection(type_url, generated, self.scope(own)))
+            return self._patcher.collection(type_url, generated, self.scope(own))
 
         results, generation = self.generated.results, self.generated.index.generation
         return results.get(("patched", type_url, self.key), generation, reads, made)
@@ -56,6 +56,28 @@ class PatchedView:
         results, generation = self.generated.results, self.generated.index.generation
         key = Member(*self._family(type_url), name)
         return results.get(key, generation, reads, lambda own: self._named(type_url, name, own))
+
+    def applied(self) -> frozenset[PatchName]:
+        """The patches that changed or added something of what the view has; others fit nothing.
+
+        Routes are those that listeners refer to.
+        """
+        reads = Reads()
+        scope, patcher = self.scope(reads), self._patcher
+        found: set[PatchName] = set()
+        for type_url in (CDS, LDS, ECDS, BOOTSTRAP):
+            taken = set()
+            for each in self.generated.collection(type_url, reads):
+                outcome = patcher.outcome(each, scope)
+                found |= outcome.applied
+                taken |= {outcome.resource.name} if outcome.resource else set()
+            found |= {patch.name for patch, _ in patcher.additions(type_url, taken, scope)}
+        for name in self.collection(LDS, reads).requires:
+            if (added := patcher.added_routes(name, scope)) is not None:
+                found.add(added[0].name)
+            routes = added[1] if added else self.generated.named(RDS, name, reads)
+            found |= patcher.outcome(routes, scope).applied if routes else frozenset()
+        return frozenset(found)
 
     @property
     def generation(self) -> int:
@@ -81,13 +103,11 @@ class PatchedView:
 
     def _named(self, type_url: str, name: str, reads: Reads) -> Resource | None:
         scope, patcher = self.scope(reads), self._patcher
-        if type_url == RDS:
-            found = patcher.added_routes(name, scope)
-        elif (known := self.collection(type_url, reads).get(name)) is not None:
+        if type_url == RDS and (added := patcher.added_routes(name, scope)) is not None:
+            return patcher.resource(added[1], scope)
+        if type_url != RDS and (known := self.collection(type_url, reads).get(name)) is not None:
             return known
-        else:
-            found = None
-        found = found or self.generated.named(type_url, name, reads)
+        found = self.generated.named(type_url, name, reads)
         return None if found is None else patcher.resource(found, scope)
 
     @property
