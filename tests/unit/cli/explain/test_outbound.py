@@ -202,6 +202,7 @@ def test_a_gateway_ends_tls_by_server_name() -> None:
     found = explain(asked, side, around)
     assert found.clusters == {f"outbound|9080|v1|{HOST}": 100}, found.text()
     assert "SNI: shop.test" in result(found, "chain")
+    assert "Gateway default/front spec.servers[1] (1.yaml:30)" in causes(found)
     closed = explain(replace(asked, sni="other.test"), side, around)
     assert result(closed, "chain").startswith("closed")
 

@@ -105,6 +105,16 @@ class Causes:
             if selects(_selector(each.spec), labels)
         ]
 
+    def gateways(self, labels: Labels, port: int) -> Sequence[Cause]:
+        """Servers of Gateways that a router with these labels has on a port."""
+        return [
+            self.of(each, ("spec", "servers", number))
+            for each in self.index.collections.get(collection_names.GATEWAYS, ())
+            if each.spec.selector and selects(each.spec.selector, labels)
+            for number, server in enumerate(each.spec.servers)
+            if server.port.number == port
+        ]
+
     def peer_authentications(self, namespace: str, labels: Labels, port: int) -> Sequence[Cause]:
         """PeerAuthentications that decide on a workload's port, the most specific first (J1)."""
         collection = collection_names.PEER_AUTHENTICATIONS

@@ -96,7 +96,7 @@ def explain(asked: Asked, side: Side, around: Surroundings) -> Story:
         alpns=asked.alpns,
         speaks="" if asked.scheme == "tcp" else HTTP_2 if asked.http2 else HTTP_1,
     )
-    listener = _listener(asked, connection, side, story)
+    listener = _listener(asked, connection, side, around, story)
     if listener is None:
         return story
     chain = _chain(listener, connection, story)
@@ -163,8 +163,11 @@ def _address(
     return OUTSIDE
 
 
-def _listener(asked: Asked, connection: Connection, side: Side, story: Story) -> Listener | None:
+def _listener(
+    asked: Asked, connection: Connection, side: Side, around: Surroundings, story: Story
+) -> Listener | None:
     """The listener that gets the connection."""
+    causes: Sequence[Cause] = ()
     listeners = side.configuration.listeners
     every = list(listeners.values())
     if side.captures:
@@ -174,6 +177,7 @@ def _listener(asked: Asked, connection: Connection, side: Side, story: Story) ->
     elif side.proxy.type is ProxyType.ROUTER:
         found = chains.bound_to(every, connection.address, connection.port)
         how = "dialled by the client"
+        causes = around.causes.gateways(side.proxy.labels, connection.port)
     else:
         port = side.proxy.http_proxy_port or side.scope.mesh.config.proxy_http_port
         forward = asked.scheme == "http" and port
@@ -181,9 +185,9 @@ def _listener(asked: Asked, connection: Connection, side: Side, story: Story) ->
         found = chains.bound_to(every, bind, port if forward else connection.port)
         how = "used as HTTP proxy" if forward else f"dialled at {bind}"
     if found is None:
-        story.tell("listener", f"refused: nobody listens ({how})")
+        story.tell("listener", f"refused: nobody listens ({how})", (), causes)
         return None
-    story.tell("listener", f"{found.name} at {address_text(found.address)}, {how}")
+    story.tell("listener", f"{found.name} at {address_text(found.address)}, {how}", (), causes)
     return found
 
 
