@@ -30,7 +30,8 @@ def gateway(listener: str, more: str = "") -> list[str]:
                      ["error spec.description size"], id="long-description"),
         pytest.param("{controllerName: a.com/b, parametersRef: {group: a_b, kind: C C}}",
                      ["error spec.parametersRef.group group", "error spec.parametersRef.kind kind",
-                      "error spec.parametersRef.name required"], id="parameters"),
+                      "error spec.parametersRef.name required",
+                      "warning spec.parametersRef no-effect"], id="parameters"),
     ],
 )  # fmt: skip
 def test_gateway_class(spec: str, expected: list[str]) -> None:
@@ -74,7 +75,8 @@ def test_gateway_class(spec: str, expected: list[str]) -> None:
                      " allowedListeners: {namespaces: {from: None}}}", [], id="no-listener-sets"),
         pytest.param(f"{{gatewayClassName: a, listeners: [{HTTP}],"
                      " infrastructure: {labels: {'a b': c}}}",
-                     ['error spec.infrastructure.labels["a b"] label'], id="infrastructure"),
+                     ['error spec.infrastructure.labels["a b"] label',
+                      'warning spec.infrastructure no-effect'], id="infrastructure"),
         pytest.param(f"{{gatewayClassName: a, listeners: [{HTTP}],"
                      " tls: {backend: {clientCertificateRef: {kind: Secret, name: a}}}}",
                      ["error spec.tls.backend unsupported"], id="certificate-for-backends"),

@@ -24,6 +24,7 @@ from mast.galley.core.rules.kubernetes import (
     sized,
     targets,
     unsupported,
+    without_effect,
 )
 from mast.galley.core.rules.table import (
     SPEC,
@@ -66,6 +67,7 @@ def _class(obj: ConfigObject) -> Iterator[Finding]:
     if len(obj.spec.description) > 64:
         message = f"text has {len(obj.spec.description)} characters; allowed: 64"
         yield Finding((*SPEC, "description"), "size", message)
+    yield from without_effect(obj.spec, SPEC, "classes have no parameters", "parameters_ref")
 
 
 def _gateway(obj: ConfigObject) -> Iterator[Finding]:
@@ -85,6 +87,7 @@ def _gateway(obj: ConfigObject) -> Iterator[Finding]:
 
 def _gateway_spec(spec: Any, at: Path) -> Iterator[Finding]:
     yield from named_entries(spec, at, "listeners")
+    yield from without_effect(spec, at, "nothing is deployed for a Gateway", "infrastructure")
     if spec.allowed_listeners.namespaces.HasField("selector") or (
         getattr(spec.allowed_listeners.namespaces, "from") not in {"", "None"}
     ):

@@ -9,7 +9,7 @@ from mast.galley.core.metadata import dns_label, dns_subdomain
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path, warning
 from mast.galley.core.rules import values
-from mast.galley.core.rules.kubernetes import PACKAGE, hostname, unsupported
+from mast.galley.core.rules.kubernetes import PACKAGE, hostname, unsupported, without_effect
 from mast.galley.core.rules.table import (
     SPEC,
     Family,
@@ -79,6 +79,10 @@ def _parameters(parameters: Any, at: Path) -> Iterator[Finding]:
         yield from forbidden(parameters, at, "unless scope is Namespace", "namespace")
 
 
+def _class(obj: ConfigObject) -> Iterator[Finding]:
+    yield from without_effect(obj.spec, SPEC, "classes have no parameters", "parameters")
+
+
 def _controller(text: str) -> str | None:
     domain, slash, rest = text.partition("/")
     if slash and rest and len(text) <= 250 and dns_subdomain(domain) is None:
@@ -119,5 +123,5 @@ FAMILY = Family(
             "IngressClassParametersReference": _parameters,
         },
     ),
-    objects={"Ingress": _ingress},
+    objects={"Ingress": _ingress, "IngressClass": _class},
 )

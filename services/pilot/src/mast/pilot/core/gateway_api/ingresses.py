@@ -71,7 +71,7 @@ def merged_host(host: str, ingresses: Sequence[TranslatedIngress]) -> Config[Vir
 
 
 def _is_ours(sight: Sight, config: Config[IngressSpec], mesh: Mesh) -> bool:
-    """By annotation, else by class, else if the mesh takes Ingresses without any."""
+    """By annotation, else by a class that there is, else if the mesh takes Ingresses without any."""
     mode = mesh.config.ingress_controller_mode
     if mode == MeshConfig.OFF:
         return False
@@ -81,7 +81,8 @@ def _is_ours(sight: Sight, config: Config[IngressSpec], mesh: Mesh) -> bool:
     if config.spec.HasField("ingress_class_name"):
         name = ("", config.spec.ingress_class_name)
         found = sight.object(collection_names.INGRESS_CLASSES, name)
-        return found is not None and found.spec.controller == CONTROLLER
+        if found is not None:
+            return bool(found.spec.controller == CONTROLLER)
     return mode == MeshConfig.DEFAULT
 
 
