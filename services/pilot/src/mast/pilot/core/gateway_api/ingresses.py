@@ -71,7 +71,7 @@ def merged_host(host: str, ingresses: Sequence[TranslatedIngress]) -> Config[Vir
 
 
 def _is_ours(sight: Sight, config: Config[IngressSpec], mesh: Mesh) -> bool:
-    """By annotation, else by a class that there is, else if the mesh takes Ingresses without any."""
+    """By annotation, else by a class that exists, else if the mesh takes Ingresses without any."""
     mode = mesh.config.ingress_controller_mode
     if mode == MeshConfig.OFF:
         return False
