@@ -352,3 +352,28 @@ def test_inline_routes_are_patched() -> None:
     host = manager["route_config"]["virtual_hosts"][0]
     assert host["include_request_attempt_count"] is True
     assert record.applied
+
+
+TLS = "{name: tls, typed_config: {'@type': %s.transport_sockets.tls.v3.DownstreamTlsContext%s}}"
+
+
+def test_the_transport_socket_of_a_chain_is_merged_inside() -> None:
+    change = "[{applyTo: FILTER_CHAIN, match: {listener: {filterChain: {name: one}}},"
+    change += " patch: {operation: MERGE, value: {transport_socket: %s}}}]"
+    first = change % (TLS % (EXTENSIONS, ", require_sni: true"))
+    second = change % (TLS % (EXTENSIONS, ", disable_stateful_session_resumption: true"))
+    made, _ = patched(first[:-1] + ", " + second[1:])
+    socket = made["filter_chains"][0]["transport_socket"]["typed_config"]
+    assert (socket["require_sni"], socket["disable_stateful_session_resumption"]) == (True, True)
+    assert "transport_socket" not in made["filter_chains"][1]
+
+
+def test_a_filter_without_settings_takes_none() -> None:
+    value = "{typed_config: {'@type': %s.lua.v3.Lua}}" % HTTP
+    _, record = patched(
+        "[{applyTo: HTTP_FILTER, match: {listener: {filterChain: {filter: {name: %s, subFilter:"
+        " {name: envoy.filters.http.jwt_authn}}}}}, patch: {operation: MERGE, value: %s}}]"
+        % (HCM, value)
+    )
+    (skipped,) = record.skipped.values()
+    assert "has no typed_config to merge into" in skipped.reason

@@ -325,3 +325,57 @@ def test_what_was_applied_is_known() -> None:
     )
     made = view(world(SERVICES, text).snapshot(1))
     assert sorted(each.place for each in made.applied()) == [0, 3, 5, 6, 8]
+
+
+def test_what_is_not_patched_is_followed_as_it_is_generated() -> None:
+    made = view(world(SERVICES, envoy_filter(TIMEOUT)).snapshot(1))
+    generated = made.generated
+    assert made.generation == generated.generation
+    assert made.family(EDS) == generated.family(EDS)
+    assert made.family(RDS) != generated.family(RDS)
+    assert made.renewed(EDS, made.generation) == generated.renewed(EDS, made.generation)
+    made.named(RDS, "80")
+    assert made.renewed(RDS, made.generation) == frozenset()
+
+
+def test_an_older_view_does_not_know_what_changed() -> None:
+    mesh = world(SERVICES, envoy_filter(TIMEOUT))
+    old = view(mesh.snapshot(1))
+    mesh.apply(changes(SERVICES.replace("10.0.0.2", "10.0.0.3")))
+    mesh.snapshot(2)
+    assert old.renewed(RDS, old.generation) is None
+
+
+def test_a_gateway_matches_the_port_of_its_service() -> None:
+    """Server port 80 listens on the target port of the gateway's Service (pilot.md I2, K1)."""
+    gateway = """
+---
+apiVersion: registry.mast/v1
+kind: Service
+metadata: {name: gw}
+spec:
+  host: gw.shop.svc.cluster.local
+  namespace: shop
+  name: gw
+  registry: Kubernetes
+  selector: {app: gw}
+  ports: [{number: 80, name: http, targetPort: 8080}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: shop}
+spec:
+  selector: {app: gw}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [web.com]}]
+"""
+    text = envoy_filter(
+        patch("ROUTE_CONFIGURATION", "MERGE", "{request_headers_to_remove: [x]}",
+              "{context: GATEWAY, routeConfiguration: {portNumber: 80}}")
+    )  # fmt: skip
+    node = Node(id="router~10.1.0.9~gw-1.shop~shop.svc.cluster.local")
+    node.metadata.update({"NAMESPACE": "shop", "LABELS": {"app": "gw"}})
+    made = view(world(gateway, text).snapshot(1), parse(node))
+    (name,) = made.collection(LDS).requires
+    assert name == "http.8080"
+    routes = decoded(made.named(RDS, name), RouteConfiguration)
+    assert list(routes.request_headers_to_remove) == ["x"]
