@@ -17,7 +17,8 @@ from tests.support.credentials import SEALING_KEY
 from tests.support.envoy_server import EnvoyServer, envoy_server
 from tests.support.envoy_static import cluster
 from tests.support.mesh_yaml import changes
-from tests.support.sds_server import sds_server
+from tests.support.pki import Ca
+from tests.support.sds_server import sds_server, workload
 
 NAMESPACE = "edge"
 IDENTITY = f"spiffe://cluster.local/ns/{NAMESPACE}/sa/gateway"
@@ -60,16 +61,18 @@ async def router(
 ) -> AsyncIterator[Router]:
     """Run a mesh of these objects and the router `ingress-1.edge` in it.
 
-    It listens on 127.0.0.1. `secrets` are what its agent serves; what users keep in the mesh comes
-    over ADS, if the router proved its identity (`verified`).
+    It listens on 127.0.0.1. `secrets` are what its agent serves, by default a certificate of a CA
+    of its own; what users keep in the mesh comes over ADS, if the router proved its identity
+    (`verified`).
     """
+    agent = workload(Ca.root(), IDENTITY) if secrets is None else secrets
     world = World(sealing_key=SEALING_KEY, quic=quic)
     assert not world.apply(changes(*texts))
     told = {"NAMESPACE": NAMESPACE, "LABELS": LABELS, "OUTBOUND_BIND": "127.0.0.1", **metadata}
     door = Door(lambda peer: (IDENTITY,)) if verified else Door()
     async with (
         ads_server(world, door=door) as ads,  # type: ignore[arg-type]  # it need only give snapshots
-        sds_server(secrets or {}) as sds,
+        sds_server(agent) as sds,
         envoy_server(_bootstrap(ads.port, sds, told, delta=delta), directory) as envoy,
     ):
         yield Router(world, ads, envoy)

@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
-from tempfile import NamedTemporaryFile
 
 import pytest
 import pytest_asyncio
@@ -23,6 +22,7 @@ from tests.support.gateway_envoy import IDENTITY, Router, router
 from tests.support.http_probe import Closed, Reply, dial, echo_server, fetch, serving
 from tests.support.pki import Ca, Pair
 from tests.support.sds_server import certificate, workload
+from tests.support.tls_contexts import tls_client, tls_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,26 +63,6 @@ class Gateway:
         context = tls_client(ca, client)
         context.check_hostname = False
         return await fetch(self.ports["tls"], host, path, tls=context, server_name=sni or host)
-
-
-def tls_client(ca: Ca, own: Pair | None = None) -> ssl.SSLContext:
-    """TLS that verifies the server with a root, and shows a certificate of its own."""
-    context = ssl.create_default_context(cadata=ca.pem.decode())
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return shown(context, own) if own else context
-
-
-def tls_server(own: Pair) -> ssl.SSLContext:
-    """TLS of a backend."""
-    return shown(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), own)
-
-
-def shown(context: ssl.SSLContext, own: Pair) -> ssl.SSLContext:
-    with NamedTemporaryFile() as file:
-        file.write(own.chain + own.key)
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
 
 
 async def echo_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
