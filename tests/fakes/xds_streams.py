@@ -22,9 +22,9 @@ from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.outputs import Send
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SDS, SHORT_NAMES
 from mast.pilot.core.xds.responses import DeltaEncoder, Responses, SotwEncoder
-from mast.pilot.core.xds.session import Shared
 from mast.pilot.core.xds.session_delta import DeltaSession
 from mast.pilot.core.xds.session_sotw import SotwSession
+from mast.pilot.core.xds.shared import Shared
 from tests.fakes.pilot_views import FakeMesh, proxy
 
 TYPES = {short: url for url, short in SHORT_NAMES.items()}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mast.pilot.core.xds.outputs import Send, Stale
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS
 from mast.pilot.core.xds.responses import DeltaEncoder, Responses, SotwEncoder
-from mast.pilot.core.xds.session import Shared
 from mast.pilot.core.xds.session_delta import DeltaSession
 from mast.pilot.core.xds.session_sotw import SotwSession
+from mast.pilot.core.xds.shared import Shared
 from tests.fakes.envoy_model import BAD, EnvoyModel
 from tests.fakes.pilot_views import (
     FakeMesh,

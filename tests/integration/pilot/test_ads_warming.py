@@ -17,9 +17,9 @@ from mast.pilot.core.model.proxy import parse
 from mast.pilot.core.xds.outputs import Send
 from mast.pilot.core.xds.resources import CDS, EDS, RDS
 from mast.pilot.core.xds.responses import DeltaEncoder, Responses, SotwEncoder
-from mast.pilot.core.xds.session import Shared
 from mast.pilot.core.xds.session_delta import DeltaSession
 from mast.pilot.core.xds.session_sotw import SotwSession
+from mast.pilot.core.xds.shared import Shared
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, routes
 from tests.support.ads_server import (
     Ads,

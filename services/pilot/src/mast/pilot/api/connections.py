@@ -17,7 +17,7 @@ from mast.pilot.core.xds.push import Push
 from mast.pilot.core.xds.report import version_text
 from mast.pilot.core.xds.resources import Resource
 from mast.pilot.core.xds.responses import DeltaEncoder, Encoder, Responses, SotwEncoder
-from mast.pilot.core.xds.session import Shared
+from mast.pilot.core.xds.shared import Shared
 
 PROXIES: Final = frozenset({"", "grpc"})
 """Generators that proxies ask for."""

@@ -6,12 +6,12 @@ client lacks and may have now. Nothing here reads a clock: time is an argument, 
 when to call `expire`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
 from mast.pilot.core.model.proxy import Proxy, ProxyType
-from mast.pilot.core.xds.experience import TYPES, Experience, Experiences
+from mast.pilot.core.xds.experience import TYPES, Experience
 from mast.pilot.core.xds.no_view import NO_VIEW
 from mast.pilot.core.xds.outputs import Send
 from mast.pilot.core.xds.resources import (
@@ -25,17 +25,17 @@ from mast.pilot.core.xds.resources import (
     View,
     push_rank,
 )
-from mast.pilot.core.xds.responses import Response, Responses
+from mast.pilot.core.xds.responses import Response
 from mast.pilot.core.xds.selection import (
     EMPTY_VERSIONS,
     NOTHING,
     Difference,
     Selection,
-    Selections,
     Versions,
     required,
     whole,
 )
+from mast.pilot.core.xds.shared import Shared
 from mast.pilot.core.xds.watch import Instant, Watch
 
 REMOVAL_HOLD: Final = timedelta(seconds=5)
@@ -49,27 +49,6 @@ RESUMPTION_HOLD: Final = timedelta(seconds=2)
 
 WARMING: Final = (timedelta(seconds=1), timedelta(seconds=5))
 """A stream on which nobody asks for clusters is told endpoints, later clusters (pilot.md B15)."""
-
-
-class Shared:
-    """What the sessions of one protocol share: work already done, and the number of messages."""
-
-    def __init__(
-        self,
-        responses: Responses,
-        fresh: Callable[[], int],
-        experiences: Experiences | None = None,
-    ) -> None:
-        """`experiences` may be shared with the other protocol; they age apart."""
-        self.experiences = experiences or Experiences()
-        self.responses = responses
-        self.selections = Selections()
-        self.fresh = fresh
-
-    def age(self) -> None:
-        """Begin a push: forget what no session has used since the last but one."""
-        self.responses.age()
-        self.selections.age()
 
 
 class Session:

@@ -6,7 +6,8 @@ from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.outputs import Acked, Output, Rejected, Send, Stale
 from mast.pilot.core.xds.resources import Resource, View, has_wildcard
 from mast.pilot.core.xds.selection import NOTHING
-from mast.pilot.core.xds.session import Session, Shared
+from mast.pilot.core.xds.session import Session
+from mast.pilot.core.xds.shared import Shared
 from mast.pilot.core.xds.watch import Instant, Watch
 
 WILDCARD = "*"
