@@ -62,8 +62,7 @@ def routes(
         return _with_catch_all(name, site, _table(site, site.egress_on(int(name)), int(name)))
     for where, egress in enumerate(scope.egress):
         if egress.listener and egress.listener.bind.removeprefix(UNIX) == name:
-            candidates = _on_port(site, where, egress.listener.port.number)
-            made = table({key: _with_port(each) for key, each in candidates.items()})
+            made = table(_on_port(site, where, egress.listener.port.number))
             return _with_catch_all(name, site, made)
     host, _, number = name.rpartition(":")
     if not number.isdecimal():
