@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from threading import Lock
 from typing import Any
 
 import structlog
 from opentelemetry.metrics import Counter as OtelCounter
-from opentelemetry.metrics import Histogram as OtelHistogram
 from opentelemetry.metrics import UpDownCounter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
-    HistogramDataPoint,
     InMemoryMetricReader,
     Metric,
     NumberDataPoint,
 )
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -51,15 +52,29 @@ def configure_logging(service: str, level: str = "info", format: str = "json") -
     structlog.contextvars.bind_contextvars(service=service)
 
 
+_Labels = tuple[tuple[str, str], ...]
+
+
 class Counter:
-    """A sum that only grows."""
+    """A sum that only grows; OpenTelemetry, which takes its time, is told when somebody looks."""
 
     def __init__(self, instrument: OtelCounter) -> None:
         self._instrument = instrument
+        self._lock = Lock()
+        self._untold: dict[_Labels, float] = {}
 
     def add(self, amount: float = 1, **labels: str) -> None:
         """Add ``amount`` (>= 0) to the series with these labels."""
-        self._instrument.add(amount, labels)
+        key = tuple(sorted(labels.items()))
+        with self._lock:
+            self._untold[key] = self._untold.get(key, 0) + amount
+
+    def tell(self) -> None:
+        """Tell OpenTelemetry what was added."""
+        with self._lock:
+            untold, self._untold = self._untold, {}
+        for key, amount in untold.items():
+            self._instrument.add(amount, dict(key))
 
 
 class Gauge:
@@ -76,15 +91,49 @@ class Gauge:
         self._values[key] = value
 
 
-class Histogram:
-    """A distribution over fixed buckets."""
+@dataclass
+class _Distribution:
+    """One series: how many values fell into each bucket, and what they add up to."""
 
-    def __init__(self, instrument: OtelHistogram) -> None:
-        self._instrument = instrument
+    counts: list[int]
+    sum: float = 0.0
+
+
+class Histogram:
+    """A distribution over fixed buckets.
+
+    Values are counted here: OpenTelemetry's SDK takes longer for one than Pilot for one push.
+    """
+
+    def __init__(self, name: str, help: str, bounds: Sequence[float]) -> None:
+        self.name = name
+        self._help = help
+        self._bounds = list(bounds)
+        self._lock = Lock()
+        self._series: dict[_Labels, _Distribution] = {}
 
     def record(self, value: float, **labels: str) -> None:
         """Count ``value`` into its bucket."""
-        self._instrument.record(value, labels)
+        key = tuple(sorted(labels.items()))
+        with self._lock:
+            found = self._series.get(key)
+            if found is None:
+                found = self._series[key] = _Distribution([0] * (len(self._bounds) + 1))
+            found.counts[bisect_left(self._bounds, value)] += 1
+            found.sum += value
+
+    def exposition(self) -> Iterable[str]:
+        """Lines of the Prometheus text format, none before the first value."""
+        with self._lock:
+            series = [(key, list(each.counts), each.sum) for key, each in self._series.items()]
+        if series:
+            yield from _head(self.name, self._help, "histogram")
+        for key, counts, total in series:
+            labels, cumulative = dict(key), list(accumulate(counts))
+            for bound, count in zip([*self._bounds, float("inf")], cumulative, strict=True):
+                yield f"{self.name}_bucket{label_text({**labels, 'le': number(bound)})} {count}"
+            yield f"{self.name}_sum{label_text(labels)} {number(total)}"
+            yield f"{self.name}_count{label_text(labels)} {cumulative[-1]}"
 
 
 class Metrics:
@@ -103,19 +152,20 @@ class Metrics:
         buckets: dict[str, Sequence[float]] | None = None,
     ) -> None:
         self._reader = InMemoryMetricReader()
-        views = [
-            View(instrument_name=name, aggregation=ExplicitBucketHistogramAggregation(list(bounds)))
-            for name, bounds in (buckets or {}).items()
-        ]
-        self._default_buckets = list(default_buckets)
+        self._buckets = dict(buckets or {})
+        self._default_buckets = default_buckets
+        self._counters: list[Counter] = []
+        self._histograms: list[Histogram] = []
         resource = Resource({"service.name": service})
         self.tracer_provider = TracerProvider(resource=resource)
-        self._provider = MeterProvider([self._reader], resource, views=views)
+        self._provider = MeterProvider([self._reader], resource)
         self._meter = self._provider.get_meter("mast")
 
     def counter(self, name: str, help: str = "") -> Counter:
         """A counter named exactly ``name``."""
-        return Counter(self._meter.create_counter(name, description=help))
+        made = Counter(self._meter.create_counter(name, description=help))
+        self._counters.append(made)
+        return made
 
     def gauge(self, name: str, help: str = "") -> Gauge:
         """A gauge named exactly ``name``."""
@@ -123,54 +173,35 @@ class Metrics:
 
     def histogram(self, name: str, help: str = "") -> Histogram:
         """A histogram named exactly ``name``."""
-        return Histogram(
-            self._meter.create_histogram(
-                name, description=help, explicit_bucket_boundaries_advisory=self._default_buckets
-            )
-        )
+        made = Histogram(name, help, self._buckets.get(name, self._default_buckets))
+        self._histograms.append(made)
+        return made
 
     def render(self) -> str:
-        """Everything measured so far, in the Prometheus text format."""
+        """Everything measured so far, in the Prometheus text format, sorted by name."""
+        for each in self._counters:
+            each.tell()
+        pages = {each.name: each.exposition() for each in self._histograms}
         data = self._reader.get_metrics_data()
-        if data is None:
-            return ""
-        lines: list[str] = []
-        for resource in data.resource_metrics:
+        for resource in data.resource_metrics if data else ():
             for scope in resource.scope_metrics:
-                for metric in sorted(scope.metrics, key=lambda m: m.name):
-                    lines += _exposition(metric)
-        return "\n".join([*lines, ""])
+                pages.update((each.name, _exposition(each)) for each in scope.metrics)
+        return "\n".join([*(line for name in sorted(pages) for line in pages[name]), ""])
 
 
 def _exposition(metric: Metric) -> Iterable[str]:
-    points: list[HistogramDataPoint | NumberDataPoint] = [
-        point
-        for point in metric.data.data_points
-        if isinstance(point, HistogramDataPoint | NumberDataPoint)
-    ]
-    kind = "histogram" if points and isinstance(points[0], HistogramDataPoint) else "gauge"
-    if getattr(metric.data, "is_monotonic", False):
-        kind = "counter"
-    if metric.description:
-        yield f"# HELP {metric.name} {escaped(metric.description)}"
-    yield f"# TYPE {metric.name} {kind}"
-    for point in points:
-        labels = {str(k): str(v) for k, v in (point.attributes or {}).items()}
-        if isinstance(point, HistogramDataPoint):
-            yield from _distribution(metric.name, labels, point)
-        else:
+    kind = "counter" if getattr(metric.data, "is_monotonic", False) else "gauge"
+    yield from _head(metric.name, metric.description, kind)
+    for point in metric.data.data_points:
+        if isinstance(point, NumberDataPoint):
+            labels = {str(k): str(v) for k, v in (point.attributes or {}).items()}
             yield f"{metric.name}{label_text(labels)} {number(point.value)}"
 
 
-def _distribution(name: str, labels: dict[str, str], point: HistogramDataPoint) -> Iterable[str]:
-    cumulative = 0
-    for bound, count in zip(
-        [*point.explicit_bounds, float("inf")], point.bucket_counts, strict=True
-    ):
-        cumulative += count
-        yield f"{name}_bucket{label_text({**labels, 'le': number(bound)})} {cumulative}"
-    yield f"{name}_sum{label_text(labels)} {number(point.sum)}"
-    yield f"{name}_count{label_text(labels)} {point.count}"
+def _head(name: str, help: str | None, kind: str) -> Iterable[str]:
+    if help:
+        yield f"# HELP {name} {escaped(help)}"
+    yield f"# TYPE {name} {kind}"
 
 
 def label_text(labels: dict[str, str]) -> str:

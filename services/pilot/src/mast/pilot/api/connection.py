@@ -236,9 +236,11 @@ class Connection:
     async def _sleep(self, now: Instant, due: Instant | None) -> None:
         """Until something happens, or one of the times has come."""
         times = [each for each in (due, self._close_at) if each is not None]
-        left = (min(times) - now).total_seconds() if times else None
+        if not times:
+            await self._wake.wait()
+            return
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout((min(times) - now).total_seconds()):
                 await self._wake.wait()
         except TimeoutError:
             return
