@@ -174,6 +174,17 @@ def test_variant_of_ads() -> None:
     assert [each["api_type"] for each in kinds] == ["DELTA_GRPC", "GRPC"]
 
 
+def test_collectors_keep_connections_alive() -> None:
+    wanted = {"time": "60s", "interval": "10s", "probes": 4}
+    service = {"address": "als.test:1", "tcpKeepalive": wanted}
+    clusters = minimal(envoyAccessLogService=service).static_resources.clusters
+    (cluster,) = [each for each in clusters if each.name == "envoy_accesslog_service"]
+    options = cluster.upstream_connection_options.tcp_keepalive
+    assert options.keepalive_time.value == 60
+    assert options.keepalive_interval.value == 10
+    assert options.keepalive_probes.value == 4
+
+
 @pytest.mark.parametrize(("wanted", "number"), [(None, 3), (True, 3), (False, 0)])
 def test_compression_of_statistics(wanted: bool | None, number: int) -> None:
     config = {} if wanted is None else {"statsCompression": wanted}

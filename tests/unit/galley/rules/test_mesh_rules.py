@@ -57,7 +57,8 @@ from tests.support.galley_rules import found
         pytest.param("{defaultConfig: {tracing: {zipkin: {address: zipkin}, sampling: 200}}}",
                      ["error spec.defaultConfig.tracing.sampling percentage",
                       "error spec.defaultConfig.tracing.zipkin.address address"], id="tracing"),
-        pytest.param("{extensionProviders: [{name: a, prometheus: {}}, {name: a, prometheus: {}}]}",
+        pytest.param("{extensionProviders: [{name: a, envoyFileAccessLog: {}},"
+                     " {name: a, envoyFileAccessLog: {}}]}",
                      ["error spec.extensionProviders[1].name duplicate"], id="providers-twice"),
         pytest.param("{extensionProviders: [{name: z, zipkin: {service: a.b, port: 1}}]}", [],
                      id="provider"),

@@ -60,13 +60,16 @@ def test_provider(provider: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("defaults", "expected"),
     [
-        pytest.param("tracing: [z], metrics: [prometheus], accessLogging: [envoy]", [], id="good"),
+        pytest.param("tracing: [z], accessLogging: [envoy]", [], id="good"),
+        pytest.param("metrics: [prometheus]",
+                     ["warning spec.defaultProviders.metrics without-effect"], id="metrics"),
         pytest.param("tracing: [nobody]", ["error spec.defaultProviders.tracing[0] provider"],
                      id="unknown"),
         pytest.param("tracing: [envoy], metrics: [z], accessLogging: [prometheus]",
                      ["error spec.defaultProviders.accessLogging[0] provider",
                       "error spec.defaultProviders.metrics[0] provider",
-                      "error spec.defaultProviders.tracing[0] provider"], id="other-uses"),
+                      "error spec.defaultProviders.tracing[0] provider",
+                      "warning spec.defaultProviders.metrics without-effect"], id="other-uses"),
         pytest.param("accessLogging: [envoy, envoy]",
                      ["error spec.defaultProviders.accessLogging[1] duplicate"], id="twice"),
         pytest.param("tracing: [z, y]",
@@ -98,10 +101,18 @@ def test_defaults(defaults: str, expected: list[str]) -> None:
         pytest.param("proxyHeaders: {metadataExchangeHeaders: {mode: IN_MESH}}",
                      ["warning spec.defaultConfig.proxyHeaders.metadataExchangeHeaders"
                       " without-effect"], id="exchange"),
+        pytest.param("tracing: {zipkin: {address: 'a:1'}, tlsSettings: {mode: MUTUAL,"
+                     " credentialName: x}}, envoyMetricsService: {address: a,"
+                     " tlsSettings: {insecureSkipVerify: true}}",
+                     ["error spec.defaultConfig.envoyMetricsService.address address",
+                      "error spec.defaultConfig.envoyMetricsService.tlsSettings.insecureSkipVerify"
+                      " not-allowed",
+                      "error spec.defaultConfig.tracing.tlsSettings.credentialName not-allowed"],
+                     id="collectors"),
         pytest.param("image: {imageType: debug}",
                      ["warning spec.defaultConfig.image without-effect"], id="image"),
     ],
 )  # fmt: skip
 def test_proxy_config(config: str, expected: list[str]) -> None:
     problems = found("MeshConfig", f"{{defaultConfig: {{{config}}}}}", name="default")
-    assert problems == expected
+    assert sorted(problems) == expected

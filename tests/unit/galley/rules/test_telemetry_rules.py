@@ -121,3 +121,12 @@ def test_wasm_plugin(spec: str, expected: list[str]) -> None:
 )  # fmt: skip
 def test_traffic_extension(spec: str, expected: list[str]) -> None:
     assert found("TrafficExtension", spec) == expected
+
+
+@pytest.mark.parametrize("kind", ["Telemetry", "WasmPlugin"])
+def test_targets_are_in_the_own_namespace(kind: str) -> None:
+    target = "{group: gateway.networking.k8s.io, kind: Gateway, name: a, namespace: b}"
+    url = ", url: a" if kind == "WasmPlugin" else ""
+    assert found(kind, f"{{targetRef: {target}{url}}}") == [
+        "error spec.targetRef.namespace target-ref"
+    ]

@@ -103,7 +103,13 @@ def _grpc_cluster(
     messages.speak_http2(cluster)
     _add_tls(cluster, service.tls_settings)
     if service.HasField("tcp_keepalive"):
-        messages.keep_alive(cluster, service.tcp_keepalive.time.seconds or 300)
+        wanted = service.tcp_keepalive
+        messages.keep_alive(
+            cluster,
+            wanted.time.seconds or 300,
+            interval=wanted.interval.seconds,
+            probes=wanted.probes,
+        )
     return cluster
 
 

@@ -100,8 +100,14 @@ def unlimited(target: Cluster) -> None:
         )
 
 
-def keep_alive(target: Cluster, seconds: int) -> None:
-    """Probe idle connections of the cluster after ``seconds``."""
-    target.upstream_connection_options.tcp_keepalive.CopyFrom(
-        TcpKeepalive(keepalive_time=UInt32Value(value=seconds))
-    )
+def keep_alive(target: Cluster, seconds: int, *, interval: int = 0, probes: int = 0) -> None:
+    """Probe idle connections of the cluster after ``seconds``.
+
+    0 leaves the seconds between two probes, and how many may fail, to the kernel.
+    """
+    options = TcpKeepalive(keepalive_time=UInt32Value(value=seconds))
+    if interval:
+        options.keepalive_interval.value = interval
+    if probes:
+        options.keepalive_probes.value = probes
+    target.upstream_connection_options.tcp_keepalive.CopyFrom(options)

@@ -15,6 +15,7 @@ from mast.galley.core.rules.providers import default_providers
 from mast.galley.core.rules.table import (
     SPEC,
     Family,
+    is_set,
     json_name,
     prefixed,
     required,
@@ -72,7 +73,23 @@ def _proxy_config(config: Any, at: Path) -> Iterator[Finding]:
             yield from when(address(text), (*at, shown), "address")
 
 
+def _collector_tls(settings: Any, at: Path) -> Iterator[Finding]:
+    """Certificates of the bootstrap's clusters are files; servers are always verified."""
+    for name in ("credential_name", "insecure_skip_verify", "ca_crl"):
+        if is_set(settings.tls_settings, name):
+            shown = json_name(settings.tls_settings, name)
+            message = f"{shown!r} is not allowed for collectors; allowed: files, or ISTIO_MUTUAL"
+            yield Finding((*at, "tlsSettings", shown), "not-allowed", message)
+
+
+def _remote_service(service: Any, at: Path) -> Iterator[Finding]:
+    yield from _collector_tls(service, at)
+    if service.address:
+        yield from when(address(service.address), (*at, "address"), "address")
+
+
 def _tracing(tracing: Any, at: Path) -> Iterator[Finding]:
+    yield from _collector_tls(tracing, at)
     for tracer in ("zipkin", "datadog"):
         if tracing.HasField(tracer):
             text = getattr(tracing, tracer).address
@@ -234,6 +251,7 @@ FAMILY = Family(
         _PACKAGE,
         {
             "ProxyConfig": _proxy_config,
+            "RemoteService": _remote_service,
             "Tracing": _tracing,
             "MeshConfig.TLSConfig": _tls,
             "LabelSelectorRequirement": _requirement,
@@ -272,6 +290,8 @@ FAMILY = Family(
             "ProxyConfig.ProxyHeaders.metadata_exchange_headers": (
                 "proxies exchange no metadata in headers"
             ),
+            "MeshConfig.DefaultProviders.metrics": "metrics come from Mixer",
+            "MeshConfig.ExtensionProvider.prometheus": "metrics come from Mixer",
             "ProxyConfig.hold_application_until_proxy_starts": (
                 "the agent's command 'wait' holds an application back"
             ),

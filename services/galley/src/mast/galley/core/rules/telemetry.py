@@ -181,6 +181,7 @@ FAMILY = Family(
             "Envoy passes trace headers on; leave tracing out to keep what applications send"
         ),
     },
+    without_effect={f"{_TELEMETRY}.Metrics.providers": "metrics come from Mixer"},
     # An empty literal is a tag with an empty value.
     optional=frozenset({f"{_TELEMETRY}.Tracing.Literal.value"}),
 )
