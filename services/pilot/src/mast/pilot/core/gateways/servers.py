@@ -25,6 +25,8 @@ Translation = tuple[tuple[int, int], ...]
 
 _PASSING: Final = (ServerTLSSettings.PASSTHROUGH, ServerTLSSettings.AUTO_PASSTHROUGH)
 _UNIX: Final = "unix:"
+_NOT: Final = (False, 0)
+"""The rank of a server none of whose hosts covers a host."""
 
 
 class Carries(StrEnum):
@@ -104,9 +106,10 @@ class RouterServer:
             self.server.bind,
         )
 
-    def rank(self, host: str) -> int:
-        """How closely one of its hosts covers a host: the length of the pattern, 0 if none does."""
-        return max((len(each) for each in self.hosts if hosts.matches(each, host)), default=0)
+    def rank(self, host: str) -> tuple[bool, int]:
+        """How closely one of its hosts covers a host: by name, else by the longest wildcard."""
+        found = (each for each in self.hosts if hosts.matches(each, host))
+        return max(((not hosts.is_wildcard(each), len(each)) for each in found), default=_NOT)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,8 +127,9 @@ class SharedPort:
 
     def owner(self, host: str) -> RouterServer | None:
         """The server that TLS with that server name ends up at: the closest host wins."""
-        able = (each for each in self.servers if not each.passes_mesh_on and each.rank(host))
-        return max(able, key=lambda each: each.rank(host), default=None)
+        able = (each for each in self.servers if not each.passes_mesh_on)
+        best = max(able, key=lambda each: each.rank(host), default=None)
+        return best if best is not None and best.rank(host) != _NOT else None
 
 
 @dataclass(kw_only=True)
