@@ -25,7 +25,6 @@ from mast.pilot.core.gateways.servers import (
 )
 from mast.pilot.core.gateways.sni_dnat import passing_chains
 from mast.pilot.core.gateways.tcp_routes import connection_routes
-from mast.pilot.core.gateways.topology import gateway_topology
 from mast.pilot.core.listeners.http_connection_manager import HttpChain, http_connection_manager
 from mast.pilot.core.model.model import Protocol
 from mast.pilot.core.model.proxy import Proxy
@@ -33,6 +32,7 @@ from mast.pilot.core.packing import packed
 from mast.pilot.core.ports.filter_chains import Chain, distinct
 from mast.pilot.core.ports.sockets import Draft, inspectors, listener
 from mast.pilot.core.routes.backends import Backends
+from mast.pilot.core.scope.proxy_configs import effective
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.security.server_tls import own_parameters, quic_tls, server_tls
 from mast.pilot.core.security.transport_sockets import (
@@ -180,7 +180,8 @@ class _Workshop:
 
     @property
     def _edge(self) -> Topology:
-        return gateway_topology(self.scope.mesh, self.proxy)
+        """What stands before the router (ProxyConfig, "gatewayTopology")."""
+        return effective(self.scope, self.proxy).gateway_topology
 
     def _prefix(self, shared: SharedPort) -> str:
         socket = shared.socket
