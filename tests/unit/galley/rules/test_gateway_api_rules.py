@@ -52,6 +52,8 @@ def test_gateway_class(spec: str, expected: list[str]) -> None:
         pytest.param(f"{{gatewayClassName: a, listeners: [{HTTP}],"
                      " addresses: [{value: 1.2.3.4}]}",
                      ["error spec.addresses[0].type unsupported"], id="ip-address"),
+        pytest.param(f"{{gatewayClassName: a, listeners: [{HTTP}], addresses: [{{}}]}}",
+                     ["error spec.addresses[0].type unsupported"], id="any-address"),
         pytest.param(f"{{gatewayClassName: a, listeners: [{HTTP}],"
                      " addresses: [{type: IPAddress, value: a.b}]}",
                      ["error spec.addresses[0].type unsupported",

@@ -67,6 +67,7 @@ def test_route(spec: str, expected: list[str]) -> None:
     [
         pytest.param("{}", [], id="everything"),
         pytest.param("{path: {type: Exact, value: /a%20b}, method: GET}", [], id="path"),
+        pytest.param("{path: {type: PathPrefix}}", [], id="default-path"),
         pytest.param("{path: {type: Exact, value: a}}", ["path.value path"], id="relative"),
         pytest.param("{path: {value: /a//b}}", ["path.value path"], id="double-slash"),
         pytest.param("{path: {value: /a/..}}", ["path.value path"], id="dots"),
@@ -118,6 +119,10 @@ REWRITE = "{type: URLRewrite, urlRewrite: {hostname: a.com}}"
                      " value: b}], add: [{name: c, value: d}], remove: [e]}}", [], id="headers"),
         pytest.param("{type: RequestHeaderModifier, requestHeaderModifier: {}}",
                      ["requestHeaderModifier required"], id="no-headers"),
+        pytest.param("{type: RequestHeaderModifier, requestHeaderModifier: {set: [{value: a},"
+                     " {value: b}]}}",
+                     ["requestHeaderModifier.set[0].name required",
+                      "requestHeaderModifier.set[1].name required"], id="headers-without-name"),
         pytest.param("{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: A,"
                      " value: b}], remove: [a]}}", ["requestHeaderModifier duplicate"],
                      id="header-twice"),
@@ -190,6 +195,9 @@ PREFIX = "path: {type: ReplacePrefixMatch, replacePrefixMatch: /}"
     [
         pytest.param(f"{{filters: [{REWRITE}, {REWRITE}]}}", ["filters[1] duplicate"],
                      id="filter-twice"),
+        pytest.param("{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: a,"
+                     " port: 80}}}, {type: RequestMirror, requestMirror: {backendRef: {name: b,"
+                     " port: 80}}}]}", [], id="two-mirrors"),
         pytest.param(f"{{filters: [{REWRITE}, {{type: RequestRedirect,"
                      " requestRedirect: {port: 80}}]}", ["filters[0] one-of"],
                      id="redirect-and-rewrite"),

@@ -83,6 +83,8 @@ def test_paths(text: str, expected: list[str]) -> None:
         pytest.param("{controller: a.com/b, parameters: {kind: A, name: a, scope: Namespace}}",
                      ["error spec.parameters.namespace required",
                       "warning spec.parameters no-effect"], id="no-namespace"),
+        pytest.param("{controller: a.com/b, parameters: {kind: A, name: a, namespace: b,"
+                     " scope: Namespace}}", ["warning spec.parameters no-effect"], id="parameters"),
         pytest.param("{controller: a.com/b, parameters: {kind: A, name: a, namespace: b}}",
                      ["error spec.parameters.namespace not-allowed",
                       "warning spec.parameters no-effect"], id="namespace"),

@@ -200,6 +200,8 @@ def test_grants(grant: str, *, granted: bool) -> None:
         pytest.param("{type: URLRewrite, urlRewrite: {hostname: b.test,"
                      " path: {type: ReplacePrefixMatch, replacePrefixMatch: /a}}}",
                      "{rewrite: {authority: b.test, uri: /a/}}", id="rewrite-root"),
+        pytest.param("{type: URLRewrite, urlRewrite: {hostname: b.test}}",
+                     "{rewrite: {authority: b.test}}", id="rewrite-host"),
         pytest.param("{type: URLRewrite, urlRewrite: {path:"
                      " {type: ReplacePrefixMatch, replacePrefixMatch: ''}}}",
                      "{rewrite: {uri: /}}", id="rewrite-to-nothing"),

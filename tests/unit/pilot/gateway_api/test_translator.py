@@ -121,6 +121,39 @@ def test_a_class_that_comes_later(first: str, then: str, name: str) -> None:
     assert made(world) == {}
 
 
+IN_CLASS = "{ingressClassName: own, rules: [{host: a.test, http: {paths: [{path: /,"
+INGRESS = described("Ingress", "i", "shop", IN_CLASS + " pathType: Prefix,"
+                    " backend: {service: {name: a, port: {number: 80}}}}]}}]}")  # fmt: skip
+CLASS = described("IngressClass", "own", '""', "{controller: istio.io/ingress-controller}")
+POLICY = described("BackendTLSPolicy", "p", "shop", "{targetRefs: [{kind: Service, name: a}],"
+                   " validation: {hostname: a.test}}")  # fmt: skip
+GRANT = described("ReferenceGrant", "g", "other", "{from: [{group: gateway.networking.k8s.io,"
+                  " kind: HTTPRoute, namespace: shop}], to: [{kind: Service}]}")  # fmt: skip
+FOREIGN = described("HTTPRoute", "f", "shop", "{parentRefs: [{name: web, namespace: edge}],"
+                    " rules: [{backendRefs: [{name: b, namespace: other, port: 80}]}]}")
+
+
+@pytest.mark.parametrize(
+    ("texts", "last", "before", "after"),
+    [
+        pytest.param((CLASS, INGRESS), INGRESS, 3, 1, id="ingress"),
+        pytest.param((POLICY,), POLICY, 2, 1, id="policy"),
+        pytest.param((GRANT, FOREIGN), GRANT, 2, 2, id="grant"),
+    ],
+)
+def test_what_goes_takes_along_what_it_stood_for(
+    texts: tuple[str, ...], last: str, before: int, after: int
+) -> None:
+    world = World()
+    world.apply(changes(*MESH, service("b", "other"), *texts))
+    first = made(world)
+    assert len(first) == before
+    world.apply(gone(last))
+    second = made(world)
+    assert len(second) == after
+    assert second != first
+
+
 OBJECTS = (
     GATEWAY + HTTP,
     (GATEWAY + HTTP).replace("istio\n", "nginx\n"),
