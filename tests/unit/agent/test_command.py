@@ -32,11 +32,13 @@ def test_everything_else() -> None:
         concurrency=2,
         override="{}",
     )
-    config = merged({"x": {"drainDuration": "7s", "fileFlushInterval": "0.5s"}})
+    config = merged(
+        {"x": {"drainDuration": "7s", "fileFlushInterval": "0.5s", "fileFlushMinSizeKb": 9}}
+    )
     line = " ".join(arguments(launch, config))
     assert "--drain-time-s 7" in line
     assert "--local-address-ip-version v6" in line
-    assert "--file-flush-interval-msec 500" in line
+    assert "--file-flush-interval-msec 500 --file-flush-min-size-kb 9" in line
     assert "-l debug --component-log-level http:info" in line
     assert line.endswith("--concurrency 2 --config-yaml {}")
 

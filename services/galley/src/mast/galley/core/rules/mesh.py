@@ -231,6 +231,7 @@ FAMILY = Family(
             "MeshConfig.root_namespace": ("name", dns_label),
             "MeshConfig.ServiceSettings.hosts": ("host", values.wildcard),
             "ProxyConfig.drain_duration": ("duration", values.whole_seconds),
+            "ProxyConfig.connect_timeout": "clusters of the bootstrap have limits of their own",
             "ProxyConfig.parent_shutdown_duration": ("duration", values.whole_seconds),
             "ProxyConfig.proxy_admin_port": ("port", values.port),
             "ProxyConfig.status_port": ("port", values.port),
