@@ -10,8 +10,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from mast.cli.envoy.static import left_out
 from mast.cli.errors import CommandError
 from mast.cli.main import app
+from tests.support.envoy_dumps import configuration
 
 MESH = Path(__file__).with_name("mesh.yaml")
 NODE = "sidecar~10.0.0.5~reviews-v1.default~default.svc.cluster.local"
@@ -93,6 +95,19 @@ def test_a_bootstrap_asks_no_control_plane() -> None:
     assert cluster["load_assignment"]["endpoints"]
     assert found["node"]["id"] == NODE
     assert "sds-grpc" in clusters
+
+
+def test_modules_that_the_agent_provides_are_left_out(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.yaml"
+    plugin.write_text("""
+{apiVersion: extensions.istio.io/v1alpha1, kind: WasmPlugin, metadata: {name: callers},
+ spec: {url: file:///callers.wasm}}
+""")
+    line = ["render", "-f", str(MESH), "-f", str(plugin), "--node", NODE, "-o", "bootstrap"]
+    ended = CliRunner().invoke(app, line)
+    assert "callers.wasm" not in ended.stdout
+    assert json.loads(ended.stdout)
+    assert left_out(configuration(NODE, plugin.read_text()))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import typer
 
 from mast.cli import mesh_files
 from mast.cli.errors import CommandError
-from mast.cli.output import dump
+from mast.cli.output import dump, note
 
 if TYPE_CHECKING:
     from envoy.config.core.v3.base_pb2 import Node
@@ -97,6 +97,9 @@ def resources(mesh: Mesh, node: Node) -> dict[str, list[dict[str, Any]]]:
 def static(mesh: Mesh, node: Node) -> dict[str, Any]:
     """The same as a configuration that Envoy reads with ``-c``."""
     from mast.cli.envoy.plain import plain
-    from mast.cli.envoy.static import bootstrap
+    from mast.cli.envoy.static import bootstrap, left_out
 
-    return plain(bootstrap(mesh.configuration(node)), proto_names=True)
+    found = mesh.configuration(node)
+    for name in left_out(found):
+        note(f"left out: {name}, whose module the agent of the proxy provides")
+    return plain(bootstrap(found), proto_names=True)

@@ -15,9 +15,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from envoy.extensions.wasm.v3.wasm_pb2 import PluginConfig
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from mast.cli.envoy.configuration import Configuration, chains
+from mast.cli.envoy.configuration import Configuration, chains, discovered
 from mast.cli.envoy.walking import unpacked, within
 from mast.pilot.core.packing import packed
 from mast.pilot.core.security.transport_sockets import SDS_CLUSTER
@@ -65,15 +66,34 @@ def _complete(listener: Listener, configuration: Configuration) -> Listener:
     return made
 
 
+def left_out(configuration: Configuration) -> list[str]:
+    """Filters that a bootstrap cannot have, sorted: those with modules that are no part of it.
+
+    The agent fetches modules and writes them to files of the proxy's machine; Envoy wants to read
+    them when it reads its configuration, wherever that is.
+    """
+    wanted = {name for each in configuration.listeners.values() for name in discovered(each)}
+    return sorted(name for name in wanted if _extension(configuration, name) is None)
+
+
+def _extension(configuration: Configuration, name: str) -> AnyMessage | None:
+    found = configuration.extensions.get(name)
+    if found is None:
+        return None
+    codes = [each.vm_config.code for each in within(found.typed_config, PluginConfig)]
+    elsewhere = any(each.local.filename or each.HasField("remote") for each in codes)
+    return None if elsewhere else found.typed_config
+
+
 def _with_extensions(filters: Any, configuration: Configuration) -> None:
-    """Filters that are discovered get their configuration; one that nobody knows is left out."""
+    """Filters that are discovered get their configuration; see `left_out`."""
     kept = []
     for each in filters:
         if each.HasField("config_discovery"):
-            found = configuration.extensions.get(each.name)
+            found = _extension(configuration, each.name)
             if found is None:
                 continue
-            each.typed_config.CopyFrom(found.typed_config)
+            each.typed_config.CopyFrom(found)
         kept.append(type(each).FromString(each.SerializeToString()))
     del filters[:]
     filters.extend(kept)
