@@ -2,7 +2,7 @@
 
 from mast.pilot.core.debug.mesh import gateway_statuses
 from tests.support.gateway_api import GATEWAY, HTTP, conditions, described, service, told
-from tests.support.mesh_yaml import world
+from tests.support.mesh_yaml import changes, world
 
 OURS = described("GatewayClass", "own", '""', "{controllerName: istio.io/gateway-controller}")
 THEIRS = described("GatewayClass", "theirs", '""', "{controllerName: a.com/controller}")
@@ -53,6 +53,9 @@ def test_the_debug_page() -> None:
 
 
 def test_what_is_collected_once_is_kept() -> None:
-    made = world(GATEWAY + HTTP)
+    made = world(GATEWAY + HTTP, ROUTE)
     first = made.snapshot(1).translation
+    made.apply(changes(service("a")))
     assert made.snapshot(2).translation is first
+    made.apply(changes(POLICY))
+    assert made.snapshot(3).translation is not first

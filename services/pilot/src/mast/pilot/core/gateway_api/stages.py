@@ -31,6 +31,8 @@ class Stage(Generic[K, T]):
         self._results: dict[K, T] = {}
         self._facts: dict[K, frozenset[Fact]] = {}
         self._readers: dict[Fact, set[K]] = {}
+        self.made = 0
+        """How often something was made anew."""
 
     @property
     def results(self) -> Mapping[K, T]:
@@ -42,6 +44,7 @@ class Stage(Generic[K, T]):
         return [self._replace(material, key) for key in sorted(self._stale(touched), key=repr)]
 
     def _replace(self, material: Material, key: K) -> Replaced[K, T]:
+        self.made += 1
         reads = Reads()
         reads.note(self._kind, key)
         old = self._results.pop(key, None)

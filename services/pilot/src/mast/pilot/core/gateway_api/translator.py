@@ -80,6 +80,7 @@ class Translator:
         """An object as it is now, None if it is gone; collections that do not count are ignored."""
         if collection not in COLLECTIONS:
             return
+        self._translation = None
         key = (namespace, name)
         objects = self._material.objects.setdefault(collection, {})
         old = objects.pop(key, None)
@@ -102,8 +103,7 @@ class Translator:
         self._material.mesh = mesh
         facts = self._touched.union(touched)
         self._touched = set()
-        if facts:
-            self._translation = None
+        before = self._made
         facts |= self._settle_gateways(facts)
         facts |= self._settle_routes(facts)
         facts |= self._settle_ingresses(facts)
@@ -114,6 +114,8 @@ class Translator:
         for target in self._policies.settle(self._material, facts):
             old, new = (each.config if each else None for each in (target.old, target.new))
             self._publish((_TARGET, target.key), _some(old), _some(new))
+        if self._made != before:
+            self._translation = None
         changed, self._changed = self._changed, {}
         return changed
 
@@ -122,6 +124,12 @@ class Translator:
         if self._translation is None:
             self._translation = self._collected()
         return self._translation
+
+    @property
+    def _made(self) -> int:
+        """How often any translation that a status tells of was made anew."""
+        others = self._gateways.made + self._policies.made + self._ingresses.made
+        return others + sum(each.made for each in self._routes.values())
 
     def _collected(self) -> Translation:
         classes = self._material.objects.get(collection_names.GATEWAY_CLASSES, {})
