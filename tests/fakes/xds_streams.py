@@ -102,8 +102,9 @@ class Stream:
 
     def push(self, *, resend: bool = False, number: int | None = None) -> list[Told]:
         """The mesh as it is now; give the number if it is a push to several streams."""
-        number = next(self.numbers) if number is None else number
-        self.shared.age()
+        if number is None:
+            number = next(self.numbers)
+            self.shared.age()
         view = self.mesh.view()
         return self._read(self.session.push(view, number, self.now, resend=resend))
 

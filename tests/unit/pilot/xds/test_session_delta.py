@@ -723,6 +723,17 @@ def test_proxies_of_a_view_are_sent_the_same_bytes(mesh):
         assert one.send.payload is other.send.payload
 
 
+def test_a_message_is_not_kept_longer_than_its_push(mesh):
+    first = started(Stream(mesh))
+    second = started(replace(first))
+    mesh.put(assignment("a", [8]))
+    (one,) = first.push(number=99)
+    first.shared.age()
+    (other,) = second.push(number=99)
+    assert one.send.payload == other.send.payload
+    assert one.send.payload is not other.send.payload
+
+
 def test_a_nonce_is_never_used_twice(stream):
     """Design 4: not even when content goes from A to B to A."""
     told = [*stream.ask("eds", "a"), *stream.ask("eds", "a")]

@@ -15,7 +15,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.routes.virtual_hosts import Candidate, Claim, allotted
-from mast.pilot.core.wire import bytes_field, text_field
+from mast.pilot.core.wire import field_header, text_field
 from mast.pilot.core.xds.resources import content_version
 
 _VIRTUAL_HOSTS: Final = RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
@@ -23,9 +23,13 @@ _DOMAINS: Final = VirtualHost.DOMAINS_FIELD_NUMBER
 
 
 class Entry(NamedTuple):
-    """A virtual host as a field of a route configuration, and its hash."""
+    """A virtual host as a field of a route configuration, in two parts, and its hash.
 
-    field: bytes
+    `head` begins the field and has the domains, `content` is what callers of all namespaces share.
+    """
+
+    head: bytes
+    content: bytes
     hash: bytes
 
 
@@ -62,16 +66,17 @@ def table(candidates: Mapping[Hashable, Candidate], before: RouteTable = EMPTY) 
 
 def entry(candidate: Candidate, domains: Iterable[str]) -> Entry:
     """A virtual host that got these domains. Fields of a message may follow in any order."""
-    return _entry(candidate.content + b"".join(text_field(_DOMAINS, each) for each in domains))
+    return _entry(b"".join(text_field(_DOMAINS, each) for each in domains), candidate.content)
 
 
 def entry_of(message: VirtualHost) -> Entry:
     """A virtual host that is complete."""
-    return _entry(message.SerializeToString(deterministic=True))
+    return _entry(b"", message.SerializeToString(deterministic=True))
 
 
-def _entry(content: bytes) -> Entry:
-    return Entry(bytes_field(_VIRTUAL_HOSTS, content), blake2b(content, digest_size=16).digest())
+def _entry(domains: bytes, content: bytes) -> Entry:
+    head = field_header(_VIRTUAL_HOSTS, len(domains) + len(content)) + domains
+    return Entry(head, content, blake2b(domains + content, digest_size=16).digest())
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Routes:
     @property
     def parts(self) -> Sequence[bytes]:
         """The serialised message in parts."""
-        return [self._own, *(each.field for each in self.entries)]
+        return [self._own, *(part for each in self.entries for part in each[:2])]
 
     @property
     def version(self) -> str:

@@ -222,7 +222,13 @@ def _made(site: _Site, egress: Egress, service: Service, port: Port) -> Candidat
         source=service.object_name,
     )
     additions = site.extensions.virtual_host(site.spot(port.number), service)
-    return candidate(claim, site.service_routes(egress, service, port), additions)
+    made = candidate(claim, site.service_routes(egress, service, port), additions)
+    return replace(made, content=_shared(site, made.content))
+
+
+def _shared(site: _Site, content: bytes) -> bytes:
+    """One object for equal contents: callers of most namespaces have the same virtual hosts."""
+    return site.scope.shared(("virtual host content", content), lambda _: content)
 
 
 def _standalone(

@@ -72,6 +72,11 @@ class Response:
             self._number = number
         return self._payload
 
+    def forget_payload(self) -> None:
+        """The push is over: whoever is late makes the message again."""
+        self._number = -1
+        self._payload = b""
+
 
 class Encoder(Protocol):
     """One of the two protocols: how a message looks and what it can say."""
@@ -153,7 +158,9 @@ class Responses:
         self._recent = Recent()
 
     def age(self) -> None:
-        """Forget what no session has used since the last call but one."""
+        """Forget what no session has used since the last call but one, and all messages."""
+        for each in self._recent.young():
+            each.forget_payload()
         self._recent.age()
 
     def shared(

@@ -301,6 +301,10 @@ class Recent:
         """Begin a generation."""
         self._old, self._young = self._young, {}
 
+    def young(self) -> Iterator[Any]:
+        """Results used in this generation."""
+        return (result for _, result in self._young.values())
+
     def recall(self, key: object) -> Any | None:
         """The result kept under the key, None if there is none."""
         entry = self._young.get(key)
