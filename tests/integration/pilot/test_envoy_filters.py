@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.core.v3.base_pb2 import Node
 
 from mast.galley.core.judge import judge
@@ -18,13 +19,14 @@ from mast.pilot.core.model.finding import Fault
 from mast.pilot.core.model.proxy import Proxy, parse
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.world.world import World
-from mast.pilot.core.xds.resources import RDS
+from mast.pilot.core.xds.resources import BOOTSTRAP, RDS
 from tests.support.ads_server import ads_server, bootstrap, until
 from tests.support.envoy_feed import envoy_feed
 from tests.support.envoy_server import complaints, envoy_server
 from tests.support.golden_view import resources_of, static
 from tests.support.http_probe import echo_server, fetch
 from tests.support.mesh_yaml import changes, sidecar_proxy, world
+from tests.support.xds_client import xds_stream
 
 T = "'@type': type.googleapis.com/envoy.extensions"
 HCM = "envoy.filters.network.http_connection_manager"
@@ -362,6 +364,24 @@ async def test_whole_resources_are_added_over_ads(tmp_path: Path, delta: bool) -
             await until(changed)
             assert await envoy.stat("listener_manager.listener_modified") == 0
             assert complaints(envoy.log.read_text()) == []
+
+
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
+async def test_agents_are_told_what_the_bootstrap_needs(delta: bool) -> None:
+    """One resource with all that is to be merged; an empty answer if there is nothing."""
+    tags = patch("BOOTSTRAP", "MERGE", "{stats_config: {stats_tags: [{tag_name: a}]}}")
+    more = patch("BOOTSTRAP", "MERGE", "{stats_config: {stats_tags: [{tag_name: b}]}}")
+    for texts, expected in (((envoy_filter(tags, more),), [["a", "b"]]), ((), [])):
+        async with (
+            ads_server(WorldMesh(mesh(*texts))) as ads,  # type: ignore[arg-type]
+            xds_stream(f"127.0.0.1:{ads.port}", delta=delta) as stream,
+        ):
+            await stream.ask(BOOTSTRAP)
+            answer = await stream.told()
+            found = [each.resource if delta else each for each in answer.resources]
+            told = [Bootstrap.FromString(each.value) for each in found]
+            names = [[tag.tag_name for tag in each.stats_config.stats_tags] for each in told]
+            assert names == expected
 
 
 async def _listening(admin: str) -> int:
