@@ -33,11 +33,17 @@ def test_label_selector(selector: str, labels: dict[str, str], matches: bool) ->
     assert selection((), "", selector).matches_labels(labels) is matches
 
 
+def test_secrets_are_selected_where_they_stand() -> None:
+    assert selection(["secret"], "", "").prefix == "secrets/"
+    assert selection(["Secret"], "edge", "").prefix == "secrets/edge/"
+
+
 @pytest.mark.parametrize(
     ("kinds", "selector", "message"),
     [
         pytest.param(["Gatway"], "", "unknown kind 'Gatway'; allowed: AuthorizationPolicy",
                      id="kind"),
+        pytest.param(["Gateway", "Secret"], "", "Secret is kept apart", id="secrets-and-others"),
         pytest.param([], "a=b=c", "'a=b=c' is not key=value", id="two-equals"),
         pytest.param([], "a in (b)", "'a in \\(b\\)' is not key=value", id="set-based"),
         pytest.param([], "a=b c", "is not key=value", id="space"),

@@ -75,6 +75,9 @@ def selection(kinds: Sequence[str], namespace: str, label_selector: str) -> Sele
             known = ", ".join(sorted({kind.name for kind in KINDS}))
             raise BadSelection(f"kinds: unknown kind {text!r}; allowed: {known}")
         found += [kind for kind in meant if kind not in found]
+    apart = [kind.name for kind in found if kind.sealed]
+    if apart and len(found) > 1:
+        raise BadSelection(f"kinds: {apart[0]} is kept apart from other kinds; ask for it alone")
     return Selection(tuple(found), namespace, tuple(_requirements(label_selector)))
 
 

@@ -13,6 +13,7 @@ import structlog
 
 from mast.common.backoff import Backoff
 from mast.common.etcd import Compare, Leadership, Rejected, Unavailable
+from mast.common.kinds import KINDS
 from mast.common.latest import Latest
 from mast.galley.core.objects import Defaults
 from mast.galley.core.plan import Aborted, TooLarge
@@ -23,6 +24,9 @@ from mast.galley.store.configs import Configs
 from mast.galley.store.files import FileTree
 
 log = structlog.get_logger()
+
+KEPT_APART = tuple(str(kind) for kind in KINDS if kind.sealed)
+"""Kinds that are not among all kinds, because their objects stand under another prefix."""
 
 LEADER_TTL = timedelta(seconds=10)
 
@@ -120,6 +124,8 @@ class DirectorySource:
 
     async def _reconcile(self, tree: Tree, guard: Compare) -> None:
         stored, _ = await self._configs.list(selection((), "", ""))
+        apart, _ = await self._configs.list(selection(KEPT_APART, "", ""))
+        stored += apart
         todo = await asyncio.to_thread(partial(reconcile, tree, self.name, stored))
         self._tell(todo.problems, len(todo.objects))
         await self._write(todo, guard)
