@@ -166,6 +166,19 @@ def test_patch(patch: str, expected: list[str]) -> None:
                      id="disallowed"),
         pytest.param("HTTP_FILTER", "ADD", "{name: a, config: {}}", ["config typed-config"],
                      id="config-of-v2"),
+        pytest.param("HTTP_FILTER", "ADD", "{name: a, typed_config: 5}",
+                     ["typed_config wrong-type"], id="no-settings"),
+        pytest.param("CLUSTER", "MERGE", "{metadata: {typed_filter_metadata: {a: {'@type':"
+                     " type.googleapis.com/google.protobuf.StringValue, value: x}}}}", [],
+                     id="well-known-type"),
+        pytest.param("CLUSTER", "MERGE", "{metadata: {typed_filter_metadata: {a: {'@type':"
+                     " type.googleapis.com/google.protobuf.StringValue, value: 5}}}}",
+                     ["metadata.typed_filter_metadata.a wrong-type"], id="wrong-well-known-type"),
+        pytest.param("CLUSTER", "MERGE", "{metadata: {typed_filter_metadata: {a: {'@type':"
+                     " type.googleapis.com/envoy.extensions.filters.network.mysql_proxy.v3."
+                     "MySQLProxy, stat_prefix: a}}}}",
+                     ['metadata.typed_filter_metadata.a["@type"] unknown-type'],
+                     id="contrib-is-unknown"),
         pytest.param("HTTP_FILTER", "ADD", "{name: a, typed_config: {}}",
                      ["typed_config typed-config"], id="no-type"),
         pytest.param("HTTP_FILTER", "ADD", "{name: a, typed_config: {'@type': a.b/istio.alpn}}",
