@@ -28,6 +28,9 @@ VIRTUAL_SERVICES = "istio/networking/v1alpha3/virtualservices"
             id="cluster-scoped-config",
         ),
         pytest.param(
+            config_key(keys.SECRETS_COLLECTION, "shop", "tls"), "secrets/shop/tls", id="secret"
+        ),
+        pytest.param(
             keys.service_key("shop", "*.example.com"),
             "registry/services/shop/*.example.com",
             id="service",
@@ -81,9 +84,26 @@ def test_a_config_key_names_its_object_again(
     assert parse_config_key(str(wanted)) == wanted
 
 
+def test_a_secret_is_known_by_its_key() -> None:
+    wanted = ConfigKey(keys.SECRETS_COLLECTION, "shop", "tls")
+    assert parse_config_key("secrets/shop/tls") == wanted
+    assert str(wanted) == "secrets/shop/tls"
+    assert keys.collection_prefix(keys.SECRETS_COLLECTION) == "secrets/"
+
+
 @pytest.mark.parametrize(
     "key",
-    ["", "config/", "config/a/b", "config/a//b", "config//a/b", "trust/a/b/c", "config/a/b/"],
+    [
+        "",
+        "secrets/a",
+        "secrets/a/",
+        "config/",
+        "config/a/b",
+        "config/a//b",
+        "config//a/b",
+        "trust/a/b/c",
+        "config/a/b/",
+    ],
 )
 def test_other_keys_are_no_config_keys(key: str) -> None:
     with pytest.raises(ValueError, match="must be config/<collection>"):
