@@ -87,6 +87,6 @@ def test_envoy_takes_what_galley_accepts(envoy: Judge, seed: int) -> None:
         objects = accepted(drawn)
         if refusals := envoy(mesh.resources(objects, proxy)):
             shown = yaml.safe_dump_all([document(each) for each in objects], allow_unicode=True)
-            pytest.fail("\n".join((*refusals, shown)))
+            pytest.fail("\n".join((f"MAST_SEED={seed}:", *refusals, shown)))
 
     takes()

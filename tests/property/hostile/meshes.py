@@ -11,6 +11,7 @@ from envoy.config.core.v3.base_pb2 import Node
 from mast.common.kinds import BY_COLLECTION
 from mast.common.spiffe import SpiffeId
 from mast.galley.core.objects import ConfigObject
+from mast.pilot.core.gateway_api.gateways import GATEWAY_NAME
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.proxy import Proxy, parse
 from mast.pilot.core.world.world import World
@@ -54,7 +55,9 @@ PROXIES: Final[Mapping[str, Proxy]] = {
         ANNOTATIONS={"policy.istio.io/check": "enable"},
     ),
     "ipv6": sidecar_proxy("web", ip="2001:db8::1", labels={"version": "v1"}, CLUSTER_ID="east"),
-    "router": parse(_router("shop", "10.1.0.11", {"istio": "ingressgateway"})),
+    "router": parse(
+        _router("shop", "10.1.0.11", {"istio": "ingressgateway", GATEWAY_NAME: "gate"})
+    ),
 }
 """Of all ways to meet traffic, and of all families of addresses."""
 
