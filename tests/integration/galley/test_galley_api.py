@@ -235,9 +235,12 @@ async def test_get(galley: RunningGalley) -> None:
                      "not found: DestinationRule default/b", id="missing"),
         pytest.param(api.ObjectRef(kind="Rule", group="a.b", name="b"),
                      grpc.StatusCode.INVALID_ARGUMENT, "unknown kind 'Rule'", id="kind"),
-        pytest.param(api.ObjectRef(kind="Gateway"), grpc.StatusCode.INVALID_ARGUMENT,
+        pytest.param(api.ObjectRef(kind="Gateway", name="b"), grpc.StatusCode.INVALID_ARGUMENT,
+                     "several groups: networking.istio.io, gateway.networking.k8s.io",
+                     id="several-groups"),
+        pytest.param(api.ObjectRef(kind="Sidecar"), grpc.StatusCode.INVALID_ARGUMENT,
                      "name is required", id="no-name"),
-        pytest.param(api.ObjectRef(kind="Gateway", name="a/b"), grpc.StatusCode.INVALID_ARGUMENT,
+        pytest.param(api.ObjectRef(kind="Sidecar", name="a/b"), grpc.StatusCode.INVALID_ARGUMENT,
                      "must not be empty or contain '/'", id="slash"),
     ],
 )  # fmt: skip
@@ -354,9 +357,7 @@ async def test_validate_stores_nothing(galley: RunningGalley) -> None:
 
 
 @pytest.mark.parametrize("sample", ["current", "legacy", "kubernetes"])
-async def test_samples_are_stored_and_come_back(
-    galley: RunningGalley, sample: str
-) -> None:
+async def test_samples_are_stored_and_come_back(galley: RunningGalley, sample: str) -> None:
     text = (GOLDEN / f"{sample}.yaml").read_text()
     response = await galley.apply(text)
     assert {result.action for result in response.results} == {Action.CREATED}

@@ -186,7 +186,10 @@ def _known(ref: config_pb2.ObjectRef) -> config_pb2.ObjectRef:
     group = ref.group
     if (group, ref.kind) not in BY_GROUP_KIND:
         meant = named(f"{group}/{ref.kind}" if group else ref.kind)
-        if len(meant) != 1:
+        if len(meant) > 1:
+            groups = ", ".join(kind.group for kind in meant)
+            raise BadSelection(f"object: kind {ref.kind!r} is of several groups: {groups}")
+        if not meant:
             raise BadSelection(f"object: unknown kind {ref.kind!r} of group {group!r}")
         group = meant[0].group
     kind = BY_GROUP_KIND[group, ref.kind]
