@@ -91,6 +91,12 @@ def test_a_secret_is_known_by_its_key() -> None:
     assert keys.collection_prefix(keys.SECRETS_COLLECTION) == "secrets/"
 
 
+@pytest.mark.parametrize("key", ["secrets/", "secrets/a", "secrets/a/", "secrets/a/b/c"])
+def test_other_keys_are_no_keys_of_secrets(key: str) -> None:
+    with pytest.raises(ValueError, match="must be secrets/<namespace>/<name>"):
+        parse_config_key(key)
+
+
 @pytest.mark.parametrize(
     "key",
     [

@@ -47,7 +47,10 @@ def config_key(collection: str, namespace: str, name: str) -> str:
 def parse_config_key(key: str) -> ConfigKey:
     """The object a ``config/`` or ``secrets/`` key names; ValueError if it has another form."""
     if key.startswith(SECRETS):
-        key = f"{CONFIG}{SECRETS_COLLECTION}/{key.removeprefix(SECRETS)}"
+        namespace, _, name = key.removeprefix(SECRETS).partition("/")
+        if not namespace or not name or "/" in name:
+            raise ValueError(f"key {key!r}: must be {SECRETS}<namespace>/<name>")
+        return ConfigKey(SECRETS_COLLECTION, namespace, name)
     parts = key.removeprefix(CONFIG).rsplit("/", 2)
     if not key.startswith(CONFIG) or len(parts) != 3 or not all(parts):
         raise ValueError(f"key {key!r}: must be {CONFIG}<collection>/<namespace or '-'>/<name>")
