@@ -101,8 +101,6 @@ def test_other_keys_are_no_keys_of_secrets(key: str) -> None:
     "key",
     [
         "",
-        "secrets/a",
-        "secrets/a/",
         "config/",
         "config/a/b",
         "config/a//b",
