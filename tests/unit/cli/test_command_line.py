@@ -33,6 +33,13 @@ def mastctl(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.param(["status"], 1, ["no mesh is running", "mastctl up"], id="no-mesh"),
         pytest.param(["get", "zebra"], 2, ["zebra"], id="unknown-kind"),
         pytest.param(["get", "vs"], 1, ["no mesh is running"], id="get-without-mesh"),
+        pytest.param(["get", "gateway"], 1, ["no mesh is running"], id="get-of-two-groups"),
+        pytest.param(
+            ["delete", "gateway", "a"],
+            2,
+            ["networking.istio.io/Gateway", "gateway.networking.k8s.io/Gateway"],
+            id="delete-of-two-groups",
+        ),
         pytest.param(["apply", "-f", "/nonexistent.yaml"], 1, ["/nonexistent.yaml"], id="no-file"),
         pytest.param(["delete", "vs"], 2, ["names"], id="delete-without-names"),
         pytest.param(["run", "--service", "a"], 2, ["COMMAND"], id="run-without-command"),
