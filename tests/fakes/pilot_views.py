@@ -93,13 +93,13 @@ class FakeMesh:
         return FakeSnapshot(self.revision, self.view())
 
 
-def eds_cluster(name: str, stat: str = "") -> Resource:
-    """A cluster of type EDS; `stat` is a field to change."""
+def eds_cluster(name: str, stat: str = "", *, seconds: int = 15) -> Resource:
+    """A cluster of type EDS that waits so long; `stat` is a field to change."""
     message = Cluster(name=name, type=Cluster.EDS, alt_stat_name=stat)
     message.connect_timeout.FromSeconds(1)
     message.eds_cluster_config.eds_config.ads.SetInParent()
     message.eds_cluster_config.eds_config.resource_api_version = 2
-    message.eds_cluster_config.eds_config.initial_fetch_timeout.FromSeconds(15)
+    message.eds_cluster_config.eds_config.initial_fetch_timeout.FromSeconds(seconds)
     return resource(name, CDS, message, requires=[name])
 
 

@@ -131,6 +131,7 @@ async def ads_server(
     admission: TokenBucket | None = None,
     send_timeout: timedelta = timedelta(seconds=10),
     synced: bool = True,
+    slots: int = 25,
     registrar: Any = None,
     also: Callable[[Connections], Any] | None = None,
     asides: Callable[[Connections], Any] | None = None,
@@ -145,7 +146,7 @@ async def ads_server(
             OneThread(thread),
             MachineClock(),
             Instruments(metrics, "test"),
-            asyncio.Semaphore(25),
+            asyncio.Semaphore(slots),
             send_timeout,
         )
         connections = Connections(facilities, b"")

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import grpc
@@ -157,6 +157,27 @@ class TestRefusals:
                 await until(lambda: ads.metric("pilot_xds_write_timeout") == 1)
             assert ads.metric('pilot_xds_pushes{type="cds_senderr"}') == 1
             await until(lambda: not ads.connections.open)
+
+
+async def test_slow_readers_do_not_hold_up_others(mesh):
+    """N20: only two may push at a time, and two proxies do not read what they are pushed."""
+    limit = (("grpc.http2.lookahead_bytes", 0), ("grpc.http2.bdp_probe", 0))
+    async with ads_server(mesh, slots=2) as ads, AsyncExitStack() as stack:
+        for _ in range(2):
+            slow = await stack.enter_async_context(xds_stream(at(ads), delta=False, options=limit))
+            await slow.ask(CDS)
+            await slow.ack(await slow.told())
+        quick = await stack.enter_async_context(xds_stream(at(ads)))
+        await quick.ask(EDS, "a")
+        await quick.ack(await quick.told())
+        for number in range(200):
+            mesh.put(static_cluster(f"c{number}", "x" * 10_000))
+        for number in range(5):
+            mesh.put(static_cluster("more", str(number)), assignment("a", [number + 2]))
+            await ads.push()
+            await quick.ack(await quick.told())
+        assert ads.metric("pilot_xds_write_timeout") == 0
+        assert ads.metric('pilot_xds_pushes{type="cds"}') < 2 * 5, "they do not read"
 
 
 class TestIdentity:

@@ -115,6 +115,26 @@ async def test_configuration_goes_on_after_a_restart(tmp_path, delta):
             assert await envoy.stat("cluster_manager.cds.update_rejected") == 0
 
 
+@pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
+async def test_a_changed_cluster_keeps_its_endpoints_if_nobody_sends_any(tmp_path, delta):
+    """Its `initial_fetch_timeout` ends the wait (pilot.md B8, B16)."""
+    port = free_port()
+    mesh = FakeMesh()
+    async with echo_server("a") as backend, forgetful(mesh, port, delta) as pilot:
+        mesh.put(eds_cluster("a", seconds=1), assignment("a", [backend.port]))
+        mesh.put(http_listener("in", "r"), routes("r", "a"))
+        async with envoy_server(bootstrap(port, delta=delta), tmp_path) as envoy:
+            pilot.withholds = True
+            async with load(envoy.ports["in"]):
+                mesh.put(eds_cluster("a", "changed", seconds=1))
+                await pilot.push()
+                await until(lambda: _warming(envoy, 1))
+                await until(lambda: _warming(envoy, 0))
+                seen = len(backend.seen)
+                await backend.wait_for(seen + 3)
+            assert await envoy.stat("cluster.changed.init_fetch_timeout") == 1
+
+
 async def _warming(envoy: EnvoyServer, number: int) -> bool:
     return await envoy.stat("cluster_manager.warming_clusters") == number
 

@@ -7,7 +7,7 @@ from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 
 from mast.pilot.core.xds.outputs import Acked, Rejected, Stale
 from mast.pilot.core.xds.resources import CDS, ECDS, EDS, LDS, RDS, SDS, resource
-from mast.pilot.core.xds.watch import SyncState
+from mast.pilot.core.xds.watch import MOST_OUTSTANDING, SyncState
 from tests.fakes.pilot_views import (
     FakeMesh,
     assignment,
@@ -732,6 +732,20 @@ def test_a_message_is_not_kept_longer_than_its_push(mesh):
     (other,) = second.push(number=99)
     assert one.send.payload == other.send.payload
     assert one.send.payload is not other.send.payload
+
+
+def test_of_a_client_that_accepts_nothing_only_so_much_is_remembered(stream):
+    """B4: a missing acknowledgement of clusters is no reason to stop; memory is bounded."""
+    stream.ack(*stream.ask("cds"))
+    told = []
+    for number in range(2 * MOST_OUTSTANDING):
+        stream.mesh.put(static_cluster("c", str(number)))
+        told += stream.push()
+    watch = stream.session.state.watches[CDS]
+    assert len(told) == 2 * MOST_OUTSTANDING
+    assert len(watch.outstanding) == MOST_OUTSTANDING
+    stream.ack(*told)
+    assert watch.quiet
 
 
 def test_a_nonce_is_never_used_twice(stream):

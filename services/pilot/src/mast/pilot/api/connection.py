@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -34,6 +35,10 @@ EVENTS: Final = 1000
 
 INBOX: Final = 100
 """Requests that may wait; then the stream is not read on."""
+
+
+PATIENCE: Final = 0.1
+"""Seconds that a push may hold up others; a proxy that reads more slowly is waited for aside."""
 
 
 class Ended(Enum):
@@ -95,7 +100,10 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class Facilities:
-    """What all connections share. `pushing` bounds how many push at a time (pilot.md B20)."""
+    """What all connections share.
+
+    `pushing` bounds how many push at a time (pilot.md B20); those that do not read do not count.
+    """
 
     work: Work
     clock: Clock
@@ -278,7 +286,7 @@ class Connection:
 
     async def _push(self, writer: Writer) -> None:
         instruments, clock = self._facilities.instruments, self._facilities.clock
-        async with self._facilities.pushing:
+        async with _turn(self._facilities.pushing):
             push = self._pending.take()
             if push is None:
                 return
@@ -336,3 +344,21 @@ class Connection:
                 reason=output.reason,
                 resources=output.names[:10],
             )
+
+
+@asynccontextmanager
+async def _turn(slots: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Within the block, but no longer than `PATIENCE`, one of the slots is taken (pilot.md N20)."""
+    await slots.acquire()
+    taken = [slots]
+
+    def free() -> None:
+        while taken:
+            taken.pop().release()
+
+    timer = asyncio.get_running_loop().call_later(PATIENCE, free)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        free()

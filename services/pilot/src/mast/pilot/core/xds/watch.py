@@ -20,6 +20,10 @@ Instant = timedelta
 """A point in time: what has passed since an arbitrary start, on a clock that never goes back."""
 
 
+MOST_OUTSTANDING = 32
+"""Of a client that accepts nothing for a long time (pilot.md B4) older responses are forgotten."""
+
+
 class SyncState(Enum):
     """How a client stands with a type (pilot.md B28)."""
 
@@ -86,6 +90,8 @@ class Watch:
     def sent(self, response: Response, nonce: str, now: Instant) -> None:
         """A response goes out."""
         self.outstanding[nonce] = response
+        if len(self.outstanding) > MOST_OUTSTANDING:
+            del self.outstanding[next(iter(self.outstanding))]
         self.nonce = nonce
         self.sent_version = response.version
         self.sent_at = now
