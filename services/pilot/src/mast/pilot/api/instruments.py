@@ -39,6 +39,7 @@ FAULTS: Final[Mapping[Fault, str]] = {
     Fault.MISSING_DELEGATE: "Delegates that are missing or cannot be used",
     Fault.NO_FAILOVER: "Failover settings without outlier detection",
     Fault.UNREADABLE: "Stored values that cannot be read",
+    Fault.PROXYLESS: "Configuration that does not count for gRPC clients without a proxy",
 }
 """What the metric of a fault counts; its value is how often it is so now."""
 

@@ -49,7 +49,7 @@ def apply_client_tls(
     elif is_automatic(scope, destination.service):
         socket = _mesh_socket(destination, ClientTLSSettings(), upstream, scope, proxy)
         if cluster.type == Cluster.ORIGINAL_DST:
-            if _all_accept(scope, destination.service):
+            if all_accept(scope, destination.service):
                 cluster.transport_socket.CopyFrom(socket)
         else:
             cluster.transport_socket_matches.add(
@@ -95,8 +95,8 @@ def identities(scope: Scope, service: Service) -> Sequence[str]:
     return sorted(found.union(service.subject_alt_names))
 
 
-def _all_accept(scope: Scope, service: Service) -> bool:
-    """Every endpoint accepts mutual TLS: Envoy cannot tell them apart (pilot.md G6)."""
+def all_accept(scope: Scope, service: Service) -> bool:
+    """Every endpoint accepts mutual TLS, where callers cannot tell them apart (pilot.md G6)."""
     policies = peer_policies(scope, service.namespace)
     modes = {mode for _, each in policies.selecting for mode in (each.mode, *each.ports.values())}
     return scope.identities(service.key).mtls and Mode.DISABLE not in modes

@@ -48,6 +48,7 @@ class Fault(StrEnum):
     MISSING_DELEGATE = "pilot_missing_delegates"
     NO_FAILOVER = "pilot_failover_without_outlier_detection"
     UNREADABLE = "pilot_unreadable_configs"
+    PROXYLESS = "pilot_proxyless_unsupported"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,13 @@ def route_configuration(
     return made.message() if made else None
 
 
+def service_routes(
+    scope: Scope, proxy: Proxy, egress: Egress, service: Service, port: Port
+) -> Sequence[Route]:
+    """Routes of the VirtualService that governs a service, else its default route (pilot.md F2)."""
+    return _Site(scope, proxy, NO_EXTENSIONS).service_routes(egress, service, port)
+
+
 @dataclass(frozen=True)
 class _Site:
     """Whose routes are built, and from what."""

@@ -18,7 +18,11 @@ from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.world.config_view import ConfigView
 from mast.pilot.core.world.originals import Originals
 from mast.pilot.core.world.patched_view import PatchedView
+from mast.pilot.core.world.proxyless_view import ProxylessView
 from mast.pilot.core.world.view import MeshView
+
+WorkloadView = MeshView | PatchedView | ProxylessView
+"""What proxies get, or gRPC libraries."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ class MeshSnapshot:
     originals: Originals = field(repr=False)
     extensions: ExtensionsOf = field(repr=False)
     translation: Translation = field(default_factory=Translation, repr=False)
-    views: dict[Hashable, MeshView | PatchedView] = field(default_factory=dict, repr=False)
+    views: dict[Hashable, WorkloadView] = field(default_factory=dict, repr=False)
 
-    def view(self, proxy: Proxy) -> MeshView | PatchedView:
+    def view(self, proxy: Proxy) -> WorkloadView:
         """The view of a proxy: the same object for all proxies of a class with equal patches."""
         audience, patches = self.results.get(
             ("audience", proxy),
@@ -48,11 +52,14 @@ class MeshSnapshot:
         )
         view = self.views.get((audience.key, patches))
         if view is None:
-            view = MeshView(audience, self.index, self.results, self.originals, self.extensions)
-            if patches:
-                view = PatchedView(view, patches)
-            self.views[audience.key, patches] = view
+            view = self.views[audience.key, patches] = self._view(audience, patches)
         return view
+
+    def _view(self, audience: Audience, patches: tuple[PatchName, ...]) -> WorkloadView:
+        view = MeshView(audience, self.index, self.results, self.originals, self.extensions)
+        if audience.proxy.proxyless:
+            return ProxylessView(view)
+        return PatchedView(view, patches) if patches else view
 
     def configuration(self) -> ConfigView:
         """All configuration objects, for other control planes (pilot.md B27)."""

@@ -232,7 +232,7 @@ class MeshView:
         return self.originals.resource(cluster.name, CDS, cluster, required(cluster))
 
     def _cluster_on_demand(self, name: str, scope: Scope) -> Resource | None:
-        destination = self._destination(name, scope)
+        destination = self.destination(name, scope)
         if destination is None:
             return None
         cluster = outbound_cluster(destination, scope, self.audience.caller)
@@ -242,7 +242,7 @@ class MeshView:
 
     def _assignment(self, name: str, scope: Scope) -> Resource | None:
         """Endpoints of a cluster, shared by all callers for whom they are the same."""
-        destination = self._destination(name, scope)
+        destination = self.destination(name, scope)
         if destination is None or not _has_eds(destination.service, self.audience.caller):
             return None
         caller = self.audience.caller
@@ -321,7 +321,7 @@ class MeshView:
         """Ports of a router that stand behind those of its Services (pilot.md I2)."""
         return translation(targets(self.audience.served, scope))
 
-    def _destination(self, name: str, scope: Scope) -> Destination | None:
+    def destination(self, name: str, scope: Scope) -> Destination | None:
         """What an outbound cluster name stands for; also beyond the Sidecar (pilot.md B25)."""
         parts = names.parse_outbound_cluster(name)
         if parts is None:
@@ -376,5 +376,5 @@ def _place(caller: Proxy) -> Hashable:
 def _has_eds(service: Service, caller: Proxy) -> bool:
     """Whether clusters of a service get their endpoints by EDS at all."""
     if service.resolution is Resolution.PASSTHROUGH:
-        return service.headless and caller.type is not ProxyType.SIDECAR
+        return service.headless and (caller.type is not ProxyType.SIDECAR or caller.proxyless)
     return service.resolution is Resolution.STATIC

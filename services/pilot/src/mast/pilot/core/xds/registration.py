@@ -72,7 +72,7 @@ def workload(
         health=Health.HEALTH_UNHEALTHY if checked else Health.HEALTH_HEALTHY,
         ports=dict(template.ports),
         weight=template.weight,
-        tls_mode=labels.get(_TLS_MODE, "istio"),
+        tls_mode=labels.get(_TLS_MODE, "" if proxy.proxyless else "istio"),
         create_time=_timestamp(connected_at),
         registration_group=name,
         controller=controller,

@@ -1,0 +1,1 @@
+"""What gRPC libraries get that speak xDS themselves (pilot.md B29)."""
