@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -14,10 +15,14 @@ import aiohttp
 import pytest
 
 from mast.cli.local.processes import Process, gone
+from tests.support.credentials import secret_yaml
 from tests.support.laptop import BOOKINFO, MODES, Laptop, laptop, mesh
+from tests.support.pki import Ca
+from tests.support.tls_contexts import tls_client
 
 pytestmark = pytest.mark.timeout(300)
 
+HOST = "details.test"
 INGRESS = Path(__file__).with_name("ingress.yaml")
 GATEWAY_API = Path(__file__).with_name("gateway-api.yaml")
 ASK = (
@@ -88,33 +93,42 @@ async def test_detached_workloads_are_stopped_by_name(up: Laptop) -> None:
     assert up.home.workloads() == []
 
 
-async def test_a_gateway_lets_the_host_in(up: Laptop) -> None:
-    """By Istio's own objects, and by those of Gateway API for another host of the same port."""
+async def test_a_gateway_lets_the_host_in(up: Laptop, tmp_path: Path) -> None:
+    """Plain, and over TLS with a certificate that nobody else ever sees."""
     await up.run("details", "details", "--port", "9080")
-    started = await up.mastctl("run", "--gateway", "ingressgateway", "--port", "80:8080", "-d")
+    ports = ("--port", "80:8080", "--port", "443:8443/https")
+    started = await up.mastctl("run", "--gateway", "ingressgateway", *ports, "-d")
     assert started.status == 0, started.err
-    applied = await up.mastctl("apply", "-f", str(INGRESS), "-f", str(GATEWAY_API))
+    ca = Ca.root()
+    pair = ca.leaf(dns=["details.test"])
+    secret = tmp_path / "secret.yaml"
+    secret.write_text(secret_yaml("details", "default", tls_crt=pair.chain, tls_key=pair.key))
+    applied = await up.mastctl("apply", "-f", str(INGRESS), "-f", str(secret))
     assert applied.status == 0, applied.err
+
     (gateway,) = [w for w in up.home.workloads() if w.service == "ingressgateway"]
-    url = f"http://{gateway.address}:8080"
-    async with asyncio.timeout(30), aiohttp.ClientSession() as client:
-        for path, host in (("/details/7", "any.test"), ("/book/7", "api.test")):
-            assert await served(client, f"{url}{path}", host) == "7"
-        async with client.get(f"{url}/elsewhere") as answer:
+    assert await served(f"http://{gateway.address}:8080/details/7") == "7"
+    async with aiohttp.ClientSession() as client:
+        async with client.get(f"http://{gateway.address}:8080/elsewhere") as answer:
             assert answer.status == 404
+    assert await served(f"https://{gateway.address}:8443/details/7", tls_client(ca)) == "7"
+    logs = (path.read_text(errors="replace") for path in up.home.path("logs").iterdir())
+    assert not any("PRIVATE KEY" in each for each in logs)
     stopped = await up.mastctl("stop", gateway.name)
     assert stopped.status == 0, stopped.err
 
 
-async def served(client: aiohttp.ClientSession, url: str, host: str) -> str:
-    """The book that a gateway answers with, once it does."""
-    while True:
-        with suppress(aiohttp.ClientConnectionError):
-            async with client.get(url, headers={"host": host}) as answer:
-                if answer.status == 200:
-                    assert answer.headers["server"] == "istio-envoy"
-                    return str((await answer.json())["id"])
-        await asyncio.sleep(0.1)
+async def served(url: str, tls: ssl.SSLContext | bool = True) -> str:
+    """The id of the details that a gateway answers with, once it does."""
+    async with asyncio.timeout(30), aiohttp.ClientSession() as client:
+        while True:
+            with suppress(aiohttp.ClientConnectionError):
+                told = {"host": HOST}
+                async with client.get(url, ssl=tls, server_hostname=HOST, headers=told) as answer:
+                    if answer.status == 200:
+                        assert answer.headers["server"] == "istio-envoy"
+                        return str((await answer.json())["id"])
+            await asyncio.sleep(0.1)
 
 
 async def test_a_second_up_is_refused_and_harms_nothing(up: Laptop) -> None:
