@@ -299,6 +299,14 @@ ALIASES = NO_AUTO.replace("enableAutoMtls: false", "trustDomainAliases: [old]")
             ["spiffe://y"],
             id="rule",
         ),
+        pytest.param(
+            [
+                headless(", annotations: {alpha.istio.io/kubernetes-serviceaccounts: 'b,c'}"),
+                rule("{tls: {mode: ISTIO_MUTUAL}}"),
+            ],
+            ["spiffe://cluster.local/ns/shop/sa/b", "spiffe://cluster.local/ns/shop/sa/c"],
+            id="annotation",
+        ),
         pytest.param([service()], [], id="nobody-known"),
     ],
 )

@@ -10,7 +10,7 @@ from mast.pilot.core.model.proxy import Proxy
 from tests.support.mesh_yaml import scope, sidecar_proxy
 
 HOST = "a.shop.svc.cluster.local"
-CALLER = sidecar_proxy("web", CLUSTER_ID="east")
+CALLER = sidecar_proxy("web", CLUSTER_ID="east", NETWORK="here")
 
 SERVICE = f"""
 apiVersion: registry.mast/v1
@@ -245,10 +245,40 @@ def test_all_addresses_of_a_workload() -> None:
         "spec: {name: w, namespace: shop, cluster: c, addresses: [10.0.0.1, 'fd00::1'], "
         "labels: {app: a}}\n"
     )
-    (found,) = endpoints(entry, workload)
+    both = sidecar_proxy("web", INSTANCE_IPS="10.0.0.9,fd00::9")
+    (found,) = endpoints(entry, workload, caller=both)
     assert found.endpoint.address.socket_address.address == "10.0.0.1"
     (more,) = found.endpoint.additional_addresses
     assert more.address.socket_address.address == "fd00::1"
+    for ip, usable in (("10.0.0.9", "10.0.0.1"), ("fd00::9", "fd00::1")):
+        (found,) = endpoints(entry, workload, caller=sidecar_proxy("web", ip=ip))
+        assert found.endpoint.address.socket_address.address == usable
+        assert not found.endpoint.additional_addresses
+
+
+@pytest.mark.parametrize(
+    ("ips", "expected"),
+    [
+        ("10.0.0.9", ["10.0.0.1"]),
+        ("fd00::9", ["fd00::1"]),
+        ("10.0.0.9,fd00::9", ["10.0.0.1", "fd00::1"]),
+    ],
+)
+def test_addresses_of_a_family_that_callers_lack_are_left_out(
+    ips: str, expected: list[str]
+) -> None:
+    texts = (SERVICE, shard(endpoint("10.0.0.1"), endpoint("'fd00::1'")))
+    assert addresses(*texts, caller=sidecar_proxy("web", INSTANCE_IPS=ips)) == expected
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"), [("n1", ["10.0.0.1"]), ("n2", ["10.0.0.2"]), ("n3", [])]
+)
+def test_node_local_services_are_used_on_their_node(node: str, expected: list[str]) -> None:
+    shards = shard(endpoint("10.0.0.1", ", node: n1"), endpoint("10.0.0.2", ", node: n2"))
+    caller = sidecar_proxy("web", NODE_NAME=node)
+    assert addresses(SERVICE + "  node_local: true\n", shards, caller=caller) == expected
+    assert addresses(SERVICE, shards, caller=caller) == ["10.0.0.1", "10.0.0.2"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from istio.networking.v1alpha3.destination_rule_pb2 import (
     TrafficPolicy,
 )
 from mast.pilot.core.clusters.locality import (
-    TRAFFIC_DISTRIBUTION,
     Preference,
     arranged,
     bounded,
@@ -199,7 +198,7 @@ DISTRIBUTE = {"distribute": [{"from": "eu", "to": {"eu": 100}}]}
 
 
 @pytest.mark.parametrize(
-    ("policy", "mesh", "annotation", "failover", "matters"),
+    ("policy", "mesh", "distribution", "failover", "matters"),
     [
         pytest.param({}, {}, "", False, False, id="nothing"),
         pytest.param(OUTLIER, {}, "", True, True, id="failover-needs-outlier-detection"),
@@ -222,17 +221,12 @@ DISTRIBUTE = {"distribute": [{"from": "eu", "to": {"eu": 100}}]}
     ],
 )
 def test_preference(
-    policy: dict[str, Any], mesh: dict[str, Any], annotation: str, failover: bool, matters: bool
+    policy: dict[str, Any], mesh: dict[str, Any], distribution: str, failover: bool, matters: bool
 ) -> None:
     config = MeshConfig()
     if mesh:
         ParseDict(mesh, config.locality_lb_setting)
-    service = Service(
-        host="a.test",
-        namespace="shop",
-        ports=(),
-        annotations={TRAFFIC_DISTRIBUTION: annotation} if annotation else {},
-    )
+    service = Service(host="a.test", namespace="shop", ports=(), traffic_distribution=distribution)
     wish = preference(Mesh(complete(config)), ParseDict(policy, TrafficPolicy()), service)
     assert (wish.failover, wish.matters) == (failover, matters)
 
@@ -241,9 +235,7 @@ def test_preference(
     ("distribution", "count"), [("PreferSameZone", 3), ("PreferClose", 4), ("PreferSameNode", 5)]
 )
 def test_traffic_distribution_ranks_by_place(distribution: str, count: int) -> None:
-    service = Service(
-        host="a.test", namespace="shop", ports=(), annotations={TRAFFIC_DISTRIBUTION: distribution}
-    )
+    service = Service(host="a.test", namespace="shop", ports=(), traffic_distribution=distribution)
     wish = preference(Mesh(), TrafficPolicy(), service)
     assert wish.setting is not None
     assert len(wish.setting.failover_priority) == count

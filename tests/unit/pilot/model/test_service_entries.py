@@ -241,6 +241,23 @@ def test_registry_export_to_beats_the_annotation() -> None:
     assert service_entries.from_registry(message, ["."]).service.visible_to == PUBLIC
 
 
+def test_annotations_name_who_may_answer() -> None:
+    message = registry.Service(
+        namespace="shop",
+        subject_alt_names=["spiffe://td/a"],
+        external_addresses=["lb.test"],
+        node_local=True,
+        annotations={
+            service_entries.SPIFFE_IDS: "spiffe://td/b, spiffe://td/c",
+            service_entries.ACCOUNTS: "d,e,",
+        },
+    )
+    found = service_entries.from_registry(message, ["*"]).service
+    assert found.subject_alt_names == ("spiffe://td/a", "spiffe://td/b", "spiffe://td/c")
+    assert found.service_accounts == (("shop", "d"), ("shop", "e"))
+    assert (found.external_addresses, found.node_local) == (("lb.test",), True)
+
+
 def test_workload_entry() -> None:
     spec = ParseDict(
         {

@@ -7,7 +7,7 @@ from envoy.config.core.v3.base_pb2 import Node
 
 from mast.pilot.core.model.proxy import Proxy, parse
 from mast.pilot.core.scope.audience import Audience, audience_of, own_targets, registered, targets
-from tests.support.mesh_yaml import sidecar_proxy, world
+from tests.support.mesh_yaml import Put, changes, sidecar_proxy, world
 
 MESH = """
 apiVersion: networking.istio.io/v1
@@ -112,6 +112,57 @@ def test_representatives_know_no_instance() -> None:
         assert "NAME" not in each.metadata
         assert "kubernetes.io/hostname" not in each.labels
     assert found.proxy.ip_addresses == ("0.0.0.0", "::")  # noqa: S104
+
+
+NODE_LOCAL = """
+apiVersion: registry.mast/v1
+kind: Service
+metadata: {name: n}
+spec:
+  host: n.shop.svc.cluster.local
+  namespace: shop
+  registry: Kubernetes
+  node_local: true
+  ports: [{name: http, number: 80, protocol: HTTP}]
+"""
+
+
+def test_nodes_are_told_apart_where_a_service_looks_at_them() -> None:
+    mesh = world(MESH, NODE_LOCAL)
+    one, other = (mesh.snapshot().view(proxy(NODE_NAME=each)).audience for each in "ab")
+    assert one.key != other.key
+    assert one.neighbour_key != other.neighbour_key
+    assert one.caller_key == other.caller_key
+    assert one.proxy == other.proxy
+    assert (one.neighbour.labels["kubernetes.io/hostname"], one.node) == ("a", "a")
+    (gone,) = changes(NODE_LOCAL)
+    mesh.apply([Put(gone.key, None)])
+    one, other = (mesh.snapshot().view(proxy(NODE_NAME=each)).audience for each in "ab")
+    assert one.key == other.key
+    assert one.neighbour == one.caller
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(
+            "{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy,"
+            " metadata: {name: p, namespace: shop}, spec: {selector: {matchLabels: LABELS}}}",
+            id="policy",
+        ),
+        pytest.param(
+            "{apiVersion: networking.istio.io/v1, kind: DestinationRule,"
+            " metadata: {name: r, namespace: shop},"
+            " spec: {host: other.test, workloadSelector: {matchLabels: LABELS}}}",
+            id="rule",
+        ),
+    ],
+)
+def test_labels_of_instances_stay_where_something_selects_by_them(text: str) -> None:
+    name = "statefulset.kubernetes.io/pod-name"
+    selecting = text.replace("LABELS", f"{{{name}: db-0}}")
+    assert audience(proxy(labels={name: "db-0"}), selecting).proxy.labels == {name: "db-0"}
+    assert audience(proxy(labels={name: "db-0"})).proxy.labels == {}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,13 @@ import pytest
 
 from mast.pilot.core.model.model import Endpoint
 from mast.pilot.core.model.proxy import Locality
-from mast.pilot.core.scope.networks import NetworkGateway, gateways, network_of, reachable
+from mast.pilot.core.scope.networks import (
+    NetworkGateway,
+    gateways,
+    known_networks,
+    network_of,
+    reachable,
+)
 from mast.pilot.core.scope.scope import Scope
 from tests.support.mesh_yaml import scope, sidecar_proxy
 
@@ -77,8 +83,62 @@ def test_gateways(mesh: Scope) -> None:
     assert gateways(mesh, "unheard-of") == []
 
 
-def seen(mesh: Scope, *endpoints: Endpoint) -> dict[str, int]:
-    found = reachable(mesh, endpoints, "east", 80)
+LABELLED = """
+apiVersion: registry.mast/v1
+kind: Service
+metadata: {name: gate}
+spec:
+  host: gate.istio-system.svc.cluster.local
+  namespace: istio-system
+  registry: Kubernetes
+  export_to: [.]
+  addresses: [10.96.0.9]
+  EXTERNAL
+  labels: {topology.istio.io/network: north LABEL}
+  annotations: {ANNOTATION}
+  ports: [{name: tls, number: 15443}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("external", "label", "annotation", "expected"),
+    [
+        pytest.param("", "", "", [("10.96.0.9", 15443)], id="by-address"),
+        pytest.param(
+            "external_addresses: [203.0.113.7, lb.test]",
+            "",
+            "",
+            [("203.0.113.7", 15443), ("lb.test", 15443)],
+            id="from-outside",
+        ),
+        pytest.param(
+            "", ", networking.istio.io/gatewayPort: '443'", "", [("10.96.0.9", 443)], id="label"
+        ),
+        pytest.param(
+            "",
+            "",
+            "networking.istio.io/gatewayPort: '8443'",
+            [("10.96.0.9", 8443)],
+            id="annotation",
+        ),
+        pytest.param(
+            "", "", "networking.istio.io/gatewayPort: x", [("10.96.0.9", 15443)], id="no-port"
+        ),
+    ],
+)
+def test_services_with_the_label_of_a_network_are_its_gateways(
+    external: str, label: str, annotation: str, expected: list[tuple[str, int]]
+) -> None:
+    text = LABELLED.replace("EXTERNAL", external or "name: gate")
+    text = text.replace(" LABEL", label).replace("ANNOTATION", annotation)
+    mesh = scope(sidecar_proxy("shop"), text)
+    assert known_networks(mesh) == ["north"]
+    assert [(each.address, each.port) for each in gateways(mesh, "north")] == expected
+    assert set(seen(mesh, endpoint("10.7.0.1", "north"))) == {each for each, _ in expected}
+
+
+def seen(mesh: Scope, *endpoints: Endpoint, network: str = "east") -> dict[str, int]:
+    found = reachable(mesh, endpoints, network, 80)
     return {each.address: each.weight for each in found}
 
 
@@ -109,6 +169,10 @@ def test_without_a_gateway_or_a_network_one_dials_directly(mesh: Scope) -> None:
         "10.4.0.1": 1,
         "10.5.0.1": 1,
     }
+
+
+def test_who_is_in_no_network_dials_directly(mesh: Scope) -> None:
+    assert seen(mesh, endpoint("10.2.0.1"), network="") == {"10.2.0.1": 1}
 
 
 def test_clusters_of_a_network_are_kept_apart(mesh: Scope) -> None:

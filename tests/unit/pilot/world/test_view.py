@@ -376,6 +376,29 @@ def test_proxies_of_a_class_share_one_view() -> None:
     assert snapshot.view(one) is snapshot.view(other)
 
 
+def test_callers_on_a_node_share_the_endpoints_there() -> None:
+    """And all callers of a namespace share all the rest (pilot.md D7)."""
+    local = """
+{apiVersion: registry.mast/v1, kind: Service, metadata: {name: local},
+ spec: {host: local.shop.svc.cluster.local, namespace: shop, registry: Kubernetes,
+        addresses: [10.96.0.77], node_local: true,
+        ports: [{name: http, number: 80, protocol: HTTP}]}}
+---
+{apiVersion: registry.mast/v1, kind: EndpointShard, metadata: {name: local},
+ spec: {host: local.shop.svc.cluster.local, namespace: shop, shard: east,
+        endpoints: [{address: 10.1.0.1, node: n1, ports: {http: 80}},
+                    {address: 10.1.0.2, node: n2, ports: {http: 80}}]}}
+"""
+    snapshot = world(MESH, local).snapshot()
+    name = "outbound|80||local.shop.svc.cluster.local"
+    seen = [
+        everything(snapshot, sidecar_proxy("shop", labels={"app": "x"}, NODE_NAME=node))
+        for node in ("n1", "n2", "n1")
+    ]
+    assert not differing(seen[0], seen[2])
+    assert differing(seen[0], seen[1]) == {f"eds {name}"}
+
+
 def test_workloads_of_a_namespace_share_what_they_call_others_with() -> None:
     snapshot = world(MESH).snapshot()
     one = everything(snapshot, sidecar_proxy("shop", ip="10.1.0.20", labels={"app": "x"}))

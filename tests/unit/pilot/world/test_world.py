@@ -203,6 +203,59 @@ def test_an_alias_stands_for_its_target() -> None:
     assert seen(mesh).service(A) is None
 
 
+def test_aliases_of_aliases_stand_for_the_last_target() -> None:
+    middle = "m.shop.svc.cluster.local"
+    first = service(A, f", resolution: RESOLUTION_ALIAS, alias_of: {middle}")
+    second = service(middle, ALIAS)
+    mesh = world(first, TARGET)
+    assert seen(mesh).service(A) is None
+    mesh.apply(changes(second))
+    for host in (A, middle, "x.test"):
+        found = seen(mesh).service(host)
+        assert found is not None
+        assert (found.host, found.aliases) == ("x.test", (A, middle))
+    mesh.apply([Put(next(iter(changes(second))).key, None)])
+    left = seen(mesh).service("x.test")
+    assert left is not None
+    assert left.aliases == ()
+
+
+def test_a_service_entry_takes_nothing_from_an_alias_of_its_name() -> None:
+    entry = service_entry("same", f"{{hosts: [{A}], ports: [{{number: 80, name: http}}]}}", "web")
+    mesh = world(service(A, ALIAS), TARGET, entry)
+    found = seen(mesh).service("x.test")
+    assert found is not None
+    assert found.aliases == (A,)
+
+
+def namespace(annotations: str) -> str:
+    return f"{{apiVersion: v1, kind: Namespace, metadata: {{name: shop{annotations}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("own", "of_namespace", "expected"),
+    [
+        ("", "", ""),
+        ("", "PreferClose", "PreferClose"),
+        ("PreferSameNode", "PreferClose", "PreferSameNode"),
+    ],
+)
+def test_namespaces_say_which_endpoints_come_first(
+    own: str, of_namespace: str, expected: str
+) -> None:
+    name = "networking.istio.io/traffic-distribution"
+    mesh = world(service(A, f", annotations: {{{name}: {own}}}" if own else ""))
+    told = f", annotations: {{{name}: {of_namespace}}}" if of_namespace else ""
+    mesh.apply(changes(namespace(told)))
+    found = seen(mesh).service(A)
+    assert found is not None
+    assert found.traffic_distribution == expected
+    mesh.apply(changes(namespace("")))
+    again = seen(mesh).service(A)
+    assert again is not None
+    assert again.traffic_distribution == own
+
+
 def test_aliases_of_nothing_and_of_each_other_lead_nowhere() -> None:
     mesh = world(
         service(A, ALIAS), service("x.test", f", resolution: RESOLUTION_ALIAS, alias_of: {A}")

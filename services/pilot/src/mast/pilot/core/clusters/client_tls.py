@@ -87,10 +87,11 @@ def is_automatic(scope: Scope, service: Service) -> bool:
 
 def identities(scope: Scope, service: Service) -> Sequence[str]:
     """SPIFFE IDs that endpoints of a service may have, under each alias of the trust domain."""
+    accounts = (*scope.identities(service.key).accounts, *service.service_accounts)
     found = {
         names.spiffe(trust_domain, namespace, account)
         for trust_domain in scope.mesh.trust_domains
-        for namespace, account in scope.identities(service.key).accounts
+        for namespace, account in accounts
     }
     return sorted(found.union(service.subject_alt_names))
 

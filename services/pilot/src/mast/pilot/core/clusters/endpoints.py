@@ -1,7 +1,8 @@
 """Load assignments: the endpoints of a cluster as one class of callers should use them (H)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Final
 
 from envoy.config.core.v3 import base_pb2
@@ -18,7 +19,7 @@ from mast.pilot.core.clusters.destination_rules import Rule, traffic_policy
 from mast.pilot.core.model import hosts
 from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.model import Endpoint, Health, Labels, Port, Service, selects
-from mast.pilot.core.model.proxy import Locality, Proxy
+from mast.pilot.core.model.proxy import HOSTNAME, Locality, Proxy
 from mast.pilot.core.scope import networks
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.security.peer_authentication import Mode, peer_policies
@@ -63,7 +64,7 @@ def load_assignment(
         scope, _usable(destination, scope, caller), caller.network, destination.port.number
     )
     wish = locality.preference(scope.mesh, policy, destination.service)
-    known = locality.grouped(locality.bounded(_dialable(usable, destination.service)))
+    known = locality.grouped(locality.bounded(_dialable(usable, destination.service, caller)))
     groups = locality.arranged(known, wish, caller.locality, caller.labels)
     context = _Context(destination, policy, scope)
     return ClusterLoadAssignment(
@@ -81,10 +82,11 @@ def is_usable(endpoint: Endpoint, service: Service) -> bool:
 
 
 def _usable(destination: Destination, scope: Scope, caller: Proxy) -> Iterable[Endpoint]:
-    """Endpoints that callers of the class may use (pilot.md H3)."""
+    """Endpoints that callers of the class may use (pilot.md D7, H3)."""
     service, number = destination.service, destination.port.number
     labels = destination.subset_labels
     local = is_cluster_local(scope, service)
+    node = caller.labels.get(HOSTNAME, "") if service.node_local else ""
     seen = _network_view(caller)
     for each in scope.endpoints(service.key):
         if not is_usable(each, service):
@@ -93,6 +95,7 @@ def _usable(destination: Destination, scope: Scope, caller: Proxy) -> Iterable[E
             number in each.ports
             and selects(labels, each.labels)
             and not (local and each.cluster and each.cluster != caller.cluster_id)
+            and (not service.node_local or each.node == node)
             and (not seen or networks.network_of(scope, each) in seen)
         ):
             yield each
@@ -107,14 +110,32 @@ def _not_ready(endpoint: Endpoint, service: Service) -> Finding:
     )
 
 
-def _dialable(endpoints: Iterable[Endpoint], service: Service) -> Sequence[Endpoint]:
-    """Endpoints with an address that the cluster of the service can dial.
+def _dialable(endpoints: Iterable[Endpoint], service: Service, caller: Proxy) -> Sequence[Endpoint]:
+    """Endpoints with those of their addresses that callers can dial.
 
     Only DNS clusters resolve names. Those that are known by their network alone have none, unless a
-    gateway stands for them.
+    gateway stands for them. Addresses of a family that callers lack are of no use to them.
     """
     by_name = service.resolution.is_dns
-    return [each for each in endpoints if (each.address if by_name else each.is_dialable)]
+    found = []
+    for each in endpoints:
+        if each.address if by_name else each.is_dialable:
+            addresses = (each.address, *each.additional_addresses)
+            usable = tuple(text for text in addresses if _has_family(caller, text))
+            if usable == addresses:
+                found.append(each)
+            elif usable:
+                found.append(replace(each, address=usable[0], additional_addresses=usable[1:]))
+    return found
+
+
+def _has_family(caller: Proxy, address: str) -> bool:
+    """Whether the caller speaks the IP version of an address; names and sockets have none."""
+    try:
+        version = ip_address(address).version
+    except ValueError:
+        return True
+    return caller.ipv6 if version == 6 else caller.ipv4
 
 
 def is_cluster_local(scope: Scope, service: Service) -> bool:

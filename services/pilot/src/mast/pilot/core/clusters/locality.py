@@ -10,10 +10,8 @@ from istio.networking.v1alpha3.destination_rule_pb2 import (
 )
 from mast.pilot.core.model import proxy
 from mast.pilot.core.model.mesh import Mesh
-from mast.pilot.core.model.model import Endpoint, Labels, Service
+from mast.pilot.core.model.model import SAME_NODE, Endpoint, Labels, Service
 from mast.pilot.core.model.proxy import Locality
-
-TRAFFIC_DISTRIBUTION: Final = "networking.istio.io/traffic-distribution"
 
 _MAX_TOTAL_WEIGHT: Final = 2**32 - 1
 
@@ -21,7 +19,7 @@ _CLOSE: Final = (proxy.NETWORK, proxy.REGION, proxy.ZONE)
 _DISTRIBUTIONS: Final[Mapping[str, Sequence[str]]] = {
     "PreferClose": (*_CLOSE, proxy.SUBZONE),
     "PreferSameZone": _CLOSE,
-    "PreferSameNode": (*_CLOSE, proxy.SUBZONE, proxy.HOSTNAME),
+    SAME_NODE: (*_CLOSE, proxy.SUBZONE, proxy.HOSTNAME),
 }
 
 
@@ -63,7 +61,7 @@ def preference(mesh: Mesh, policy: TrafficPolicy, service: Service) -> Preferenc
     setting = mesh.config.locality_lb_setting
     if balancer.HasField("locality_lb_setting"):
         setting = balancer.locality_lb_setting
-    labels = _DISTRIBUTIONS.get(service.annotations.get(TRAFFIC_DISTRIBUTION, ""))
+    labels = _DISTRIBUTIONS.get(service.traffic_distribution)
     if labels is not None and not balancer.HasField("locality_lb_setting"):
         return Preference(LocalityLoadBalancerSetting(failover_priority=labels), failover=True)
     if setting.HasField("enabled") and not setting.enabled.value:

@@ -117,7 +117,7 @@ def network_gateways(snapshot: MeshSnapshot) -> Sequence[Mapping[str, Any]]:
             "Port": each.port,
             "Locality": str(each.locality),
         }
-        for network in sorted(scope.mesh.networks.networks)
+        for network in networks.known_networks(scope)
         for each in networks.gateways(scope, network)
     ]
 

@@ -22,13 +22,15 @@ class Index:
     - `endpoints`, `identities`: of a service that has endpoints, these sorted by address.
     - `at_address`: services that have an endpoint at an address.
     - `workloads_at`: workloads by address, oldest first.
+    - `network_gateways`: services that are ways into a network, by the name in their label.
     - `virtual_services`: those of gateway `mesh` by full host, oldest first; `by_gateway`: by
       gateway, "mesh" or "NAMESPACE/NAME". Their names are complete, delegates are joined.
     - `standalone_hosts`: hosts of `virtual_services` that some proxies see no service for, sorted.
     - `destination_rules`: by full host, oldest first.
     - `configs`: every object by collection and namespace; `collections`: by collection; oldest
       first, as they were written.
-    - `selector_keys`: labels of a caller that outbound configuration may depend on.
+    - `selector_keys`: labels of a caller that outbound configuration may depend on; `by_node`:
+      endpoints may depend on its node.
     - `trust`: root bundles by trust domain.
     - `secrets`: what Secrets hold, by namespace and name; nothing to be shown.
     """
@@ -43,6 +45,7 @@ class Index:
     identities: Mapping[ServiceKey, Identities] = field(default_factory=dict)
     at_address: Mapping[str, Sequence[ServiceKey]] = field(default_factory=dict)
     workloads_at: Mapping[str, Sequence[Workload]] = field(default_factory=dict)
+    network_gateways: Mapping[str, Sequence[ServiceKey]] = field(default_factory=dict)
     virtual_services: Mapping[str, Sequence[Config[VirtualService]]] = field(default_factory=dict)
     by_gateway: Mapping[str, Sequence[Config[VirtualService]]] = field(default_factory=dict)
     standalone_hosts: Sequence[str] = ()
@@ -50,5 +53,6 @@ class Index:
     configs: Mapping[tuple[str, str], Sequence[Config[Any]]] = field(default_factory=dict)
     collections: Mapping[str, Sequence[Config[Any]]] = field(default_factory=dict)
     selector_keys: frozenset[str] = frozenset()
+    by_node: bool = False
     trust: Mapping[str, TrustBundle] = field(default_factory=dict)
     secrets: Mapping[tuple[str, str], Credential] = field(default_factory=dict, repr=False)

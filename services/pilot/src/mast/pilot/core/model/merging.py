@@ -36,14 +36,25 @@ def merged_service(
     kept += sorted(number for number in ports if number not in kept)
     addresses = tuple(dict.fromkeys(address for each in services for address in each.addresses))
     names = (name for each in services for name in each.subject_alt_names)
+    outside = dict.fromkeys(address for each in services for address in each.external_addresses)
+    accounts = {account for each in services for account in each.service_accounts}
     return replace(
         first,
         ports=tuple(ports[number] for number in kept),
         addresses=addresses,
+        external_addresses=tuple(outside),
         auto_addresses=() if addresses else auto_addresses,
         subject_alt_names=tuple(dict.fromkeys(names)),
+        service_accounts=tuple(sorted(accounts)),
         aliases=tuple(sorted(set(aliases) - {first.host})),
     )
+
+
+def with_distribution(service: Service, distribution: str) -> Service:
+    """The service with the traffic distribution of its namespace, if it says none itself (D7)."""
+    if service.traffic_distribution:
+        return service
+    return replace(service, traffic_distribution=distribution)
 
 
 def selected_by(contribution: Contribution, workload: Workload) -> bool:

@@ -31,6 +31,11 @@ PERSISTENT_SESSION: Final = "istio.io/persistent-session"
 PERSISTENT_SESSION_HEADER: Final = "istio.io/persistent-session-header"
 """Labels of a service whose clients stick to an endpoint while it drains (pilot.md D6, F4)."""
 
+TRAFFIC_DISTRIBUTION: Final = "networking.istio.io/traffic-distribution"
+"""Annotation of a service or its namespace: which endpoints come first (pilot.md D7)."""
+SAME_NODE: Final = "PreferSameNode"
+"""The distribution that looks at the node of the caller."""
+
 
 class Protocol(StrEnum):
     """Application protocol of a port; `AUTO` means that the proxy finds out (pilot.md D5)."""
@@ -201,6 +206,10 @@ class Service:
     `name` is the short name, empty unless the platform has one; `origin` the name of the object
     that declares it. `addresses` holds VIPs and CIDRs, `auto_addresses` those Pilot chose because
     there are none (D2); `aliases` the hosts of ExternalName services that stand for this one.
+    `subject_alt_names` and `service_accounts`, as (namespace, name), may answer for it besides
+    those of its endpoints. `traffic_distribution` is its own or that of its namespace; with
+    `node_local` callers use endpoints on their own node only (D7). `external_addresses`, IPs or
+    names, lead to it from outside of its cluster.
     `created` counts nanoseconds since 1970.
     """
 
@@ -211,6 +220,7 @@ class Service:
     origin: str = ""
     addresses: tuple[str, ...] = ()
     auto_addresses: tuple[str, ...] = ()
+    external_addresses: tuple[str, ...] = ()
     resolution: Resolution = Resolution.STATIC
     external: bool = False
     registry: str = EXTERNAL
@@ -221,6 +231,9 @@ class Service:
     annotations: Labels = field(default_factory=_no_labels)
     selector: Labels = field(default_factory=_no_labels)
     subject_alt_names: tuple[str, ...] = ()
+    service_accounts: tuple[tuple[str, str], ...] = ()
+    traffic_distribution: str = ""
+    node_local: bool = False
     alias_of: str = ""
     aliases: tuple[str, ...] = ()
     created: int = 0
@@ -252,6 +265,11 @@ class Service:
     def persistent_session(self) -> bool:
         """Clients stick to draining endpoints (pilot.md D6)."""
         return PERSISTENT_SESSION in self.labels or PERSISTENT_SESSION_HEADER in self.labels
+
+    @property
+    def by_node(self) -> bool:
+        """Callers on different nodes use different endpoints, or in a different order."""
+        return self.node_local or self.traffic_distribution == SAME_NODE
 
     def port(self, number: int) -> Port | None:
         """The port callers dial as `number`."""

@@ -18,6 +18,10 @@ SUBZONE: Final = "topology.istio.io/subzone"
 CLUSTER: Final = "topology.istio.io/cluster"
 NETWORK: Final = "topology.istio.io/network"
 HOSTNAME: Final = "kubernetes.io/hostname"
+INSTANCE_LABELS: Final = frozenset(
+    {HOSTNAME, "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"}
+)
+"""Labels that tell instances of one workload apart."""
 LOCALITY_LABELS: Final = ("topology.istio.io/locality", "istio-locality")
 
 NEWEST: Final = (65535, 65535, 65535)

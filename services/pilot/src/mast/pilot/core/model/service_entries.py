@@ -13,6 +13,7 @@ from mast.pilot.core.model import hosts, proxy
 from mast.pilot.core.model.model import (
     EXTERNAL,
     KUBERNETES,
+    TRAFFIC_DISTRIBUTION,
     Config,
     Endpoint,
     Health,
@@ -32,6 +33,9 @@ K = TypeVar("K")
 TLS_MODE: Final = "security.istio.io/tlsMode"
 AUTO_ALLOCATE: Final = "networking.istio.io/enable-autoallocate-ip"
 EXPORT_TO: Final = "networking.istio.io/exportTo"
+SPIFFE_IDS: Final = "alpha.istio.io/canonical-serviceaccounts"
+ACCOUNTS: Final = "alpha.istio.io/kubernetes-serviceaccounts"
+"""Annotations of services of the platform: lists separated by commas (pilot.md D7)."""
 _SERVER_FIRST_PORTS: Final = frozenset({25, 53, 3306, 27017})
 
 
@@ -93,6 +97,7 @@ def from_service_entry(
             annotations=meta.annotations,
             selector=dict(spec.workload_selector.labels),
             subject_alt_names=tuple(spec.subject_alt_names),
+            traffic_distribution=meta.annotations.get(TRAFFIC_DISTRIBUTION, ""),
             created=meta.created,
         )
         wants_address = (
@@ -113,9 +118,8 @@ def from_service_entry(
 
 def from_registry(message: registry.Service, default_export_to: Sequence[str]) -> Contribution:
     """The service that a platform reports; ValueError for a resolution that is not known."""
-    export_to = list(message.export_to)
-    if not export_to and EXPORT_TO in message.annotations:
-        export_to = [each.strip() for each in message.annotations[EXPORT_TO].split(",")]
+    annotations = message.annotations
+    export_to = list(message.export_to) or _listed(annotations, EXPORT_TO)
     resolution = _known(_REGISTRY_RESOLUTIONS, message.resolution, "resolution")
     kubernetes = message.registry == KUBERNETES
     service = Service(
@@ -125,6 +129,7 @@ def from_registry(message: registry.Service, default_export_to: Sequence[str]) -
         origin=message.name,
         ports=tuple(_port(each) for each in message.ports),
         addresses=_addresses(message.addresses),
+        external_addresses=tuple(message.external_addresses),
         resolution=resolution,
         external=message.location == registry.LOCATION_MESH_EXTERNAL,
         registry=message.registry or EXTERNAL,
@@ -132,9 +137,14 @@ def from_registry(message: registry.Service, default_export_to: Sequence[str]) -
         publish_not_ready=message.publish_not_ready,
         visible_to=visibility(export_to, message.namespace, default_export_to),
         labels=dict(message.labels),
-        annotations=dict(message.annotations),
+        annotations=dict(annotations),
         selector=dict(message.selector),
-        subject_alt_names=tuple(message.subject_alt_names),
+        subject_alt_names=(*message.subject_alt_names, *_listed(annotations, SPIFFE_IDS)),
+        service_accounts=tuple(
+            (message.namespace, each) for each in _listed(annotations, ACCOUNTS)
+        ),
+        traffic_distribution=annotations.get(TRAFFIC_DISTRIBUTION, ""),
+        node_local=message.node_local,
         alias_of=message.alias_of,
         created=nanoseconds(message.create_time),
     )
@@ -245,6 +255,11 @@ def endpoint_of(workload: Workload, service: Service) -> Endpoint:
 def nanoseconds(time: Timestamp) -> int:
     """A timestamp as nanoseconds since 1970."""
     return time.seconds * 1_000_000_000 + time.nanos
+
+
+def _listed(annotations: Labels, name: str) -> list[str]:
+    """The values that an annotation lists, separated by commas."""
+    return [each.strip() for each in annotations.get(name, "").split(",") if each.strip()]
 
 
 def _entry_endpoints(spec: ServiceEntry, service: Service) -> Iterable[Endpoint]:

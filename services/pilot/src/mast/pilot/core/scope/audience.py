@@ -22,6 +22,7 @@ from mast.pilot.core.model.model import (
 from mast.pilot.core.model.proxy import (
     CLUSTER,
     HOSTNAME,
+    INSTANCE_LABELS,
     NETWORK,
     REGION,
     SUBZONE,
@@ -36,10 +37,6 @@ _INSTANCE_METADATA: Final = frozenset(
     {"INSTANCE_IPS", "NAME", "NODE_NAME", "LABELS", "STATIC_LABELS", "ANNOTATIONS"}
 )
 """Metadata that only tells instances apart, or has been read into other fields of a proxy."""
-
-_INSTANCE_LABELS: Final = frozenset(
-    {HOSTNAME, "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"}
-)
 
 _PLACE_LABELS: Final = frozenset({REGION, ZONE, SUBZONE, CLUSTER, NETWORK})
 """Labels that repeat other fields of a proxy."""
@@ -75,20 +72,31 @@ class Audience:
     """One class of proxies.
 
     `proxy` stands for each of them. `caller` stands for all that call others in the same way: for
-    a whole namespace, unless rules tell workloads apart by labels. `key` is equal for equal
-    classes in all snapshots, `caller_key` for equal callers.
+    a whole namespace, unless rules tell workloads apart by labels. `node` is where they all run if
+    some service looks at that, else empty. `key` is equal for equal classes in all snapshots,
+    `caller_key` for equal callers, `neighbour_key` for equal ones on one node.
     """
 
     proxy: Proxy
     caller: Proxy
     sidecar: tuple[str, str] | None
     served: tuple[ServedPort, ...]
+    node: str = ""
     key: str = field(init=False)
     caller_key: str = field(init=False)
+    neighbour_key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", _digest(self.proxy, self.sidecar, self.served))
-        object.__setattr__(self, "caller_key", _digest(self.caller, self.sidecar, ()))
+        object.__setattr__(self, "key", _digest(self.proxy, self.sidecar, self.served, self.node))
+        object.__setattr__(self, "caller_key", _digest(self.caller, self.sidecar))
+        object.__setattr__(self, "neighbour_key", _digest(self.caller, self.sidecar, self.node))
+
+    @property
+    def neighbour(self) -> Proxy:
+        """The caller with the node it is on, for what depends on that."""
+        if not self.node:
+            return self.caller
+        return replace(self.caller, labels={**self.caller.labels, HOSTNAME: self.node})
 
 
 def audience_of(proxy: Proxy, scope: Scope, selector_keys: frozenset[str]) -> Audience:
@@ -105,7 +113,7 @@ def audience_of(proxy: Proxy, scope: Scope, selector_keys: frozenset[str]) -> Au
     serves = is_sidecar or proxy.type is ProxyType.ROUTER
     targets = own_targets(proxy, scope, known) if serves else ()
     addressed = is_sidecar and _needs_addresses(proxy, sidecar, targets)
-    whole = _representative(proxy, keep_addresses=addressed)
+    whole = _representative(proxy, selector_keys, keep_addresses=addressed)
     return Audience(
         proxy=whole,
         caller=_caller(whole, selector_keys),
@@ -113,6 +121,7 @@ def audience_of(proxy: Proxy, scope: Scope, selector_keys: frozenset[str]) -> Au
         served=tuple(
             ServedPort(each.service.key, each.port.number, each.target_port) for each in targets
         ),
+        node=proxy.labels.get(HOSTNAME, "") if scope.by_node else "",
     )
 
 
@@ -182,14 +191,14 @@ def _needs_addresses(
     return any(each.service.headless and not each.port.protocol.is_http for each in targets)
 
 
-def _representative(proxy: Proxy, *, keep_addresses: bool) -> Proxy:
+def _representative(proxy: Proxy, selector_keys: frozenset[str], *, keep_addresses: bool) -> Proxy:
     addresses = proxy.ip_addresses if keep_addresses else _unspecified(proxy)
     return replace(
         proxy,
         node_id="",
         id=f".{proxy.namespace}",
         ip_addresses=addresses,
-        labels=_without(proxy.labels, _INSTANCE_LABELS),
+        labels=_without(proxy.labels, INSTANCE_LABELS - selector_keys),
         metadata={
             **_without(proxy.metadata, _INSTANCE_METADATA),
             **_policy_annotations(proxy.metadata.get("ANNOTATIONS")),

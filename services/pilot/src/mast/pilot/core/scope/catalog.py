@@ -14,6 +14,7 @@ from istio.networking.v1alpha3.gateway_pb2 import Gateway
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.pilot.core.model import collection_names, hosts
 from mast.pilot.core.model.model import Config
+from mast.pilot.core.model.proxy import INSTANCE_LABELS
 from mast.pilot.core.model.table import Groups
 from mast.pilot.core.scope import memo, virtual_services
 from mast.pilot.core.scope.egress import ANY_WILDCARD
@@ -154,7 +155,10 @@ def _with_wildcard(names: Iterable[str]) -> Iterator[str]:
 
 
 def _selector_keys(config: Config[Any]) -> Iterable[str]:
-    """Labels of a caller that the object looks at when it shapes outbound configuration."""
+    """Labels of a caller that the object looks at when it shapes outbound configuration.
+
+    Those that tell instances apart count wherever a selector has them.
+    """
     spec = config.spec
     if isinstance(spec, VirtualService):
         return {
@@ -168,7 +172,10 @@ def _selector_keys(config: Config[Any]) -> Iterable[str]:
         return {*spec.workload_selector.match_labels, *_failover_labels(spec)}
     if isinstance(spec, MeshConfig):
         return _label_names(spec.locality_lb_setting)
-    return set(spec.selector) if isinstance(spec, Gateway) else ()
+    if isinstance(spec, Gateway):
+        return set(spec.selector)
+    selector = getattr(spec, "selector", None)
+    return INSTANCE_LABELS.intersection(getattr(selector, "match_labels", ()))
 
 
 def _failover_labels(spec: DestinationRule) -> Iterator[str]:

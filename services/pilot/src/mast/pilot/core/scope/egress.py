@@ -55,11 +55,12 @@ class OpenEgress:
 
     def service(self, host: str) -> Service | None:
         """See `Egress`."""
+        seen = set()
         found = self._visible(host)
-        if found is None or found.resolution is not Resolution.ALIAS:
-            return found
-        target = self._visible(found.alias_of)
-        return None if target is None or target.resolution is Resolution.ALIAS else target
+        while found and found.resolution is Resolution.ALIAS and found.host not in seen:
+            seen.add(found.host)
+            found = self._visible(found.alias_of)
+        return None if found is None or found.resolution is Resolution.ALIAS else found
 
     def services(self) -> Sequence[Service]:
         """See `Egress`."""

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mast.pilot.core.model.auto_addresses import AutoAddresses, Claim
 from mast.pilot.core.model.merging import (
@@ -12,8 +12,10 @@ from mast.pilot.core.model.merging import (
     merged_endpoints,
     merged_service,
     selected_by,
+    with_distribution,
 )
 from mast.pilot.core.model.model import Endpoint, Identities, Service, ServiceKey, Workload
+from mast.pilot.core.model.proxy import NETWORK
 from mast.pilot.core.model.service_entries import Contribution
 from mast.pilot.core.model.table import Groups, Table
 from mast.pilot.core.scope import memo
@@ -35,6 +37,15 @@ class Registered:
     identities: Mapping[ServiceKey, Identities]
     at_address: Mapping[str, Sequence[ServiceKey]]
     workloads_at: Mapping[str, Sequence[Workload]]
+    network_gateways: Mapping[str, Sequence[ServiceKey]]
+    by_node: bool
+
+
+class _Alias(NamedTuple):
+    """A host that stands for another, and the service that says so."""
+
+    owner: ServiceKey
+    target: str
 
 
 class Registry:
@@ -53,7 +64,10 @@ class Registry:
         self._shards: dict[ServiceKey, dict[str, EndpointShard]] = defaultdict(dict)
         self._shard_of: dict[str, ServiceKey] = {}
         self._auto: AutoAddresses[ServiceKey] = AutoAddresses()
-        self._alias_targets: dict[ServiceKey, str] = {}
+        self._aliases: dict[str, _Alias] = {}
+        self._distributions: dict[str, str] = {}
+        self._by_node: set[ServiceKey] = set()
+        self._network_gateways: Groups[str, ServiceKey] = Groups(tuple)
         self._keys_of: dict[str, set[ServiceKey]] = defaultdict(set)
 
         self._services: Table[str, Sequence[Service]] = Table()
@@ -105,6 +119,13 @@ class Registry:
             self._workloads_at.put(address, ordered or None)
             self._touched.add(Fact(memo.WORKLOAD, address))
 
+    def put_distribution(self, namespace: str, distribution: str) -> None:
+        """Which endpoints come first for services of a namespace that do not say it (D7)."""
+        if self._distributions.pop(namespace, "") != distribution:
+            self._stale_services |= {key for key in self._merged if key.namespace == namespace}
+        if distribution:
+            self._distributions[namespace] = distribution
+
     def put_shard(self, origin: str, shard: EndpointShard | None) -> None:
         """Endpoints that a shard reports now, None if it has gone."""
         old = self._shard_of.pop(origin, None)
@@ -143,6 +164,8 @@ class Registry:
             identities=self._identities.snapshot(),
             at_address=self._at_address.snapshot(),
             workloads_at=self._workloads_at.snapshot(),
+            network_gateways=self._network_gateways.snapshot(),
+            by_node=bool(self._by_node),
         )
 
     def _considered(self, key: ServiceKey) -> Sequence[Contribution]:
@@ -163,19 +186,34 @@ class Registry:
         """Note where an alias leads; returns the services whose aliases changed."""
         contributions = self._considered(key)
         target = contributions[0].service.alias_of if contributions else ""
-        old = self._alias_targets.pop(key, "")
-        if target:
-            self._alias_targets[key] = target
-        if old == target:
+        known = self._aliases.get(key.host)
+        now = _Alias(key, target) if target else None
+        if known == now or (now is None and known is not None and known.owner != key):
             return set()
-        return {each for host in (old, target) for each in self._keys_of.get(host, ())}
+        before = self._end_of(key.host)
+        if now is None:
+            del self._aliases[key.host]
+        else:
+            self._aliases[key.host] = now
+        ends = (before, self._end_of(key.host))
+        return {each for host in ends for each in self._keys_of.get(host, ())}
+
+    def _end_of(self, host: str) -> str:
+        """Where a host leads in the end, by one alias after the other; itself if in a circle."""
+        seen: set[str] = set()
+        while host in self._aliases and host not in seen:
+            seen.add(host)
+            host = self._aliases[host].target
+        return host
 
     def _settle_service(self, key: ServiceKey) -> None:
         contributions = self._considered(key)
-        aliases = {each.host for each, target in self._alias_targets.items() if target == key.host}
         service = None
         if contributions:
+            aliases = {each for each in self._aliases if self._end_of(each) == key.host}
             service = merged_service(contributions, self._auto.addresses(key), aliases)
+            if distribution := self._distributions.get(key.namespace):
+                service = with_distribution(service, distribution)
         else:
             self._contributions.pop(key, None)
         selecting = self._selecting[key.namespace]
@@ -187,10 +225,31 @@ class Registry:
         if service == old:
             return
         self._replace(key, service)
+        self._note_nodes(key, service)
+        self._note_gateway(key, old, service)
         ports = {port.number for each in (old, service) if each for port in each.ports}
         self._touched |= {Fact(memo.PORT, number) for number in ports}
         self._touched.add(Fact(memo.SERVICE, key.host))
         self._touched.add(Fact(memo.NAMESPACE, key.namespace))
+
+    def _note_nodes(self, key: ServiceKey, service: Service | None) -> None:
+        """The first and the last service that looks at nodes concern every caller."""
+        before = bool(self._by_node)
+        self._by_node.discard(key)
+        if service is not None and service.by_node:
+            self._by_node.add(key)
+        if bool(self._by_node) != before:
+            self._touched.add(Fact(memo.SELECTOR_KEYS))
+
+    def _note_gateway(self, key: ServiceKey, old: Service | None, new: Service | None) -> None:
+        """Services with the label of a network are ways into it (pilot.md D8)."""
+        before, now = (
+            {each.labels[NETWORK] for each in (service,) if each and each.labels.get(NETWORK)}
+            for service in (old, new)
+        )
+        if before != now:
+            self._network_gateways.move(key, before, now)
+            self._touched.add(Fact(memo.NETWORK_GATEWAYS))
 
     def _replace(self, key: ServiceKey, service: Service | None) -> None:
         """Put a merged service into the tables that lead to it."""

@@ -239,6 +239,12 @@ class Scope:
             if each.namespace == namespace
         ]
 
+    @property
+    def network_gateways(self) -> Mapping[str, Sequence[ServiceKey]]:
+        """Services that are ways into a network, visible or not, by its name (pilot.md D8)."""
+        self._reads.note(memo.NETWORK_GATEWAYS)
+        return self._index.network_gateways
+
     def services_of(self, host: str) -> Sequence[Service]:
         """Services of a host in all namespaces, visible or not, the preferred first (D4)."""
         self._reads.note(memo.SERVICE, host)
@@ -306,6 +312,12 @@ class Scope:
         """Labels of callers that outbound configuration may depend on."""
         self._reads.note(memo.SELECTOR_KEYS)
         return self._index.selector_keys
+
+    @property
+    def by_node(self) -> bool:
+        """Some service wants callers on different nodes told apart."""
+        self._reads.note(memo.SELECTOR_KEYS)
+        return self._index.by_node
 
     def _note_configs(self, collection: str, namespace: str) -> None:
         self._reads.note(collection, namespace)

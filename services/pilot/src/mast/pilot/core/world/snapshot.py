@@ -75,7 +75,8 @@ class MeshSnapshot:
         for proxy in proxies:
             view = self.view(proxy)
             audience = view.audience
-            owners |= {proxy, view.key, audience.key, audience.caller_key, proxy.namespace}
+            owners |= {proxy, view.key, proxy.namespace}
+            owners |= {audience.key, audience.caller_key, audience.neighbour_key}
 
         def concerns(key: Any) -> bool:
             return key[0] in REVIEWS or not owners.isdisjoint(key[1:])

@@ -136,7 +136,7 @@ class MeshView:
     def _families(self) -> Mapping[str, Family]:
         whose = self.audience.caller_key
         return {
-            EDS: ("endpoints", whose),
+            EDS: ("endpoints", self.audience.neighbour_key),
             RDS: ("routes", self.audience.key if self._is_router else whose),
             ECDS: ("plugin", whose),
         }
@@ -250,7 +250,9 @@ class MeshView:
             scope.mesh, destination.rule, destination.subset, destination.port.number
         )
         wish = preference(scope.mesh, policy, destination.service)
-        near = _near(caller) if wish.matters else None
+        if destination.service.by_node:
+            caller = self.audience.neighbour
+        near = _near(caller) if wish.matters or destination.service.node_local else None
         identity = _identity(destination.service, destination.rule)
         key = ("assignment", name, identity, _reach(caller), near)
 
@@ -360,7 +362,8 @@ def _traits(caller: Proxy) -> Hashable:
 
 def _reach(caller: Proxy) -> Hashable:
     """Which endpoints a caller sees depends on this."""
-    return caller.network, caller.cluster_id, caller.text("REQUESTED_NETWORK_VIEW")
+    families = (caller.ipv4, caller.ipv6)
+    return caller.network, caller.cluster_id, caller.text("REQUESTED_NETWORK_VIEW"), families
 
 
 def _near(caller: Proxy) -> Hashable:

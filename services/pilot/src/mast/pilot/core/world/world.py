@@ -14,7 +14,7 @@ from mast.pilot.core.mixer.filters import MixerExtensions
 from mast.pilot.core.model import collection_names, decoding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.mesh import DOMAIN, Mesh, complete
-from mast.pilot.core.model.model import Config, Service, visibility
+from mast.pilot.core.model.model import TRAFFIC_DISTRIBUTION, Config, Service, visibility
 from mast.pilot.core.model.service_entries import (
     Contribution,
     from_registry,
@@ -206,6 +206,7 @@ class World:
             identities=registered.identities,
             at_address=registered.at_address,
             workloads_at=registered.workloads_at,
+            network_gateways=registered.network_gateways,
             virtual_services=cataloged.virtual_services,
             by_gateway=cataloged.by_gateway,
             standalone_hosts=standalone,
@@ -213,6 +214,7 @@ class World:
             configs=cataloged.configs,
             collections=cataloged.collections,
             selector_keys=cataloged.selector_keys,
+            by_node=registered.by_node,
             trust=self._trust.snapshot(),
             secrets=self._secrets.snapshot(),
         )
@@ -260,6 +262,9 @@ class World:
             case collection_names.WORKLOAD_ENTRIES:
                 workload = None if new is None else from_workload_entry(key, new)
                 self._registry.put_workload(key, workload)
+            case collection_names.NAMESPACES:
+                told = "" if new is None else new.meta.annotations.get(TRAFFIC_DISTRIBUTION, "")
+                self._registry.put_distribution(where.name, told)
         self._translator.put(where.collection, where.namespace, where.name, new)
         self._catalog.put(where.collection, where.namespace, where.name, new)
 
