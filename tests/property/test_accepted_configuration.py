@@ -53,10 +53,13 @@ def test_ordinary_objects_are_not_refused(candidate: Candidate) -> None:
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_envoy_takes_ordinary_objects(envoy: Judge, name: str) -> None:
-    found = Mesh().resources(accepted(ordinary()), PROXIES[name])
-    assert found.clusters
-    assert found.listeners
-    assert list(envoy(found)) == []
+    mesh, everything = Mesh(), list(ordinary())
+    settings = [each for each in everything if each.kind.name == "MeshConfig"]
+    for each in settings:
+        found = mesh.resources(accepted([each, *everything]), PROXIES[name])
+        assert found.clusters
+        assert found.listeners
+        assert list(envoy(found)) == []
 
 
 @pytest.mark.parametrize("name", PROXIES)

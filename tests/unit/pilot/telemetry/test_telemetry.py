@@ -194,10 +194,15 @@ def test_each_kind_of_logger_where_it_fits() -> None:
         "tcp": ["file", "open_telemetry", "tcp_grpc"],
         "listener": ["file", "open_telemetry", "tcp_grpc"],
     }
-    config = plain(flow.http_logs[2])["typed_config"]
+    typed = plain(flow.http_logs[2])["typed_config"]
+    assert typed["type_url"].endswith("open_telemetry.v3.OpenTelemetryAccessLogConfig")
+    config = typed["value"]
+    # Envoy warns of it.
+    assert "common_config" not in config
+    assert config["grpc_service"]["envoy_grpc"]["cluster_name"]
     assert config["body"] == {"string_value": "5%% %PROTOCOL%"}
     assert config["attributes"]["values"] == [{"key": "b", "value": {"string_value": "%%NO%%"}}]
-    assert config["common_config"]["log_name"] == "otel_envoy_accesslog"
+    assert config["log_name"] == "otel_envoy_accesslog"
 
 
 def test_the_log_service_of_the_bootstrap() -> None:

@@ -17,6 +17,7 @@ from envoy.extensions.access_loggers.open_telemetry.v3.logs_service_pb2 import (
 )
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from xds.type.v3.typed_struct_pb2 import TypedStruct
 
 from mast.pilot.core.filters.access_logs import file_log, filtered, mesh_file_log
 from mast.pilot.core.filters.format_strings import format_string
@@ -114,19 +115,20 @@ def _als(provider: Provider, service: GrpcService, *, http: bool) -> AccessLog:
     return AccessLog(name=_HTTP_LOGGER, typed_config=packed(config))
 
 
-def _otel(
-    settings: Provider.EnvoyOpenTelemetryLogProvider, service: GrpcService
-) -> OpenTelemetryAccessLogConfig:
-    config = OpenTelemetryAccessLogConfig(
-        common_config=_common(settings.log_name or _OTEL_NAME, service, ())
-    )
+def _otel(settings: Provider.EnvoyOpenTelemetryLogProvider, service: GrpcService) -> TypedStruct:
+    """Settings in JSON: Envoy warns of `common_config`, and the classes here know no other way."""
+    config = OpenTelemetryAccessLogConfig()
     if settings.log_format.text:
         config.body.string_value = format_string(settings.log_format.text)
     labels: Mapping[str, Any] = MessageToDict(settings.log_format.labels)
     for key in sorted(labels):
         entry = config.attributes.values.add(key=key)
         entry.value.string_value = format_string(str(labels[key]))
-    return config
+    result = TypedStruct(type_url=packed(config).type_url)
+    result.value.update(MessageToDict(config, preserving_proto_field_name=True))
+    called = MessageToDict(service, preserving_proto_field_name=True)
+    result.value.update({"grpc_service": called, "log_name": settings.log_name or _OTEL_NAME})
+    return result
 
 
 def _common(
