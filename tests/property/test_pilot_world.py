@@ -13,10 +13,10 @@ from mast.pilot.core.xds.resources import CDS, EDS, LDS, NDS, RDS, Resource, Vie
 from mast.pilot.core.xds.selection import (
     EMPTY_VERSIONS,
     NOTHING,
-    Selections,
     difference,
     named,
 )
+from mast.pilot.core.xds.selections import Selections
 from tests.property.pilot_meshes import BASE, HOSTS, LABELS, changes
 from tests.support.mesh_yaml import Put, sidecar_proxy
 from tests.support.mesh_yaml import changes as written

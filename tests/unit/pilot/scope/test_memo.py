@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from mast.pilot.core.model.finding import Fault, Finding
-from mast.pilot.core.scope.memo import Fact, Member, Memo, Reads
+from mast.pilot.core.scope.families import Derived, Member
+from mast.pilot.core.scope.memo import Fact, Memo, Reads
 
 
 class Recipe:
@@ -244,6 +245,34 @@ class TestRenewed:
                 assert memo.renewed(("kind", "owner"), generation - 1) == set()
         memo.advance(4, [Fact("service", "a")])
         assert memo.renewed(("kind", "owner"), 3) == ({"a"} if followed else None)
+
+
+class TestDerived:
+    """Results that are facts themselves."""
+
+    KEY = Derived("egress", "web")
+
+    @pytest.mark.parametrize("differs", [True, False])
+    def test_stand_between_others_and_what_they_were_made_from(self, differs: bool) -> None:
+        memo, calls = Memo(), Recipe(("shown", "a"))
+        memo.get(self.KEY, 0, None, Recipe(("service", None), value="old"))
+        memo.get("user", 0, None, calls)
+        memo.advance(1, [Fact("service", "a")])
+        assert memo.lost() == [(self.KEY, "old")]
+        assert memo.lost() == []
+        memo.advance(1, [Fact("shown", "a")] if differs else [])
+        memo.get("user", 1, None, calls)
+        assert calls.calls == (2 if differs else 1)
+
+    def test_are_never_swept(self) -> None:
+        memo = Memo()
+        memo.get(self.KEY, 0, None, Recipe(("service", "a")))
+        for generation in range(1, 4):
+            for number in range(2 * Memo.SWEEP_FLOOR):
+                memo.get((generation, number), generation - 1, None, Recipe())
+            memo.advance(generation, [])
+        memo.advance(4, [Fact("service", "a")])
+        assert [key for key, _ in memo.lost()] == [self.KEY]
 
 
 def test_a_result_can_be_made_from_the_one_before() -> None:

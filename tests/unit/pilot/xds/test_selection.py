@@ -5,19 +5,16 @@ import pytest
 from mast.pilot.core.xds.resources import CDS, EDS, RDS, SDS
 from mast.pilot.core.xds.selection import (
     DOUBTFUL,
-    EMPTY_VERSIONS,
     GONE,
     NOTHING,
     Layer,
-    Recent,
     Selection,
-    Selections,
     Versions,
     difference,
     named,
     whole,
 )
-from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, routes, static_cluster
+from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster
 
 A, B = assignment("a", [1]), assignment("b", [2])
 NEW_A = assignment("a", [9])
@@ -97,13 +94,6 @@ def test_types_without_a_stand_in_are_missing():
     assert chosen(view(), SDS, "s", frozenset({SDS})).missing == {"s"}
 
 
-def test_names_beside_everything():
-    seen = view(static_cluster("a"))
-    both = Selections().select(seen, CDS, frozenset("ax"), wildcard=True, stand_ins=NOTHING)
-    assert (list(both.resources), both.missing, both.whole) == (["a"], {"x"}, True)
-    assert [each.name for each in difference(EMPTY_VERSIONS, both).changed] == ["a"]
-
-
 class TestLayers:
     """Clusters that everybody calls are one layer, own ones another."""
 
@@ -172,63 +162,3 @@ def test_required_names_are_those_of_what_changed():
     wanted = whole(view(first, second).collection(CDS).resources)
     assert wanted.requires == {"a", "b"}
     assert difference({"a": first.version}, wanted).requires == {"b"}
-
-
-class TestSharing:
-    """Sessions that need the same find the work done."""
-
-    @staticmethod
-    def select(selections, seen, names="", *, wildcard=False, kind=EDS):
-        return selections.select(seen, kind, frozenset(names), wildcard=wildcard, stand_ins=NOTHING)
-
-    @pytest.mark.parametrize(
-        ("names", "wildcard"),
-        [("", True), ("ab", False), ("a", True)],
-        ids=["all", "named", "both"],
-    )
-    def test_of_a_view(self, names, wildcard):
-        selections, seen = Selections(), view(A, B)
-        one, other = (self.select(selections, seen, names, wildcard=wildcard) for _ in range(2))
-        assert one is other
-
-    def test_with_the_view_before_if_nothing_changed(self):
-        selections, mesh = Selections(), FakeMesh()
-        mesh.put(A, B)
-        before = self.select(selections, mesh.view(), "a")
-        selections.age()
-        mesh.put(assignment("b", [7]))
-        assert self.select(selections, mesh.view(), "a") is before
-        mesh.put(NEW_A)
-        assert self.select(selections, mesh.view(), "a") is not before
-
-    def test_of_differences(self):
-        selections, seen = Selections(), view(A)
-        wanted = self.select(selections, seen, "a")
-        first = selections.difference(EMPTY_VERSIONS, wanted, NOTHING)
-        assert selections.difference(EMPTY_VERSIONS, wanted, NOTHING) is first
-        assert selections.difference(EMPTY_VERSIONS, wanted, frozenset("a")) is not first
-        assert selections.difference({}, wanted, NOTHING) is not first
-
-    def test_of_full_sets_that_keep_something(self):
-        selections, seen = Selections(), view(routes("r", "c"))
-        wanted = self.select(selections, seen, wildcard=True, kind=RDS)
-        before = {"a": A, "b": B}
-        kept = selections.retaining(wanted, before, ("a", "unknown"))
-        assert set(kept) == {"a", "r"}
-        assert selections.retaining(wanted, before, ("a", "unknown")) is kept
-
-
-def test_what_is_not_used_is_forgotten_after_two_generations():
-    recent, made = Recent(), []
-
-    def make():
-        made.append(1)
-        return object()
-
-    first = recent.get("k", None, make)
-    recent.age()
-    assert recent.get("k", None, make) is first
-    recent.age()
-    recent.age()
-    assert recent.get("k", None, make) is not first
-    assert len(made) == 2

@@ -10,7 +10,7 @@ from mast.pilot.core.model import hosts
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.model import Config, Resolution, Service
 from mast.pilot.core.scope import memo
-from mast.pilot.core.scope.memo import Reads
+from mast.pilot.core.scope.memo import Fact, Reads
 from mast.pilot.core.scope.virtual_services import destinations
 
 ANY_WILDCARD: Final = "*"
@@ -176,6 +176,77 @@ class SelectedEgress:
     def standalone(self) -> Sequence[tuple[str, Config[VirtualService]]]:
         """See `Egress`."""
         return [each for each in self.by_virtual_host.items() if each[0] not in self.by_host]
+
+
+@dataclass(frozen=True, eq=False)
+class NotedEgress:
+    """A selected egress as one result sees it.
+
+    Answers are facts of the kinds `services_kind` and `routes_kind`: a result depends on what it
+    was told, not on all the mesh that the egress was selected from.
+    """
+
+    selected: SelectedEgress
+    name: str
+    reads: Reads
+
+    @property
+    def listener(self) -> IstioEgressListener | None:
+        """See `Egress`."""
+        return self.selected.listener
+
+    def service(self, host: str) -> Service | None:
+        """See `Egress`."""
+        self.reads.note(services_kind(self.name), host)
+        return self.selected.service(host)
+
+    def services(self) -> Sequence[Service]:
+        """See `Egress`."""
+        self.reads.note(services_kind(self.name))
+        return self.selected.services()
+
+    def services_on(self, port: int) -> Sequence[Service]:
+        """See `Egress`."""
+        self.reads.note(services_kind(self.name))
+        return self.selected.services_on(port)
+
+    def hosts_on(self, port: int) -> Sequence[str]:
+        """See `Egress`."""
+        self.reads.note(services_kind(self.name))
+        return self.selected.hosts_on(port)
+
+    def virtual_service(self, host: str) -> Config[VirtualService] | None:
+        """See `Egress`."""
+        self.reads.note(routes_kind(self.name), host)
+        return self.selected.virtual_service(host)
+
+    def standalone(self) -> Sequence[tuple[str, Config[VirtualService]]]:
+        """See `Egress`."""
+        self.reads.note(services_kind(self.name))
+        self.reads.note(routes_kind(self.name))
+        return self.selected.standalone()
+
+
+def services_kind(name: str) -> str:
+    """Kind of the facts about services, by host or alias, of the egress listener of that name."""
+    return f"services of {name}"
+
+
+def routes_kind(name: str) -> str:
+    """Kind of the facts about VirtualServices, by host, of the egress listener of that name."""
+    return f"routes of {name}"
+
+
+def differing(name: str, old: SelectedEgress, new: SelectedEgress) -> Iterator[Fact]:
+    """The facts in which two states of the egress listener of that name differ."""
+    known = {**old.by_host, **old.by_alias, **new.by_host, **new.by_alias}
+    for host in known:
+        if old.service(host) != new.service(host):
+            yield Fact(services_kind(name), host)
+    governed = {**old.by_virtual_host, **new.by_virtual_host}
+    for host in {**known, **governed}:
+        if old.virtual_service(host) is not new.virtual_service(host):
+            yield Fact(routes_kind(name), None if hosts.is_wildcard(host) else host)
 
 
 class _Pattern(NamedTuple):

@@ -9,10 +9,11 @@ that of its dependants, whatever the size of the mesh.
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain, takewhile
-from typing import Final, NamedTuple, TypeVar, cast
+from itertools import chain
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from mast.pilot.core.model.finding import Finding
+from mast.pilot.core.scope.families import Derived, Family, Log, Member
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ GATEWAY: Final = "gateway"
 SELECTOR_KEYS: Final = "selector keys"
 NETWORK_GATEWAYS: Final = "network gateways"
 TRUST: Final = "trust"
+EGRESS: Final = "egress"
 CREDENTIAL: Final = "credential"
 """Kinds of facts; configuration objects are facts too, of the kind of their collection."""
 
@@ -103,49 +105,6 @@ class Reads:
         )
 
 
-class Member(NamedTuple):
-    """Key of a result that has a name among the results of the same kind for the same owner.
-
-    Which of them are made anew can be followed; see `Memo.renewed`.
-    """
-
-    kind: str
-    owner: Hashable
-    name: str
-
-    @property
-    def family(self) -> "Family":
-        """What the results have in common."""
-        return self[:2]
-
-
-Family = tuple[str, Hashable]
-"""Kind and owner of members."""
-
-
-class _Log:
-    """Names of members that were forgotten after the generation `since`, with the generation."""
-
-    LIMIT: Final = 10_000
-
-    __slots__ = ("forgotten", "since", "used")
-
-    def __init__(self, since: int) -> None:
-        self.since = since
-        self.forgotten: list[tuple[int, str]] = []
-        self.used = True
-
-    def note(self, generation: int, name: str) -> None:
-        self.forgotten.append((generation, name))
-        if len(self.forgotten) > self.LIMIT:
-            del self.forgotten[: self.LIMIT // 2]
-            self.since = self.forgotten[0][0]
-
-    def after(self, generation: int) -> frozenset[str]:
-        later = takewhile(lambda each: each[0] > generation, reversed(self.forgotten))
-        return frozenset(name for _, name in later)
-
-
 class _Members(NamedTuple):
     """All members of a family that made one result, as they were in a generation."""
 
@@ -188,8 +147,9 @@ class Memo:
         self._findings: dict[Hashable, frozenset[Finding]] = {}
         self.discoveries = 0
         """Rises whenever findings may have come or gone."""
-        self._logs: dict[Family, _Log] = {}
+        self._logs: dict[Family, Log] = {}
         self._members: dict[Family, _Members] = {}
+        self._lost: list[tuple[Derived, Any]] = []
         self._sweep_at = self.SWEEP_FLOOR
 
     def __len__(self) -> int:
@@ -211,8 +171,19 @@ class Memo:
                 self._lose(key)
                 if type(key) is Member:
                     self._logs[key.family].note(generation, key.name)
+                elif type(key) is Derived:
+                    self._lost.append((key, self._forgotten[key]))
         if len(self._items) + len(self._forgotten) > self._sweep_at:
             self._sweep()
+
+    def lost(self) -> Sequence[tuple[Derived, Any]]:
+        """Derived results that the index has outgrown, with what they were.
+
+        Until they were made anew, and the index advanced by the facts that are different in them,
+        other results may be outdated.
+        """
+        lost, self._lost = self._lost, []
+        return lost
 
     def get(
         self, key: Hashable, generation: int, reads: Reads | None, build: Callable[[Reads], T]
@@ -343,7 +314,7 @@ class Memo:
         item.facts = self._facts.setdefault(item.facts, item.facts)
         self._items[key] = item
         if type(key) is Member and key.family not in self._logs:
-            self._logs[key.family] = _Log(self.generation)
+            self._logs[key.family] = Log(self.generation)
         dependants = self._dependants.get(item.facts)
         if dependants is None:
             dependants = self._dependants[item.facts] = set()
@@ -394,8 +365,13 @@ class Memo:
         self._sweep_at = max(self.SWEEP_FLOOR, 2 * len(self._items))
 
     def _in_use(self, key: Hashable, item: _Item) -> bool:
-        """Members stay as long as anybody follows their family: a log of some tells nothing."""
-        return self._logs[key.family].used if type(key) is Member else item.used
+        """Members stay as long as anybody follows their family: a log of some tells nothing.
+
+        Derived results stay, for others depend on them unseen.
+        """
+        if type(key) is Member:
+            return self._logs[key.family].used
+        return item.used or type(key) is Derived
 
 
 def _word(key: Hashable) -> str:

@@ -26,8 +26,18 @@ from mast.pilot.core.model.model import (
     selects,
 )
 from mast.pilot.core.scope import memo
-from mast.pilot.core.scope.egress import ANY_WILDCARD, Egress, OpenEgress, selected, united
-from mast.pilot.core.scope.memo import Memo, Reads
+from mast.pilot.core.scope.egress import (
+    ANY_WILDCARD,
+    Egress,
+    NotedEgress,
+    OpenEgress,
+    SelectedEgress,
+    differing,
+    selected,
+    united,
+)
+from mast.pilot.core.scope.families import Derived
+from mast.pilot.core.scope.memo import Fact, Memo, Reads
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 
 T = TypeVar("T")
@@ -181,7 +191,29 @@ class Scope:
         sidecar = self.sidecar
         if sidecar is None or not sidecar.spec.egress:
             return (self._everything,)
-        return self.cached("egress", _selected_egress)
+        selected = self.selected_egress
+        return tuple(
+            NotedEgress(each, self._egress_name(where), self._reads)
+            for where, each in enumerate(selected)
+        )
+
+    @property
+    def selected_egress(self) -> Sequence[SelectedEgress]:
+        """The egress listeners of the Sidecar; kept as a derived result (see `memo`)."""
+        return self._results.get(
+            Derived(memo.EGRESS, self.key),
+            self._index.generation,
+            None,
+            lambda reads: _selected_egress(self.noting(reads)),
+        )
+
+    def differing_egress(self, old: Sequence[SelectedEgress]) -> Iterator[Fact]:
+        """The facts in which the egress listeners differ from what they were."""
+        for where, (before, now) in enumerate(zip(old, self.selected_egress, strict=False)):
+            yield from differing(self._egress_name(where), before, now)
+
+    def _egress_name(self, where: int) -> str:
+        return f"{'/'.join(self.key)} {where}"
 
     @property
     def _everything(self) -> OpenEgress:
@@ -341,7 +373,7 @@ def applicable_sidecar(scope: Scope, labels: Labels) -> Config[Sidecar] | None:
     return next(selecting, next(general, None))
 
 
-def _selected_egress(scope: Scope) -> Sequence[Egress]:
+def _selected_egress(scope: Scope) -> Sequence[SelectedEgress]:
     sidecar = scope.sidecar
     listeners = sidecar.spec.egress if sidecar is not None else ()
     with_port_first = sorted(listeners, key=lambda each: not each.port.number)

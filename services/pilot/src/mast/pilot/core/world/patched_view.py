@@ -9,7 +9,8 @@ from mast.pilot.core.model.proxy import ProxyType
 from mast.pilot.core.patches.patch import PatchName
 from mast.pilot.core.patches.patcher import PATCHED, Patcher
 from mast.pilot.core.scope.audience import Audience, targets
-from mast.pilot.core.scope.memo import Family, Member, Reads
+from mast.pilot.core.scope.families import Family, Member
+from mast.pilot.core.scope.memo import Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.world.originals import required
 from mast.pilot.core.world.view import MeshView

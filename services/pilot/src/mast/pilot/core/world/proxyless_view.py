@@ -9,7 +9,8 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from mast.pilot.core import names as mesh_names
 from mast.pilot.core.proxyless import clusters, endpoints, listeners, names, routes
 from mast.pilot.core.scope.audience import Audience
-from mast.pilot.core.scope.memo import Family, Member, Reads
+from mast.pilot.core.scope.families import Family, Member
+from mast.pilot.core.scope.memo import Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.world.originals import required
 from mast.pilot.core.world.view import MeshView

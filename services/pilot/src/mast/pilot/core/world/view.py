@@ -28,7 +28,8 @@ from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.plugins.configurations import configuration
 from mast.pilot.core.routes import routes
 from mast.pilot.core.scope.audience import Audience, targets
-from mast.pilot.core.scope.memo import Family, Member, Memo, Reads
+from mast.pilot.core.scope.families import Family, Member
+from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.security import credentials
 from mast.pilot.core.telemetry.telemetry import hidden_collectors

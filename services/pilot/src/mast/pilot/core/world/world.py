@@ -25,8 +25,9 @@ from mast.pilot.core.model.service_entries import (
 from mast.pilot.core.model.table import Table
 from mast.pilot.core.scope import memo
 from mast.pilot.core.scope.catalog import Catalog, Cataloged
-from mast.pilot.core.scope.memo import Fact, Memo
+from mast.pilot.core.scope.memo import Fact, Memo, Reads
 from mast.pilot.core.scope.registry import Registry
+from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.world.originals import Originals
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mastapi.registry.v1 import registry_pb2 as registry
@@ -157,6 +158,7 @@ class World:
         if index.standalone_hosts != before.index.standalone_hosts:
             touched.add(Fact(memo.STANDALONE_HOSTS))
         self._results.advance(index.generation, touched)
+        self._results.advance(index.generation, self._differing_egress(index))
         self._snapshot = self._at(revision, index)
         return self._snapshot
 
@@ -166,6 +168,16 @@ class World:
         made = self._translator.settle(services, self._mesh, touched)
         for (collection, namespace, name), config in made.items():
             self._catalog.put(collection, namespace, name, config)
+
+    def _differing_egress(self, index: Index) -> Set[Fact]:
+        """What Sidecars show that differs from before; little of what they select from does."""
+        touched: set[Fact] = set()
+        for (_, key), old in self._results.lost():
+            scope = Scope(index, self._results, Reads(), key.namespace)
+            where = (collection_names.SIDECARS, key.sidecar_namespace, key.sidecar)
+            if (sidecar := scope.config(*where)) is not None:
+                touched |= set(scope.under(sidecar).differing_egress(old))
+        return touched
 
     def _at(self, revision: int, index: Index) -> MeshSnapshot:
         return MeshSnapshot(

@@ -10,8 +10,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from mast.pilot.core.xds.recent import Recent
 from mast.pilot.core.xds.resources import CDS, LDS, Resource
-from mast.pilot.core.xds.selection import Recent
 
 TYPES: Final = frozenset({CDS, LDS})
 """Types without whose first response a proxy does not become ready."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from mast.pilot.core.xds.recent import Recent
 from mast.pilot.core.xds.resources import (
     EDS,
     RDS,
@@ -13,7 +14,6 @@ from mast.pilot.core.xds.resources import (
     discovery_response,
     nonce_field,
 )
-from mast.pilot.core.xds.selection import Recent
 
 NO_RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType({})
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mast.pilot.core.xds.experience import Experiences
 from mast.pilot.core.xds.responses import Responses
-from mast.pilot.core.xds.selection import Selections
+from mast.pilot.core.xds.selections import Selections
 
 
 class Shared:
