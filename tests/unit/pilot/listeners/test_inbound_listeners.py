@@ -89,6 +89,7 @@ def chains(listener: Listener, port: int | None = None) -> list[str]:
 
 
 ISTIO = "istio istio-peer-exchange istio-http/1.0 istio-http/1.1 istio-h2"
+ISTIO_OR_GRPC = f"{ISTIO} h2"
 ISTIO_HTTP = "istio-http/1.0 istio-http/1.1 istio-h2"
 ISTIO_TCP = "istio-peer-exchange istio"
 
@@ -99,7 +100,7 @@ ISTIO_TCP = "istio-peer-exchange istio"
         ("STRICT", "HTTP", ["tls => HTTP +mtls"]),
         ("STRICT", "", [f"tls {ISTIO_HTTP} => HTTP +mtls", "tls => TCP +mtls"]),
         ("STRICT", "TCP", ["tls => TCP +mtls"]),
-        ("PERMISSIVE", "HTTP", [f"tls {ISTIO} => HTTP +mtls", "raw_buffer => HTTP"]),
+        ("PERMISSIVE", "HTTP", [f"tls {ISTIO_OR_GRPC} => HTTP +mtls", "raw_buffer => HTTP"]),
         (
             "PERMISSIVE",
             "",
@@ -393,7 +394,7 @@ def test_without_capture() -> None:
     found = made(*texts, proxy=proxy)
     assert list(found) == ["127.1.0.7_80", "127.1.0.7_8080"]
     assert chains(found["127.1.0.7_8080"]) == [
-        f"* tls {ISTIO} => HTTP inbound|8080|| +mtls",
+        f"* tls {ISTIO_OR_GRPC} => HTTP inbound|8080|| +mtls",
         "* raw_buffer => HTTP inbound|8080||",
     ]
     inspectors = [each.name for each in found["127.1.0.7_8080"].listener_filters]

@@ -15,6 +15,12 @@ from mast.pilot.core.security.peer_authentication import Mode
 ISTIO_ALPNS: Final = (ISTIO, PEER_EXCHANGE, *ISTIO_HTTP_ALPNS)
 """What a sidecar offers and nobody else does (pilot.md C1)."""
 
+GRPC_ALPN: Final = "h2"
+"""What gRPC libraries offer that take part in the mesh without a proxy (pilot.md B29).
+
+Differs from Istio: where no proxy would take it otherwise, TLS with it is mutual TLS of the mesh.
+"""
+
 _TCP_ALPNS: Final = (PEER_EXCHANGE, ISTIO)
 
 
@@ -70,7 +76,10 @@ def inbound_chains(kind: Kind, mode: Mode, ends: Ends) -> list[Chain]:
                 secure_tcp,
             ),
             (Kind.TCP, Mode.STRICT): (secure_tcp,),
-            (Kind.HTTP, Mode.PERMISSIVE): (replace(secure_http, alpns=ISTIO_ALPNS), plain_http),
+            (Kind.HTTP, Mode.PERMISSIVE): (
+                replace(secure_http, alpns=(*ISTIO_ALPNS, GRPC_ALPN)),
+                plain_http,
+            ),
             (Kind.AUTO, Mode.PERMISSIVE): (
                 replace(secure_http, alpns=ISTIO_HTTP_ALPNS),
                 replace(plain_http, alpns=PLAIN_HTTP),

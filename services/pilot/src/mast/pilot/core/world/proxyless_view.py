@@ -68,12 +68,12 @@ class ProxylessView:
 
     @cached_property
     def _families(self) -> Mapping[str, Family]:
-        whose, assigned = self.audience.caller_key, self.generated.family(EDS)
+        whose = self.audience.caller_key
         return {
             LDS: ("proxyless listeners", self.audience.key),
             RDS: ("proxyless routes", whose),
             CDS: ("proxyless clusters", whose),
-            EDS: ("proxyless endpoints", assigned[1] if assigned else whose),
+            EDS: ("proxyless endpoints", self.audience.neighbour_key),
         }
 
     @property
