@@ -117,6 +117,7 @@ def test_program_on_loopback_gets_its_port_and_a_proxy() -> None:
     assert environment["PORT"] == "40001"
     assert environment["HOST"] == "127.0.0.1"
     assert environment["http_proxy"] == "http://127.134.0.1:15080"
+    assert environment["https_proxy"] == environment["HTTPS_PROXY"] == environment["http_proxy"]
 
 
 def test_the_users_environment_wins() -> None:

@@ -267,7 +267,6 @@ def test_forward_proxy() -> None:
         "web:8080",
     ]
     assert names["alone.test:80"] == ["alone.test", "alone.test:80"]
-    assert "web.shop.svc.cluster.local:9000" not in names
 
 
 def test_forward_proxy_has_port_80_even_without_a_service() -> None:

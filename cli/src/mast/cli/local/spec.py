@@ -248,14 +248,16 @@ def _proxy_config(spec: Spec, place: Place, mesh: Mesh) -> dict[str, Any]:
 def program_environment(spec: Spec, place: Place, mesh: Mesh) -> dict[str, str]:
     """What is added to the program's environment.
 
-    ``PORT`` and ``HOST`` say where to listen. In loopback mode HTTP leaves through ``http_proxy``.
+    ``PORT`` and ``HOST`` say where to listen. In loopback mode HTTP leaves through ``http_proxy``,
+    HTTPS through ``https_proxy``.
     """
     environment = {"MAST_WORKLOAD": place.name, "HOST": "0.0.0.0"}  # noqa: S104
     if spec.ports:
         environment["PORT"] = str(spec.ports[0].number)
     if mesh.mode == LOOPBACK:
         proxy = f"http://{place.outbound}:{OUTBOUND_PROXY_PORT}"
-        environment |= {"HOST": "127.0.0.1", "http_proxy": proxy, "HTTP_PROXY": proxy}
+        proxied = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
+        environment |= {"HOST": "127.0.0.1", **dict.fromkeys(proxied, proxy)}
         environment |= {"no_proxy": "localhost,127.0.0.1", "MAST_OUTBOUND": place.outbound}
         if spec.ports:
             environment["PORT"] = str(place.app_ports[spec.ports[0].number])

@@ -11,6 +11,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from istio.networking.v1alpha3.virtual_service_pb2 import Destination, PortSelector, VirtualService
 from mast.pilot.core import names
 from mast.pilot.core.filters.extensions import NO_EXTENSIONS, Direction, Extensions, Spot
+from mast.pilot.core.filters.tcp_proxies import to_cluster
 from mast.pilot.core.model import hosts
 from mast.pilot.core.model.model import Config, Port, Protocol, Service
 from mast.pilot.core.model.proxy import Proxy
@@ -27,6 +28,7 @@ from mast.pilot.core.routes.route_tables import (
     entry_of,
     table,
 )
+from mast.pilot.core.routes.tunnels import is_tunnelled, proxied_port, tunnel_route
 from mast.pilot.core.routes.virtual_hosts import (
     Candidate,
     Claim,
@@ -57,7 +59,7 @@ def routes(
     if name == names.HTTP_PROXY:
         # With ports ignored, D:8080 would get the virtual host of port 80.
         made = table(_on_all_ports(site, site.egress_on(0)))
-        return _with_catch_all(name, site, made, ignore_port=False)
+        return _with_catch_all(name, site, made, forward_proxy=True)
     if name.isdecimal():
         return _with_catch_all(name, site, _table(site, site.egress_on(int(name)), int(name)))
     for where, egress in enumerate(scope.egress):
@@ -126,13 +128,18 @@ class _Site:
 
 
 def _with_catch_all(
-    name: str, site: _Site, made: RouteTable, *, ignore_port: bool = True
+    name: str, site: _Site, made: RouteTable, *, forward_proxy: bool = False
 ) -> Routes:
     for each in made.losses:
         site.scope.report(each)
     settings = _settings()
-    settings.ignore_port_in_host_matching = ignore_port
-    return Routes(name, settings, [*made.entries.values(), entry_of(_catch_all(site))])
+    settings.ignore_port_in_host_matching = not forward_proxy
+    last = _catch_all(site)
+    cluster = passthrough_cluster(site.scope)
+    if forward_proxy and cluster is not None:
+        additions = site.extensions.destination(site.spot(0), cluster, None)
+        last.routes.append(tunnel_route(last.name, to_cluster(cluster), additions))
+    return Routes(name, settings, [*made.entries.values(), entry_of(last)])
 
 
 def _sniffed(name: str, site: _Site, host: str, number: int) -> Routes:
@@ -199,20 +206,50 @@ def _on_port(site: _Site, where: int | None, number: int) -> dict[Hashable, Cand
 
 
 def _on_all_ports(site: _Site, where: int | None) -> dict[Hashable, Candidate]:
-    """Virtual hosts of every HTTP port, told apart by the port in the domain (pilot.md C5)."""
+    """Virtual hosts of every port, told apart by the port in the domain (pilot.md C5)."""
     if where is None:
         return {}
-    services = site.scope.egress[where].services()
+    egress = site.scope.egress[where]
+    services = egress.services()
     numbers = {port.number for each in services for port in each.ports if _is_http(port)}
-    return {
+    found: dict[Hashable, Candidate] = {
         (number, key): _with_port(each)
         for number in sorted(numbers | {_HTTP_PORT})
         for key, each in _on_port(site, where, number).items()
     }
+    for service in services:
+        for port in service.ports:
+            if is_tunnelled(port) and (route := _tunnel(site, egress, service, port)):
+                key = (port.number, service.host)
+                known = found.get(key) or _with_port(_without_routes(site, service, port))
+                found[key] = known.ending_with(route)
+    return found
+
+
+def _tunnel(site: _Site, egress: Egress, service: Service, port: Port) -> Route | None:
+    spot = site.spot(port.number)
+    backends = Backends(site.scope, egress, site.extensions)
+    proxied = proxied_port(backends, service, port, site.caller(port.number), spot)
+    if proxied is None:
+        return None
+    additions = site.extensions.destination(spot, service.host, service)
+    return tunnel_route(names.DEFAULT_ROUTE, proxied, additions)
 
 
 def _made(site: _Site, egress: Egress, service: Service, port: Port) -> Candidate:
     """The virtual host of a service port, with domains that are free of ports."""
+    additions = site.extensions.virtual_host(site.spot(port.number), service)
+    routes_of = site.service_routes(egress, service, port)
+    made = candidate(_claim(site, service, port), routes_of, additions)
+    return replace(made, content=_shared(site, made.content))
+
+
+def _without_routes(site: _Site, service: Service, port: Port) -> Candidate:
+    additions = site.extensions.virtual_host(site.spot(port.number), service)
+    return candidate(_claim(site, service, port), (), additions)
+
+
+def _claim(site: _Site, service: Service, port: Port) -> Claim:
     domains = hosts.domains(
         service,
         site.proxy.namespace,
@@ -220,7 +257,7 @@ def _made(site: _Site, egress: Egress, service: Service, port: Port) -> Candidat
         automatic=reaches_automatic_addresses(site.proxy),
     )
     own = tuple(each for each in domains if each in (service.host, f"{service.host}."))
-    claim = Claim(
+    return Claim(
         host=service.host,
         port=port.number,
         own=own,
@@ -228,9 +265,6 @@ def _made(site: _Site, egress: Egress, service: Service, port: Port) -> Candidat
         age=service.age,
         source=service.object_name,
     )
-    additions = site.extensions.virtual_host(site.spot(port.number), service)
-    made = candidate(claim, site.service_routes(egress, service, port), additions)
-    return replace(made, content=_shared(site, made.content))
 
 
 def _shared(site: _Site, content: bytes) -> bytes:

@@ -48,6 +48,11 @@ class Candidate:
     claim: Claim
     content: bytes
 
+    def ending_with(self, route: Route) -> "Candidate":
+        """The same with one more route, which comes last."""
+        more = VirtualHost(routes=[route]).SerializeToString(deterministic=True)
+        return Candidate(self.claim, self.content + more)
+
 
 def candidate(claim: Claim, routes: Sequence[Route], additions: Additions = NOTHING) -> Candidate:
     """The virtual host of a claim with these routes."""
