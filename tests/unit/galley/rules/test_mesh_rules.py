@@ -50,7 +50,8 @@ from tests.support.galley_rules import found
         pytest.param("{defaultConfig: {discoveryAddress: '[::1]:15012'},"
                      " extensionProviders: [{name: a, envoyFileAccessLog: {path: /dev/stdout}}],"
                      " discoverySelectors: [{matchExpressions: [{key: a, operator: In,"
-                     " values: [b]}, {key: c, operator: Exists}]}]}", [], id="more"),
+                     " values: [b]}, {key: c, operator: Exists}]}]}",
+                     ["warning spec.discoverySelectors without-effect"], id="more"),
         pytest.param("{defaultConfig: {tracing: {stackdriver: {}}}}",
                      ["error spec.defaultConfig.tracing.stackdriver unsupported"],
                      id="stackdriver"),
@@ -77,7 +78,8 @@ from tests.support.galley_rules import found
                      " {key: a, operator: Exists, values: [b]}, {key: a, operator: Like}]}]}",
                      ["error spec.discoverySelectors[0].matchExpressions[0].values required",
                       "error spec.discoverySelectors[0].matchExpressions[1].values not-allowed",
-                      "error spec.discoverySelectors[0].matchExpressions[2].operator operator"],
+                      "error spec.discoverySelectors[0].matchExpressions[2].operator operator",
+                      "warning spec.discoverySelectors without-effect"],
                      id="selectors"),
         pytest.param("{serviceSettings: [{hosts: ['*.a.com', 'b c']}]}",
                      ["error spec.serviceSettings[0].hosts[1] host"], id="service-settings"),

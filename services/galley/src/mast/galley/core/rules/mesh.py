@@ -190,7 +190,6 @@ _OFF_BY_ZERO = (
 )
 
 _UNSUPPORTED = {
-    "MeshConfig.auth_policy": "write a PeerAuthentication or MeshPolicy",
     "MeshConfig.zone_aware_lb_setting": (
         "a proxy does not know the endpoints of its own service by zone; use localityLbSetting"
     ),
@@ -201,6 +200,7 @@ _UNSUPPORTED = {
 _NO_AMBIENT = "there is no ambient mode"
 _AGENT_SDS = "agents get keys and certificates by themselves and serve them over SDS"
 _WITHOUT_EFFECT = {
+    "MeshConfig.auth_policy": "write a PeerAuthentication or MeshPolicy",
     "MeshConfig.rds_refresh_delay": "configuration is pushed when it changes",
     "MeshConfig.mixer_address": "use mixerCheckServer and mixerReportServer",
     "MeshConfig.sidecar_to_telemetry_session_affinity": "reports are streamed to one server",
@@ -212,6 +212,7 @@ _WITHOUT_EFFECT = {
     "MeshConfig.certificates": "Citadel certifies workloads, no DNS names",
     "MeshConfig.ca": "agents find the authority by CA_ADDR",
     "MeshConfig.verify_certificate_at_client": "servers outside are always verified",
+    "MeshConfig.enable_prometheus_merge": "agents add what a workload's annotations name",
     "MeshConfig.discovery_selectors": "Galley serves all that it is given",
     "MeshConfig.service_scope_configs": _NO_AMBIENT,
     "MeshConfig.hbone_idle_timeout": _NO_AMBIENT,
@@ -231,7 +232,6 @@ FAMILY = Family(
             "MeshConfig.root_namespace": ("name", dns_label),
             "MeshConfig.ServiceSettings.hosts": ("host", values.wildcard),
             "ProxyConfig.drain_duration": ("duration", values.whole_seconds),
-            "ProxyConfig.connect_timeout": "clusters of the bootstrap have limits of their own",
             "ProxyConfig.parent_shutdown_duration": ("duration", values.whole_seconds),
             "ProxyConfig.proxy_admin_port": ("port", values.port),
             "ProxyConfig.status_port": ("port", values.port),
@@ -279,6 +279,7 @@ FAMILY = Family(
     without_effect=prefixed(
         _PACKAGE,
         {
+            "ProxyConfig.connect_timeout": "clusters of the bootstrap have limits of their own",
             **_WITHOUT_EFFECT,
             "ProxyConfig.config_path": "the agent writes to its own directory",
             "ProxyConfig.availability_zone": "it is the label topology.kubernetes.io/zone",

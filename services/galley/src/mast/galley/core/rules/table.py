@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from mast.galley.core.decode import WRAPPERS, descriptor_of, is_map
 from mast.galley.core.objects import ConfigObject
-from mast.galley.core.problem import Finding, Path, warning
+from mast.galley.core.problem import Finding, Path, Severity, warning
 from mast.galley.core.rules import values
 from mast.galley.core.rules.values import Check
 
@@ -37,8 +37,8 @@ class Family:
     to each item, a map's to each value. ``messages`` are by ``package.Message``, ``objects`` by
     kind, or by ``group/kind`` where several groups have one of that name. ``optional`` are fields
     tagged as required on the wire that another field may replace.
-    ``unsupported`` fields are refused, ``without_effect`` are accepted with a warning, each with
-    the reason; what stands below them is not judged.
+    ``unsupported`` fields are refused whatever they say, ``without_effect`` ones are judged as
+    others and accepted with a warning; each with the reason.
     A Duration without a check of its own must be at least a millisecond (B1).
     """
 
@@ -151,10 +151,12 @@ class Rulebook:
         for plan in self._plan(message):
             here = (*at, plan.json_name)
             value = getattr(message, plan.name)
-            if plan.verdict is not None:
-                if is_set(message, plan.name):
-                    yield plan.verdict(here)
-            elif plan.required and not is_set(message, plan.name):
+            if plan.verdict is not None and is_set(message, plan.name):
+                finding = plan.verdict(here)
+                yield finding
+                if finding.severity is Severity.ERROR:
+                    continue
+            if plan.required and not is_set(message, plan.name):
                 yield required(here, plan.json_name)
             elif plan.is_map:
                 yield from self._map(plan, value, here)
