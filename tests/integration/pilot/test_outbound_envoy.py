@@ -1,32 +1,24 @@
 """Outbound listeners in a real Envoy: who gets a captured connection (pilot.md E1 to E8, C5)."""
 
-import asyncio
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
-from envoy.config.listener.v3.listener_pb2 import Listener
+import pytest_asyncio
 
 from mast.pilot.core import names
-from mast.pilot.core.listeners import listeners
+from mast.pilot.core.model.finding import Fault
 from mast.pilot.core.model.proxy import Proxy
-from mast.pilot.core.routes.routes import route_configuration
-from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
-from tests.support.envoy_static import (
-    black_hole,
-    bootstrap,
-    cluster,
-    passthrough,
-    route_names,
-    told_destination,
-    with_routes,
-)
+from mast.pilot.core.xds.resources import LDS
+from tests.support.envoy_server import complaints, envoy_server
+from tests.support.envoy_static import cluster
 from tests.support.golden_view import resources_of, static
-from tests.support.http_probe import dial, echo_server, fetch, serving
-from tests.support.mesh_yaml import scope, sidecar_proxy, world
+from tests.support.http_probe import echo_server, fetch
+from tests.support.mesh_yaml import sidecar_proxy, world
+from tests.support.outbound_envoy import Outbound, answering, bound_anywhere, outbound_envoy
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESH = """
 {apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: web},
@@ -97,114 +89,54 @@ HTTP_CLUSTERS = (
 )
 
 
-@dataclass
-class Site:
-    """An Envoy with outbound listeners; every cluster answers with its own name."""
-
-    envoy: EnvoyServer
-
-    async def tcp(self, destination: str, *, sni: str = "", send: bytes = b"\0" * 32) -> str:
-        """What answers bytes that are captured on their way to IP:PORT; empty if nobody does."""
-        port = self.envoy.ports[names.VIRTUAL_OUTBOUND]
-        payload = client_hello(sni) if sni else send
-        async with dial(port, captured_for=destination) as (reader, writer):
-            writer.write(payload)
-            try:
-                async with asyncio.timeout(5):
-                    return (await reader.read(200)).decode(errors="replace")
-            except ConnectionError:
-                return ""
-
-    async def http(self, destination: str, host: str) -> tuple[int, str]:
-        """Status of a request that is captured on its way to IP:PORT, and who answered it."""
-        reply = await fetch(
-            self.envoy.ports[names.VIRTUAL_OUTBOUND], host, captured_for=destination
-        )
-        return reply.status, reply.header("x-upstream")
+def running(directory: Path, proxy: Proxy, *texts: str) -> AbstractAsyncContextManager[Outbound]:
+    return outbound_envoy(directory, proxy, *texts, tcp=TCP_CLUSTERS, http=HTTP_CLUSTERS)
 
 
-def client_hello(sni: str) -> bytes:
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.create_default_context()
-    with pytest.raises(ssl.SSLWantReadError):
-        context.wrap_bio(incoming, outgoing, server_hostname=sni).do_handshake()
-    return outgoing.read()
-
-
-@asynccontextmanager
-async def answering(name: str) -> AsyncIterator[int]:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if await reader.read(1):
-            writer.write(name.encode())
-            await writer.drain()
-        writer.close()
-
-    async with serving(answer) as port:
-        yield port
-
-
-@asynccontextmanager
-async def running(directory: Path, proxy: Proxy, *texts: str) -> AsyncIterator[Site]:
-    """An Envoy with the outbound half of a proxy; `virtualOutbound` is told destinations."""
-    seen = scope(proxy, *texts)
-    made = listeners.outbound(seen, proxy)
-    configurations = {
-        name: found
-        for name in route_names(made)
-        if (found := route_configuration(name, seen, proxy)) is not None
-    }
-    async with AsyncExitStack() as stack:
-        clusters = [
-            cluster(name, await stack.enter_async_context(answering(name))) for name in TCP_CLUSTERS
-        ]
-        for name in HTTP_CLUSTERS:
-            server = await stack.enter_async_context(echo_server(name))
-            clusters.append(cluster(name, server.port))
-        clusters += [passthrough(names.PASSTHROUGH), black_hole(names.BLACK_HOLE)]
-        prepared = [_bound_anywhere(each) for each in with_routes(made, configurations)]
-        envoy = await stack.enter_async_context(
-            envoy_server(bootstrap(prepared, clusters), directory)
-        )
-        yield Site(envoy)
-        assert complaints(envoy.log.read_text()) == []
-
-
-def _bound_anywhere(each: Listener) -> Listener:
-    return told_destination(each) if each.name == names.VIRTUAL_OUTBOUND else each
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Outbound]:
+    directory = tmp_path_factory.mktemp("envoy")
+    async with running(directory, sidecar_proxy("default"), MESH) as started:
+        yield started
 
 
 WEB, WEB8080 = HTTP_CLUSTERS
 FORWARD = "127.0.0.1_15080"
 
 
-async def test_http_is_routed_by_host_whatever_address_was_dialled(tmp_path: Path) -> None:
-    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
-        assert await site.http("10.9.0.1:80", "web") == (200, WEB)
-        assert await site.http("198.51.100.9:80", "WEB.default:80") == (200, WEB)
-        assert await site.http("10.9.0.1:8080", "web:8080") == (200, WEB8080)
+async def test_http_is_routed_by_host_whatever_address_was_dialled(site: Outbound) -> None:
+    assert await site.http("10.9.0.1:80", "web") == (200, WEB)
+    assert await site.http("198.51.100.9:80", "WEB.default:80") == (200, WEB)
+    assert await site.http("10.9.0.1:8080", "web:8080") == (200, WEB8080)
 
 
-async def test_http_and_tcp_share_a_port(tmp_path: Path) -> None:
+async def test_http_and_tcp_share_a_port(site: Outbound) -> None:
     """Checklist 16: by address where there is one, else by sniffing (pilot.md E3, E6)."""
-    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
-        assert await site.tcp("10.9.0.2:80") == "outbound|80||tcp.default.svc.cluster.local"
-        assert await site.tcp("198.51.100.9:80") == "outbound|80||two.test"
+    assert await site.tcp("10.9.0.2:80") == "outbound|80||tcp.default.svc.cluster.local"
+    assert await site.tcp("198.51.100.9:80") == "outbound|80||two.test"
 
 
-async def test_sniffed_port(tmp_path: Path) -> None:
+async def test_sniffed_port(site: Outbound) -> None:
     auto = "outbound|7000||auto.default.svc.cluster.local"
-    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
-        assert await site.tcp("10.9.0.3:7000") == auto
-        # The server speaks no HTTP, so the connection manager gives its own answer.
-        assert (await site.http("10.9.0.3:7000", "anything.test"))[0] == 502
-        requests = await site.envoy.stat("http.outbound_10.9.0.3_7000;.downstream_rq_total")
-        assert requests == 1
+    assert await site.tcp("10.9.0.3:7000") == auto
+    # The server speaks no HTTP, so the connection manager gives its own answer.
+    assert (await site.http("10.9.0.3:7000", "anything.test"))[0] == 502
+    requests = await site.envoy.stat("http.outbound_10.9.0.3_7000;.downstream_rq_total")
+    assert requests == 1
 
 
-async def test_tcp_without_addresses_goes_to_the_oldest(tmp_path: Path) -> None:
-    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
-        assert await site.tcp("198.51.100.9:9000") == "outbound|9000||one.test"
-        assert await site.tcp("172.16.3.4:9000") == "outbound|9000||range.test"
+async def test_tcp_without_addresses_goes_to_the_oldest(site: Outbound) -> None:
+    assert await site.tcp("198.51.100.9:9000") == "outbound|9000||one.test"
+    assert await site.tcp("172.16.3.4:9000") == "outbound|9000||range.test"
+
+
+async def test_who_got_no_listener_is_reported() -> None:
+    """Checklist 16: of two TCP services without addresses on one port the younger (E6, N10)."""
+    proxy = sidecar_proxy("default")
+    snapshot = world(MESH).snapshot(1)
+    snapshot.view(proxy).collection(LDS)
+    lost = [each for each in snapshot.findings([proxy]) if each.fault is Fault.TCP_OVER_TCP]
+    assert [(each.subject.name, each.winner.name) for each in lost] == [("bare-two", "bare-one")]
 
 
 @pytest.mark.parametrize(
@@ -215,23 +147,17 @@ async def test_tcp_without_addresses_goes_to_the_oldest(tmp_path: Path) -> None:
         ("routed.test", "outbound|443||secure.test"),
     ],
 )
-async def test_tls_is_routed_by_server_name(tmp_path: Path, sni: str, expected: str) -> None:
-    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
-        assert await site.tcp("198.51.100.9:443", sni=sni) == expected
+async def test_tls_is_routed_by_server_name(site: Outbound, sni: str, expected: str) -> None:
+    assert await site.tcp("198.51.100.9:443", sni=sni) == expected
 
 
-async def test_headless_service_is_reached_by_the_address_of_its_endpoint(tmp_path: Path) -> None:
-    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
-        assert await site.tcp("10.1.2.3:5000") == "outbound|5000||headless.test"
+async def test_headless_service_is_reached_by_the_address_of_its_endpoint(site: Outbound) -> None:
+    assert await site.tcp("10.1.2.3:5000") == "outbound|5000||headless.test"
 
 
-async def test_unknown_destinations_pass(tmp_path: Path) -> None:
+async def test_unknown_destinations_pass(site: Outbound) -> None:
     """Checklist 19, ALLOW_ANY: HTTP on a known port, TLS with an unknown name, any other port."""
-    async with (
-        running(tmp_path, sidecar_proxy("default"), MESH) as site,
-        answering("outside") as port,
-        echo_server("outside-http") as http,
-    ):
+    async with answering("outside") as port, echo_server("outside-http") as http:
         assert await site.tcp(f"127.0.0.1:{port}") == "outside"
         outside = await fetch(
             site.envoy.ports[names.VIRTUAL_OUTBOUND],
@@ -253,9 +179,8 @@ async def test_unknown_destinations_are_refused(tmp_path: Path) -> None:
         assert await site.http("198.51.100.9:80", "web.default") == (200, WEB)
 
 
-async def test_connections_to_the_capture_port_itself_do_not_loop(tmp_path: Path) -> None:
-    async with running(tmp_path, sidecar_proxy("default"), MESH) as site:
-        assert await site.tcp("127.0.0.1:15001") == ""
+async def test_connections_to_the_capture_port_itself_do_not_loop(site: Outbound) -> None:
+    assert await site.tcp("127.0.0.1:15001") == ""
 
 
 async def test_forward_proxy(tmp_path: Path) -> None:
@@ -307,14 +232,14 @@ async def test_dynamic_hosts_are_resolved_by_the_proxy(tmp_path: Path) -> None:
         view = world(DYNAMIC.replace("TLS_PORT", str(tls))).snapshot(1).view(proxy)
         config = static(resources_of(view))
         outbound = [
-            _bound_anywhere(each)
+            bound_anywhere(each)
             for each in config.static_resources.listeners
             if each.name != names.VIRTUAL_INBOUND
         ]
         del config.static_resources.listeners[:]
         config.static_resources.listeners.extend(outbound)
         async with envoy_server(config, tmp_path) as envoy:
-            site = Site(envoy)
+            site = Outbound(envoy)
             found = await site.http("198.51.100.9:80", f"any.localhost:{http.port}")
             assert found == (200, "dynamic")
             assert await site.tcp(f"198.51.100.9:{tls}", sni="other.localhost") == "tls"
