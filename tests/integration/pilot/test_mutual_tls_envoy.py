@@ -27,6 +27,7 @@ from tests.support.secret_files import (
 
 PORTS = {
     "http": 8080,
+    "http2": 8082,
     "auto-http": 7000,
     "grpc": 8081,
     "auto-grpc": 7001,
@@ -35,22 +36,63 @@ PORTS = {
 }
 """Service ports by name; those called `auto-` have no declared protocol."""
 
-SERVICE = """
+
+@dataclass(frozen=True)
+class Client:
+    """How a client calls: by its own name for the server, with the TLS mode of its rule.
+
+    It reaches the server by service ports that are so much higher.
+    """
+
+    name: str
+    mode: str
+    higher: int = 0
+
+    @property
+    def host(self) -> str:
+        """The name it has for the server."""
+        return f"{self.name}.default.svc.cluster.local"
+
+    def port(self, name: str) -> int:
+        """A service port by its name."""
+        return PORTS[name] + self.higher
+
+    def service(self) -> str:
+        """The server as it knows it, without endpoints; and the rule."""
+        ports = "".join(
+            f"  - {{number: {self.port(name)}, name: {name}, protocol: {_protocol(name)}}}\n"
+            for name in PORTS
+        )
+        return f"""
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {name: web}
+metadata: {{name: {self.name}}}
 spec:
-  hosts: [web.default.svc.cluster.local]
+  hosts: [{self.host}]
   location: MESH_INTERNAL
   resolution: STATIC
   ports:
-  - {number: 8080, name: http, protocol: HTTP}
-  - {number: 7000, name: auto-http, protocol: ""}
-  - {number: 8081, name: grpc, protocol: GRPC}
-  - {number: 7001, name: auto-grpc, protocol: ""}
-  - {number: 9000, name: tcp, protocol: TCP}
-  - {number: 7002, name: auto-tcp, protocol: ""}
+{ports}"""
+
+    def rule(self) -> str:
+        """The DestinationRule, if there is one."""
+        if not self.mode:
+            return ""
+        return f"""
+{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: {self.name}}},
+ spec: {{host: {self.host}, trafficPolicy: {{tls: {{mode: {self.mode}}}}}}}}}
 """
+
+
+def _protocol(name: str) -> str:
+    return '""' if name.startswith("auto-") else name.upper()
+
+
+AUTO, NONE, MUTUAL = CLIENTS = (
+    Client("web", ""),
+    Client("plain", "DISABLE", 10000),
+    Client("mutual", "ISTIO_MUTUAL", 20000),
+)
 
 POLICY = """
 {apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: default},
@@ -65,14 +107,50 @@ class Pairing:
     client: EnvoyServer
     server: EnvoyServer
 
-    def port(self, name: str) -> int:
+    def port(self, client: Client, name: str) -> int:
         """Where the client's application reaches a service port."""
-        return self.client.ports[f"127.0.0.1_{PORTS[name]}"]
+        return self.client.ports[f"127.0.0.1_{client.port(name)}"]
 
-    async def encrypted(self, name: str) -> int:
-        """Handshakes of mutual TLS that the client made for a service port."""
-        cluster = f"outbound|{PORTS[name]}||web.default.svc.cluster.local"
-        return await self.client.stat(f"cluster.{cluster};.ssl.handshake")
+    async def encrypted(self, client: Client, name: str) -> bool:
+        """Whether the client did handshakes of mutual TLS for a service port."""
+        cluster = f"outbound|{client.port(name)}||{client.host}"
+        return await self.client.stat(f"cluster.{cluster};.ssl.handshake") > 0
+
+    async def answers(self, client: Client, name: str, seconds: float) -> bool:
+        """Whether the application answers in time; mutual TLS names the caller."""
+        port = self.port(client, name)
+        if "http" in name.split("-"):
+            try:
+                reply = await fetch(port, client.name, seconds=seconds)
+            except TimeoutError:
+                return False
+            if reply.status != 200:
+                return False
+            caller = reply.echo.header("x-forwarded-client-cert")
+        elif "tcp" in name.split("-"):
+            return await _echoes(port, seconds)
+        else:
+            options = [("grpc.default_authority", f"{client.name}:{client.port(name)}")]
+            address = f"127.0.0.1:{port}"
+            async with grpc.aio.insecure_channel(address, options=options) as channel:
+                try:
+                    answer: bytes = await channel.unary_unary("/test.Hello/Say")(
+                        b"", timeout=seconds
+                    )
+                except grpc.aio.AioRpcError:
+                    return False
+            caller = answer.decode()
+        assert (CALLER in caller) == await self.encrypted(client, name), name
+        return True
+
+
+async def _echoes(port: int, seconds: float) -> bool:
+    try:
+        async with dial(port) as (reader, writer), asyncio.timeout(seconds):
+            writer.write(b"\0" * 32)
+            return await reader.readexactly(37) == b"echo " + b"\0" * 32
+    except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+        return False
 
 
 async def echo_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,16 +196,18 @@ async def sidecar(
         assert complaints(envoy.log.read_text()) == []
 
 
-def endpoints(ports: Mapping[str, int], mode: str) -> str:
-    """The service with the server's Envoy as its only endpoint."""
+def endpoints(ports: Mapping[str, int]) -> str:
+    """What each client has for the server: the server's Envoy as only endpoint, with a sidecar."""
     listed = ", ".join(f"{name}: {port}" for name, port in ports.items())
-    return f"""{SERVICE}
+    endpoint = f"""
   endpoints:
   - address: 127.0.0.1
     serviceAccount: web
-    labels: {{security.istio.io/tlsMode: {"disabled" if mode == "DISABLE" else "istio"}}}
+    labels: {{security.istio.io/tlsMode: istio}}
     ports: {{{listed}}}
 """
+    known = (text for each in CLIENTS for text in (each.service() + endpoint, each.rule()))
+    return "\n---\n".join(known)
 
 
 @asynccontextmanager
@@ -138,7 +218,7 @@ async def pairing(directory: Path, mode: str) -> AsyncIterator[Pairing]:
         web = await stack.enter_async_context(echo_server("web"))
         rpc = await stack.enter_async_context(grpc_server())
         raw = await stack.enter_async_context(serving(echo_bytes))
-        behind = {"http": web.port, "grpc": rpc, "tcp": raw}
+        behind = {"http": web.port, "http2": rpc, "grpc": rpc, "tcp": raw}
         server_proxy = sidecar_proxy(
             "default",
             ip="127.0.0.1",
@@ -149,7 +229,7 @@ async def pairing(directory: Path, mode: str) -> AsyncIterator[Pairing]:
                 for name, number in PORTS.items()
             },
         )
-        selected = f"{SERVICE}  workloadSelector: {{labels: {{app: web}}}}\n"
+        selected = f"{AUTO.service()}  workloadSelector: {{labels: {{app: web}}}}\n"
         server = await stack.enter_async_context(
             sidecar(
                 directory / "server",
@@ -159,6 +239,7 @@ async def pairing(directory: Path, mode: str) -> AsyncIterator[Pairing]:
                 selected,
                 policy,
                 ONLY_INBOUND,
+                ACCESS_LOG.replace("PATH", str(directory / "access.log")),
             )
         )
         where = {name: server.ports[f"127.0.0.1_{number}"] for name, number in PORTS.items()}
@@ -168,7 +249,7 @@ async def pairing(directory: Path, mode: str) -> AsyncIterator[Pairing]:
                 sidecar_proxy("default", ip="127.0.0.2", INTERCEPTION_MODE="NONE"),
                 ca,
                 ca.leaf(uris=["spiffe://cluster.local/ns/default/sa/client"]),
-                endpoints(where, mode),
+                endpoints(where),
                 policy,
             )
         )
@@ -183,26 +264,29 @@ ONLY_INBOUND = """
 CALLER = "URI=spiffe://cluster.local/ns/default/sa/client"
 
 
+ACCESS_LOG = """
+{apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig,
+ metadata: {name: default, namespace: istio-system},
+ spec: {accessLogFile: PATH, accessLogFormat: "%UPSTREAM_CLUSTER_RAW% %RESPONSE_CODE%\\n"}}
+"""
+
+
 @pytest.mark.parametrize("mode", ["STRICT", "PERMISSIVE", "DISABLE"])
-async def test_every_protocol_reaches_the_application(mode: str, tmp_path: Path) -> None:
+async def test_clients_and_servers(mode: str, tmp_path: Path) -> None:
+    """Who agrees on mutual TLS, or on plain text, and who does not, for every protocol."""
+    encrypted = {AUTO: mode != "DISABLE", NONE: False, MUTUAL: True}
+    agreed = {AUTO: True, NONE: mode != "STRICT", MUTUAL: mode != "DISABLE"}
     async with pairing(tmp_path, mode) as pair:
-        for name in ("http", "auto-http"):
-            reply = await fetch(pair.port(name), "web")
-            assert (name, reply.status) == (name, 200)
-            identified = CALLER in reply.echo.header("x-forwarded-client-cert")
-            assert identified == (mode != "DISABLE"), name
-        for name in ("grpc", "auto-grpc"):
-            options = [("grpc.default_authority", f"web:{PORTS[name]}")]
-            async with grpc.aio.insecure_channel(
-                f"127.0.0.1:{pair.port(name)}", options=options
-            ) as channel:
-                answer: bytes = await channel.unary_unary("/test.Hello/Say")(b"you", timeout=10)
-            assert answer.startswith(b"hello you"), name
-            assert (CALLER.encode() in answer) == (mode != "DISABLE"), name
-        for name in ("tcp", "auto-tcp"):
-            async with dial(pair.port(name)) as (reader, writer):
-                writer.write(b"\0" * 32)
-                async with asyncio.timeout(5):
-                    assert await reader.readexactly(37) == b"echo " + b"\0" * 32, name
-        for name in PORTS:
-            assert (await pair.encrypted(name) > 0) == (mode != "DISABLE"), name
+        for client in CLIENTS:
+            for name in PORTS:
+                where = f"{client.name} {name}"
+                # Who takes a handshake for the first of his own bytes waits for more.
+                seconds = 10 if agreed[client] else 2
+                assert await pair.answers(client, name, seconds) == agreed[client], where
+                if agreed[client]:
+                    assert await pair.encrypted(client, name) == encrypted[client], where
+    # Envoy writes the rest of its log when it ends. The code tells who spoke HTTP (checklist 18).
+    log = (tmp_path / "access.log").read_text().splitlines()
+    for name, number in PORTS.items():
+        code = "0" if "tcp" in name else "200"
+        assert f"inbound|{number}|| {code}" in log, name
