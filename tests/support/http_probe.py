@@ -50,13 +50,15 @@ class Echo:
 class EchoServer:
     """Answers with what it was asked. Paths below `/status/` choose the status, `/hang` is silent.
 
-    `seen` holds all requests in order; `statuses` are given to the next requests before that.
+    `seen` holds all requests in order; `statuses` are given to the next requests before that;
+    `delays` are seconds that answers take, by path.
     """
 
     name: str
     port: int = 0
     seen: list[Echo] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    delays: dict[str, float] = field(default_factory=dict)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def wait_for(self, count: int) -> list[Echo]:
@@ -81,6 +83,7 @@ class EchoServer:
             self.arrived.notify_all()
         if echo.path.startswith("/hang"):
             return
+        await asyncio.sleep(self.delays.get(echo.path, 0))
         status = 200
         if echo.path.startswith("/status/"):
             status = int(echo.path.removeprefix("/status/")[:3])
