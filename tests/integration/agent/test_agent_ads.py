@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -191,6 +191,50 @@ async def test_grpc_library_finds_its_way(plane: ControlPlane, work: Path) -> No
     assert not path.exists()
 
 
+async def test_a_grpc_library_has_a_stream_for_each_target(plane: ControlPlane, work: Path) -> None:
+    """None of them ends another, nor that of an Envoy (pilot.md B29)."""
+    async with agent(work, environment(plane, loopback(), DISABLE_ENVOY="true")) as running:
+        await running.logged("secret.published", lambda each: each["name"] == "default")
+        async with streams(work) as open_stream:
+            envoy = open_stream()
+            await envoy.write(DeltaDiscoveryRequest(type_url=CDS).SerializeToString())
+            library = [open_stream(), open_stream()]
+            for number, each in enumerate(library):
+                request = DeltaDiscoveryRequest(type_url=ads.LDS)
+                request.node.metadata["GENERATOR"] = "grpc"
+                request.resource_names_subscribe.append(f"target-{number}")
+                await each.write(request.SerializeToString())
+                await plane.discovery.asked(
+                    lambda asked, number=number: (
+                        asked.resource_names_subscribe == [f"target-{number}"]
+                    )
+                )
+            plane.discovery.set(CDS, {"a": StringValue(value="a")})
+            plane.discovery.set(ads.LDS, {"a": StringValue(value="a")})
+            async with asyncio.timeout(10):
+                for each in (envoy, *library):
+                    assert isinstance(await each.read(), bytes)
+
+
+async def test_ready_once_a_grpc_library_finds_its_files(plane: ControlPlane, work: Path) -> None:
+    """It reads them when it starts, and certificates only every quarter of an hour after that."""
+    plane.certificates.down = True
+    env = environment(
+        plane,
+        loopback(),
+        GRPC_XDS_BOOTSTRAP="./grpc.json",
+        OUTPUT_CERTS="./certs",
+        DISABLE_ENVOY="true",
+    )
+    async with agent(work, env) as running:
+        problem = await running.until(15020, "/healthz/ready", lambda status, _: status == 503)
+        assert "certs/cert-chain.pem" in problem
+        plane.certificates.down = False
+        await running.until(15020, "/healthz/ready", lambda status, _: status == 200)
+        assert (work / "grpc.json").exists()
+        assert (work / "certs/key.pem").stat().st_mode & 0o777 == 0o600
+
+
 async def test_a_newer_stream_ends_the_older(plane: ControlPlane, work: Path) -> None:
     async with agent(work, environment(plane, loopback(), DISABLE_ENVOY="true")) as running:
         await running.logged("secret.published", lambda each: each["name"] == "default")
@@ -201,6 +245,9 @@ async def test_a_newer_stream_ends_the_older(plane: ControlPlane, work: Path) ->
             second = open_stream()
             await second.write(DeltaDiscoveryRequest(type_url=ads.LDS).SerializeToString())
             async with asyncio.timeout(10):
+                with suppress(grpc.aio.AioRpcError):
+                    while True:
+                        await first.read()
                 assert await first.code() is grpc.StatusCode.CANCELLED
             garbage = open_stream()
             await garbage.write(b"\x0b")

@@ -111,7 +111,7 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
         inputs=inputs,
         clocks=clocks,
         meters=meters,
-        readiness=Readiness(names_needed=config.dns_capture),
+        readiness=Readiness(names_needed=config.dns_capture and not config.grpc_bootstrap),
         secrets=secrets,
         credentials=credentials,
         mounted=mounted,

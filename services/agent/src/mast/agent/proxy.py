@@ -24,12 +24,11 @@ from mast.agent.core import health, paths, probers, scrape
 from mast.agent.core.bootstrap import as_json
 from mast.agent.core.bootstrap_patches import patched, refusal
 from mast.agent.core.command import Launch, arguments
-from mast.agent.core.grpc_bootstrap import grpc_bootstrap
 from mast.agent.core.names import names
 from mast.agent.core.proxy_config import concurrency
 from mast.agent.core.readiness import READINESS_FILTER
 from mast.agent.core.scrape import Page
-from mast.agent.store import bootstrap_patches, envoy, files, proxy_configs, sockets
+from mast.agent.store import bootstrap_patches, envoy, files, grpc_files, proxy_configs, sockets
 from mast.agent.store.admin import EnvoyAdmin
 from mast.agent.store.inputs import gather
 from mast.agent.store.probes import GROUP_PROBE_AGENT, Prober, healthy
@@ -99,10 +98,11 @@ async def operate(agent: Agent, ending: Ending, stop: asyncio.Event) -> None:
             dns_server(agent),
             secret_server(agent),
             ads_server(agent),
-            grpc_bootstrap_file(agent),
             background(stop=follow_stop(stop, ending), health=follow_health(agent)),
         ):
-            await run_envoy(agent, admin, ending)
+            inputs, xds_socket = agent.inputs, agent.places.xds_socket
+            with grpc_files.bootstrap_file(inputs.config, inputs.node, xds_socket):
+                await run_envoy(agent, admin, ending)
 
 
 async def follow_stop(stop: asyncio.Event, ending: Ending) -> None:
@@ -117,7 +117,8 @@ def status_of(agent: Agent, ending: Ending, admin: EnvoyAdmin, scraper: Scraper)
 
     async def problems() -> tuple[str, ...]:
         if agent.inputs.config.disable_envoy:
-            return agent.readiness.problems_without_envoy()
+            missing = grpc_files.missing(agent.inputs.config)
+            return (*agent.readiness.problems_without_envoy(), *missing)
         return agent.readiness.problems(await admin.stats(READINESS_FILTER))
 
     async def metrics(query: str, seconds: float) -> Page:
@@ -213,23 +214,6 @@ async def ads_server(agent: Agent) -> AsyncIterator[None]:
         listen = [Listen(address, name="ads")]
         async with serving(agent.ads.register, listen, grace=_GRACE, options=options):
             yield
-
-
-@asynccontextmanager
-async def grpc_bootstrap_file(agent: Agent) -> AsyncIterator[None]:
-    """Tell gRPC libraries of the application where xDS is, if asked (``GRPC_XDS_BOOTSTRAP``)."""
-    config = agent.inputs.config
-    if not config.grpc_bootstrap:
-        yield
-        return
-    path, xds_socket = Path(config.grpc_bootstrap), Path(agent.places.xds_socket).absolute()
-    certificates = str(Path(config.output_certs).absolute()) if config.output_certs else ""
-    content = grpc_bootstrap(agent.inputs.node, str(xds_socket), certificates)
-    files.write_atomically(path, json.dumps(content).encode(), 0o644)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 async def follow_health(agent: Agent) -> None:

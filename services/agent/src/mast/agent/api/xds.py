@@ -59,6 +59,8 @@ class _Stream:
 class AdsProxy:
     """Each stream of Envoy is one stream to Pilot, in the same variant; a newer one ends an older.
 
+    gRPC libraries that speak xDS themselves have as many as they like.
+
     ``dial`` opens a stream of raw messages by method name and raises ``unreachable`` if it
     cannot. ``wants`` are the types that the agent subscribes for itself; their contents go to
     ``on_names`` and ``on_proxy_config``. ``localise`` puts files in the place of modules that a
@@ -78,7 +80,6 @@ class AdsProxy:
         on_proxy_config: Callable[[ProxyConfig], None],
     ) -> None:
         self.health: Latest[Health | None] = Latest(None)
-        self.connected = False
         self._dial = dial
         self._unreachable = unreachable
         self._localise = localise
@@ -105,19 +106,15 @@ class AdsProxy:
 
     async def _proxy(self, method: str, requests: AsyncIterator[bytes], context: Context) -> None:
         stream = _Stream(AdsSession(delta=method == DELTA, wants=self._wants))
-        if self._current is not None:
-            self._current.replaced.set()
-        self._current = stream
         try:
             async with self._dial(method) as call:
                 log.info("ads.connected", method=method)
-                self.connected = True
                 over = await self._run(stream, call, requests, context)
         except self._unreachable as error:
             over = _Over(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
             if self._current is stream:
-                self._current, self.connected = None, False
+                self._current = None
         log.info("ads.disconnected", method=method, status=over.code.name, detail=over.detail)
         if over.code is not grpc.StatusCode.OK:
             await context.abort(over.code, over.detail)
@@ -144,15 +141,24 @@ class AdsProxy:
             while stream.outbox.full:
                 stream.drained.clear()
                 await stream.drained.wait()
+            introduced = stream.session.without_proxy is not None
             try:
                 own = stream.session.envoy_sent(data, self.health.value)
             except ValueError as error:
                 raise _Over(grpc.StatusCode.INVALID_ARGUMENT, f"ADS request: {error}") from error
+            if not introduced and not stream.session.without_proxy:
+                self._replace(stream)
             stream.outbox.add(data)
             for number, request in enumerate(own):
                 stream.outbox.add_own(f"first-{number}", request)
             stream.filled.set()
         raise _Over(grpc.StatusCode.OK, "Envoy closed the stream")
+
+    def _replace(self, stream: _Stream) -> None:
+        """End the stream that Envoy had before this one."""
+        if self._current is not None:
+            self._current.replaced.set()
+        self._current = stream
 
     async def _send(self, stream: _Stream, call: Call) -> None:
         while True:

@@ -25,6 +25,9 @@ NDS: Final = f"{PREFIX}istio.networking.nds.v1.NameTable"
 PCDS: Final = f"{PREFIX}istio.mesh.v1alpha1.ProxyConfig"
 HEALTH: Final = f"{PREFIX}istio.v1.HealthInformation"
 
+PROXYLESS: Final = "grpc"
+"""What the node of a gRPC library has as metadata ``GENERATOR`` (pilot.md B29)."""
+
 _INTERNAL: Final = 13
 _SOTW_TYPE_URL: Final = DiscoveryRequest.TYPE_URL_FIELD_NUMBER
 _DELTA_TYPE_URL: Final = DeltaDiscoveryRequest.TYPE_URL_FIELD_NUMBER
@@ -64,6 +67,8 @@ class AdsSession:
     delta: bool
     wants: frozenset[str]
     subscribed: bool = False
+    without_proxy: bool | None = None
+    """The client is a gRPC library and no Envoy; None before it introduced itself."""
     extensions: tuple[str, ...] = ()
     """Names of ECDS that Envoy last asked for, where requests list all of them."""
 
@@ -74,6 +79,8 @@ class AdsSession:
         """
         number = _DELTA_TYPE_URL if self.delta else _SOTW_TYPE_URL
         type_url = wire.peek(data, number).get(number)
+        if self.without_proxy is None:
+            self.without_proxy = _generator(data, delta=self.delta) == PROXYLESS
         if type_url == ECDS.encode() and not self.delta:
             self.extensions = tuple(DiscoveryRequest.FromString(data).resource_names)
         if self.subscribed or type_url != LDS.encode():
@@ -150,6 +157,16 @@ class AdsSession:
         return DiscoveryRequest(
             type_url=type_url, version_info=version, response_nonce=nonce, error_detail=detail
         ).SerializeToString()
+
+
+def _generator(data: bytes, *, delta: bool) -> str:
+    """Whom the node of a first request says that it wants configuration for; empty for an Envoy."""
+    kind = DeltaDiscoveryRequest if delta else DiscoveryRequest
+    try:
+        metadata = kind.FromString(data).node.metadata
+    except DecodeError as error:
+        raise ValueError(f"first request: {error}") from error
+    return metadata.fields["GENERATOR"].string_value
 
 
 def _last(resources: Iterable[Any], kind: type[M]) -> M | None:

@@ -14,7 +14,17 @@ from mast.pilot.core.scope.memo import Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.world.originals import required
 from mast.pilot.core.world.view import MeshView
-from mast.pilot.core.xds.resources import CDS, EDS, EMPTY, LDS, RDS, Collection, Resource
+from mast.pilot.core.xds.resources import (
+    CDS,
+    EDS,
+    EMPTY,
+    LDS,
+    NDS,
+    PCDS,
+    RDS,
+    Collection,
+    Resource,
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +53,8 @@ class ProxylessView:
         return self.generated.scope(reads)
 
     def collection(self, type_url: str) -> Collection:
-        """Nothing: gRPC asks by name."""
-        del type_url
-        return EMPTY
+        """What the workload's agent asks for on the same stream; gRPC itself asks by name."""
+        return self.generated.collection(type_url) if type_url in (NDS, PCDS) else EMPTY
 
     def named(self, type_url: str, name: str) -> Resource | None:
         """The resource of that name, None for a name that is unknown or of no use to gRPC."""
