@@ -1,8 +1,6 @@
 """No field is forgotten (docs/coverage.md)."""
 
-import ast
 import os
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +11,7 @@ from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from tests.fields.effects import fields_of
 from tests.fields.paths import paths, set_paths, without
 from tests.fields.table import DOCUMENT, KINDS, ROOT, document, elsewhere, rows
+from tests.support.named_tests import named_in
 
 
 def test_every_field_is_shown_or_refused() -> None:
@@ -28,7 +27,7 @@ def test_tests_that_are_named_exist() -> None:
     assert set(elsewhere()) <= known
     for test in sorted(set(elsewhere().values())):
         path, _, name = test.rpartition(" ")[2].partition("::")
-        assert name in functions(ROOT / path), test
+        assert name in named_in(ROOT / path), test
 
 
 @pytest.mark.parametrize(
@@ -62,18 +61,3 @@ def test_a_message_is_entered_once() -> None:
     assert "traffic_policy.port_level_settings[].tls" in found
     assert "subsets[].traffic_policy" in found
     assert len(found) == len(set(found))
-
-
-def functions(path: Path) -> set[str]:
-    """Names of the tests of a module, those of classes after the class."""
-    found = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.add(node.name)
-        elif isinstance(node, ast.ClassDef):
-            found |= {
-                f"{node.name}::{each.name}"
-                for each in node.body
-                if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
-            }
-    return found
