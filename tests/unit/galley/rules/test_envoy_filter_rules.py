@@ -55,7 +55,7 @@ def test_what_may_be_done_to_what(apply_to: str, operation: str) -> None:
     if operation in REFUSED.get(apply_to, ()):
         expected = ["patch.operation operation"]
     elif operation in {"REPLACE", "REMOVE"} and apply_to in FILTERS:
-        expected = ["warning match no-effect"]
+        expected = ["warning match without-effect"]
     assert patch_findings(patch) == expected
 
 
@@ -85,10 +85,10 @@ def test_which_match_goes_with_what(apply_to: str, match: str) -> None:
         pytest.param("{applyTo: CLUSTER, patch: {operation: MERGE}}", ["patch.value required"],
                      id="no-value"),
         pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE, value: {}}}",
-                     ["warning patch.value no-effect"], id="value-of-remove"),
+                     ["warning patch.value without-effect"], id="value-of-remove"),
         pytest.param("{applyTo: NETWORK_FILTER, patch: {operation: REMOVE}, match: {listener:"
                      " {filterChain: {filter: {}}}}}",
-                     ["warning match no-effect",
+                     ["warning match without-effect",
                       "match.listener.filterChain.filter.name required"], id="filter-name"),
         pytest.param("{applyTo: HTTP_FILTER, patch: {operation: REMOVE}, match: {listener:"
                      " {filterChain: {filter: {name: envoy.tcp_proxy, subFilter: {name: a}}}}}}",
@@ -96,7 +96,7 @@ def test_which_match_goes_with_what(apply_to: str, match: str) -> None:
         pytest.param("{applyTo: HTTP_FILTER, patch: {operation: REMOVE}, match: {listener:"
                      " {filterChain: {filter: {name: envoy.http_connection_manager,"
                      " subFilter: {}}}}}}",
-                     ["warning match no-effect",
+                     ["warning match without-effect",
                       "match.listener.filterChain.filter.subFilter.name required"],
                      id="sub-filter-name"),
         pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE},"
@@ -110,15 +110,15 @@ def test_which_match_goes_with_what(apply_to: str, match: str) -> None:
                      ["match.cluster.portNumber port"], id="port"),
         pytest.param("{applyTo: HTTP_ROUTE, patch: {operation: REMOVE}, match:"
                      " {context: SIDECAR_OUTBOUND, routeConfiguration: {gateway: a/b}}}",
-                     ["warning match.routeConfiguration.gateway no-effect"],
+                     ["warning match.routeConfiguration.gateway without-effect"],
                      id="gateway-of-sidecar"),
         pytest.param("{applyTo: LISTENER, patch: {operation: REMOVE},"
                      " match: {listener: {portName: http}}}",
                      ["warning match.listener.portName without-effect"], id="port-name"),
         pytest.param("{applyTo: CLUSTER, patch: {operation: REMOVE}, match: {context: WAYPOINT}}",
-                     ["warning match.context no-effect"], id="waypoint"),
+                     ["warning match.context without-effect"], id="waypoint"),
         pytest.param("{applyTo: CLUSTER, patch: {operation: ADD, filterClass: AUTHN, value: %s}}"
-                     % VALUES["CLUSTER"], ["warning patch.filterClass no-effect"], id="class"),
+                     % VALUES["CLUSTER"], ["warning patch.filterClass without-effect"], id="class"),
         pytest.param("{applyTo: HTTP_FILTER, patch: {operation: ADD, filterClass: AUTHN,"
                      " value: %s}}" % VALUES["HTTP_FILTER"], [], id="class-of-filter"),
     ],

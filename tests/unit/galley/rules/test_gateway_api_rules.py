@@ -31,7 +31,7 @@ def gateway(listener: str, more: str = "") -> list[str]:
         pytest.param("{controllerName: a.com/b, parametersRef: {group: a_b, kind: C C}}",
                      ["error spec.parametersRef.group group", "error spec.parametersRef.kind kind",
                       "error spec.parametersRef.name required",
-                      "warning spec.parametersRef no-effect"], id="parameters"),
+                      "warning spec.parametersRef without-effect"], id="parameters"),
     ],
 )  # fmt: skip
 def test_gateway_class(spec: str, expected: list[str]) -> None:
@@ -78,7 +78,7 @@ def test_gateway_class(spec: str, expected: list[str]) -> None:
         pytest.param(f"{{gatewayClassName: a, listeners: [{HTTP}],"
                      " infrastructure: {labels: {'a b': c}}}",
                      ['error spec.infrastructure.labels["a b"] label',
-                      'warning spec.infrastructure no-effect'], id="infrastructure"),
+                      'warning spec.infrastructure without-effect'], id="infrastructure"),
         pytest.param(f"{{gatewayClassName: a, listeners: [{HTTP}],"
                      " tls: {backend: {clientCertificateRef: {kind: Secret, name: a}}}}",
                      ["error spec.tls.backend unsupported"], id="certificate-for-backends"),

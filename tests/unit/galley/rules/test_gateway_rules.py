@@ -76,7 +76,7 @@ def test_server(server: str, expected: list[str]) -> None:
                      " tls: {mode: SIMPLE, credentialName: c}}", [" not-allowed"],
                      id="tcp-with-tls"),
         pytest.param("{%s, tls: {mode: SIMPLE, credentialName: c, httpsRedirect: true}}" % HTTPS,
-                     ["warning httpsRedirect no-effect"], id="redirect-on-https"),
+                     ["warning httpsRedirect without-effect"], id="redirect-on-https"),
         pytest.param("{%s, tls: {mode: SIMPLE}}" % HTTPS, ["serverCertificate required"],
                      id="simple-without-certificate"),
         pytest.param("{%s, tls: {mode: SIMPLE, serverCertificate: /a}}" % HTTPS,
@@ -95,7 +95,7 @@ def test_server(server: str, expected: list[str]) -> None:
         pytest.param("{%s, tls: {mode: ISTIO_MUTUAL, credentialName: c}}" % HTTPS,
                      ["credentialName not-allowed"], id="istio-mutual-with-credential"),
         pytest.param("{%s, tls: {mode: PASSTHROUGH, credentialName: c}}" % HTTPS,
-                     ["warning credentialName no-effect"], id="passthrough-with-credential"),
+                     ["warning credentialName without-effect"], id="passthrough-with-credential"),
         pytest.param("{%s, tls: {mode: SIMPLE, credentialName: c, caCrl: /d}}" % HTTPS,
                      ["caCrl not-allowed"], id="crl"),
         pytest.param("{%s, tls: {mode: MUTUAL, serverCertificate: /a, privateKey: /b,"
@@ -137,7 +137,7 @@ def test_server(server: str, expected: list[str]) -> None:
         pytest.param("{%s, tls: {mode: MUTUAL, serverCertificate: /a, privateKey: /b,"
                      " insecureSkipVerify: true}}" % HTTPS, [], id="mutual-unverified"),
         pytest.param("{%s, tls: {mode: SIMPLE, credentialName: c, subjectAltNames: [a]}}" % HTTPS,
-                     ["warning subjectAltNames no-effect"], id="simple-with-names"),
+                     ["warning subjectAltNames without-effect"], id="simple-with-names"),
         pytest.param("{%s, tls: {mode: SIMPLE, tlsCertificates: [{serverCertificate: /a}]}}"
                      % HTTPS, ["tlsCertificates[0].privateKey required"], id="pair-without-key"),
         pytest.param("{%s, tls: {mode: SIMPLE, tlsCertificates: [%s]}}"

@@ -22,9 +22,9 @@ def paths(text: str) -> list[str]:
         pytest.param("{}", ["error spec required"], id="empty"),
         pytest.param("{rules: [{host: A.com}, {host: '*.b.com'}, {host: '*'}]}",
                      ["error spec.rules[0].host host", "error spec.rules[2].host host",
-                      "warning spec.rules[0].http no-effect",
-                      "warning spec.rules[1].http no-effect",
-                      "warning spec.rules[2].http no-effect"], id="hosts"),
+                      "warning spec.rules[0].http without-effect",
+                      "warning spec.rules[1].http without-effect",
+                      "warning spec.rules[2].http without-effect"], id="hosts"),
         pytest.param("{defaultBackend: {resource: {kind: Bucket, name: a}}}",
                      ["error spec.defaultBackend.resource unsupported"], id="resource"),
         pytest.param("{defaultBackend: {}}", ["error spec.defaultBackend.service required"],
@@ -38,7 +38,7 @@ def paths(text: str) -> list[str]:
                      " tls: [{hosts: [A], secretName: A}, {hosts: [a.com]}]}",
                      ["error spec.defaultBackend.service.port.number port",
                       "error spec.tls[0].hosts[0] host", "error spec.tls[0].secretName name",
-                      "warning spec.tls[1].secretName no-effect"], id="tls"),
+                      "warning spec.tls[1].secretName without-effect"], id="tls"),
     ],
 )  # fmt: skip
 def test_ingress(spec: str, expected: list[str]) -> None:
@@ -48,7 +48,7 @@ def test_ingress(spec: str, expected: list[str]) -> None:
 def test_the_annotation_wins_over_the_class() -> None:
     spec = "{ingressClassName: a, defaultBackend: {service: {name: a, port: {number: 80}}}}"
     annotations = "{kubernetes.io/ingress.class: istio}"
-    expected = ["warning spec.ingressClassName no-effect"]
+    expected = ["warning spec.ingressClassName without-effect"]
     assert found("Ingress", spec, annotations=annotations) == expected
 
 
@@ -82,15 +82,16 @@ def test_paths(text: str, expected: list[str]) -> None:
         pytest.param("{controller: nothing}", ["error spec.controller controller"], id="bad"),
         pytest.param("{controller: a.com/b, parameters: {kind: A, name: a, scope: Namespace}}",
                      ["error spec.parameters.namespace required",
-                      "warning spec.parameters no-effect"], id="no-namespace"),
+                      "warning spec.parameters without-effect"], id="no-namespace"),
         pytest.param("{controller: a.com/b, parameters: {kind: A, name: a, namespace: b,"
-                     " scope: Namespace}}", ["warning spec.parameters no-effect"], id="parameters"),
+                     " scope: Namespace}}",
+                     ["warning spec.parameters without-effect"], id="parameters"),
         pytest.param("{controller: a.com/b, parameters: {kind: A, name: a, namespace: b}}",
                      ["error spec.parameters.namespace not-allowed",
-                      "warning spec.parameters no-effect"], id="namespace"),
+                      "warning spec.parameters without-effect"], id="namespace"),
         pytest.param("{controller: a.com/b, parameters: {kind: A, name: a, scope: World}}",
                      ["error spec.parameters.scope scope",
-                      "warning spec.parameters no-effect"], id="scope"),
+                      "warning spec.parameters without-effect"], id="scope"),
     ],
 )  # fmt: skip
 def test_ingress_class(spec: str, expected: list[str]) -> None:

@@ -54,7 +54,7 @@ TCP = "ports: [{number: 80, name: tcp, protocol: TCP}]"
         pytest.param("{hosts: [a.com], endpoints: [{address: 1.1.1.1}], %s}" % HTTP,
                      ["error spec.endpoints not-allowed"], id="none-with-endpoints"),
         pytest.param("{hosts: [a.com], workloadSelector: {labels: {a: b}}, %s}" % HTTP,
-                     ["warning spec.workloadSelector no-effect"], id="none-with-selector"),
+                     ["warning spec.workloadSelector without-effect"], id="none-with-selector"),
         pytest.param("{hosts: [a.com], resolution: STATIC, workloadSelector: {labels: {a: b}},"
                      " endpoints: [{address: 1.1.1.1}], %s}" % HTTP,
                      ["error spec.endpoints one-of"], id="selector-and-endpoints"),

@@ -86,7 +86,7 @@ def test_sidecar(spec: str, expected: list[str]) -> None:
                      id="sans"),
         pytest.param("{port: {number: 1, protocol: TCP, name: a},"
                      " connectionPool: {http: {maxRetries: 1}}}",
-                     ["warning connectionPool.http no-effect"], id="http-pool-on-tcp"),
+                     ["warning connectionPool.http without-effect"], id="http-pool-on-tcp"),
     ],
 )  # fmt: skip
 def test_ingress(listener: str, expected: list[str]) -> None:

@@ -94,14 +94,14 @@ def _change(change: Any, apply_to: str, operation: str, at: Path) -> Iterator[Fi
     here = (*at, "value")
     if operation == "REMOVE":
         if change.HasField("value"):
-            yield warning(here, "no-effect", "REMOVE uses no value")
+            yield warning(here, "without-effect", "REMOVE uses no value")
     elif not change.HasField("value"):
         yield required(here, "value")
     else:
         yield from envoy_value.findings(change.value, apply_to, operation, here)
     if change.filter_class and (apply_to not in _CLASSES or operation != "ADD"):
         message = "filterClass is for ADD of NETWORK_FILTER and HTTP_FILTER; it has no effect here"
-        yield warning((*at, "filterClass"), "no-effect", message)
+        yield warning((*at, "filterClass"), "without-effect", message)
 
 
 def _match(patch: Any, apply_to: str, at: Path) -> Iterator[Finding]:
@@ -135,15 +135,16 @@ def _effect(patch: Any, apply_to: str, operation: str, at: Path) -> Iterator[Fin
     match, here = patch.match, (*at, "match")
     context = _enum(match, "context")
     if context == "WAYPOINT":
-        yield warning((*here, "context"), "no-effect", f"{_NO_WAYPOINTS}; the patch is for none")
+        message = f"{_NO_WAYPOINTS}; the patch is for none"
+        yield warning((*here, "context"), "without-effect", message)
     routes = match.route_configuration
     for name, value in (("gateway", routes.gateway), ("portName", routes.port_name)):
         if value and context not in {"GATEWAY", "ANY"}:
             message = f"{name!r} is for gateways; with context {context} it has no effect"
-            yield warning((*here, "routeConfiguration", name), "no-effect", message)
+            yield warning((*here, "routeConfiguration", name), "without-effect", message)
     if operation in _NAMED and not _names_a_filter(apply_to, match.listener):
         message = f"{operation} of {apply_to} needs the name of the filter in its match"
-        yield warning(here, "no-effect", message)
+        yield warning(here, "without-effect", message)
 
 
 def _names_a_filter(apply_to: str, match: Any) -> bool:

@@ -20,6 +20,7 @@ from mast.galley.core.rules.table import (
     prefixed,
     required,
     when,
+    without_effect,
 )
 
 # What Envoy (BoringSSL) takes, in OpenSSL's spelling.
@@ -78,16 +79,8 @@ def _server(server: Any, at: Path) -> Iterator[Finding]:
         yield required(here, "number")
     yield from _tls_for(protocol, server, at)
     if server.tls.mode == server.tls.SIMPLE:
-        yield from _without_clients(server.tls, (*at, "tls"))
-
-
-def _without_clients(tls: Any, at: Path) -> Iterator[Finding]:
-    """What is said of certificates that clients do not show."""
-    for name in _VERIFICATION:
-        if is_set(tls, name):
-            shown = json_name(tls, name)
-            message = f"{shown!r} has no effect: clients show no certificates in mode SIMPLE"
-            yield warning((*at, shown), "no-effect", message)
+        why = "clients show no certificates in mode SIMPLE"
+        yield from without_effect(server.tls, (*at, "tls"), why, *_VERIFICATION)
 
 
 def _server_host(host: str) -> str | None:
@@ -109,8 +102,7 @@ def _tls_for(protocol: str, server: Any, at: Path) -> Iterator[Finding]:
         if not is_set(server, "tls"):
             yield required(here, "tls")
         elif server.tls.https_redirect:
-            message = "'httpsRedirect' has no effect on a port that speaks TLS"
-            yield warning((*here, "httpsRedirect"), "no-effect", message)
+            yield from without_effect(server.tls, here, "the port speaks TLS", "https_redirect")
     elif is_set(server, "tls"):
         if protocol not in values.HTTP_PROTOCOLS:
             message = f"'tls' is not allowed for protocol {protocol}"
@@ -127,11 +119,8 @@ def server_tls(tls: Any, at: Path) -> Iterator[Finding]:
     if tls.mode == tls.ISTIO_MUTUAL:
         yield from forbidden(tls, at, "in mode ISTIO_MUTUAL", *_ALL_CERTIFICATES)
     elif passing:
-        for name in _ALL_CERTIFICATES:
-            if is_set(tls, name) and not tls.https_redirect:
-                shown = json_name(tls, name)
-                message = f"{shown!r} has no effect: TLS passes through"
-                yield warning((*at, shown), "no-effect", message)
+        if not tls.https_redirect:
+            yield from without_effect(tls, at, "TLS passes through", *_ALL_CERTIFICATES)
     else:
         yield from _certificates(tls, sources, at)
     if len(sources) > 1:

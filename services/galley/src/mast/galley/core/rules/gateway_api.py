@@ -23,8 +23,6 @@ from mast.galley.core.rules.kubernetes import (
     section,
     sized,
     targets,
-    unsupported,
-    without_effect,
 )
 from mast.galley.core.rules.table import (
     SPEC,
@@ -67,7 +65,6 @@ def _class(obj: ConfigObject) -> Iterator[Finding]:
     if len(obj.spec.description) > 64:
         message = f"text has {len(obj.spec.description)} characters; allowed: 64"
         yield Finding((*SPEC, "description"), "size", message)
-    yield from without_effect(obj.spec, SPEC, "classes have no parameters", "parameters_ref")
 
 
 def _gateway(obj: ConfigObject) -> Iterator[Finding]:
@@ -87,7 +84,6 @@ def _gateway(obj: ConfigObject) -> Iterator[Finding]:
 
 def _gateway_spec(spec: Any, at: Path) -> Iterator[Finding]:
     yield from named_entries(spec, at, "listeners")
-    yield from without_effect(spec, at, "nothing is deployed for a Gateway", "infrastructure")
     if spec.allowed_listeners.namespaces.HasField("selector") or (
         getattr(spec.allowed_listeners.namespaces, "from") not in {"", "None"}
     ):
@@ -170,8 +166,6 @@ def _frontend_validation(validation: Any, at: Path) -> Iterator[Finding]:
 
 
 def _gateway_tls(tls: Any, at: Path) -> Iterator[Finding]:
-    why = "gateways show no certificate to backends"
-    yield from unsupported(tls, at, why, "backend")
     yield from named_entries(tls.frontend, (*at, "frontend"), "per_port", key="port")
 
 
@@ -197,10 +191,6 @@ def _policy(obj: ConfigObject) -> Iterator[Finding]:
             message = f"Service {target.name!r} is targeted twice; give each port once"
             yield Finding((*SPEC, "targetRefs", index), "duplicate", message)
         seen.add(key)
-
-
-def _policy_spec(spec: Any, at: Path) -> Iterator[Finding]:
-    yield from unsupported(spec, at, "no option is known", "options")
 
 
 def _validation(validation: Any, at: Path) -> Iterator[Finding]:
@@ -283,7 +273,7 @@ FAMILY = Family(
             "AllowedRoutes": sized({"kinds": (0, 8)}),
             "RouteNamespaces": _namespaces,
             "ReferenceGrantSpec": sized({"from": (1, 16), "to": (1, 16)}),
-            "BackendTLSPolicySpec": sized({"target_refs": (1, 16)}, _policy_spec),
+            "BackendTLSPolicySpec": sized({"target_refs": (1, 16)}),
             "PolicyTargetReference": _policy_target,
             "BackendTLSPolicyValidation": sized(
                 {"ca_certificate_refs": (0, 8), "subject_alt_names": (0, 5)}, _validation
@@ -296,4 +286,19 @@ FAMILY = Family(
         f"{GATEWAY_API}/Gateway": _gateway,
         "BackendTLSPolicy": _policy,
     },
+    unsupported=prefixed(
+        PACKAGE,
+        {
+            "GatewayTLSConfig.backend": "gateways show no certificate to backends",
+            "BackendTLSPolicySpec.options": "no option is known",
+        },
+    ),
+    # What is for a controller that deploys proxies is kept.
+    without_effect=prefixed(
+        PACKAGE,
+        {
+            "GatewayClassSpec.parameters_ref": "classes have no parameters",
+            "GatewaySpec.infrastructure": "nothing is deployed for a Gateway",
+        },
+    ),
 )

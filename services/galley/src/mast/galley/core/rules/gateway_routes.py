@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from mast.galley.core.problem import Finding, Path
 from mast.galley.core.rules import values
 from mast.galley.core.rules.kubernetes import (
     GATEWAY_API,
+    METHODS,
     PACKAGE,
+    PATH_LIMIT,
     duration,
     hostname,
     milliseconds,
     named_entries,
     positive_duration,
-    precise_hostname,
     section,
     sized,
     sizes,
     targets,
-    unsupported,
     weight,
 )
+from mast.galley.core.rules.route_filters import FILTERS, once_each
 from mast.galley.core.rules.table import (
     Family,
-    exclusive,
     forbidden,
-    is_set,
     json_name,
     prefixed,
     required,
@@ -43,33 +42,12 @@ _PARENTS = {
     ("", "Service"): "core/Service",
     (_ISTIO, "ServiceEntry"): f"{_ISTIO}/ServiceEntry",
 }
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-_STATUSES = frozenset({301, 302, 303, 307, 308})
 _PATH = re.compile(r"/([-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*")
 _NOT_IN_PATH = ("//", "/./", "/../", "%2f", "%2F", "#")
 _NOT_AT_ITS_END = ("/..", "/.")
-_PATH_LIMIT = 1024
 _GRPC_SERVICE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
 _GRPC_METHOD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
-_ORIGIN = re.compile(
-    r"\*|[a-z][-a-z0-9+.]*://(\*\.)?([^\s:/*?#]+|\[[0-9a-fA-F:]+\]|\*)(:[0-9]{1,5})?"
-)
 _MATCHES_LIMIT = 128
-
-# The field of a filter that belongs to its type.
-_FILTERS: Mapping[str, str] = {
-    "RequestHeaderModifier": "request_header_modifier",
-    "ResponseHeaderModifier": "response_header_modifier",
-    "RequestMirror": "request_mirror",
-    "RequestRedirect": "request_redirect",
-    "URLRewrite": "url_rewrite",
-    "CORS": "cors",
-}
-_REFUSED: Mapping[str, tuple[str, str]] = {
-    "ExtensionRef": ("extension_ref", "no extension is known; use an EnvoyFilter or WasmPlugin"),
-    "ExternalAuth": ("external_auth", "use an AuthorizationPolicy with action CUSTOM"),
-}
-_REPEATABLE = frozenset({"RequestMirror"})
 _OF_BACKENDS = ("RequestHeaderModifier", "ResponseHeaderModifier")
 _REGEX = "RegularExpression"
 
@@ -97,7 +75,7 @@ def _parent(parent: Any, at: Path) -> Iterator[Finding]:
 def _http_rule(rule: Any, at: Path) -> Iterator[Finding]:
     """Filters that go together, and what a rule that answers by itself must not have."""
     kinds = [each.type for each in rule.filters]
-    yield from _once_each(kinds, (*at, "filters"))
+    yield from once_each(kinds, (*at, "filters"))
     if "RequestRedirect" in kinds:
         yield from forbidden(rule, at, "together with a RequestRedirect", "backend_refs")
         if "URLRewrite" in kinds:
@@ -110,42 +88,12 @@ def _http_rule(rule: Any, at: Path) -> Iterator[Finding]:
                 message = "'ReplacePrefixMatch' needs exactly one match, by PathPrefix"
                 here = (*at, "filters", index, json_name(each, name), "path", "type")
                 yield Finding(here, "path-modifier", message)
-    why = "persistence is a label of the Service: istio.io/persistent-session"
-    yield from unsupported(rule, at, why, "session_persistence")
-
-
-def _once_each(kinds: list[str], at: Path) -> Iterator[Finding]:
-    for index in values.duplicates(kinds):
-        if kinds[index] not in _REPEATABLE:
-            yield Finding((*at, index), "duplicate", f"{kinds[index]} is given twice")
 
 
 def _one_prefix(matches: Any) -> bool:
     if len(matches) > 1:
         return False
     return all((match.path.type or "PathPrefix") == "PathPrefix" for match in matches)
-
-
-def _http_filter(each: Any, at: Path) -> Iterator[Finding]:
-    """The type names the one field that is set."""
-    if each.type in _REFUSED:
-        _, why = _REFUSED[each.type]
-        yield Finding((*at, "type"), "unsupported", f"{each.type!r} is not supported: {why}")
-        return
-    fields = each.DESCRIPTOR.fields_by_name
-    known = {kind: name for kind, name in _FILTERS.items() if name in fields}
-    if each.type and each.type not in known:
-        message = f"{each.type!r} is not allowed; allowed: {', '.join(known)}"
-        yield Finding((*at, "type"), "filter", message)
-        return
-    for name in fields:
-        if name == "type":
-            continue
-        if name == known.get(each.type):
-            if not is_set(each, name):
-                yield required((*at, json_name(each, name)), json_name(each, name))
-        else:
-            yield from forbidden(each, at, f"with type {each.type}", name)
 
 
 def _path_match(match: Any, at: Path) -> Iterator[Finding]:
@@ -161,8 +109,8 @@ def _path_match(match: Any, at: Path) -> Iterator[Finding]:
 
 def _path(text: str) -> str | None:
     """A path as it may be matched exactly or by prefix."""
-    if len(text) > _PATH_LIMIT:
-        return f"path has {len(text)} characters; allowed: {_PATH_LIMIT}"
+    if len(text) > PATH_LIMIT:
+        return f"path has {len(text)} characters; allowed: {PATH_LIMIT}"
     if not text.startswith("/"):
         return f"path {text!r} must begin with '/'"
     wrong = [part for part in _NOT_IN_PATH if part in text]
@@ -182,95 +130,6 @@ def _value_match(match: Any, at: Path) -> Iterator[Finding]:
     yield from when(values.at_most(4096)(match.value), here, "value")
 
 
-def _header(header: Any, at: Path) -> Iterator[Finding]:
-    yield from when(values.header_value(header.value), (*at, "value"), "header")
-    yield from when(values.at_most(4096)(header.value), (*at, "value"), "header")
-
-
-def _header_filter(modifier: Any, at: Path) -> Iterator[Finding]:
-    if not any(is_set(modifier, name) for name in ("set", "add", "remove")):
-        yield required(at, "set", "add", "remove")
-    names = [each.name.lower() for each in (*modifier.set, *modifier.add)]
-    names += [each.lower() for each in modifier.remove]
-    for index in values.duplicates(names):
-        if names[index]:
-            message = f"header {names[index]!r} is changed twice"
-            yield Finding(at, "duplicate", message)
-
-
-def _mirror(mirror: Any, at: Path) -> Iterator[Finding]:
-    yield from exclusive(mirror, at, "percent", "fraction")
-
-
-def _fraction(fraction: Any, at: Path) -> Iterator[Finding]:
-    whole = fraction.denominator if fraction.HasField("denominator") else 100
-    if whole < 1:
-        yield Finding(
-            (*at, "denominator"), "fraction", f"{whole} is not allowed; allowed: 1 or more"
-        )
-    elif not 0 <= fraction.numerator <= whole:
-        message = f"{fraction.numerator} of {whole} is not allowed; allowed: 0 to {whole}"
-        yield Finding((*at, "numerator"), "fraction", message)
-    else:
-        share = values.fraction(100 * fraction.numerator / whole)
-        yield from when(share, (*at, "numerator"), "fraction")
-
-
-def _status(code: int) -> str | None:
-    if code in _STATUSES:
-        return None
-    return f"status {code} is not allowed; allowed: {', '.join(map(str, sorted(_STATUSES)))}"
-
-
-def _redirect(redirect: Any, at: Path) -> Iterator[Finding]:
-    if not redirect.ListFields():
-        yield required(at, "scheme", "hostname", "path", "port", "statusCode")
-
-
-def _rewrite(rewrite: Any, at: Path) -> Iterator[Finding]:
-    if not rewrite.ListFields():
-        yield required(at, "hostname", "path")
-
-
-def _path_modifier(modifier: Any, at: Path) -> Iterator[Finding]:
-    fields = {"ReplaceFullPath": "replace_full_path", "ReplacePrefixMatch": "replace_prefix_match"}
-    for kind, name in fields.items():
-        if modifier.type == kind and not is_set(modifier, name):
-            yield required((*at, json_name(modifier, name)), json_name(modifier, name))
-        elif modifier.type != kind:
-            yield from forbidden(modifier, at, f"with type {modifier.type}", name)
-
-
-def _new_path(text: str) -> str | None:
-    """A path that takes the place of another: it is written into the request line."""
-    if len(text) > _PATH_LIMIT:
-        return f"path has {len(text)} characters; allowed: {_PATH_LIMIT}"
-    if text and not text.startswith("/"):
-        return f"path {text!r} must begin with '/'"
-    return values.header_text(text)
-
-
-def _cors(cors: Any, at: Path) -> Iterator[Finding]:
-    for field in ("allow_origins", "allow_methods", "allow_headers", "expose_headers"):
-        texts = list(getattr(cors, field))
-        if "*" in texts and len(texts) > 1:
-            message = "'*' must be the only entry"
-            yield Finding((*at, json_name(cors, field)), "cors", message)
-        for index in values.duplicates(texts):
-            here = (*at, json_name(cors, field), index)
-            yield Finding(here, "duplicate", f"{texts[index]!r} is given twice")
-
-
-def _origin(text: str) -> str | None:
-    if len(text) <= 253 and _ORIGIN.fullmatch(text):
-        return None
-    return f"{text!r} is not an origin; write for example https://a.com, https://*.a.com:8443, *"
-
-
-def _name_or_all(text: str) -> str | None:
-    return None if text == "*" else values.token(text)
-
-
 def _timeouts(timeouts: Any, at: Path) -> Iterator[Finding]:
     texts = (timeouts.request, timeouts.backend_request)
     if any(not text or duration(text) for text in texts):
@@ -286,9 +145,7 @@ def _retry_code(code: int) -> str | None:
 
 
 def _grpc_rule(rule: Any, at: Path) -> Iterator[Finding]:
-    yield from _once_each([each.type for each in rule.filters], (*at, "filters"))
-    why = "persistence is a label of the Service: istio.io/persistent-session"
-    yield from unsupported(rule, at, why, "session_persistence")
+    yield from once_each([each.type for each in rule.filters], (*at, "filters"))
 
 
 def _grpc_method(method: Any, at: Path) -> Iterator[Finding]:
@@ -301,7 +158,7 @@ def _grpc_method(method: Any, at: Path) -> Iterator[Finding]:
             continue
         if method.type == _REGEX:
             yield from when(values.regex(text), (*at, name), "regex")
-        elif not form.fullmatch(text) or len(text) > _PATH_LIMIT:
+        elif not form.fullmatch(text) or len(text) > PATH_LIMIT:
             yield Finding((*at, name), "grpc-name", f"{text!r} is not the name of a gRPC {name}")
 
 
@@ -322,9 +179,9 @@ def _changing_backend(backend: Any, at: Path) -> Iterator[Finding]:
     yield from _backend(backend, at)
     yield from sizes(backend, at, {"filters": (0, 16)})
     kinds = [each.type for each in backend.filters]
-    yield from _once_each(kinds, (*at, "filters"))
+    yield from once_each(kinds, (*at, "filters"))
     for index, each in enumerate(kinds):
-        if each in _FILTERS and each not in _OF_BACKENDS:
+        if each in FILTERS and each not in _OF_BACKENDS:
             message = f"{each!r} is not supported for a backend; allowed: {', '.join(_OF_BACKENDS)}"
             yield Finding((*at, "filters", index, "type"), "unsupported", message)
 
@@ -348,7 +205,7 @@ FAMILY = Family(
             "HTTPRouteRetry.codes": ("status", _retry_code),
             "HTTPRouteRetry.attempts": ("attempts", values.not_negative),
             "HTTPRouteRetry.backoff": ("duration", positive_duration),
-            "HTTPRouteMatch.method": ("method", values.one_of(*_METHODS)),
+            "HTTPRouteMatch.method": ("method", values.one_of(*METHODS)),
             "HTTPPathMatch.type": (
                 "match-type",
                 values.one_of("Exact", "PathPrefix", _REGEX),
@@ -357,25 +214,6 @@ FAMILY = Family(
             "HTTPHeaderMatch.name": ("header", values.token),
             "HTTPQueryParamMatch.type": ("match-type", _MATCH_TYPE),
             "HTTPQueryParamMatch.name": ("query-parameter", values.query_parameter),
-            "HTTPHeader.name": ("header", values.token),
-            "HTTPHeaderFilter.remove": ("header", values.token),
-            "HTTPRequestMirrorFilter.percent": ("percentage", values.percent),
-            "HTTPRequestRedirectFilter.scheme": ("scheme", values.one_of("http", "https")),
-            "HTTPRequestRedirectFilter.hostname": ("host", precise_hostname),
-            "HTTPRequestRedirectFilter.port": _PORT,
-            "HTTPRequestRedirectFilter.status_code": ("status", _status),
-            "HTTPURLRewriteFilter.hostname": ("host", precise_hostname),
-            "HTTPPathModifier.type": (
-                "path-modifier",
-                values.one_of("ReplaceFullPath", "ReplacePrefixMatch"),
-            ),
-            "HTTPPathModifier.replace_full_path": ("path", _new_path),
-            "HTTPPathModifier.replace_prefix_match": ("path", _new_path),
-            "HTTPCORSFilter.allow_origins": ("cors", _origin),
-            "HTTPCORSFilter.allow_methods": ("cors", values.one_of(*_METHODS, "*")),
-            "HTTPCORSFilter.allow_headers": ("cors", _name_or_all),
-            "HTTPCORSFilter.expose_headers": ("cors", _name_or_all),
-            "HTTPCORSFilter.max_age": ("cors", values.not_negative),
             "BackendObjectReference.port": _PORT,
             "HTTPBackendRef.port": _PORT,
             "HTTPBackendRef.weight": ("weight", weight),
@@ -402,38 +240,27 @@ FAMILY = Family(
             "HTTPPathMatch": _path_match,
             "HTTPHeaderMatch": _value_match,
             "HTTPQueryParamMatch": _value_match,
-            "HTTPRouteFilter": _http_filter,
-            "HTTPHeader": _header,
-            "HTTPHeaderFilter": sized(
-                {"set": (0, 16), "add": (0, 16), "remove": (0, 16)}, _header_filter
-            ),
-            "HTTPRequestMirrorFilter": _mirror,
-            "Fraction": _fraction,
-            "HTTPRequestRedirectFilter": _redirect,
-            "HTTPURLRewriteFilter": _rewrite,
-            "HTTPPathModifier": _path_modifier,
-            "HTTPCORSFilter": sized(
-                {
-                    "allow_origins": (0, 64),
-                    "allow_methods": (0, 9),
-                    "allow_headers": (0, 64),
-                    "expose_headers": (0, 64),
-                },
-                _cors,
-            ),
             "BackendObjectReference": _backend,
             "HTTPBackendRef": _changing_backend,
             "GRPCRouteSpec": sized(_ROUTE_LIMITS, _http_route),
             "GRPCRouteRule": sized(_RULE_LIMITS, _grpc_rule),
             "GRPCRouteMatch": sized({"headers": (0, 16)}),
             "GRPCMethodMatch": _grpc_method,
-            "GRPCRouteFilter": _http_filter,
             "GRPCBackendRef": _changing_backend,
             "TLSRouteSpec": sized({**_ROUTE_LIMITS, "rules": (1, 1)}),
             "TLSRouteRule": sized({"backend_refs": (1, 16)}),
             "TCPRouteSpec": sized({"parent_refs": (0, 32), "rules": (1, 1)}),
             "TCPRouteRule": sized({"backend_refs": (1, 16)}),
             "BackendRef": _backend,
+        },
+    ),
+    unsupported=prefixed(
+        PACKAGE,
+        {
+            f"{each}.session_persistence": (
+                "persistence is a label of the Service: istio.io/persistent-session"
+            )
+            for each in ("HTTPRouteRule", "GRPCRouteRule")
         },
     ),
 )

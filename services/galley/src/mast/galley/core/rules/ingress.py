@@ -9,7 +9,7 @@ from mast.galley.core.metadata import dns_label, dns_subdomain
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path, warning
 from mast.galley.core.rules import values
-from mast.galley.core.rules.kubernetes import PACKAGE, hostname, unsupported, without_effect
+from mast.galley.core.rules.kubernetes import PACKAGE, PATH_LIMIT, hostname
 from mast.galley.core.rules.table import (
     SPEC,
     Family,
@@ -22,8 +22,6 @@ from mast.galley.core.rules.table import (
 )
 
 _BYPASSED = (".*", "/*")
-# What a path may have that becomes a part of a request line.
-_PATH_LIMIT = 1024
 
 
 def _ingress(obj: ConfigObject) -> Iterator[Finding]:
@@ -32,19 +30,19 @@ def _ingress(obj: ConfigObject) -> Iterator[Finding]:
         yield required(SPEC, "defaultBackend", "rules")
     if obj.meta.annotations.get("kubernetes.io/ingress.class") and spec.ingress_class_name:
         message = "the annotation kubernetes.io/ingress.class wins over 'ingressClassName'"
-        yield warning((*SPEC, "ingressClassName"), "no-effect", message)
+        yield warning((*SPEC, "ingressClassName"), "without-effect", message)
 
 
 def _tls(tls: Any, at: Path) -> Iterator[Finding]:
     if not tls.secret_name:
         message = "an entry without 'secretName' has no effect: there is no default certificate"
-        yield warning((*at, "secretName"), "no-effect", message)
+        yield warning((*at, "secretName"), "without-effect", message)
 
 
 def _rule(rule: Any, at: Path) -> Iterator[Finding]:
     if not is_set(rule, "http"):
         message = "a rule without 'http' sends its host to the default backend"
-        yield warning((*at, "http"), "no-effect", message)
+        yield warning((*at, "http"), "without-effect", message)
 
 
 def _path(path: Any, at: Path) -> Iterator[Finding]:
@@ -55,13 +53,12 @@ def _path(path: Any, at: Path) -> Iterator[Finding]:
         yield required(here, "path")
     elif not text.startswith("/") and not bypassed:
         yield Finding(here, "path", f"path {text!r} must begin with '/'")
-    elif len(text) > _PATH_LIMIT:
-        yield Finding(here, "path", f"path has {len(text)} characters; allowed: {_PATH_LIMIT}")
+    elif len(text) > PATH_LIMIT:
+        yield Finding(here, "path", f"path has {len(text)} characters; allowed: {PATH_LIMIT}")
     yield from when(values.header_text(text), here, "path")
 
 
 def _backend(backend: Any, at: Path) -> Iterator[Finding]:
-    yield from unsupported(backend, at, "name a Service", "resource")
     if not is_set(backend, "resource") and not is_set(backend, "service"):
         yield required((*at, "service"), "service")
 
@@ -77,10 +74,6 @@ def _parameters(parameters: Any, at: Path) -> Iterator[Finding]:
         yield required((*at, "namespace"), "namespace")
     elif parameters.scope != "Namespace":
         yield from forbidden(parameters, at, "unless scope is Namespace", "namespace")
-
-
-def _class(obj: ConfigObject) -> Iterator[Finding]:
-    yield from without_effect(obj.spec, SPEC, "classes have no parameters", "parameters")
 
 
 def _controller(text: str) -> str | None:
@@ -123,5 +116,7 @@ FAMILY = Family(
             "IngressClassParametersReference": _parameters,
         },
     ),
-    objects={"Ingress": _ingress, "IngressClass": _class},
+    objects={"Ingress": _ingress},
+    unsupported={f"{PACKAGE}.IngressBackend.resource": "name a Service"},
+    without_effect={f"{PACKAGE}.IngressClassSpec.parameters": "classes have no parameters"},
 )

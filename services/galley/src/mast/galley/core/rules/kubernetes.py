@@ -9,7 +9,7 @@ from typing import Any
 from mast.galley.core.decode import descriptor_of
 from mast.galley.core.metadata import dns_label, dns_subdomain, label_key, label_value
 from mast.galley.core.objects import ConfigObject
-from mast.galley.core.problem import Finding, Path, warning
+from mast.galley.core.problem import Finding, Path
 from mast.galley.core.rules import values
 from mast.galley.core.rules.table import (
     Family,
@@ -23,6 +23,9 @@ from mast.galley.core.rules.table import (
 
 PACKAGE = "mastapi.kubernetes.v1"
 GATEWAY_API = "gateway.networking.k8s.io"
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+PATH_LIMIT = 1024
+"""Greatest length of what a path is matched with or replaced by."""
 
 Limits = Mapping[str, tuple[int, int]]
 """Least and greatest number of entries of lists and maps, by field name."""
@@ -52,19 +55,6 @@ def sizes(message: Any, at: Path, limits: Limits) -> Iterator[Finding]:
         if number > most or 0 < number < least:
             text = f"{number} entries; allowed: {least} to {most}"
             yield Finding((*at, fields[name].json_name), "size", text)
-
-
-def unsupported(message: Any, at: Path, why: str, *names: str) -> Iterator[Finding]:
-    """Features of the API that are not implemented are refused, not ignored."""
-    for finding in forbidden(message, at, "", *names):
-        yield Finding(finding.path, "unsupported", f"{finding.path[-1]!r} is not supported: {why}")
-
-
-def without_effect(message: Any, at: Path, why: str, *names: str) -> Iterator[Finding]:
-    """What is for a controller that deploys something is kept, and said to do nothing here."""
-    for finding in forbidden(message, at, "", *names):
-        text = f"{finding.path[-1]!r} has no effect: {why}"
-        yield warning(finding.path, "no-effect", text)
 
 
 def group(text: str) -> str | None:

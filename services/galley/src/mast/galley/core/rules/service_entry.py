@@ -83,7 +83,7 @@ def _none(spec: Any) -> Iterator[Finding]:
         yield Finding((*SPEC, "endpoints"), "not-allowed", message)
     if is_set(spec, "workload_selector"):
         message = "'workloadSelector' has no effect with resolution NONE"
-        yield warning((*SPEC, "workloadSelector"), "no-effect", message)
+        yield warning((*SPEC, "workloadSelector"), "without-effect", message)
 
 
 def _static(spec: Any) -> Iterator[Finding]:

@@ -57,7 +57,7 @@ def _ingress(listener: Any, at: Path) -> Iterator[Finding]:
         yield from _ingress_tls(listener.tls, protocol, (*at, "tls"))
     if listener.connection_pool.HasField("http") and protocol not in values.HTTP_PROTOCOLS:
         message = f"HTTP settings have no effect on a port that speaks {protocol or 'nothing'}"
-        yield warning((*at, "connectionPool", "http"), "no-effect", message)
+        yield warning((*at, "connectionPool", "http"), "without-effect", message)
 
 
 def _ingress_tls(tls: Any, protocol: str, at: Path) -> Iterator[Finding]:

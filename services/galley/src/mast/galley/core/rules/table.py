@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from google.api import field_behavior_pb2
@@ -84,6 +85,21 @@ def forbidden(message: Message, at: Path, why: str, *names: str) -> Iterator[Fin
         if is_set(message, name):
             shown = json_name(message, name)
             yield Finding((*at, shown), "not-allowed", f"{shown!r} is not allowed {why}")
+
+
+def without_effect(message: Message, at: Path, why: str, *names: str) -> Iterator[Finding]:
+    """A warning for each of some fields that does nothing beside what else is set."""
+    for name in names:
+        if is_set(message, name):
+            yield _idle((*at, json_name(message, name)), why)
+
+
+def _idle(at: Path, why: str) -> Finding:
+    return warning(at, "without-effect", f"{at[-1]!r} has no effect: {why}")
+
+
+def _refused(at: Path, why: str) -> Finding:
+    return Finding(at, "unsupported", f"{at[-1]!r} is not supported: {why}")
 
 
 def is_set(message: Message, name: str) -> bool:
@@ -218,13 +234,11 @@ class Rulebook:
 
     def _verdict(self, descriptor: FieldDescriptor) -> Callable[[Path], Finding] | None:
         """What there is to say of a field whatever its value is."""
-        name, shown = descriptor.full_name, descriptor.json_name
+        name = descriptor.full_name
         if why := self.unsupported.get(name):
-            message = f"{shown!r} is not supported: {why}"
-            return lambda at: Finding(at, "unsupported", message)
+            return partial(_refused, why=why)
         if why := self.without_effect.get(name):
-            message = f"{shown!r} has no effect: {why}"
-            return lambda at: warning(at, "without-effect", message)
+            return partial(_idle, why=why)
         return None
 
 
