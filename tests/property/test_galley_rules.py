@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,9 @@ from mast.galley.core import rules
 from mast.galley.core.judge import judge
 from mast.galley.core.objects import Defaults, read_object, read_text
 from mast.galley.core.resources import resource, shown, stored
+from mast.galley.core.sealed import REDACTED, sealed
 from mastapi.galley.v1 import config_pb2
+from tests.support.credentials import SEALING_KEY
 
 DEPTH = 5
 WORDS = st.sampled_from(
@@ -96,8 +99,12 @@ def test_every_decodable_object_is_judged(kind: Kind, data: st.DataObject) -> No
     assert [p for p in reading.problems if p.rule != "one-of"] == []
     found = list(rules.check(obj))
     assert all(finding.path and finding.rule and finding.message for finding in found)
+    kept = resource(sealed(obj, SEALING_KEY), 1, None)
+    again = shown(stored(obj.key, kept.SerializeToString(), 1))
+    if kind.sealed is not None:
+        assert set(MessageToDict(again.spec)["data"].values()) <= {REDACTED}
+        return
     # Stored and read again it is the same object with the same findings.
-    again = shown(stored(obj.key, resource(obj, 1, None).SerializeToString(), 1))
     back = read_object(again, "-", Defaults())
     assert back.problems == ()
     assert back.objects[0].spec == obj.spec

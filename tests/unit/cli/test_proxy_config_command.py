@@ -98,7 +98,7 @@ def test_wrong_usage(arguments: list[str], status: int, words: str) -> None:
         pytest.param("http:debug,rbac:trace", ["http=debug", "rbac=trace"], id="some"),
     ],
 )
-def testlevel_changes(text: str, queries: list[str]) -> None:
+def test_level_changes(text: str, queries: list[str]) -> None:
     assert level_changes(text) == queries
 
 

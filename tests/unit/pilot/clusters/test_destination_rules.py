@@ -135,7 +135,7 @@ MESH_OUTLIER = {"outlierDetection": {"maxEjectionPercent": 1}}
 POOL = {"connectionPool": {"http": {"maxRetries": 2}}}
 OUTLIER = {"outlierDetection": {"maxEjectionPercent": 2}}
 RANDOM, ROBIN = {"simple": "RANDOM"}, {"simple": "ROUND_ROBIN"}
-TLS, NO_TLS = {"mode": "SIMPLE"}, {}
+TLS = {"mode": "SIMPLE"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from tests.support.lua_envoy import Exchange, LuaFilter
 PATH = [["E", "request.path"]]
 USER = [["E", "request.headers", "x-user"]]
 ANONYMOUS = [["A", "request.headers", "x-user"]]
-BY_USER = [{"name": "rate", "charge": 1, "shape": USER}]
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ from istio.networking.v1alpha3.virtual_service_pb2 import HTTPMatchRequest, Virt
 from mast.pilot.core.scope.delegates import joined
 from tests.support.messages import made, plain, read
 
-ROOT_MATCH = "{uri: {prefix: /a}, headers: {h: {exact: '1'}}}"
-
 
 def join(root: str, leaf: str | None) -> list[object]:
     """Routes of a root that calls delegate shop/leaf, which may be missing."""

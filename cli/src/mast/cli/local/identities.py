@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 
 from mast.cli.local.home import Mesh
 
@@ -47,11 +46,6 @@ def as_program() -> tuple[str, ...]:
     group = int(os.environ.get("SUDO_GID", os.getegid()))
     line = ("setpriv", "--reuid", str(user), "--regid", str(group), "--clear-groups")
     return (*line, "--pdeathsig", "KILL", "--")
-
-
-def uncaptured_users(mesh: Mesh) -> Sequence[str]:
-    """Users whose traffic is the proxy's own; empty if only the group tells them apart."""
-    return (str(PROXY_ID),) if mesh.proxy_user == PROXY_ID else ()
 
 
 def _setpriv(user: int, group: int) -> tuple[str, ...]:

@@ -44,7 +44,6 @@ class Supervisor:
         self._home = home
         self._mesh = mesh
         self._running: dict[str, Process] = {}
-        self._stopping = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop``; then end the services, and the store after them."""

@@ -90,11 +90,6 @@ class Kind:
         """Path of the specification within an object."""
         return () if self.flat else ("spec",)
 
-    @property
-    def free_form(self) -> bool:
-        """True if the specification is a Struct whose schema a template or adapter gives."""
-        return self.message is struct_pb2.Struct
-
     def __str__(self) -> str:
         return f"{self.group}/{self.name}".removeprefix("/")
 

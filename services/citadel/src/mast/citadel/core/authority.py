@@ -25,8 +25,6 @@ from mast.citadel.core.leaf import BACKDATED, Signer, TtlPolicy, leaf
 from mast.citadel.core.refusals import CaNotReady
 from mastapi.citadel.v1 import citadel_pb2
 
-ROOT_TTL = timedelta(days=3650)
-
 _CA_KEY_USAGE = x509.KeyUsage(
     key_cert_sign=True,
     crl_sign=True,
