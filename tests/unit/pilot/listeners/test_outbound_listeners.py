@@ -130,10 +130,10 @@ def test_outbound_policy(policy: str, cluster: str) -> None:
             id="E3-tcp-on-its-vip",
         ),
         pytest.param(
-            [service("a", "80/TCP", addresses="10.9.0.1, '2001:db8::1'")],
+            [service("a", "80/TCP", addresses="10.9.0.1, 10.9.0.2")],
             {
                 "10.9.0.1_80": ["-> outbound|80||a.test"],
-                "2001:db8::1_80": ["-> outbound|80||a.test"],
+                "10.9.0.2_80": ["-> outbound|80||a.test"],
             },
             id="E3-each-vip",
         ),
@@ -556,6 +556,20 @@ def test_ip_versions(ips: str, address: str, also: list[str]) -> None:
         others = [more.address.socket_address.address for more in each.additional_addresses]
         assert others == also
     assert f"{address}_80" in found
+
+
+@pytest.mark.parametrize(
+    ("ips", "expected"),
+    [
+        ("10.1.0.7", ["10.9.0.1_80"]),
+        ("2001:db8::7", ["2001:db8::1_80"]),
+        ("10.1.0.7,2001:db8::7", ["10.9.0.1_80", "2001:db8::1_80"]),
+    ],
+)
+def test_addresses_of_a_family_that_the_proxy_lacks(ips: str, expected: list[str]) -> None:
+    text = service("a", "80/TCP", addresses="10.9.0.1, '2001:db8::1'")
+    found = made(text, proxy=sidecar_proxy(INSTANCE_IPS=ips))
+    assert sorted(found.keys() - {"virtualOutbound"}) == expected
 
 
 def test_ipv6_loopback() -> None:

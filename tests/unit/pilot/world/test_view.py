@@ -246,7 +246,13 @@ TABLE = {
             "web",
             f"{{hosts: [c.test], addresses: [192.0.2.1], resolution: STATIC, {TCP}}}",
         ),
-        {"cds outbound|83||c.test", "eds outbound|83||c.test", "lds 192.0.2.1_83", "nds nametable"},
+        {
+            "cds outbound|83||c.test",
+            "eds outbound|83||c.test",
+            "lds 192.0.2.1_83",
+            "rds http_proxy",
+            "nds nametable",
+        },
     ),
     "service-that-is-not-exported": (
         config(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import Final
 
 from envoy.config.core.v3 import base_pb2
@@ -121,21 +120,12 @@ def _dialable(endpoints: Iterable[Endpoint], service: Service, caller: Proxy) ->
     for each in endpoints:
         if each.address if by_name else each.is_dialable:
             addresses = (each.address, *each.additional_addresses)
-            usable = tuple(text for text in addresses if _has_family(caller, text))
+            usable = tuple(text for text in addresses if caller.speaks(text))
             if usable == addresses:
                 found.append(each)
             elif usable:
                 found.append(replace(each, address=usable[0], additional_addresses=usable[1:]))
     return found
-
-
-def _has_family(caller: Proxy, address: str) -> bool:
-    """Whether the caller speaks the IP version of an address; names and sockets have none."""
-    try:
-        version = ip_address(address).version
-    except ValueError:
-        return True
-    return caller.ipv6 if version == 6 else caller.ipv4
 
 
 def is_cluster_local(scope: Scope, service: Service) -> bool:

@@ -28,6 +28,9 @@ NEWEST: Final = (65535, 65535, 65535)
 """Version of a proxy that does not tell its version (pilot.md A2)."""
 
 
+ON_DEMAND: Final = "MAST_ON_DEMAND"
+"""Metadata switch: hosts that the Sidecar does not declare are asked for when they are called."""
+
 _PATH_SAFE: Final = ("NAMESPACE", "CLUSTER_ID", "NETWORK", "AUTO_REGISTER_GROUP")
 """Metadata that becomes part of keys in the store."""
 
@@ -122,6 +125,18 @@ class Proxy:
         """A gRPC library that speaks xDS itself (pilot.md B29)."""
         return self.generator == "grpc"
 
+    @property
+    def on_demand(self) -> bool:
+        """It asks for hosts beyond its Sidecar when they are called (pilot.md B25)."""
+        return self.flag(ON_DEMAND)
+
+    def without(self, key: str) -> "Proxy":
+        """The proxy without a metadata key."""
+        if key not in self.metadata:
+            return self
+        metadata = {name: value for name, value in self.metadata.items() if name != key}
+        return replace(self, metadata=MappingProxyType(metadata))
+
     @cached_property
     def ipv4(self) -> bool:
         """At least one address is IPv4."""
@@ -131,6 +146,14 @@ class Proxy:
     def ipv6(self) -> bool:
         """At least one address is IPv6."""
         return any(ip_address(ip).version == 6 for ip in self.ip_addresses)
+
+    def speaks(self, address: str) -> bool:
+        """Whether it has the IP version of an address; names and sockets have none."""
+        try:
+            version = ip_address(address).version
+        except ValueError:
+            return True
+        return self.ipv6 if version == 6 else self.ipv4
 
     def text(self, key: str) -> str:
         """A metadata value as text; empty if it is absent or not text."""

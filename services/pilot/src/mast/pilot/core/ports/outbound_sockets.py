@@ -179,7 +179,8 @@ def _port_wishes(
 def _address_wishes(common: Wish, scope: Scope, proxy: Proxy) -> Iterator[Wish]:
     """A listener for each address of the service; one on any address for CIDRs, or if it has none.
 
-    Headless services have one for each endpoint (pilot.md E3 to E5).
+    Headless services have one for each endpoint (pilot.md E3 to E5). Addresses of a family that the
+    proxy lacks are left out.
     """
     service = common.service
     own_routes = names.virtual_host(service.host, common.port.number)
@@ -196,6 +197,8 @@ def _address_wishes(common: Wish, scope: Scope, proxy: Proxy) -> Iterator[Wish]:
         if not addresses:
             yield common
     for address in addresses:
+        if not proxy.speaks(address):
+            continue
         socket = replace(common.socket, address=address)
         yield replace(common, socket=socket, routes=own_routes, shared=False)
 
