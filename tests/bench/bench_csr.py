@@ -29,7 +29,7 @@ async def load(ca: Citadel, pair: Pair, csr_pem: bytes) -> tuple[list[float], fl
     """Latencies of all calls that ended in time, and CPU seconds of the server."""
     request = ca_pb2.IstioCertificateRequest(csr=csr_pem.decode(), validity_duration=3600)
     latencies: list[float] = []
-    server = psutil.Process(ca.process.pid)
+    server = psutil.Process(ca.service.process.pid)
     async with ca.channel(await ca.roots(), pair) as channel:
         stub = ca_pb2_grpc.IstioCertificateServiceStub(channel)
         await stub.CreateCertificate(request, timeout=10)

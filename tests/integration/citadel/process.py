@@ -1,15 +1,10 @@
-"""Citadel as a process: started with flags, observed by its log, its ports and its exit status."""
+"""Citadel as a process on a real etcd, and its clients."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,60 +16,22 @@ from istio.auth.v1 import ca_pb2_grpc
 from mast.common.ca_client import CaClient, Certificate, new_key_and_csr
 from mastapi.citadel.v1 import citadel_pb2, citadel_pb2_grpc
 from tests.support.pki import Pair, wall_clock
+from tests.support.service_process import ServiceProcess, service_process
 
 SERVER_NAME = "istiod.istio-system.svc"
-SECONDS = 30
 
 
 @dataclass
 class Citadel:
-    """A process and what it said so far."""
+    """A process and how it is administrated."""
 
-    process: asyncio.subprocess.Process
+    service: ServiceProcess
     admin_socket: Path
-    log: list[Mapping[str, Any]] = field(default_factory=list)
-    output: list[str] = field(default_factory=list)
-    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    async def read(self) -> None:
-        """Take in the log until the process ends."""
-        assert self.process.stdout is not None
-        async for raw in self.process.stdout:
-            async with self._news:
-                self.output.append(raw.decode())
-                with suppress(ValueError):
-                    self.log.append(json.loads(raw))
-                self._news.notify_all()
-
-    async def logged(self, event: str, count: int = 1, **facts: Any) -> Mapping[str, Any]:
-        """The ``count``-th line with this event and these facts, as soon as it is there."""
-
-        def found() -> list[Mapping[str, Any]]:
-            wanted = {"event": event, **facts}.items()
-            return [line for line in self.log if wanted <= line.items()]
-
-        async with asyncio.timeout(SECONDS), self._news:
-            try:
-                await self._news.wait_for(lambda: len(found()) >= count)
-            except asyncio.CancelledError:
-                sys.stdout.write("".join(self.output))
-                raise
-        return found()[count - 1]
-
-    async def address(self, name: str) -> str:
-        """Where a listener is bound."""
-        line = await self.logged("service.listening", name=name)
-        return str(line["address"])
-
-    async def get(self, path: str) -> tuple[int, str]:
-        """GET from the monitoring port: status and body."""
-        address = await self.address("monitoring")
-        return await asyncio.to_thread(_get, f"http://{address}{path}")
 
     @asynccontextmanager
     async def administrator(self) -> AsyncIterator[citadel_pb2_grpc.CitadelAdminStub]:
         """The administration API."""
-        await self.address("admin")
+        await self.service.address("admin")
         async with grpc.aio.insecure_channel(f"unix:{self.admin_socket}") as channel:
             yield citadel_pb2_grpc.CitadelAdminStub(channel)
 
@@ -103,7 +60,7 @@ class Citadel:
         """A CA client with these credentials."""
         trusted = roots or await self.roots()
         return CaClient(
-            address=changes.pop("address", await self.address("ca")),
+            address=changes.pop("address", await self.service.address("ca")),
             root_pem=lambda: trusted,
             token=lambda: token,
             client_cert=lambda: (pair.chain, pair.key) if pair else None,
@@ -132,7 +89,7 @@ class Citadel:
             ("grpc.ssl_target_name_override", SERVER_NAME),
             ("grpc.use_local_subchannel_pool", 1),
         ]
-        address = await self.address("ca")
+        address = await self.service.address("ca")
         async with grpc.aio.secure_channel(address, credentials, options) as channel:
             yield channel
 
@@ -144,27 +101,6 @@ class Citadel:
         async with self.channel(await self.roots(), pair) as channel:
             yield ca_pb2_grpc.IstioCertificateServiceStub(channel)
 
-    async def stop(self) -> int:
-        """End it with SIGTERM; its exit status."""
-        with suppress(ProcessLookupError):
-            self.process.terminate()
-        async with asyncio.timeout(SECONDS):
-            return await self.process.wait()
-
-    async def ended(self) -> int:
-        """The exit status, once it ended by itself."""
-        async with asyncio.timeout(SECONDS):
-            return await self.process.wait()
-
-
-def _get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
 
 @asynccontextmanager
 async def citadel(
@@ -172,22 +108,12 @@ async def citadel(
 ) -> AsyncIterator[Citadel]:
     """A running Citadel; replicas in one directory share the sealing key file."""
     admin_socket = directory / name / "admin.sock"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from mast.citadel.main import main; main()"),
+    async with service_process(
+        "citadel",
         *("--listen", "127.0.0.1:0", "--monitoring-listen", "127.0.0.1:0"),
         *("--admin-socket", admin_socket, "--ca-key-file", directory / "ca.key"),
         *("--root-ca-dir", directory / "cacerts"),
         *("--etcd-endpoints", etcd),
         *flags,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    running = Citadel(process, admin_socket)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(running.read(), name="citadel log")
-        try:
-            yield running
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+    ) as service:
+        yield Citadel(service, admin_socket)

@@ -77,7 +77,7 @@ async def test_nothing(ca: Citadel) -> None:
     async with ca.stub() as stub:
         told = await failure(stub.CreateCertificate(request(), timeout=10))
     assert told == (Status.UNAUTHENTICATED, "request authenticate failure")
-    line = await ca.logged("certificate.refused", kind="Unauthenticated", peer="127.0.0.1")
+    line = await ca.service.logged("certificate.refused", kind="Unauthenticated", peer="127.0.0.1")
     assert line["reason"] == "client certificate: none; join token: none"
 
 
@@ -95,8 +95,8 @@ async def test_token_serves_once(ca: Citadel) -> None:
     async with ca.stub() as stub:
         told = await failure(stub.CreateCertificate(request(), metadata=bearer(token), timeout=10))
     assert told == (Status.UNAUTHENTICATED, "request authenticate failure")
-    await ca.stop()
-    assert token not in "".join(ca.output)
+    await ca.service.stop()
+    assert token not in "".join(ca.service.output)
 
 
 async def test_token_is_not_lost_to_a_bad_csr(ca: Citadel) -> None:
@@ -205,7 +205,7 @@ async def test_identity_under_an_alias_is_signed_under_our_own_domain(
     async with citadel(etcd.endpoint, directory, ["--trust-domain", "old.example"]) as before:
         old, certificate = await before.new_pair(await before.join_token())
         assert identities(certificate) == ["spiffe://old.example/ns/shop/sa/reviews"]
-        await before.stop()
+        await before.service.stop()
     aliases = ["--trust-domain", "new.example", "--trust-domain-aliases", "old.example"]
     async with citadel(etcd.endpoint, directory, aliases) as after:
         _, certificate = await after.new_pair(pair=old)

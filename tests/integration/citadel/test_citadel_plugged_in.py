@@ -44,7 +44,7 @@ async def test_signs_and_serves_with_the_chain(
     async with citadel(etcd.endpoint, directory) as running:
         pair, certificate = await running.new_pair(await running.join_token())
         again, _ = await running.new_pair(pair=pair)
-        await running.logged("bundle.published")
+        await running.service.logged("bundle.published")
     chain = [x509.load_pem_x509_certificate(c.encode()) for c in certificate.chain_pem]
     assert chain[1:] == [ca.certificate, *(i.certificate for i in reversed(issuers))]
     assert certificate.roots_pem.encode() == ROOT.pem
@@ -65,8 +65,8 @@ async def test_a_new_intermediate_is_taken_up_while_serving(
         pair, _ = await running.new_pair(await running.join_token())
         second = ROOT.intermediate("second", valid=(-DAY, 30 * DAY))
         plug_in(directory, files_of(second))
-        await running.logged("authority.loaded", subject="O=second")
-        await running.logged("server_certificate.renewed")
+        await running.service.logged("authority.loaded", subject="O=second")
+        await running.service.logged("server_certificate.renewed")
         _, certificate = await running.new_pair(pair=pair)
     certificate.leaf.verify_directly_issued_by(second.certificate)
 
@@ -76,14 +76,14 @@ async def test_part_of_a_ca_is_fatal(etcd: EtcdServer, directory: Path) -> None:
     del files["ca-key.pem"]
     plug_in(directory, files)
     async with citadel(etcd.endpoint, directory) as running:
-        assert await running.ended() == 1
-    assert "without ca-key.pem" in (await running.logged("process.crashed"))["error"]
+        assert await running.service.ended() == 1
+    assert "without ca-key.pem" in (await running.service.logged("process.crashed"))["error"]
 
 
 async def test_expiry_is_measured(ca: Citadel) -> None:
     """A11's gauges, and counters that began to count."""
     await ca.new_pair(await ca.join_token())
-    status, text = await ca.get("/metrics")
+    status, text = await ca.service.get("/metrics")
     assert status == 200
     values = {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])

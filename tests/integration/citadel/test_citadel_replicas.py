@@ -70,7 +70,7 @@ async def test_replicas_on_an_empty_store_end_with_one_root(
         roots = [await ca.roots() for ca in (one, two, three)]
         assert len(set(roots)) == 1
         assert roots[0].count(b"BEGIN CERTIFICATE") == 1
-        created = [line for ca in (one, two, three) for line in ca.log]
+        created = [line for ca in (one, two, three) for line in ca.service.log]
         assert [line["event"] for line in created].count("authority.created") == 1
 
         pair, _ = await one.new_pair(await three.join_token())
@@ -118,9 +118,9 @@ async def test_wrong_sealing_key_is_fatal_and_named(etcd: EtcdServer, directory:
     other = directory / "other"
     other.mkdir()
     async with citadel(etcd.endpoint, other, name="two") as two:
-        assert await two.ended() == 1
+        assert await two.service.ended() == 1
     wrong = key_id((other / "ca.key").read_bytes())
-    line = await two.logged("process.crashed")
+    line = await two.service.logged("process.crashed")
     assert f"sealed with key {right}" in line["error"]
     assert f"holds key {wrong}" in line["error"]
     assert "--ca-key-file" in line["error"]
@@ -136,29 +136,29 @@ async def test_damaged_authority_is_fatal(etcd: EtcdServer, store: Store, direct
     for value, named in ((sealed.SerializeToString(), "is damaged"), (b"\xff", "no authority")):
         await store.put(AUTHORITY_KEY, value)
         async with citadel(etcd.endpoint, directory) as ca:
-            assert await ca.ended() == 1
-        assert named in (await ca.logged("process.crashed"))["error"]
+            assert await ca.service.ended() == 1
+        assert named in (await ca.service.logged("process.crashed"))["error"]
 
 
 async def test_etcd_down_at_the_start(etcd: EtcdServer, directory: Path) -> None:
     await etcd.kill()
     async with citadel(etcd.endpoint, directory) as ca:
-        await ca.logged("authority.unavailable")
-        status, body = await ca.get("/ready")
+        await ca.service.logged("authority.unavailable")
+        status, body = await ca.service.get("/ready")
         assert (status, json.loads(body)["authority"]) == (503, "none yet")
-        assert (await ca.get("/healthz"))[0] == 200
-        assert not [line for line in ca.log if line.get("name") in {"ca", "admin"}]
+        assert (await ca.service.get("/healthz"))[0] == 200
+        assert not [line for line in ca.service.log if line.get("name") in {"ca", "admin"}]
         await etcd.restart()
         await ca.new_pair(await ca.join_token())
-        assert (await ca.get("/ready"))[0] == 200
-        assert await ca.stop() == 0
+        assert (await ca.service.get("/ready"))[0] == 200
+        assert await ca.service.stop() == 0
 
 
 async def test_stopped_before_there_is_a_ca(etcd: EtcdServer, directory: Path) -> None:
     await etcd.kill()
     async with citadel(etcd.endpoint, directory) as ca:
-        await ca.logged("authority.unavailable")
-        assert await ca.stop() == 0
+        await ca.service.logged("authority.unavailable")
+        assert await ca.service.stop() == 0
 
 
 async def test_etcd_down_while_serving(etcd: EtcdServer, ca: Citadel) -> None:
@@ -178,12 +178,12 @@ async def test_etcd_down_while_serving(etcd: EtcdServer, ca: Citadel) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() is Status.UNAVAILABLE
-    status, body = await ca.get("/ready")
+    status, body = await ca.service.get("/ready")
     assert status == 200
     assert json.loads(body)["etcd"].startswith("disconnected")
 
     await etcd.restart()
-    await ca.logged("etcd.connected", count=2)
+    await ca.service.logged("etcd.connected", count=2)
     await ca.new_pair(token)
 
 
@@ -223,8 +223,8 @@ async def test_replicas_take_up_a_replaced_authority(
         for state, count in ((State.PREPARED, 2), (State.ACTIVE, 3)):
             new = await replaced(store, directory, state)
             for ca in (one, two):
-                await ca.logged("authority.loaded", count=count)
-                await ca.logged("server_certificate.renewed", count=count - 1)
+                await ca.service.logged("authority.loaded", count=count)
+                await ca.service.logged("server_certificate.renewed", count=count - 1)
                 pair, certificate = await ca.new_pair(pair=pair)
                 certificate.leaf.verify_directly_issued_by(new.active.certificate)
                 assert certificate.roots_pem == new.roots_pem
@@ -240,7 +240,7 @@ async def test_replacement_that_cannot_be_opened_is_left_out(
 ) -> None:
     before = await ca.roots()
     await store.put(AUTHORITY_KEY, b"nonsense")
-    line = await ca.logged("authority.rejected")
+    line = await ca.service.logged("authority.rejected")
     assert line["level"] == "error"
     assert await ca.roots() == before
     await ca.new_pair(await ca.join_token())
@@ -253,7 +253,7 @@ async def test_a_lost_authority_is_put_back(
     async with citadel(etcd.endpoint, directory, name="one") as one:
         roots = await one.roots()
         await store.delete(AUTHORITY_KEY)
-        await one.logged("authority.restored")
+        await one.service.logged("authority.restored")
         async with citadel(etcd.endpoint, directory, name="two") as two:
             assert await two.roots() == roots
 

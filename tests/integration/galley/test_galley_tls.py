@@ -34,7 +34,7 @@ async def secured(tmp_path: Path, etcd: EtcdServer) -> AsyncIterator[tuple[Runni
             tmp_path,
             etcd.endpoint,
             listen=f"127.0.0.1:{free_port()}",
-            ca_address=await ca.address("ca"),
+            ca_address=await ca.service.address("ca"),
             ca_root_file=root,
             ca_token_file=token,
             allowed_writers=("spiffe://cluster.local/ns/ops/sa/deployer",),

@@ -10,7 +10,7 @@ import pytest
 
 from istio.mixer.v1 import mixer_pb2_grpc
 from tests.integration.citadel.process import Citadel, citadel
-from tests.integration.mixer.process import check_request, mixer
+from tests.integration.mixer.process import check_request, client, mixer
 from tests.support.etcd_server import EtcdServer
 from tests.support.pki import Pair
 
@@ -21,7 +21,7 @@ async def flags(ca: Citadel, directory: Path) -> list[object]:
     root, token = directory / "root.pem", directory / "token"
     root.write_bytes(await ca.roots())
     token.write_text(await ca.join_token("istio-system", "istio-mixer-service-account"))
-    return ["--ca-address", await ca.address("ca"), "--ca-root-file", root,
+    return ["--ca-address", await ca.service.address("ca"), "--ca-root-file", root,
             "--ca-token-file", token]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ async def test_mutual_tls(etcd: EtcdServer, tmp_path: Path) -> None:
 
 async def test_without_citadel_the_plaintext_port_serves(etcd: EtcdServer, tmp_path: Path) -> None:
     absent = ["--ca-address", "127.0.0.1:1"]
-    async with mixer(etcd.endpoint, absent) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint, absent) as running, client(running) as stub:
         answer = await stub.Check(check_request({}), timeout=10)
         assert answer.precondition.valid_use_count == 10_000
         assert not [line for line in running.log if line.get("name") == "grpc-mtls"]

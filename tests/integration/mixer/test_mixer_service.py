@@ -19,7 +19,7 @@ from mast.mixer.core.values import Attributes, Duration
 from mast.mixer.core.wire import encode
 from mastapi.registry.v1.registry_pb2 import Workload
 from tests.integration.mixer.conftest import Apply
-from tests.integration.mixer.process import check_request, mixer
+from tests.integration.mixer.process import check_request, client, mixer
 from tests.support.etcd_server import EtcdServer
 from tests.support.mixer_config import TELEMETRY
 
@@ -75,7 +75,7 @@ def matches(result: mixer_pb2.CheckResponse.PreconditionResult) -> set[str]:
 
 async def test_checks(etcd: EtcdServer, apply: Apply) -> None:
     await apply(TELEMETRY, DENY)
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         denied = await stub.Check(check_request({"request.headers": {"x-bad": "yes"}}), timeout=10)
         precondition = denied.precondition
         assert precondition.status.code == PERMISSION_DENIED
@@ -95,7 +95,7 @@ async def test_checks(etcd: EtcdServer, apply: Apply) -> None:
 @pytest.mark.parametrize("known", [0, 111, 203, 221, 222])
 async def test_callers_of_all_releases(etcd: EtcdServer, apply: Apply, known: int) -> None:
     await apply(TELEMETRY, DENY)
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         request = check_request({"request.headers": {"x-bad": "yes"}}, known)
         answer = await stub.Check(request, timeout=10)
         assert answer.precondition.status.code == PERMISSION_DENIED
@@ -105,7 +105,7 @@ async def test_callers_of_all_releases(etcd: EtcdServer, apply: Apply, known: in
 
 
 async def test_a_caller_that_knows_more_words(etcd: EtcdServer) -> None:
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         check = stub.Check(mixer_pb2.CheckRequest(global_word_count=223), timeout=10)
         report = stub.Report(mixer_pb2.ReportRequest(global_word_count=223), timeout=10)
         for call in (check, report):
@@ -118,7 +118,7 @@ async def test_a_caller_that_knows_more_words(etcd: EtcdServer) -> None:
 
 async def test_quotas(etcd: EtcdServer, apply: Apply) -> None:
     await apply(TELEMETRY, QUOTA)
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
 
         async def ask(amount: int, id: str) -> int:
             request = check_request({"source.principal": "a"}, id=id, requestcount=amount)
@@ -142,7 +142,7 @@ async def test_a_failing_instance_is_an_internal_error(etcd: EtcdServer, apply: 
         " spec: {compiledTemplate: listentry, params: {value: request.host}}}\n---\n",
         "{kind: rule, metadata: {name: r}, spec: {actions: [{handler: l, instances: [i]}]}}",
     )
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await stub.Check(check_request({}), timeout=10)
         assert failed.value.code() is grpc.StatusCode.INTERNAL
@@ -174,7 +174,7 @@ async def test_reports_become_series(etcd: EtcdServer, store: Store, apply: Appl
     )
     await store.put(workload_key("c", "shop", "reviews-1"), workload.SerializeToString())
     await apply(TELEMETRY)
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         words = ["kubernetes://reviews-1.shop"]
         one = encode(HTTP)
         assert list(one.words) == words
@@ -215,7 +215,7 @@ async def test_deltas(etcd: EtcdServer, apply: Apply) -> None:
         ],
         global_word_count=222,
     )
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await stub.Report(request, timeout=10)
         assert failed.value.code() is grpc.StatusCode.UNKNOWN
@@ -228,7 +228,7 @@ async def test_a_changed_configuration_is_followed(
     etcd: EtcdServer, store: Store, apply: Apply
 ) -> None:
     await apply(TELEMETRY)
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         request = check_request({"request.headers": {"x-bad": "yes"}})
         assert (await stub.Check(request, timeout=10)).precondition.status.code == 0
         await stub.Report(mixer_pb2.ReportRequest(attributes=[encode(HTTP)]), timeout=10)
@@ -247,7 +247,7 @@ async def test_a_changed_configuration_is_followed(
 async def test_workloads_are_followed(etcd: EtcdServer, store: Store, apply: Apply) -> None:
     await apply(TELEMETRY, DENY)
     key = workload_key("c", "shop", "pod")
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         request = check_request({"source.ip": bytes([10, 0, 0, 1])})
         assert (await stub.Check(request, timeout=10)).precondition.status.code == 0
         workload = Workload(
@@ -288,7 +288,7 @@ async def test_without_etcd_nothing_is_answered_and_the_start_fails() -> None:
 
 async def test_etcd_may_go_away_later(etcd: EtcdServer, apply: Apply) -> None:
     await apply(TELEMETRY, DENY)
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         request = check_request({"request.headers": {"x-bad": "yes"}})
         await stub.Check(request, timeout=10)
         await etcd.kill()
@@ -309,7 +309,7 @@ async def test_stopping_delivers_what_is_buffered(
         " params: {variables: {code: response.code}}}}\n---\n",
         "{kind: rule, metadata: {name: log}, spec: {actions: [{handler: log, instances: [e]}]}}",
     )
-    async with mixer(etcd.endpoint) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
         await stub.Report(mixer_pb2.ReportRequest(attributes=[encode(HTTP)] * 500), timeout=10)
         assert await running.stop() == 0
     with open(path) as lines:  # noqa: ASYNC230  the process is gone
@@ -319,7 +319,7 @@ async def test_stopping_delivers_what_is_buffered(
 @pytest.mark.parametrize(("mode", "shed"), [("enforce", True), ("logonly", False)])
 async def test_load_is_shed(etcd: EtcdServer, mode: str, shed: bool) -> None:
     flags = ["--loadshedding-mode", mode, "--max-requests-per-second", "2"]
-    async with mixer(etcd.endpoint, flags) as running, running.stub() as stub:
+    async with mixer(etcd.endpoint, flags) as running, client(running) as stub:
         calls = [stub.Check(check_request({}), timeout=10) for _ in range(6)]
         codes = [await call.code() for call in calls]
         assert (grpc.StatusCode.UNAVAILABLE in codes) is shed
