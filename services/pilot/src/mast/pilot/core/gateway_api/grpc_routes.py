@@ -1,10 +1,11 @@
 """Rules of GRPCRoutes (Gateway API GRPCRouteRule): calls are requests to /SERVICE/METHOD."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from istio.networking.v1alpha3.virtual_service_pb2 import HTTPMatchRequest, HTTPRoute, StringMatch
 from mast.pilot.core.gateway_api.actions import apply_backends, apply_filters
-from mast.pilot.core.gateway_api.conditions import Problem, Reason
+from mast.pilot.core.gateway_api.conditions import Problem
 from mast.pilot.core.gateway_api.references import Backend, problems
 from mast.pilot.core.gateway_api.rules import (
     PathRank,
@@ -13,9 +14,9 @@ from mast.pilot.core.gateway_api.rules import (
     Rules,
     Untranslatable,
     precedence,
-    route_name,
     rule,
     set_header_matches,
+    translated,
 )
 from mast.pilot.core.gateway_api.sight import Sight
 from mast.pilot.core.model.model import Config, ConfigMeta
@@ -32,22 +33,19 @@ _EVERYTHING: Final = GRPCRouteMatch()
 
 def grpc_rules(sight: Sight, config: Config[GRPCRouteSpec]) -> Rules:
     """One rule per match; rules that Mast cannot follow are left out and named."""
-    rules: list[Rule] = []
-    references: list[Problem] = []
-    invalid: list[Problem] = []
-    for position, each in enumerate(config.spec.rules or [GRPCRouteRule()]):
-        try:
-            action, backends = _action(sight, config.meta, each)
-        except Untranslatable as error:
-            invalid.append(Problem(Reason.UNSUPPORTED_VALUE, f"rule {position}: {error}"))
-            continue
-        references += problems(backends)
-        name = route_name(config.meta, position)
-        for wanted in each.matches or [_EVERYTHING]:
-            match = HTTPMatchRequest(uri=_path(wanted.method))
-            set_header_matches(match, wanted.headers)
-            rules.append(rule(name, action, match, _precedence(match, wanted.method)))
-    return Rules(tuple(rules), tuple(references), tuple(invalid))
+
+    def translate(name: str, each: GRPCRouteRule) -> tuple[list[Rule], Sequence[Problem]]:
+        action, backends = _action(sight, config.meta, each)
+        matches = each.matches or [_EVERYTHING]
+        return [_rule(name, action, wanted) for wanted in matches], problems(backends)
+
+    return translated(config.meta, config.spec.rules or [GRPCRouteRule()], translate)
+
+
+def _rule(name: str, action: HTTPRoute, wanted: GRPCRouteMatch) -> Rule:
+    match = HTTPMatchRequest(uri=_path(wanted.method))
+    set_header_matches(match, wanted.headers)
+    return rule(name, action, match, _precedence(match, wanted.method))
 
 
 def _action(

@@ -1,22 +1,24 @@
 """Rules of HTTPRoutes (Gateway API HTTPRouteRule; pilot.md I8)."""
 
+from collections.abc import Sequence
+
 from istio.networking.v1alpha3.virtual_service_pb2 import (
     HTTPMatchRequest,
     HTTPRoute,
     StringMatch,
 )
 from mast.pilot.core.gateway_api.actions import apply_backends, apply_filters, apply_timeouts
-from mast.pilot.core.gateway_api.conditions import Problem, Reason
+from mast.pilot.core.gateway_api.conditions import Problem
 from mast.pilot.core.gateway_api.references import Backend, problems
 from mast.pilot.core.gateway_api.rules import (
     Rule,
     Rules,
     Untranslatable,
     precedence,
-    route_name,
     rule,
     set_header_matches,
     set_parameter_matches,
+    translated,
 )
 from mast.pilot.core.gateway_api.sight import Sight
 from mast.pilot.core.model.model import Config, ConfigMeta
@@ -27,24 +29,20 @@ _EVERYTHING = HTTPRouteMatch()
 
 def http_rules(sight: Sight, config: Config[HTTPRouteSpec]) -> Rules:
     """One rule per match; rules that Mast cannot follow are left out and named."""
-    rules: list[Rule] = []
-    references: list[Problem] = []
-    invalid: list[Problem] = []
-    for position, each in enumerate(config.spec.rules or [HTTPRouteRule()]):
-        try:
-            action, backends = _action(sight, config.meta, each)
-        except Untranslatable as error:
-            invalid.append(Problem(Reason.UNSUPPORTED_VALUE, f"rule {position}: {error}"))
-            continue
-        references += problems(backends)
-        name = route_name(config.meta, position)
-        for wanted in each.matches or [_EVERYTHING]:
-            match = _match(wanted)
-            made = rule(name, action, match, precedence(match))
-            if match.uri.prefix == "/":
-                _keep_separated(made.http)
-            rules.append(made)
-    return Rules(tuple(rules), tuple(references), tuple(invalid))
+
+    def translate(name: str, each: HTTPRouteRule) -> tuple[list[Rule], Sequence[Problem]]:
+        action, backends = _action(sight, config.meta, each)
+        matches = map(_match, each.matches or [_EVERYTHING])
+        return [_rule(name, action, match) for match in matches], problems(backends)
+
+    return translated(config.meta, config.spec.rules or [HTTPRouteRule()], translate)
+
+
+def _rule(name: str, action: HTTPRoute, match: HTTPMatchRequest) -> Rule:
+    made = rule(name, action, match, precedence(match))
+    if match.uri.prefix == "/":
+        _keep_separated(made.http)
+    return made
 
 
 def _action(

@@ -1,18 +1,20 @@
 """Rules of routes after translation: what matches, in which order, and what happens then."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from istio.networking.v1alpha3.virtual_service_pb2 import (
     HTTPMatchRequest,
     HTTPRoute,
     StringMatch,
 )
-from mast.pilot.core.gateway_api.conditions import Problem
+from mast.pilot.core.gateway_api.conditions import Problem, Reason
 from mast.pilot.core.model.model import ConfigMeta
 from mastapi.kubernetes.v1.routes_pb2 import HTTPHeaderMatch, HTTPQueryParamMatch
+
+_Given = TypeVar("_Given")
 
 
 class PathRank(IntEnum):
@@ -58,7 +60,31 @@ class Untranslatable(ValueError):
     """A rule wants what Mast cannot do; the message says what."""
 
 
-def route_name(route: ConfigMeta, position: int) -> str:
+def translated(
+    meta: ConfigMeta,
+    given: Iterable[_Given],
+    translate: Callable[[str, _Given], tuple[Iterable[Rule], Iterable[Problem]]],
+) -> Rules:
+    """Rules of a route, one by one; those that Mast cannot follow are left out and named.
+
+    `translate` takes the name that routes of a rule get and the rule; it gives one for each match,
+    and what is wrong with references, or raises Untranslatable.
+    """
+    rules: list[Rule] = []
+    references: list[Problem] = []
+    invalid: list[Problem] = []
+    for position, each in enumerate(given):
+        try:
+            found, wrong = translate(_route_name(meta, position), each)
+        except Untranslatable as error:
+            invalid.append(Problem(Reason.UNSUPPORTED_VALUE, f"rule {position}: {error}"))
+            continue
+        rules += found
+        references += wrong
+    return Rules(tuple(rules), tuple(references), tuple(invalid))
+
+
+def _route_name(route: ConfigMeta, position: int) -> str:
     """Name of the Envoy routes of a rule (pilot.md I8)."""
     return f"{route.namespace}.{route.name}.{position}"
 
