@@ -134,6 +134,12 @@ LABELED = [
             id="value-given",
         ),
         pytest.param(
+            ["unheard", "tier"],
+            {"tier": "gold"},
+            {"both": 0, "first": 0, "second": 1, "same-place": 1},
+            id="absent-on-both-sides",
+        ),
+        pytest.param(
             ["unheard"], {}, dict.fromkeys(("both", "first", "second", "same-place"), 0), id="none"
         ),
     ],

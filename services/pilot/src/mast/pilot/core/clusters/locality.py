@@ -151,20 +151,23 @@ def _distance(locality: Locality, where: Locality, targets: set[str]) -> int:
     return 0 if locality.subzone == where.subzone else 1
 
 
-def _wanted_labels(entries: Iterable[str], labels: Labels) -> list[tuple[str, str | None]]:
-    """Names and values of a failoverPriority; `NAME=VALUE` overrides the caller's value."""
+def _wanted_labels(entries: Iterable[str], labels: Labels) -> list[tuple[str, str]]:
+    """Names and values of a failoverPriority; `NAME=VALUE` overrides the caller's value.
+
+    A label that is absent is empty: endpoints that lack it as well are equal in it.
+    """
     wanted = []
     for entry in entries:
         name, separator, value = entry.partition("=")
-        wanted.append((name, value if separator else labels.get(name)))
+        wanted.append((name, value if separator else labels.get(name, "")))
     return wanted
 
 
-def _label_priority(endpoint: Endpoint, wanted: Sequence[tuple[str, str | None]]) -> int:
+def _label_priority(endpoint: Endpoint, wanted: Sequence[tuple[str, str]]) -> int:
     """Number of labels less that of leading ones that are equal."""
     equal = 0
     for name, value in wanted:
-        if value is None or _label(endpoint, name) != value:
+        if (_label(endpoint, name) or "") != value:
             break
         equal += 1
     return len(wanted) - equal
