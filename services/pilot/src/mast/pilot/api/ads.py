@@ -15,7 +15,7 @@ from grpc import aio
 from mast.common.spiffe import SpiffeId
 from mast.pilot.api.connection import Asides, Connection, Conversation, Ended, Peer
 from mast.pilot.api.connections import Connections
-from mast.pilot.core.model.proxy import InvalidNode, Proxy, parse
+from mast.pilot.core.model.proxy import ON_DEMAND, InvalidNode, Proxy, parse
 from mast.pilot.core.xds.access import (
     WITHHELD_IN_PLAINTEXT,
     BadQuestion,
@@ -182,6 +182,8 @@ class AdsService:
             return Ended.BY_CLIENT
         await self._admitted()
         proxy = parse(first.node)
+        if isinstance(first, DiscoveryRequest):
+            proxy = proxy.without(ON_DEMAND)  # only the other variant can ask (pilot.md B25)
         peer = self._door.admit(proxy, context.peer())
         self._asides.admit(proxy, peer.identity)
         withheld = WITHHELD_IN_PLAINTEXT if peer.identity is None else frozenset[str]()

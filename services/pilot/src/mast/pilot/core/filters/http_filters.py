@@ -18,6 +18,7 @@ from mast.pilot.core.filters.alpn import alpn_filter
 from mast.pilot.core.filters.cors import CORS_FILTER
 from mast.pilot.core.filters.extensions import Direction, Extensions, Phase, Spot
 from mast.pilot.core.filters.faults import FAULT_FILTER
+from mast.pilot.core.filters.on_demand import on_demand_filter
 from mast.pilot.core.filters.persistent_sessions import STATEFUL_SESSION_FILTER
 from mast.pilot.core.model.model import Protocol
 from mast.pilot.core.packing import packed
@@ -31,6 +32,8 @@ def http_filters(
     `protocol` is that of the port: GRPC-WEB is translated to gRPC on the way in. Filters that find
     out where a request goes stand in `last`, right before the router.
     """
+    if spot.direction is Direction.OUTBOUND and spot.proxy.on_demand:
+        yield on_demand_filter()
     yield from extensions.http_filters(spot)
     for phase in Phase:
         yield from extensions.plugins(spot, phase)

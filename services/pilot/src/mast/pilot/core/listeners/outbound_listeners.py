@@ -21,6 +21,7 @@ from mast.pilot.core.ports.sockets import (
     Draft,
     Socket,
     any_address,
+    can_bind,
     capture,
     captures,
     listener,
@@ -75,6 +76,8 @@ def outbound(scope: Scope, proxy: Proxy, extensions: Extensions) -> Sequence[Lis
             made += _socket_listener(socket, those, workshop)
     if captures(proxy):
         made.append(workshop.virtual_outbound())
+        known = {each.port for each in wanted if each.is_wildcard}
+        made += map(workshop.on_demand, sorted(_undeclared_ports(scope, proxy) - known))
     return sorted(made, key=lambda each: each.name)
 
 
@@ -176,6 +179,13 @@ class _Workshop:
         )
         return _Shared(socket=socket, http=http)
 
+    def on_demand(self, number: int) -> Listener:
+        """The listener of a port on which only hosts are that are asked for when called (B25)."""
+        socket = Socket(address=any_address(self.proxy), port=number, bound=False)
+        prefix = names.stat_prefix(Direction.OUTBOUND, socket.address, number)
+        http = HttpChain(stat_prefix=prefix, routes=str(number))
+        return self.listener(_Shared(socket=socket, http=http))
+
     def _admit_chains(self, place: _Shared, wish: Wish) -> bool:
         """Add the TCP chains of a service port; True if others had some of the criteria."""
         lost = False
@@ -247,6 +257,28 @@ class _Workshop:
 
     def _spot(self, number: int) -> Spot:
         return Spot(proxy=self.proxy, direction=Direction.OUTBOUND, port=number)
+
+
+def _undeclared_ports(scope: Scope, proxy: Proxy) -> frozenset[int]:
+    """HTTP ports of services beyond the Sidecar, if the proxy asks for these at all."""
+    if not proxy.on_demand:
+        return frozenset()
+    everything = scope.under(None)
+    ports = everything.cached(
+        "HTTP ports",
+        lambda inner: frozenset(
+            port.number
+            for service in inner.services()
+            for port in service.ports
+            if port.protocol.is_http
+        ),
+    )
+    address = any_address(proxy)
+    return frozenset(
+        each
+        for each in ports
+        if can_bind(proxy, scope.mesh, Socket(address=address, port=each, bound=False))
+    )
 
 
 def _is_dynamic(egress: Egress, route: TcpRoute) -> bool:

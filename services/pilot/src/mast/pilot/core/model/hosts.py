@@ -18,6 +18,20 @@ def expand(host: str, namespace: str, domain: str) -> str:
     return f"{host}.{namespace}.svc.{domain}"
 
 
+def full_names(host: str, namespace: str, domain: str) -> Iterator[str]:
+    """What a client in a namespace may mean by a host: the name itself, then its full forms (C4).
+
+    `domain` is the mesh's DNS suffix.
+    """
+    yield host.removesuffix(".")
+    if "." not in host:
+        yield f"{host}.{namespace}.svc.{domain}"
+    elif host.endswith(".svc"):
+        yield f"{host}.{domain}"
+    elif host.count(".") == 1:
+        yield f"{host}.svc.{domain}"
+
+
 def is_wildcard(host: str) -> bool:
     """True for `*` and `*.x`."""
     return host.startswith("*")

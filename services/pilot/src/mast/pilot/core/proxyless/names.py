@@ -1,6 +1,5 @@
 """Names that gRPC's xDS client asks for: targets of channels, addresses of servers (B29)."""
 
-from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -49,7 +48,7 @@ def target(name: str, scope: Scope, proxy: Proxy) -> Target | None:
     host, _, number = name.rpartition(":")
     if not _is_port(number):
         return None
-    for full in _full_names(host, scope, proxy):
+    for full in hosts.full_names(host, proxy.namespace, scope.mesh.domain):
         service = scope.service(full)
         port = service.port(int(number)) if service else None
         if service is not None and port is not None and is_callable(service, port):
@@ -75,17 +74,6 @@ def domains(service: Service, proxy: Proxy) -> tuple[str, ...]:
     """Names of a service, without ports."""
     automatic = reaches_automatic_addresses(proxy)
     return hosts.domains(service, proxy.namespace, proxy.dns_domain, automatic=automatic)
-
-
-def _full_names(host: str, scope: Scope, proxy: Proxy) -> Iterator[str]:
-    domain = scope.mesh.domain
-    yield host.removesuffix(".")
-    if "." not in host:
-        yield f"{host}.{proxy.namespace}.svc.{domain}"
-    elif host.endswith(".svc"):
-        yield f"{host}.{domain}"
-    elif host.count(".") == 1:
-        yield f"{host}.svc.{domain}"
 
 
 def _is_port(text: str) -> bool:

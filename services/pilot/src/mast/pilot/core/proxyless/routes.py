@@ -20,7 +20,7 @@ from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.proxyless.matches import matches
 from mast.pilot.core.proxyless.names import Target, domains
 from mast.pilot.core.proxyless.unsupported import Unsupported, left_out
-from mast.pilot.core.routes.routes import service_routes
+from mast.pilot.core.routes.viewpoints import service_routes
 from mast.pilot.core.scope.egress import Egress
 from mast.pilot.core.scope.scope import Scope
 

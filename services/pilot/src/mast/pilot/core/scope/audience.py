@@ -24,6 +24,7 @@ from mast.pilot.core.model.proxy import (
     HOSTNAME,
     INSTANCE_LABELS,
     NETWORK,
+    ON_DEMAND,
     REGION,
     SUBZONE,
     ZONE,
@@ -50,6 +51,7 @@ _CALLER_METADATA: Final = frozenset(
         "DNS_CAPTURE",
         "GENERATOR",
         "HTTP10",
+        ON_DEMAND,
         "REQUESTED_NETWORK_VIEW",
         "TLS_CLIENT_CERT_CHAIN",
         "TLS_CLIENT_KEY",
@@ -110,6 +112,8 @@ def audience_of(proxy: Proxy, scope: Scope, selector_keys: frozenset[str]) -> Au
         proxy = proxy.with_registry_labels(known.labels)
     is_sidecar = proxy.type is ProxyType.SIDECAR
     sidecar = applicable_sidecar(scope, proxy.labels) if is_sidecar else None
+    if sidecar is None:
+        proxy = proxy.without(ON_DEMAND)  # there is nothing beyond everything
     serves = is_sidecar or proxy.type is ProxyType.ROUTER
     targets = own_targets(proxy, scope, known) if serves else ()
     addressed = is_sidecar and _needs_addresses(proxy, sidecar, targets)

@@ -26,7 +26,7 @@ from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.model import Resolution, Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.plugins.configurations import configuration
-from mast.pilot.core.routes import routes
+from mast.pilot.core.routes import on_demand, routes
 from mast.pilot.core.scope.audience import Audience, targets
 from mast.pilot.core.scope.families import Family, Member
 from mast.pilot.core.scope.memo import Memo, Reads
@@ -46,6 +46,7 @@ from mast.pilot.core.xds.resources import (
     PCDS,
     RDS,
     SDS,
+    VHDS,
     Collection,
     Part,
     Resource,
@@ -115,6 +116,9 @@ class MeshView:
             found = self.collection(CDS, reads).get(name)
             key = Member("on demand", self.audience.caller_key, name)
             return found or self._kept(key, self._cluster_on_demand, reads)
+        if type_url == VHDS:
+            asked = ("found host", self.audience.caller_key, name)
+            return self._kept_as(asked, lambda scope: self._found_host(name, scope), reads)
         return self.collection(type_url, reads).get(name)
 
     @property
@@ -156,15 +160,15 @@ class MeshView:
         build: Callable[[Scope], Iterable[Resource]],
         reads: Reads | None,
     ) -> Collection:
-        return self.results.get(
-            key, self.index.generation, reads, lambda own: collection(build(self.scope(own)))
-        )
+        return self._kept_as(key, lambda scope: collection(build(scope)), reads)
 
     def _kept(self, key: Member, build: Callable[[str, Scope], T], reads: Reads | None) -> T:
         """The result for the name in a key."""
-        return self.results.get(
-            key, self.index.generation, reads, lambda own: build(key.name, self.scope(own))
-        )
+        return self._kept_as(key, lambda scope: build(key.name, scope), reads)
+
+    def _kept_as(self, key: Hashable, build: Callable[[Scope], T], reads: Reads | None) -> T:
+        generation = self.index.generation
+        return self.results.get(key, generation, reads, lambda own: build(self.scope(own)))
 
     # Clusters
 
@@ -279,6 +283,12 @@ class MeshView:
         found = (routes.routes(each, scope, caller, extensions) for each in (name, _NO_PORT))
         table = replace(next(each for each in found if each is not None), name=name)
         return self.originals.known(packed(name, RDS, table.parts, table.version))
+
+    def _found_host(self, name: str, scope: Scope) -> Resource | None:
+        """A virtual host that the proxy asked for because of a request (pilot.md B25)."""
+        caller, extensions = self.audience.caller, self.extensions(scope.mesh)
+        made = on_demand.virtual_host(name, scope, caller, extensions) if caller.on_demand else None
+        return self.originals.resource(name, VHDS, made) if made else None
 
     def _plugin(self, name: str, scope: Scope) -> Resource | None:
         made = configuration(name, scope)

@@ -286,6 +286,13 @@ def absent(type_url: str, name: str) -> Resource | None:
     return None
 
 
+@lru_cache(maxsize=4096)
+def unknown(type_url: str, name: str) -> Resource:
+    """Tells that there is nothing of a name, to a client that waits for it (pilot.md B25)."""
+    told = bytes_field(2, text_field(4, name) + text_field(3, name))
+    return Resource(name, type_url, "unknown", frozenset(), told, 0)
+
+
 def discovery_response(
     type_url: str, version: str, resources: Iterable[Resource], control_plane: bytes
 ) -> Sequence[bytes]:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 from mast.pilot.core.model.proxy import Proxy, ProxyType
+from mast.pilot.core.xds import found_hosts
 from mast.pilot.core.xds.experience import TYPES, Experience
 from mast.pilot.core.xds.no_view import NO_VIEW
 from mast.pilot.core.xds.outputs import Send
@@ -21,6 +22,7 @@ from mast.pilot.core.xds.resources import (
     LDS,
     RDS,
     SDS,
+    VHDS,
     Resource,
     View,
     push_rank,
@@ -36,6 +38,7 @@ from mast.pilot.core.xds.selection import (
     whole,
 )
 from mast.pilot.core.xds.shared import Shared
+from mast.pilot.core.xds.warming import Warming
 from mast.pilot.core.xds.watch import Instant, Watch
 
 REMOVAL_HOLD: Final = timedelta(seconds=5)
@@ -46,9 +49,6 @@ ADDITION_HOLD: Final = timedelta(seconds=1)
 
 RESUMPTION_HOLD: Final = timedelta(seconds=2)
 """On a new stream of a client that had others, they wait so long for clusters to be asked for."""
-
-WARMING: Final = (timedelta(seconds=1), timedelta(seconds=5))
-"""A stream on which nobody asks for clusters is told endpoints, later clusters (pilot.md B15)."""
 
 
 class Session:
@@ -71,8 +71,7 @@ class Session:
         self._removals_held_since: Instant | None = None
         self._gate: Instant | None = None
         self._resuming = False
-        self._unasked_since: Instant | None = None
-        self._warming_step = 0
+        self._warming = Warming()
         self._missed: list[str] = []
 
     def open(self, watch: Watch, now: Instant, *, resumed: bool = False) -> Watch:
@@ -85,9 +84,9 @@ class Session:
             watch.trial.warn(self._experience.warning(watch.type_url))
         self.watches = dict(sorted(self.watches.items(), key=lambda item: push_rank(item[0])))
         if watch.type_url == CDS and watch.requested:
-            self._unasked_since = None
+            self._warming.end()
         elif watch.type_url in (EDS, LDS) and CDS not in self.watches and self._can_warm:
-            self._unasked_since = now if self._unasked_since is None else self._unasked_since
+            self._warming.begin(now)
         if resumed and watch.type_url in (LDS, RDS) and CDS not in self.watches and self._can_warm:
             self._resuming = True
             self._shut_gate(now + RESUMPTION_HOLD)
@@ -101,7 +100,7 @@ class Session:
         """The client asks for clusters it was told unasked (pilot.md B15)."""
         watch.requested = True
         if watch.type_url == CDS:
-            self._unasked_since = None
+            self._warming.end()
 
     def accepted(self, watch: Watch, response: Response) -> None:
         """The client accepted a response: others of its class may have what is in it."""
@@ -130,8 +129,7 @@ class Session:
         """An answer beside the watches: nobody keeps what was asked or told (pilot.md B28)."""
         response = self._encoder.response(type_url, resources, (), None)
         number = self._shared.fresh()
-        nonce = response.nonce(number)
-        return Send(type_url, nonce, response.payload(number), response.count)
+        return Send(type_url, response.nonce(number), response.payload(number), response.count)
 
     def resources(self, type_url: str) -> Iterable[Resource]:
         """What the client should hold of a type it watches, sorted by name."""
@@ -143,6 +141,8 @@ class Session:
         self._open_gate(now)
         sends: list[Send] = []
         for watch in self.watches.values():
+            if watch.type_url == RDS:
+                sends += self._release_hosts(now)
             sends += self._update(watch, now, removals=watch.type_url != CDS)
         sends += self._remove_clusters(now)
         return sends
@@ -160,24 +160,14 @@ class Session:
             due.append(self._removals_held_since + REMOVAL_HOLD)
         if self._gate is not None:
             due.append(self._gate)
-        if self._unasked_since is not None and self._warming_step < len(WARMING):
-            due.append(self._unasked_since + WARMING[self._warming_step])
+        if self._warming.deadline is not None:
+            due.append(self._warming.deadline)
         return min(due, default=None)
 
     def expire(self, now: Instant) -> list[Send]:
-        """Do what is due.
-
-        A stream on which nobody asks for clusters belongs to an Envoy that waits for endpoints of
-        a cluster it got on an older stream: any EDS answer ends that, an unchanged one too. Should
-        that not help, it is told its clusters unasked (pilot.md B6, B15).
-        """
-        while (
-            self._unasked_since is not None
-            and self._warming_step < len(WARMING)
-            and now >= self._unasked_since + WARMING[self._warming_step]
-        ):
-            self._warming_step += 1
-            if self._warming_step == len(WARMING):
+        """Do what is due: see also `Warming`."""
+        for with_clusters in self._warming.due(now):
+            if with_clusters:
                 self.open(Watch(CDS, wildcard=True, requested=False, must_answer=True), now)
             endpoints = self.watches.get(EDS)
             if endpoints is not None:
@@ -230,6 +220,8 @@ class Session:
             changed = watch.trial.permitted(change.changed, wanted)
             if changed is not change.changed:
                 changed += self._substitutes(watch, change)
+            if watch.type_url == VHDS and change.absent:
+                return changed, found_hosts.answer(self._encoder, change, changed)
             if not changed and not told and not empty:
                 return changed, None
             full = self._full_set(watch, wanted, change, changed) if complete else None
@@ -255,9 +247,30 @@ class Session:
         keeps theirs back while anything warms (pilot.md B4, B18)."""
         if watch.type_url in (LDS, RDS) and self._gate is not None:
             return False
+        if watch.type_url == VHDS and self._routes_held:
+            return False
         if watch.urgent or watch.must_answer:
             return True
         return not watch.outstanding or (watch.type_url == CDS and not watch.trial.running)
+
+    @property
+    def _routes_held(self) -> bool:
+        """Routes of the current view are there that the client may not be sent now."""
+        routes = self.watches.get(RDS)
+        if routes is None or (self._gate is None and not routes.outstanding):
+            return False
+        return routes.settled is not self._wanted(routes)
+
+    def _release_hosts(self, now: Instant) -> Iterator[Send]:
+        """Take back virtual hosts that were asked for before routes come that have them (B25).
+
+        Envoy refuses routes in which a domain stands twice. What they lose follows them.
+        """
+        watch = self.watches.get(VHDS)
+        if watch is not None and not self._routes_held:
+            wanted, selections = self._wanted(watch), self._shared.selections
+            response = found_hosts.withdrawal(self._encoder, watch, wanted, selections)
+            yield from (self._send(watch, response, now),) if response else ()
 
     def _shut_gate(self, until: Instant) -> None:
         """Keep listeners and routes back, but not longer than an earlier wait would."""
