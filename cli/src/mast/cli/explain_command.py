@@ -73,9 +73,9 @@ def explain(
     chain, route, cluster, endpoints, and the same in the proxy of the destination. With --admin or
     --file it is what the asking proxy really has.
     """
-    from mast.cli.explain.matchers import NotUnderstood
     from mast.cli.explain.outbound import explain as explained
     from mast.cli.explain.site import Surroundings
+    from mast.common.envoy.matchers import NotUnderstood
 
     if bool(source) == bool(node):
         raise CommandError("who asks? give --from WORKLOAD or --node ID", status=2)

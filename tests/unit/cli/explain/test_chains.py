@@ -9,8 +9,8 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from google.protobuf.json_format import ParseDict
 
 from mast.cli.explain import chains
-from mast.cli.explain.matchers import NotUnderstood
 from mast.cli.explain.traffic import HTTP_1, TLS, Connection
+from mast.common.envoy.matchers import NotUnderstood
 
 ANY = "0.0.0.0"  # noqa: S104 - it is compared, nobody binds to it
 

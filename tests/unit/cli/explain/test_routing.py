@@ -13,9 +13,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from google.protobuf.json_format import ParseDict
 
 from mast.cli.explain import routing
-from mast.cli.explain.matchers import NotUnderstood
 from mast.cli.explain.paths import Refused, normalised
 from mast.cli.explain.traffic import Request
+from mast.common.envoy.matchers import NotUnderstood
 
 
 def request(path: str = "/", **more: Any) -> Request:

@@ -5,8 +5,9 @@ from envoy.service.status.v3.csds_pb2 import ConfigStatus
 from envoy.type.matcher.v3.node_pb2 import NodeMatcher
 from google.protobuf.json_format import ParseDict
 
+from mast.common.envoy.matchers import NotUnderstood
 from mast.common.spiffe import SpiffeId
-from mast.pilot.core.xds.client_status import InvalidMatcher, client_config, matches, visible
+from mast.pilot.core.xds.client_status import client_config, matches, visible
 from mast.pilot.core.xds.report import Stream
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, SDS
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, listener, proxy, secret
@@ -101,14 +102,14 @@ def test_one_of_several_matchers_is_enough():
 @pytest.mark.parametrize(
     ("matcher", "words"),
     [
-        ({"node_id": {}}, "string matcher: nothing"),
-        ({"node_id": {"safe_regex": {"regex": "("}}}, "safe_regex '\\('"),
-        ({"node_metadatas": [{"value": {}}]}, "says nothing"),
+        ({"node_id": {}}, "string matcher of kind nothing, not exact, "),
+        ({"node_id": {"safe_regex": {"regex": "("}}}, "regular expression '\\('"),
+        ({"node_metadatas": [{"value": {}}]}, "values of kind nothing, not null_match, "),
     ],
     ids=["empty", "regex", "value"],
 )
 def test_matchers_that_make_no_sense(matcher, words):
-    with pytest.raises(InvalidMatcher, match=words):
+    with pytest.raises(NotUnderstood, match=words):
         matches([ParseDict(matcher, NodeMatcher())], WHO)
 
 

@@ -19,8 +19,8 @@ from envoy.config.listener.v3.listener_components_pb2 import (
 )
 from envoy.config.listener.v3.listener_pb2 import Listener
 
-from mast.cli.explain.matchers import NotUnderstood
 from mast.cli.explain.traffic import HTTP_1, HTTP_2, RAW, TLS, Connection
+from mast.common.envoy.matchers import NotUnderstood
 
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"

@@ -18,14 +18,13 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 
 from mast.cli.explain.matchers import (
-    NotUnderstood,
     header_matches,
     metadata_matches,
     query_matches,
-    regex_matches,
 )
 from mast.cli.explain.traffic import Request
 from mast.cli.inspect.listeners import path_text
+from mast.common.envoy.matchers import NotUnderstood, regex_matches
 
 _PORT = re2.compile(r".*:(\d+)$")
 _DEFAULT_PORTS = {"http": 80, "https": 443}

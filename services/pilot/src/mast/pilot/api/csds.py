@@ -12,9 +12,10 @@ from envoy.service.status.v3 import csds_pb2_grpc
 from envoy.service.status.v3.csds_pb2 import ClientStatusRequest, ClientStatusResponse
 from grpc import aio
 
+from mast.common.envoy.matchers import NotUnderstood
 from mast.common.spiffe import SpiffeId
 from mast.pilot.api.connections import Connections
-from mast.pilot.core.xds.client_status import InvalidMatcher, client_config, matches, visible
+from mast.pilot.core.xds.client_status import client_config, matches, visible
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -73,7 +74,7 @@ class ClientStatusService(csds_pb2_grpc.ClientStatusDiscoveryServiceServicer):
         for each in self._connections.proxies:
             try:
                 wanted = matches(request.node_matchers, each.proxy)
-            except InvalidMatcher as error:
+            except NotUnderstood as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             if wanted and visible(each.proxy, caller, self._system_namespace):
                 tell = partial(client_config, each.stream, each.session.state, contents=contents)
