@@ -1,6 +1,7 @@
 """Pilot's wiring: settings, adapters, tasks."""
 
 import asyncio
+import gc
 import os
 import random
 import secrets
@@ -62,6 +63,10 @@ from mastapi.status.v1.status_pb2 import ProxyStatus
 
 log = structlog.get_logger()
 
+_COLLECTION: Final = (50_000, 20, 50)
+"""The mesh is a million objects that stay: looking at all of them for garbage, which takes a third
+of a second, must not happen in every other push."""
+
 _GAUGES_EVERY: Final = timedelta(seconds=15)
 _FINDINGS_EVERY: Final = timedelta(seconds=1)
 _AGE_GRACE: Final = timedelta(seconds=10)
@@ -71,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run Pilot until SIGTERM."""
     config = parse(Config, sys.argv[1:] if argv is None else argv, os.environ, prefix="PILOT")
     configure_logging("pilot", config.log_level, config.log_format)
+    gc.set_threshold(*_COLLECTION)
     run(partial(serve, config))
 
 

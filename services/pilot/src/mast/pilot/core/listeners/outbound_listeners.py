@@ -85,9 +85,8 @@ def _socket_listener(socket: Socket, those: Sharers, workshop: "_Workshop") -> S
     """The listener of a socket, kept until a service on it, or a rule for one, changes."""
 
     def build(inner: Scope) -> Sequence[Listener]:
-        for each in those.wishes:
-            inner.depend_on(each.service)
-        return replace(workshop, scope=inner).shared_by(socket, those.wishes)
+        http = inner.cached(("HTTP part", those), lambda deeper: _http_part(those, deeper))
+        return replace(workshop, scope=inner).shared_by(socket, those.wishes, http)
 
     key = ("listener", workshop.proxy, workshop.extensions, those)
     return workshop.scope.cached(key, build)
@@ -99,9 +98,16 @@ class _Workshop:
     proxy: Proxy
     extensions: Extensions
 
-    def shared_by(self, socket: Socket, those: Sequence[Wish]) -> Sequence[Listener]:
-        """The listener of a socket that services share, in order of precedence; none if empty."""
-        place = _Shared(socket=socket)
+    def shared_by(
+        self, socket: Socket, those: Sequence[Wish], http: HttpChain | None
+    ) -> Sequence[Listener]:
+        """The listener of a socket that services share, in order of precedence; none if empty.
+
+        `http` is what they make if all of them speak HTTP.
+        """
+        place = _Shared(socket=socket, http=http)
+        if http is not None:
+            return [self.listener(place)]
         lost = [each for each in those if not self.admit(place, each)]
         winner = next((each for each in those if each not in lost), those[0])
         for each in lost:
@@ -119,11 +125,11 @@ class _Workshop:
         protocol = wish.port.protocol
         place.closed = protocol in _UNSHARED
         if protocol.is_http or (protocol is Protocol.AUTO and place.http):
-            place.http = self._http(wish, place.http)
+            place.http = _http(wish, place.http)
             return True
         lost = self._admit_chains(place, wish)
         if protocol is Protocol.AUTO:
-            place.http = self._http(wish, None)
+            place.http = _http(wish, None)
             return True
         return not lost
 
@@ -221,21 +227,6 @@ class _Workshop:
                     snis=route.snis,
                 )
 
-    def _http(self, wish: Wish, known: HttpChain | None) -> HttpChain:
-        """The HTTP part of a socket with one more service: it can what any of them needs."""
-        if known is None:
-            address = wish.socket.address
-            known = HttpChain(
-                stat_prefix=names.stat_prefix(Direction.OUTBOUND, address, wish.socket.port),
-                routes=wish.routes,
-                protocol=wish.port.protocol,
-            )
-        if wish.port.protocol is Protocol.GRPC_WEB:
-            known = replace(known, protocol=Protocol.GRPC_WEB)
-        if wish.service.resolution is Resolution.DYNAMIC_DNS:
-            known = replace(known, dynamic_hosts=True)
-        return known
-
     def _http_chain(self, http: HttpChain, number: int, *, sniffed: bool) -> Chain:
         if not captures(self.proxy):
             # Requests to unknown hosts pass by their host, see `fixed_clusters`.
@@ -279,6 +270,37 @@ def _undeclared_ports(scope: Scope, proxy: Proxy) -> frozenset[int]:
         for each in ports
         if can_bind(proxy, scope.mesh, Socket(address=address, port=each, bound=False))
     )
+
+
+def _http(wish: Wish, known: HttpChain | None) -> HttpChain:
+    """The HTTP part of a socket with one more service: it can what any of them needs."""
+    if known is None:
+        address = wish.socket.address
+        known = HttpChain(
+            stat_prefix=names.stat_prefix(Direction.OUTBOUND, address, wish.socket.port),
+            routes=wish.routes,
+            protocol=wish.port.protocol,
+        )
+    if wish.port.protocol is Protocol.GRPC_WEB:
+        known = replace(known, protocol=Protocol.GRPC_WEB)
+    if wish.service.resolution is Resolution.DYNAMIC_DNS:
+        known = replace(known, dynamic_hosts=True)
+    return known
+
+
+def _http_part(those: Sharers, scope: Scope) -> HttpChain | None:
+    """What services make of a socket that all use for HTTP; None if one of them does not.
+
+    The same for all proxies: where a thousand services share a port, it is found out once.
+    """
+    for each in those.wishes:
+        scope.depend_on(each.service)
+    made: HttpChain | None = None
+    for wish in those.wishes:
+        if not wish.port.protocol.is_http:
+            return None
+        made = _http(wish, made)
+    return made
 
 
 def _is_dynamic(egress: Egress, route: TcpRoute) -> bool:

@@ -8,6 +8,8 @@ given out again only if claims changed, and each virtual host is serialised once
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from envoy.config.route.v3.route_components_pb2 import VirtualHost
@@ -31,6 +33,10 @@ class Entry(NamedTuple):
     head: bytes
     content: bytes
     hash: bytes
+
+
+_PARTS: Final = itemgetter(0, 1)
+_HASH: Final = itemgetter(2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +65,14 @@ def table(candidates: Mapping[Hashable, Candidate], before: RouteTable = EMPTY) 
                 entries[each.claim] = entry(each, domains[each.claim])
     else:
         by_claim = {each.claim: each for each in candidates.values()}
+        earlier = {each.claim: each for each in before.candidates.values()}
         domains, losses = allotted(by_claim)
-        entries = {claim: entry(by_claim[claim], given) for claim, given in domains.items()}
+        entries = {
+            claim: before.entries[claim]
+            if earlier.get(claim) is by_claim[claim] and before.domains.get(claim) == given
+            else entry(by_claim[claim], given)
+            for claim, given in domains.items()
+        }
     return RouteTable(candidates, domains, entries, losses)
 
 
@@ -90,12 +102,12 @@ class Routes:
     @property
     def parts(self) -> Sequence[bytes]:
         """The serialised message in parts."""
-        return [self._own, *(part for each in self.entries for part in each[:2])]
+        return [self._own, *chain.from_iterable(map(_PARTS, self.entries))]
 
     @property
     def version(self) -> str:
         """Hash of the content."""
-        return content_version(self._own + b"".join(each.hash for each in self.entries))
+        return content_version(self._own + b"".join(map(_HASH, self.entries)))
 
     @property
     def _own(self) -> bytes:

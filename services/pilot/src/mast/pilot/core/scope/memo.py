@@ -253,11 +253,14 @@ class Memo:
             return cast("Mapping[str, T]", last.values)
         else:
             collected.extend(last.facts)
-            wanted = last.values.keys() if names == last.names else frozenset(names)
-            values = {name: each for name, each in last.values.items() if name in wanted}
+            values = dict(last.values)
+            if names != last.names:
+                for name in values.keys() - frozenset(names):
+                    del values[name]
             findings = {name: each for name, each in last.findings.items() if name in values}
-        for name in names:
-            if name not in values or (renewed and name in renewed):
+        stale = (renewed or frozenset()).intersection(names)
+        for name in names if stale or len(values) < len(names) else ():
+            if name not in values or name in stale:
                 key = Member(*family, name)
                 item = self._item(key, generation, partial(build, name), whole=False)
                 values[name] = item.value
