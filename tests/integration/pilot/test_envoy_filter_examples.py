@@ -56,5 +56,7 @@ async def test_every_example_works(tmp_path: Path) -> None:
             resources = resources_of(view)
             added = [*view.collection(BOOTSTRAP), *view.collection(ECDS)]
             assert resources != plain or added, name
-            assert [each for each in snapshot.findings([proxy]) if each.fault is Fault.PATCH] == [], name
+            assert [
+                each for each in snapshot.findings([proxy]) if each.fault is Fault.PATCH
+            ] == [], name
             assert await feed.give(resources) == [], name
