@@ -17,7 +17,10 @@ from mast.cli.output import dump
 from mast.cli.targets import AdminAddress, DumpFile, Target
 
 if TYPE_CHECKING:
+    from envoy.config.core.v3.base_pb2 import Node
+
     from mast.cli.explain.outbound import Asked
+    from mast.cli.explain.story import Story
     from mast.cli.offline.mesh import Mesh
 
 EXAMPLES = """\b
@@ -73,10 +76,6 @@ def explain(
     chain, route, cluster, endpoints, and the same in the proxy of the destination. With --admin or
     --file it is what the asking proxy really has.
     """
-    from mast.cli.explain.outbound import explain as explained
-    from mast.cli.explain.site import Surroundings
-    from mast.common.envoy.matchers import NotUnderstood
-
     if bool(source) == bool(node):
         raise CommandError("who asks? give --from WORKLOAD or --node ID", status=2)
     asked = question(
@@ -93,21 +92,28 @@ def explain(
     )
     mesh = _mesh(filename, namespace, mesh_config, ignore_unknown, validate)
     chosen = mesh_files.chosen_node(mesh, source or node, metadata, namespace)
+    story = _story(asked, mesh, chosen, Target(admin=admin, file=file) if admin or file else None)
+    if output is OutputFormat.TABLE:
+        sys.stdout.write(story.text())
+    else:
+        sys.stdout.write(dump(story.data(), output))
+
+
+def _story(asked: Asked, mesh: Mesh, node: Node, live: Target | None) -> Story:
+    """What becomes of it at a proxy; a live one has what it has, others what Pilot makes."""
+    from mast.cli.explain.outbound import explain as explained
+    from mast.cli.explain.site import Surroundings
+    from mast.common.envoy.matchers import NotUnderstood
+
     around = Surroundings(mesh)
-    has = None
-    if admin or file:
-        has = Target(admin=admin, file=file).dump(endpoints=True).configuration
+    has = live.dump(endpoints=True).configuration if live else None
     try:
-        story = explained(asked, around.side(chosen, has), around)
+        return explained(asked, around.side(node, has), around)
     except NotUnderstood as error:
         raise CommandError(
             f"the proxy's configuration uses {error}: its outcome cannot be told",
             hint="see the configuration with: mastctl render",
         ) from error
-    if output is OutputFormat.TABLE:
-        sys.stdout.write(story.text())
-    else:
-        sys.stdout.write(dump(story.data(), output))
 
 
 def _mesh(

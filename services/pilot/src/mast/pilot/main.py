@@ -129,48 +129,39 @@ class Pilot:
         self._index = Index()
         self._snapshot: MeshSnapshot | None = None
         self._instruments = Instruments(metrics, self._replica.version)
-        facilities = Facilities(
-            self._work,
-            self._clock,
-            self._instruments,
-            asyncio.Semaphore(config.pushes or default_rate(os.cpu_count() or 1)),
-            config.send_timeout,
-        )
+        rate = default_rate(os.cpu_count() or 1)
+        pushes = asyncio.Semaphore(config.pushes or rate)
+        facilities = Facilities(work, self._clock, self._instruments, pushes, config.send_timeout)
         self._connections = Connections(facilities, control_plane(self._replica))
+        stream_rate = config.stream_rate or rate
+        self._admission = TokenBucket(stream_rate, burst=max(1.0, stream_rate))
         world = World(
-            config.domain,
-            sealing_key=_sealing_key(config),
-            quic=config.enable_quic_listeners,
+            config.domain, sealing_key=_sealing_key(config), quic=config.enable_quic_listeners
         )
+        self._follow(world)
+        self._tell(world)
+
+    def _follow(self, world: World) -> None:
+        """What keeps the world as the store is."""
+        config, store, told = self._config, self._store, self._instruments
+        debounce = Debounce(config.debounce_quiet, config.debounce_longest, config.debounce_urgent)
         self._mirror = Mirror(
-            store,
-            world,
-            self._work,
-            self._clock,
-            self._publish,
-            self._instruments.updated,
-            Debounce(config.debounce_quiet, config.debounce_longest, config.debounce_urgent),
+            store, world, self._work, self._clock, self._publish, told.updated, debounce
         )
+        done, repaired, every = told.self_checks.add, told.repairs.add, config.self_check
+        self._self_check = SelfCheck(
+            store, world, self._work, self._mirror, random.random, done, repaired, every
+        )
+        name, ttl = self._replica.name, config.registration_ttl
+        self._registrations = Registrations(
+            store, self._group, name, self._clock, random.random, ttl
+        )
+
+    def _tell(self, world: World) -> None:
+        """What says how things are: status records, findings, debug pages."""
+        config, store = self._config, self._store
         self._statuses = StatusPublisher(
             store, random.random, config.status_interval, config.status_ttl
-        )
-        self._registrations = Registrations(
-            store,
-            self._group,
-            self._replica.name,
-            self._clock,
-            random.random,
-            config.registration_ttl,
-        )
-        self._self_check = SelfCheck(
-            store,
-            world,
-            self._work,
-            self._mirror,
-            random.random,
-            self._instruments.self_checks.add,
-            self._instruments.repairs.add,
-            config.self_check,
         )
         self._findings = Findings(
             self._connections,
@@ -179,17 +170,14 @@ class Pilot:
             partial(self._statuses.replace, "configuration"),
             self._replica.name,
         )
-        rate = config.stream_rate or default_rate(os.cpu_count() or 1)
-        self._admission = TokenBucket(rate, burst=max(1.0, rate))
-        self._pages = Pages(
-            Sources(
-                self._connections,
-                lambda: self._snapshot,
-                lambda: self._findings.current,
-                partial(locate, store),
-                self._replica,
-            )
+        sources = Sources(
+            self._connections,
+            lambda: self._snapshot,
+            lambda: self._findings.current,
+            partial(locate, store),
+            self._replica,
         )
+        self._pages = Pages(sources)
         gate = Gate(config.namespace, config.debug_token_file)
         self.debug = DebugPages(self._pages, gate, self._replica)
 
