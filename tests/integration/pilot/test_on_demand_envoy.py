@@ -124,8 +124,12 @@ async def test_a_host_that_was_found_may_be_declared_and_undeclared(tmp_path: Pa
         hosts, routes = (found.meshed.ads.watch(each) for each in (VHDS, RDS))
         for declared, held in ((("a", "b"), False), (("a",), True)) * 2:
             await found.meshed.apply(sidecar(*declared))
-            await until(lambda: hosts.quiet and routes.quiet)
-            assert bool(hosts.held["http_proxy/b.test"]) is held
+
+            def settled(held: bool = held) -> bool:
+                known = bool(hosts.held["http_proxy/b.test"])
+                return known is held and hosts.quiet and routes.quiet
+
+            await until(settled)
 
             async def answered() -> bool:
                 return await found.answer("b.test") == "b"
