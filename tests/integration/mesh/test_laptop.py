@@ -14,11 +14,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from mast.cli.local.home import LOOPBACK
 from mast.cli.local.processes import Process, gone
 from tests.support.credentials import secret_yaml
+from tests.support.http_probe import EchoServer, serving
 from tests.support.laptop import BOOKINFO, MODES, Laptop, laptop, mesh
 from tests.support.pki import Ca
-from tests.support.tls_contexts import tls_client
+from tests.support.tls_contexts import tls_client, tls_server
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -29,6 +31,26 @@ ASK = (
     "import urllib.request, sys;"
     "print(urllib.request.urlopen('http://details:9080/details/7', timeout=10).read().decode())"
 )
+
+ELSEWHERE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: elsewhere, namespace: default}
+spec:
+  hosts: [elsewhere.test]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  endpoints: [{address: 127.0.0.1, ports: {tls: PORT}}]
+"""
+ASK_SECURELY = (
+    "import ssl, sys, urllib.request;"
+    "context = ssl.create_default_context(cafile=sys.argv[1]);"
+    "context.verify_flags &= ~getattr(ssl, 'VERIFY_X509_STRICT', 0);"
+    "reply = urllib.request.urlopen('https://elsewhere.test/', context=context, timeout=10);"
+    "print(reply.headers['x-upstream'])"
+)
+"""Only the mesh knows the name: there is no such host."""
 
 
 @pytest.fixture(params=MODES)
@@ -44,13 +66,29 @@ async def ended(process: asyncio.subprocess.Process, number: signal.Signals) -> 
     return process.returncode or 0
 
 
-async def test_run_serve_call_and_leave_nothing(up: Laptop) -> None:
+async def call_securely(machine: Laptop, scratch: Path) -> None:
+    """HTTPS of a program without capture leaves through its sidecar too (pilot.md E8)."""
+    ca = Ca.root()
+    (scratch / "roots.pem").write_bytes(ca.pem)
+    own = tls_server(ca.leaf(dns=["elsewhere.test"]))
+    async with serving(EchoServer("elsewhere").serve, own) as port:
+        (scratch / "elsewhere.yaml").write_text(ELSEWHERE.replace("PORT", str(port)))
+        applied = await machine.mastctl("apply", "-f", str(scratch / "elsewhere.yaml"))
+        assert applied.status == 0, applied.err
+        program = (sys.executable, "-c", ASK_SECURELY, str(scratch / "roots.pem"))
+        client = await machine.mastctl("run", "--service", "client", "--", *program)
+        assert (client.status, client.out.strip()) == (0, "elsewhere"), client.err
+
+
+async def test_run_serve_call_and_leave_nothing(up: Laptop, tmp_path: Path) -> None:
     details = await up.run("details", "details", "--port", "9080")
     client = await up.mastctl("run", "--service", "client", "--", sys.executable, "-c", ASK)
     assert client.status == 0, client.err
     answer = json.loads(client.out)
     assert answer["id"] == "7"
     assert "spiffe://cluster.local/ns/default/sa/client" in answer["caller"]
+    if up.mode == LOOPBACK:
+        await call_securely(up, tmp_path)
 
     status = json.loads((await up.mastctl("status", "-o", "json")).out)
     assert {s["name"] for s in status["services"] if s["ready"]} == {

@@ -50,10 +50,11 @@ class Tunnels:
         ):
             return answer.headers["x-upstream"]
 
-    async def connect(self, authority: str) -> tuple[str, str]:
+    async def connect(self, authority: str, head: str = "") -> tuple[str, str]:
         """Status of a CONNECT, and what the other end says to bytes that are sent then."""
         async with dial(self.port) as (reader, writer):
-            writer.write(f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n".encode())
+            head = head or f"HTTP/1.1\r\nhost: {authority}"
+            writer.write(f"CONNECT {authority} {head}\r\n\r\n".encode())
             status = (await reader.readuntil(b"\r\n")).split()[1].decode()
             await reader.readuntil(b"\r\n\r\n")
             if status != "200":
@@ -143,6 +144,10 @@ async def test_https_goes_through(open_to_all: Tunnels, host: str, server: str) 
 @pytest.mark.parametrize("authority", ["tcp:9000", "any.default:7000"])
 async def test_bytes_of_any_protocol_go_through(open_to_all: Tunnels, authority: str) -> None:
     assert await open_to_all.connect(authority) == ("200", "echo " + "\0" * 32)
+
+
+async def test_clients_may_speak_http_1_0(open_to_all: Tunnels) -> None:
+    assert await open_to_all.connect("tcp:9000", "HTTP/1.0") == ("200", "echo " + "\0" * 32)
 
 
 async def test_unknown_hosts_are_resolved_by_the_proxy(open_to_all: Tunnels) -> None:

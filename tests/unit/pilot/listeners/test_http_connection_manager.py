@@ -128,7 +128,8 @@ def test_idle_timeout(text: str, expected: str | None) -> None:
 
 def test_absolute_urls() -> None:
     chain = HttpChain(stat_prefix="s", routes="http_proxy", absolute_urls=True)
-    assert manager(chain)["http_protocol_options"] == {"allow_absolute_url": True}
+    options = manager(chain)["http_protocol_options"]
+    assert options == {"allow_absolute_url": True, "accept_http_10": True}
 
 
 class Tracing(NoExtensions):

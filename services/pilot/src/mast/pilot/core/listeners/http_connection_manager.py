@@ -41,9 +41,10 @@ class HttpChain:
     """What tells one connection manager from another.
 
     `routes` is the name of a route configuration that Envoy subscribes, or the configuration
-    itself. `absolute_urls` is for forward proxies, whose clients send whole URLs; `dynamic_hosts`
-    tells that a service among the routes leaves it to the proxy to resolve hosts; `quic` that the
-    chain speaks HTTP/3. `edge` is what stands before the edge of the mesh, if the chain is there.
+    itself. `absolute_urls` is for forward proxies, whose clients send whole URLs, and may open
+    tunnels in HTTP/1.0 (as Python's do before 3.12); `dynamic_hosts` tells that a service among the
+    routes leaves it to the proxy to resolve hosts; `quic` that the chain speaks HTTP/3. `edge` is
+    what stands before the edge of the mesh, if the chain is there.
     """
 
     stat_prefix: str
@@ -77,7 +78,7 @@ def http_connection_manager(
         manager.route_config.CopyFrom(chain.routes)
     if chain.absolute_urls:
         manager.http_protocol_options.allow_absolute_url.value = True
-    if proxy.flag("HTTP10"):
+    if proxy.flag("HTTP10") or chain.absolute_urls:
         manager.http_protocol_options.accept_http_10 = True
     if idle := idle_timeout(proxy):
         manager.common_http_protocol_options.idle_timeout.FromTimedelta(idle)
