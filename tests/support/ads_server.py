@@ -226,7 +226,7 @@ def _endpoint(port: int) -> dict[str, Any]:
     return {"endpoint": {"address": {"socket_address": address}}}
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
     """Return as soon as a condition that may be asynchronous holds."""
     async with asyncio.timeout(seconds):
         while True:
