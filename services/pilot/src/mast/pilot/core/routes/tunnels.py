@@ -1,6 +1,7 @@
 """Routes of CONNECT requests, with which clients of a forward proxy open tunnels (pilot.md E8).
 
 Where unknown hosts are refused there is none for them, so Envoy answers 404.
+Differs from Istio, whose forward proxies open no tunnels.
 """
 
 from typing import Final
