@@ -93,3 +93,10 @@ def test_problem_line_names_place_object_path_and_rule() -> None:
         "vs.yaml:7: error: VirtualService default/reviews spec.http[0].rute: "
         "no such field [unknown-field]"
     )
+
+
+def test_problem_line_without_a_line_names_the_file() -> None:
+    problem = config_pb2.Problem(
+        severity=config_pb2.Problem.ERROR, source="vs.yaml", rule="malformed-yaml", message="is bad"
+    )
+    assert problem_line(problem) == "vs.yaml: error: is bad [malformed-yaml]"

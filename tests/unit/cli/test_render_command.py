@@ -121,6 +121,15 @@ def test_modules_that_the_agent_provides_are_left_out(tmp_path: Path) -> None:
         pytest.param(["--node", "car~1~2~3"], 2, ["type 'car'"], id="bad-id"),
         pytest.param(["--node", NODE, "--metadata", "{"], 2, ["--metadata"], id="bad-json"),
         pytest.param(["--node", NODE, "--metadata", "[]"], 2, ["object"], id="not-an-object"),
+        pytest.param(["--node", NODE, "--metadata", '{"A": NaN}'], 2, ["--metadata"], id="nan"),
+        pytest.param(["--node", NODE, "--metadata", "[" * 100_000], 2, ["--metadata"], id="deep"),
+        pytest.param(
+            ["--node", NODE, "--metadata", '{"A": 1e999}'], 2, ["--metadata"], id="infinite"
+        ),
+        pytest.param(
+            ["--node", NODE, "--metadata", '{"A": "\\ud800"}'], 2, ["--metadata"], id="surrogate"
+        ),
+        pytest.param(["--node", f"{NODE}\udcff"], 2, ["--node", "UTF-8"], id="not-utf-8"),
     ],
 )
 def test_wrong_usage(arguments: list[str], status: int, words: list[str]) -> None:
@@ -128,6 +137,40 @@ def test_wrong_usage(arguments: list[str], status: int, words: list[str]) -> Non
         resources(*arguments)
     assert failed.value.status == status
     assert all(word in str(failed.value) for word in words), str(failed.value)
+
+
+def test_a_directory_without_files_is_a_mesh_without_configuration(tmp_path: Path) -> None:
+    ended = CliRunner().invoke(
+        app, ["render", "-f", str(tmp_path), "--node", NODE, "-o", "json"], catch_exceptions=False
+    )
+    found = json.loads(ended.stdout)
+    assert list(found) == KINDS
+    assert [each["name"] for each in found["listeners"]] == ["virtualInbound", "virtualOutbound"]
+    assert f"warning: {tmp_path} holds no YAML or JSON file" in ended.stderr
+
+
+def test_windows_lines_say_the_same() -> None:
+    text = MESH.read_text().replace("\n", "\r\n")
+    piped = render("-f", "-", "--node", NODE, "-o", "json", input=text)
+    assert json.loads(piped) == resources("--node", NODE)
+
+
+def test_a_pipe_that_is_no_text_is_refused() -> None:
+    ended = CliRunner().invoke(app, ["render", "-f", "-", "--node", NODE], input=b"\xff\xfe")
+    assert isinstance(ended.exception, CommandError)
+    assert str(ended.exception).startswith("cannot read -: ")
+
+
+def test_an_object_given_twice_is_refused_with_both_places(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(MESH.read_text())
+    with pytest.raises(CommandError, match=r"b\.yaml:1: error: .* first at .*a\.yaml:1"):
+        render("-f", str(tmp_path), "--node", NODE)
+
+
+def test_mesh_settings_are_nothing_else() -> None:
+    with pytest.raises(CommandError, match=r"mesh\.yaml:\d+: error: .* kind: mesh settings are"):
+        resources("--node", NODE, "--mesh-config", str(MESH))
 
 
 def test_all_mistakes_of_all_files_are_told(tmp_path: Path) -> None:

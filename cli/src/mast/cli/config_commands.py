@@ -170,19 +170,13 @@ async def _validate(
         return await api.Validate(request, timeout=CALL_SECONDS)
 
 
+class NoFilesError(CommandError):
+    """A directory without YAML and JSON."""
+
+
 def sources(paths: Iterable[Path]) -> list[config_pb2.Source]:
     """The texts of files; directories are searched for YAML and JSON, ``-`` is standard input."""
-    found = []
-    for path in paths:
-        if str(path) == "-":
-            found.append(config_pb2.Source(name="-", text=sys.stdin.read()))
-            continue
-        for file in _files(path):
-            try:
-                found.append(config_pb2.Source(name=str(file), text=file.read_text("utf-8")))
-            except (OSError, UnicodeDecodeError) as error:
-                raise CommandError(f"cannot read {file}: {error}") from error
-    return found
+    return [config_pb2.Source(name=str(f), text=_text(f)) for path in paths for f in _files(path)]
 
 
 def _files(path: Path) -> Sequence[Path]:
@@ -190,8 +184,17 @@ def _files(path: Path) -> Sequence[Path]:
         return [path]
     files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
     if not files:
-        raise CommandError(f"{path} holds no YAML or JSON file")
+        raise NoFilesError(f"{path} holds no YAML or JSON file")
     return files
+
+
+def _text(file: Path) -> str:
+    try:
+        if str(file) == "-":
+            return sys.stdin.buffer.read().decode()
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"cannot read {file}: {error}") from error
 
 
 def refused(error: grpc.aio.AioRpcError) -> Exception:
@@ -206,12 +209,14 @@ def refused(error: grpc.aio.AioRpcError) -> Exception:
 
 
 def problem_line(problem: config_pb2.Problem) -> str:
-    """``file:line: error: Kind ns/name path: message [rule]``."""
-    where = f"{problem.source or '-'}:{problem.line}: " if problem.line else ""
+    """``file:line: error: Kind ns/name path: message [rule]``; what is not known is left out."""
+    line = f":{problem.line}" if problem.line else ""
+    where = f"{problem.source or '-'}{line}: " if problem.source or line else ""
     severity = config_pb2.Problem.Severity.Name(problem.severity).lower()
     name = "/".join(part for part in (problem.namespace, problem.name) if part)
     subject = " ".join(part for part in (problem.kind, name, problem.path) if part)
-    return f"{where}{severity}: {subject}: {problem.message} [{problem.rule}]"
+    about = f"{subject}: " if subject else ""
+    return f"{where}{severity}: {about}{problem.message} [{problem.rule}]"
 
 
 def reference(ref: config_pb2.ObjectRef) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -169,10 +168,4 @@ def _claims(text: str) -> dict[str, Any]:
         return {}
     from mast.pilot.core.scope.matches import JWT_FILTER, JWT_PAYLOAD
 
-    try:
-        claims = json.loads(text)
-    except ValueError as error:
-        raise CommandError(f"--jwt-claims: not JSON: {error}", status=2) from error
-    if not isinstance(claims, dict):
-        raise CommandError(f"--jwt-claims: {text!r} is not a JSON object", status=2)
-    return {JWT_FILTER: {JWT_PAYLOAD: claims}}
+    return {JWT_FILTER: {JWT_PAYLOAD: mesh_files.json_object(text, "--jwt-claims")}}

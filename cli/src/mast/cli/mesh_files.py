@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mast.cli.config_commands import problem_line, sources
+from mast.cli.config_commands import NoFilesError, problem_line, sources
 from mast.cli.errors import CommandError
 from mast.cli.output import note
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from envoy.config.core.v3.base_pb2 import Node
 
     from mast.cli.offline.mesh import Mesh
+    from mastapi.galley.v1 import config_pb2
 
 Files = Annotated[
     list[Path],
@@ -45,13 +46,16 @@ def load(
     ignore_unknown: bool = False,
     validate: bool = True,
 ) -> Mesh:
-    """The mesh in files; CommandError holds every mistake with its file and line."""
+    """The mesh in files; CommandError holds every mistake with its file and line.
+
+    A directory without files is a mesh without configuration; that is told.
+    """
     from mast.cli.offline.mesh import mesh_of
     from mast.cli.offline.reading import Options, read
     from mast.galley.api.problems import problem
 
     settings = sources([mesh_config])[0] if mesh_config else None
-    found = read(sources(files), Options(namespace, ignore_unknown, validate), settings)
+    found = read(_sources(files), Options(namespace, ignore_unknown, validate), settings)
     lines = [problem_line(problem(each)) for each in found.problems]
     if found.errors:
         unknown = any(each.rule == "unknown-kind" for each in found.errors)
@@ -68,14 +72,24 @@ def load(
     return mesh
 
 
+def _sources(files: Sequence[Path]) -> list[config_pb2.Source]:
+    found: list[config_pb2.Source] = []
+    for each in files:
+        try:
+            found += sources([each])
+        except NoFilesError as nothing:
+            note(f"warning: {nothing}")
+    return found
+
+
 def chosen_node(mesh: Mesh, wanted: str, metadata: str, namespace: str) -> Node:
     """The proxy of a node ID, or of a workload in the files by its name."""
     from mast.cli.offline.proxies import named, node
     from mast.pilot.core.model.proxy import InvalidNode, parse
 
-    extra = _json(metadata)
+    extra = json_object(metadata, "--metadata")
     if "~" in wanted:
-        made = node(wanted, extra)
+        made = node(_utf8(wanted, "--node"), extra)
     else:
         found = named(mesh.nodes, wanted, namespace)
         if len(found) != 1:
@@ -91,11 +105,22 @@ def chosen_node(mesh: Mesh, wanted: str, metadata: str, namespace: str) -> Node:
     return made
 
 
-def _json(text: str) -> dict[str, Any]:
+def json_object(text: str, option: str) -> dict[str, Any]:
+    """The JSON object of an option, empty if there is no text; numbers are floats, as in Envoy."""
     try:
-        found = json.loads(text) if text else {}
-    except ValueError as error:
-        raise CommandError(f"--metadata: not JSON: {error}", status=2) from error
+        found = json.loads(_utf8(text, option), parse_int=float) if text else {}
+        _utf8(json.dumps(found, allow_nan=False, ensure_ascii=False), option)
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"{option}: not JSON: {error}", status=2) from error
     if not isinstance(found, dict):
-        raise CommandError(f"--metadata: {text!r} is not a JSON object", status=2)
+        raise CommandError(f"{option}: {text!r} is not a JSON object", status=2)
     return found
+
+
+def _utf8(text: str, option: str) -> str:
+    """The text, unless it has characters that no message can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise CommandError(f"{option}: not UTF-8: {error}", status=2) from error
+    return text

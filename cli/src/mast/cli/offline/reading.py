@@ -27,7 +27,7 @@ from mast.galley.core.objects import (
     Reading,
     read_text,
 )
-from mast.galley.core.problem import Position, Problem, Severity, errors, located
+from mast.galley.core.problem import Finding, Position, Problem, Severity, errors, located
 from mast.galley.core.resources import resource
 from mast.galley.core.sealed import sealed
 from mastapi.galley.v1 import config_pb2
@@ -209,7 +209,12 @@ def _mesh_config(source: config_pb2.Source) -> Reading:
             problems.append(Problem("not-an-object", "mesh settings are an object with fields"))
         return Reading((), tuple(located(problems, source.name)))
     if (spec := _nested(nodes[0])) is None:
-        return read_text(source.text, source.name, Defaults(ROOT_NAMESPACE))
+        found = read_text(source.text, source.name, Defaults(ROOT_NAMESPACE))
+        others = (each for each in found.objects if each.kind.name != _MESH_CONFIG)
+        wrong_kind = Finding(
+            ("kind",), "wrong-kind", "mesh settings are a MeshConfig, nothing else"
+        )
+        return found + Reading((), tuple(each.problem(wrong_kind) for each in others))
     kind = next(each for each in KINDS if each.name == _MESH_CONFIG)
     decoded = decode(spec, kind.message, ("spec",))
     obj = ConfigObject(
