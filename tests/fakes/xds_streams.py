@@ -154,3 +154,16 @@ def _name(packed: Any) -> str:
 def said(told: list[Told]) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     """Responses as (type, names, removed names)."""
     return [(each.type, each.names, each.removed) for each in told]
+
+
+def started(stream: Stream) -> Stream:
+    """A client that has everything of the mesh of tests of sessions, and said so."""
+    for kind, names in (("cds", ()), ("eds", ("a", "b")), ("lds", ()), ("rds", ("r",))):
+        assert stream.ack(*stream.ask(kind, *names)) == []
+    stream.facts.clear()
+    return stream
+
+
+def versions(mesh: FakeMesh, type_url: str) -> dict[str, str]:
+    """Versions of all resources of a type, as a client that reconnects tells them."""
+    return {name: each.version for name, each in mesh.view().collection(type_url).resources.items()}

@@ -17,28 +17,12 @@ from tests.fakes.pilot_views import (
     secret,
     static_cluster,
 )
-from tests.fakes.xds_streams import Stream, said
-
-
-@pytest.fixture
-def mesh():
-    made = FakeMesh()
-    made.put(eds_cluster("a"), eds_cluster("b"), assignment("a", [1]), assignment("b", [2]))
-    made.put(listener("l", route="r"), routes("r", "a"))
-    return made
+from tests.fakes.xds_streams import Stream, said, started
 
 
 @pytest.fixture
 def stream(mesh):
     return Stream(mesh, delta=False)
-
-
-def started(stream):
-    """A client that has everything and said so."""
-    for kind, names in (("cds", ()), ("eds", ("a", "b")), ("lds", ()), ("rds", ("r",))):
-        assert stream.ack(*stream.ask(kind, *names)) == []
-    stream.facts.clear()
-    return stream
 
 
 def test_start_as_envoy_does(stream):
