@@ -1,4 +1,4 @@
-"""Clusters, listeners and what they need, in order, in the incremental protocol (pilot.md B14 to B17)."""
+"""In which order clusters, listeners and what they need are told (pilot.md B14 to B17, N4)."""
 
 import pytest
 

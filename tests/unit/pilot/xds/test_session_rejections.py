@@ -1,4 +1,4 @@
-"""What a client refuses, and what waits for its answers, in the incremental protocol (B18, B19)."""
+"""What a client refuses, and what waits for its answers (pilot.md B2, B18, B19)."""
 
 from mast.pilot.core.xds.outputs import Rejected
 from mast.pilot.core.xds.resources import CDS, LDS, RDS
