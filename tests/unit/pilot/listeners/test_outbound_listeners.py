@@ -488,7 +488,8 @@ def test_without_capture() -> None:
     }
     assert not any(each.HasField("bind_to_port") for each in found.values())
     forward = plain(found["127.2.0.1_15080"].filter_chains[0].filters[0])["typed_config"]
-    assert forward["http_protocol_options"] == {"allow_absolute_url": True}
+    options = {"allow_absolute_url": True, "accept_http_10": True}
+    assert forward["http_protocol_options"] == options
     assert forward["stat_prefix"] == "outbound_127.2.0.1_15080;"
 
 
