@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -85,12 +84,6 @@ async def ask(channel: grpc.aio.Channel) -> str:
 def server_material(ca: Ca, trust: dict[str, bytes]) -> Material:
     pair = ca.leaf(dns=[SERVER_NAME])
     return Material(pair.chain, pair.key, trust)
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="front-") as name:
-        yield Path(name)
 
 
 @pytest.fixture

@@ -1,0 +1,258 @@
+"""What is wrong with Mixer's configuration objects, and what is left of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mast.mixer.core.engine import Status
+from tests.support.mixer_config import Rig
+from tests.support.mixer_objects import DENY, GENERATOR, MANIFEST, NOTHING, metric, rule
+
+
+@pytest.mark.parametrize(
+    ("texts", "problems"),
+    [
+        pytest.param(
+            [DENY, NOTHING, rule("{actions: [{handler: gone, instances: [nothing]}]}")],
+            [
+                "r.rule.istio-system: actions[0].handler: Handler not found: handler='gone'",
+                "r.rule.istio-system: No valid actions found in rule",
+            ],
+            id="handler-not-found",
+        ),
+        pytest.param(
+            [DENY, rule("{actions: [{handler: deny, instances: [gone]}]}")],
+            [
+                "r.rule.istio-system: actions[0].instances[0]: "
+                "Instance not found: instance='gone'",
+                "r.rule.istio-system: actions[0]: No valid instances found",
+                "r.rule.istio-system: No valid actions found in rule",
+            ],
+            id="instance-not-found",
+        ),
+        pytest.param(
+            [DENY, NOTHING, rule("{actions: [{handler: deny, instances: [nothing, nothing]}]}")],
+            [
+                "r.rule.istio-system: actions[0].instances[1]: "
+                "action specified the same instance multiple times: instance='nothing',"
+            ],
+            id="same-instance-twice",
+        ),
+        pytest.param(
+            [MANIFEST, DENY, metric('{value: "1"}'),
+             rule("{actions: [{handler: deny, instances: [m]}]}")],
+            [
+                "r.rule.istio-system: actions[0].instances[0]: "
+                "instance 'm.instance.istio-system' is of template 'metric' which is not "
+                "supported by handler 'deny.handler.istio-system'",
+                "r.rule.istio-system: actions[0]: No valid instances found",
+                "r.rule.istio-system: No valid actions found in rule",
+            ],
+            id="template-not-supported",
+        ),
+        pytest.param(
+            [rule("{}")],
+            ["r.rule.istio-system: No valid actions found in rule"],
+            id="no-actions",
+        ),
+        pytest.param(
+            [MANIFEST, DENY, NOTHING,
+             rule("{match: response.code, actions: [{handler: deny, instances: [nothing]}]}")],
+            [
+                "r.rule.istio-system: match: expression 'response.code' "
+                "evaluated to type INT64, expected type BOOL"
+            ],
+            id="match-is-no-bool",
+        ),
+        pytest.param(
+            [DENY, NOTHING,
+             rule("{match: gone == 1, actions: [{handler: deny, instances: [nothing]}]}")],
+            ["r.rule.istio-system: match: unknown attribute gone"],
+            id="match-does-not-compile",
+        ),
+        pytest.param(
+            ["{kind: instance, metadata: {name: i}, spec: {params: {}}}"],
+            ["i.instance.istio-system: missing compiled template"],
+            id="no-template",
+        ),
+        pytest.param(
+            ["{kind: instance, metadata: {name: i}, spec: {compiledTemplate: gone}}"],
+            ["i.instance.istio-system: template 'gone' not found"],
+            id="template-not-found",
+        ),
+        pytest.param(
+            ["{kind: handler, metadata: {name: h}, spec: {compiledAdapter: gone}}"],
+            ["h.handler.istio-system: adapter 'gone' not found"],
+            id="adapter-not-found",
+        ),
+        pytest.param(
+            ["{kind: fluentd, metadata: {name: h}, spec: {address: 'x:1'}}"],
+            ["h.fluentd.istio-system: adapter 'fluentd' not found"],
+            id="legacy-adapter-not-found",
+        ),
+        pytest.param(
+            [MANIFEST, metric('{value: gone, dimensions: {a: "1 +", b: "\\"x\\""}}')],
+            [
+                "m.instance.istio-system: value: "
+                "failed to evaluate expression for field 'value'; unknown attribute gone",
+                "m.instance.istio-system: dimensions[a]: failed to evaluate expression for field "
+                "'dimensions[a]'; unable to parse expression '1 +': "
+                "1:4: expected operand, found 'EOF'",
+            ],
+            id="every-bad-expression-is-told",
+        ),
+        pytest.param(
+            [MANIFEST, metric('{value: "1", monitored_resource_type: response.code}')],
+            [
+                "m.instance.istio-system: monitored_resource_type: error type checking for field "
+                "'monitored_resource_type': Evaluated expression type INT64 want STRING"
+            ],
+            id="field-of-another-type",
+        ),
+        pytest.param(
+            [metric('{value: "1", valeu: "2"}')],
+            ['m.instance.istio-system: valeu: unknown field "valeu" in InstanceParam'],
+            id="unknown-field",
+        ),
+        pytest.param(
+            [metric("{value: 1, dimensions: [a]}")],
+            [
+                "m.instance.istio-system: value: "
+                "must be a string that holds an expression, got 1.0",
+                "m.instance.istio-system: dimensions: must be an object, got ['a']",
+            ],
+            id="params-of-another-form",
+        ),
+        pytest.param(
+            [metric('{value: "1", dimensions: {a: ""}}')],
+            [
+                "m.instance.istio-system: dimensions[a]: failed to evaluate expression for field "
+                "'dimensions[a]'; unable to parse expression '': "
+                "1:1: expected operand, found 'EOF'"
+            ],
+            id="empty-map-entry",
+        ),
+        pytest.param(
+            [metric('{value: "1"}', ', attributeBindings: {a: "1"}')],
+            [
+                "m.instance.istio-system: attribute_bindings[a]: "
+                "template 'metric' has no outputs to bind"
+            ],
+            id="bindings-without-outputs",
+        ),
+        pytest.param(
+            ["{kind: kubernetes, metadata: {name: k}, spec: {attributeBindings: [a]}}"],
+            [
+                "k.kubernetes.istio-system: attribute_bindings: "
+                "must be an object of strings, got ['a']"
+            ],
+            id="legacy-bindings-of-another-form",
+        ),
+        pytest.param(
+            [NOTHING, "{kind: rule, metadata: {name: r, annotations: "
+             "{policy.istio.io/lang: CEL}}, spec: {}}"],
+            [
+                "r.rule.istio-system: metadata.annotations[policy.istio.io/lang]: "
+                "language 'CEL' is not available; allowed: CEXL"
+            ],
+            id="language-of-a-rule",
+        ),
+        pytest.param(
+            ["{kind: instance, metadata: {name: i, annotations: {policy.istio.io/lang: COMPAT}},"
+             " spec: {compiledTemplate: checknothing}}"],
+            [
+                "i.instance.istio-system: metadata.annotations[policy.istio.io/lang]: "
+                "language 'COMPAT' is not available; allowed: CEXL"
+            ],
+            id="language-of-an-instance",
+        ),
+    ],
+)  # fmt: skip
+def test_problems(texts: list[str], problems: list[str]) -> None:
+    assert Rig(*texts).problems == problems
+
+
+def test_params_that_do_not_decode_leave_the_defaults() -> None:
+    rig = Rig(
+        NOTHING,
+        "{kind: handler, metadata: {name: deny},"
+        " spec: {compiledAdapter: denier, params: {valid_use_count: 5, typo: 1}}}",
+        rule("{actions: [{handler: deny, instances: [nothing]}]}"),
+    )
+    (problem,) = rig.problems
+    assert problem.startswith("deny.handler.istio-system: params: params do not fit adapter")
+    assert "typo" in problem
+    assert rig.check().valid_use_count == 1000
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        "{status: {code: 7}, valid_use_count: 5, valid_duration: 2s}",
+        "{status: {code: 7}, validUseCount: 5, validDuration: 2s}",
+    ],
+)
+def test_params_go_over_the_defaults_in_either_spelling(params: str) -> None:
+    rig = Rig(
+        NOTHING,
+        f"{{kind: handler, metadata: {{name: deny}},"
+        f" spec: {{compiledAdapter: denier, params: {params}}}}}",
+        rule("{actions: [{handler: deny, instances: [nothing]}]}"),
+    )
+    verdict = rig.check()
+    assert verdict.status.code == 7
+    assert verdict.valid_use_count == 5
+    assert verdict.valid_duration.total_seconds() == 2
+
+
+def test_a_bad_object_hurts_only_itself() -> None:
+    rig = Rig(
+        MANIFEST,
+        DENY,
+        NOTHING,
+        "{kind: instance, metadata: {name: bad}, spec: {compiledTemplate: gone}}",
+        rule(
+            "{actions: [{handler: gone, instances: [nothing]},"
+            " {handler: deny, instances: [bad, nothing]}]}"
+        ),
+        rule("{match: gone, actions: [{handler: deny, instances: [nothing]}]}", name="bad"),
+    )
+    assert len(rig.problems) == 4
+    assert rig.check().status == Status(9, "deny.istio-system:denied")
+    assert rig.snapshot.counts.rules == 2
+    assert rig.snapshot.counts.rule_errors == 2
+    assert rig.snapshot.counts.match_errors == 1
+    assert rig.snapshot.counts.unsatisfied_actions == 1
+    assert rig.snapshot.counts.instances == 2
+    assert rig.snapshot.counts.instance_errors == 1
+
+
+@pytest.mark.parametrize(
+    ("bindings", "problem"),
+    [
+        (
+            "{gone: '$out.source_namespace'}",
+            "attribute_bindings[gone]: error evaluating AttributeBinding expression for "
+            "attribute key 'gone': unknown attribute gone",
+        ),
+        (
+            "{source.namespace: '$out.gone'}",
+            "attribute_bindings[source.namespace]: error evaluating AttributeBinding expression "
+            "for attribute key 'source.namespace': unknown attribute $out.gone",
+        ),
+        (
+            "{source.ip: '$out.source_namespace'}",
+            "attribute_bindings[source.ip]: error type checking for field 'source.ip': "
+            "Evaluated expression type STRING want IP_ADDRESS",
+        ),
+    ],
+)
+def test_a_bad_binding_rejects_the_instance(bindings: str, problem: str) -> None:
+    rig = Rig(
+        MANIFEST,
+        GENERATOR,
+        f"{{kind: instance, metadata: {{name: g}}, spec: {{compiledTemplate: kubernetes,"
+        f" params: {{}}, attributeBindings: {bindings}}}}}",
+    )
+    assert rig.problems == [f"g.instance.istio-system: {problem}"]
+    assert rig.snapshot.counts.instance_errors == 1
