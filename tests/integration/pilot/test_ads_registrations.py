@@ -117,6 +117,20 @@ async def test_the_end_of_an_older_connection_does_not_remove_it(store):
         assert await stored(store) is not None
 
 
+async def test_a_grpc_library_stays_as_long_as_any_of_its_streams(store):
+    """It has one for each target, and agents report on all of them (pilot.md B29)."""
+    program = proxy(AUTO_REGISTER_GROUP="web-v1", CLUSTER_ID="c1", GENERATOR="grpc")
+    async with replica(store, grace=0.2) as pilot:
+        async with pilot.registered(program, WEB) as first:
+            async with pilot.registered(program, WEB) as second:
+                assert second is first
+            await _grace_over(pilot, store)
+            assert (await stored(store)).tls_mode == ""
+            first.found(False)
+            await until(lambda: _health(store, Health.HEALTH_UNHEALTHY))
+        await until(lambda: _gone(store))
+
+
 async def test_health_is_what_the_agent_found_last(store):
     async with replica(store) as pilot, pilot.registered(MEMBER, WEB) as registration:
         registration.found(False)

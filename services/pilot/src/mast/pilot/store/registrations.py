@@ -37,8 +37,8 @@ _FIRST_WRITE_SECONDS: Final = 2.0
 class Held:
     """A workload that this replica holds; `revision` at which it was written, 0 if it was not.
 
-    `leave_at` is when it is to be removed, None while its proxy is connected. `heard` once the
-    agent has said on this connection how the application is.
+    `leave_at` is when it is to be removed, None while its proxy is connected, on so many `streams`.
+    `heard` once the agent has said on this connection how the application is.
     """
 
     workload: Workload
@@ -46,6 +46,7 @@ class Held:
     revision: int = 0
     leave_at: Instant | None = None
     heard: bool = False
+    streams: int = 0
 
     def found(self, healthy: bool, /) -> None:
         """What the agent found out about the application (pilot.md B26)."""
@@ -96,16 +97,26 @@ class Registrations:
         if not proxy.text(GROUP):
             yield Unregistered()
             return
-        held = Held(self._workload(proxy, identity), self._told)
+        held = self._holding(proxy, self._workload(proxy, identity))
         key = registration.key(held.workload)
         self._held[key] = held
         self._dirty.add(key)
+        held.streams += 1
         try:
             await self._write_first(key)
             yield held
         finally:
-            held.leave_at = self.clock.instant() + self.grace
-            self._wake.set()
+            held.streams -= 1
+            if not held.streams:
+                held.leave_at = self.clock.instant() + self.grace
+                self._wake.set()
+
+    def _holding(self, proxy: Proxy, workload: Workload) -> Held:
+        """A new connection takes over, but gRPC libraries have many that stand side by side."""
+        known = self._held.get(registration.key(workload))
+        if proxy.proxyless and known is not None and known.streams:
+            return known
+        return Held(workload, self._told)
 
     def _workload(self, proxy: Proxy, identity: SpiffeId | None) -> Workload:
         name = proxy.text(GROUP)
