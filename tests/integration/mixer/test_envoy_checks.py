@@ -1,14 +1,10 @@
 """Checks of a real Envoy through the check cache and ext_authz (mixer.md L 49 to 52)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
-import aiohttp
 import grpc.aio
 import pytest
 
@@ -17,12 +13,6 @@ from istio.mixer.v1.config.client.api_spec_pb2 import (
     HTTPAPISpecBinding,
     HTTPAPISpecPattern,
     HTTPAPISpecReference,
-)
-from istio.mixer.v1.config.client.quota_pb2 import (
-    Quota,
-    QuotaRule,
-    QuotaSpec,
-    QuotaSpecBinding,
 )
 from istio.mixer.v1.config.client.service_pb2 import IstioService
 from mast.mixer.api import ext_authz
@@ -34,115 +24,20 @@ from mast.mixer.core.engine import (
     Condition,
     HeaderOperation,
     Operation,
-    QuotaAsk,
-    QuotaGrant,
     Reference,
     RouteDirective,
-    Status,
 )
-from mast.mixer.core.quota_specs import BINDINGS, SPECS
 from mast.mixer.core.values import Attributes, Timestamp
 from mast.pilot.core.mixer import filters as mixer_filters
-from mast.pilot.core.mixer.filters import MixerExtensions
-from tests.support.envoy_server import EnvoyServer, envoy_server
+from tests.integration.mixer.bench import DENIAL, by_user, clock, running
 from tests.support.mixer_mesh import (
     MIXER_PORT,
     POLICY,
-    Application,
     Pods,
     ScriptedEngine,
     admit_all,
     allow,
-    application,
-    bootstrap,
-    mesh,
     mixer,
-    spot,
-)
-
-PLACE = {"POD_NAME": "ratings-1", "POD_NAMESPACE": "default", "INSTANCE_IP": "127.0.0.1"}
-
-STATIC = (
-    Reference("context.reporter.kind", None, Condition.EXACT),
-    Reference("destination.namespace", None, Condition.EXACT),
-    Reference("destination.uid", None, Condition.EXACT),
-    Reference("destination.labels", None, Condition.ABSENCE),
-    Reference("source.uid", None, Condition.ABSENCE),
-    Reference("source.ip", None, Condition.EXACT),
-)
-
-
-def clock() -> datetime:
-    """A time."""
-    return datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@dataclass
-class Bench:
-    """An Envoy in front of a program, asking a scripted Mixer."""
-
-    engine: ScriptedEngine
-    app: Application
-    envoy: EnvoyServer
-    client: aiohttp.ClientSession
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.envoy.ports['http']}"
-
-    async def get(self, path: str = "/", **headers: str) -> tuple[int, str, dict[str, str]]:
-        """Status, body and headers of a response."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.client.get(self.url + path, headers=named) as response:
-            found = {name.lower(): value for name, value in response.headers.items()}
-            return response.status, await response.text(), found
-
-
-@asynccontextmanager
-async def running(
-    directory: Path,
-    engine: ScriptedEngine,
-    *,
-    client: ClientConfig | None = None,
-    concurrency: int = 1,
-    mixer_port: int = 0,
-    response: str = "",
-    **settings: object,
-) -> AsyncIterator[Bench]:
-    """A bench; ``mixer_port`` is where nobody or somebody else is Mixer."""
-    config_of_clients = client or ClientConfig()
-    annotations = settings.pop("annotations", None)
-    where = spot(ANNOTATIONS=annotations) if annotations else spot()
-
-    def register(server: grpc.aio.Server) -> None:
-        ext_authz.register(server, engine, Pods(), lambda: config_of_clients, admit_all(), clock)
-
-    extensions = MixerExtensions(mesh(**settings))
-    async with application(response) as app, mixer(register) as port:
-        config = bootstrap(extensions, where, mixer_port or port, app.port)
-        async with (
-            envoy_server(config, directory, concurrency=concurrency, environment=PLACE) as envoy,
-            aiohttp.ClientSession() as client,
-        ):
-            yield Bench(engine, app, envoy, client)
-
-
-def by_user(verdict: Callable[[str], CheckVerdict]) -> Callable[[Attributes], CheckVerdict]:
-    """Verdicts that depend on the header ``x-user``."""
-
-    def answer(attributes: Attributes) -> CheckVerdict:
-        headers = attributes["request.headers"]
-        assert isinstance(headers, dict)
-        user = headers.get("x-user")
-        how = Condition.ABSENCE if user is None else Condition.EXACT
-        references = (*STATIC, Reference("request.headers", "x-user", how))
-        return replace(verdict(user or ""), referenced=references)
-
-    return answer
-
-
-DENIAL = CheckVerdict(
-    Status(7, "denyreviewsv3handler.default:Not allowed"), timedelta(seconds=5), 1000, ()
 )
 
 
@@ -464,86 +359,6 @@ async def test_an_error_in_the_cache_leads_to_a_check(tmp_path, monkeypatch):
         statuses = [(await bench.get())[0] for _ in range(3)]
     assert statuses == [403] * 3
     assert len(engine.checked) == 3
-
-
-# Quotas
-
-
-def specs(charge: int = 1) -> ClientConfig:
-    """A quota on everything that ratings serves."""
-    rule = QuotaRule(quotas=[Quota(quota="rate", charge=charge)])
-    binding = QuotaSpecBinding(
-        services=[IstioService(name="ratings")],
-        quota_specs=[QuotaSpecBinding.QuotaSpecReference(name="q")],
-    )
-    found = ClientConfig().with_object(SPECS, ("default", "q"), QuotaSpec(rules=[rule]))
-    return found.with_object(BINDINGS, ("default", "b"), binding)
-
-
-@dataclass
-class Bucket:
-    """A quota that never refills."""
-
-    left: int
-    granted: int = 0
-
-    def grant(self, name: str, ask: QuotaAsk) -> QuotaGrant:
-        amount = ask.amount if ask.amount <= self.left else (self.left if ask.best_effort else 0)
-        self.left -= amount
-        self.granted += amount
-        return QuotaGrant(amount, timedelta(seconds=60), STATIC)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_as_many_requests_pass_as_the_quota_has(tmp_path, workers):
-    bucket = Bucket(50)
-    engine = ScriptedEngine(lambda _: allow(referenced=STATIC), bucket.grant)
-    async with running(tmp_path, engine, client=specs(), concurrency=workers) as bench:
-        statuses: list[int] = []
-
-        async def client() -> None:
-            # A connection of its own, so that both workers get some.
-            async with aiohttp.ClientSession() as session:
-                for _ in range(40):
-                    async with session.get(bench.url) as answer:
-                        statuses.append(answer.status)
-                        if answer.status == 429:
-                            expected = "RESOURCE_EXHAUSTED:Quota is exhausted for: rate"
-                            assert await answer.text() == expected
-
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(8):
-                tasks.create_task(client())
-    assert bucket.granted == 50
-    assert statuses.count(200) <= 50
-    assert statuses.count(429) == len(statuses) - statuses.count(200)
-    assert len(engine.checked) < len(statuses) / 2, "tokens and refusals come from the cache"
-    if workers == 1:
-        assert statuses.count(200) == 50
-
-
-async def test_a_charge_is_taken_whole(tmp_path):
-    bucket = Bucket(10)
-    engine = ScriptedEngine(lambda _: allow(referenced=STATIC), bucket.grant)
-    async with running(tmp_path, engine, client=specs(charge=4)) as bench:
-        statuses = [(await bench.get())[0] for _ in range(6)]
-    assert statuses == [200, 200, 429, 429, 429, 429]
-
-
-async def test_a_denied_request_is_not_charged(tmp_path):
-    bucket = Bucket(10)
-    engine = ScriptedEngine(lambda _: DENIAL, bucket.grant)
-    async with running(tmp_path, engine, client=specs()) as bench:
-        assert (await bench.get())[0] == 403
-    assert bucket.granted == 0
-
-
-async def test_each_check_has_a_deduplication_id_of_its_own(tmp_path):
-    engine = ScriptedEngine(lambda _: allow(uses=0))
-    async with running(tmp_path, engine) as bench:
-        for _ in range(3):
-            await bench.get(x_request_id="the-same")
-    assert len(set(engine.deduplication_ids)) == 3
 
 
 async def test_connections_are_checked_when_data_arrives(tmp_path):

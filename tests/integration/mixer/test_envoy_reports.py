@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mast.pilot.core.filters.extensions import Direction
 from mast.pilot.core.mixer.filters import MixerExtensions
 from mast.pilot.core.telemetry.measuring import metric_tags
 from mast.pilot.core.telemetry.policies import Measures
+from tests.integration.mixer.bench import PLACE, clock
 from tests.support.envoy_server import EnvoyServer, envoy_server
 from tests.support.mixer_mesh import (
     Application,
@@ -37,13 +38,7 @@ from tests.support.mixer_mesh import (
     spot,
 )
 
-PLACE = {"POD_NAME": "ratings-1", "POD_NAMESPACE": "default", "INSTANCE_IP": "127.0.0.1"}
 DENIAL = CheckVerdict(Status(7, "no"), timedelta(seconds=5), 1000, ())
-
-
-def clock() -> datetime:
-    """A time."""
-    return datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
