@@ -1,82 +1,26 @@
 """Outbound listeners of sidecars: sockets, and who shares them (pilot.md E1 to E8)."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain
-from envoy.config.listener.v3.listener_pb2 import Listener
 
-from mast.pilot.core.filters.extensions import NO_EXTENSIONS
 from mast.pilot.core.listeners import listeners
-from mast.pilot.core.listeners.outbound_listeners import outbound
-from mast.pilot.core.model.finding import Fault, Finding
-from mast.pilot.core.model.proxy import Proxy
-from tests.support.mesh_yaml import reported, scope, sidecar_proxy
+from mast.pilot.core.model.finding import Fault
+from tests.support.mesh_yaml import scope, sidecar_proxy
 from tests.support.messages import plain
-
-SIDECAR = "apiVersion: networking.istio.io/v1, kind: Sidecar"
-
-
-def service(name: str, *ports: str, addresses: str = "", **spec: str) -> str:
-    """A ServiceEntry `NAME.test`; ports as `NUMBER/PROTOCOL`, without protocol to be sniffed."""
-    listed = ", ".join(
-        f"{{number: {number}, name: p{number}, protocol: '{protocol}'}}"
-        for number, _, protocol in (port.partition("/") for port in ports)
-    )
-    more = "".join(f", {key}: {value}" for key, value in {"resolution": "STATIC", **spec}.items())
-    return (
-        "{apiVersion: networking.istio.io/v1, kind: ServiceEntry,"
-        f" metadata: {{name: {name}, namespace: shop}}, spec: {{hosts: [{name}.test],"
-        f" addresses: [{addresses}], ports: [{listed}]{more}}}}}"
-    )
-
-
-def made(*texts: str, proxy: Proxy | None = None) -> dict[str, Listener]:
-    chosen = proxy or sidecar_proxy()
-    return {each.name: each for each in listeners.outbound(scope(chosen, *texts), chosen)}
-
-
-def found_conflicts(*texts: str) -> Sequence[Finding]:
-    proxy = sidecar_proxy()
-    return reported(scope(proxy, *texts), lambda seen: outbound(seen, proxy, NO_EXTENSIONS))
-
-
-def conflicts(*texts: str) -> list[str]:
-    return [each.key for each in found_conflicts(*texts)]
-
-
-def chain(found: FilterChain) -> str:
-    """What a chain matches and where it leads: `MATCH -> CLUSTER` or `MATCH -> RDS NAME`."""
-    match = plain(found.filter_chain_match)
-    criteria = [
-        *(
-            f"{each['address_prefix']}/{each['prefix_len']}"
-            for each in match.get("prefix_ranges", [])
-        ),
-        *match.get("server_names", []),
-        match.get("transport_protocol", ""),
-        *match.get("application_protocols", []),
-        *([f":{match['destination_port']}"] if "destination_port" in match else []),
-    ]
-    config: dict[str, Any] = plain(found.filters[-1])["typed_config"]
-    if "rds" in config:
-        target = f"RDS {config['rds']['route_config_name']}"
-    else:
-        target = config.get("cluster") or config["stat_prefix"]
-    return f"{' '.join(filter(None, criteria))} -> {target}".strip()
-
-
-def chains(listener: Listener) -> list[str]:
-    found = [chain(each) for each in listener.filter_chains]
-    if listener.HasField("default_filter_chain"):
-        found.append(f"else {chain(listener.default_filter_chain)}")
-    return found
-
-
-ANY = "0.0.0.0"  # noqa: S104 - expected, never bound by a test
-HTTP_80 = "raw_buffer http/1.1 h2c -> RDS 80"
-THROUGH = "else -> PassthroughCluster"
+from tests.support.outbound_listeners import (
+    ANY,
+    HTTP_80,
+    SIDECAR,
+    THROUGH,
+    TO_A,
+    TO_B,
+    chains,
+    conflicts,
+    found_conflicts,
+    made,
+    names,
+    service,
+    unbound,
+)
 
 
 def test_virtual_outbound() -> None:
@@ -266,7 +210,6 @@ def test_headless(texts: list[str], expected: list[str]) -> None:
 
 
 HTTP, TCP, AUTO, TLS, MONGO = "80/HTTP", "80/TCP", "80", "80/TLS", "80/MONGO"
-TO_A, TO_B = "outbound|80||a.test", "outbound|80||b.test"
 
 
 @pytest.mark.parametrize(
@@ -374,146 +317,6 @@ def test_rules_for_one_server_name() -> None:
     assert conflicts(*texts) == ["0.0.0.0_80 b.test:80"]
 
 
-def sidecar(*egress: str) -> str:
-    return (
-        f"{{{SIDECAR}, metadata: {{name: s, namespace: shop}},"
-        f" spec: {{egress: [{', '.join(egress)}]}}}}"
-    )
-
-
-def names(*texts: str, proxy: Proxy | None = None) -> dict[str, list[str]]:
-    found = made(*texts, proxy=proxy)
-    found.pop("virtualOutbound", None)
-    return {name: chains(each) for name, each in found.items()}
-
-
-@pytest.mark.parametrize(
-    ("egress", "expected"),
-    [
-        pytest.param(
-            "port: {number: 80, name: p, protocol: HTTP}",
-            {"0.0.0.0_80": [HTTP_80, THROUGH]},
-            id="http",
-        ),
-        pytest.param(
-            "port: {number: 80, name: p, protocol: TCP}",
-            {"10.9.0.1_80": [f"-> {TO_A}"]},
-            id="protocol-of-the-listener",
-        ),
-        pytest.param(
-            "port: {number: 80, name: p, protocol: HTTP}, bind: 127.0.0.1, captureMode: NONE",
-            {"127.0.0.1_80": ["-> RDS 80"]},
-            id="bound",
-        ),
-        pytest.param(
-            "port: {number: 80, name: p, protocol: HTTP}, captureMode: NONE",
-            {"127.0.0.1_80": ["-> RDS 80"]},
-            id="bound-to-loopback",
-        ),
-        pytest.param(
-            "port: {number: 80, name: p, protocol: HTTP}, bind: 10.5.5.5",
-            {"10.5.5.5_80": ["-> RDS 80"]},
-            id="captured-address",
-        ),
-        pytest.param(
-            "port: {number: 80, name: p, protocol: HTTP}, bind: 'unix:///run/x'",
-            {"/run/x": ["-> RDS /run/x"]},
-            id="unix-socket",
-        ),
-        pytest.param("port: {number: 99, name: p, protocol: HTTP}", {}, id="nobody-there"),
-    ],
-)
-def test_egress_listener_with_a_port(egress: str, expected: dict[str, list[str]]) -> None:
-    texts = [
-        service("a", "80/HTTP", "81/HTTP", addresses="10.9.0.1"),
-        sidecar(f"{{{egress}, hosts: ['*/*']}}"),
-    ]
-    assert names(*texts) == expected
-
-
-def test_egress_listener_on_another_port_than_its_only_service() -> None:
-    """With one port only there is no doubt which is meant."""
-    rule = """
-    {apiVersion: networking.istio.io/v1, kind: VirtualService,
-     metadata: {name: r, namespace: shop},
-     spec: {hosts: [front.test],
-            http: [{route: [{destination: {host: a.test, port: {number: 80}}}]}]}}
-    """
-    egress = sidecar("{port: {number: 99, name: p, protocol: TCP}, hosts: ['*/front.test']}")
-    found = names(rule, service("a", "80/TCP"), egress)
-    assert found == {"0.0.0.0_99": [f"-> {TO_A}"]}
-
-
-def test_egress_listener_with_a_port_has_its_socket_for_itself() -> None:
-    texts = [
-        service("a", "80/TCP"),
-        service("b", "80/HTTP"),
-        sidecar(
-            "{port: {number: 80, name: p, protocol: TCP}, hosts: ['*/a.test']}", "{hosts: ['*/*']}"
-        ),
-    ]
-    assert names(*texts) == {"0.0.0.0_80": [f"-> {TO_A}"]}
-    assert conflicts(*texts) == []
-
-
-def test_bound_catch_all_egress_listener() -> None:
-    texts = [service("a", "80/TCP", "15021/TCP"), sidecar("{bind: 127.0.0.9, hosts: ['*/*']}")]
-    assert names(*texts) == {
-        "127.0.0.9_80": [f"-> {TO_A}"],
-        "127.0.0.9_15021": ["-> outbound|15021||a.test"],
-    }
-
-
-def unbound(**metadata: object) -> Proxy:
-    return sidecar_proxy(INTERCEPTION_MODE="NONE", **metadata)
-
-
-def test_without_capture() -> None:
-    """No virtual listeners; what applications dial is bound (E8)."""
-    texts = [
-        service("a", "80/HTTP", "9000/TCP", addresses="10.9.0.1"),
-        service("b", "80/HTTP", "9000/TCP", "443/TLS", "7000", "15021/TCP"),
-    ]
-    proxy = unbound(HTTP_PROXY_PORT="15080", OUTBOUND_BIND="127.2.0.1")
-    found = made(*texts, proxy=proxy)
-    assert {name: chains(each) for name, each in found.items()} == {
-        "127.2.0.1_15080": ["-> RDS http_proxy"],
-        "127.2.0.1_443": ["b.test -> outbound|443||b.test"],
-        "127.2.0.1_7000": [
-            "raw_buffer http/1.1 h2c -> RDS 7000",
-            "else -> outbound|7000||b.test",
-        ],
-        "127.2.0.1_80": ["-> RDS 80"],
-        "127.2.0.1_9000": ["-> outbound|9000||a.test"],
-    }
-    assert not any(each.HasField("bind_to_port") for each in found.values())
-    forward = plain(found["127.2.0.1_15080"].filter_chains[0].filters[0])["typed_config"]
-    options = {"allow_absolute_url": True, "accept_http_10": True}
-    assert forward["http_protocol_options"] == options
-    assert forward["stat_prefix"] == "outbound_127.2.0.1_15080;"
-
-
-def test_without_capture_on_loopback() -> None:
-    assert list(names(service("a", "80/HTTP"), proxy=unbound())) == ["127.0.0.1_80"]
-
-
-def test_privileged_ports_are_left_out_if_they_cannot_be_bound() -> None:
-    text = service("a", "80/HTTP", "8080/HTTP")
-    proxy = unbound(UNPRIVILEGED_POD="true")
-    assert list(names(text, proxy=proxy)) == ["127.0.0.1_8080"]
-    captured = sidecar_proxy(UNPRIVILEGED_POD="true")
-    assert list(names(text, proxy=captured)) == ["0.0.0.0_80", "0.0.0.0_8080"]
-
-
-def test_forward_proxy_port_of_the_mesh() -> None:
-    mesh = """
-    {apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig,
-     metadata: {name: default, namespace: istio-system}, spec: {proxyHttpPort: 15002}}
-    """
-    found = names(mesh, service("a", "15002/HTTP"), proxy=unbound())
-    assert found == {"127.0.0.1_15002": ["-> RDS http_proxy"]}
-
-
 def test_transparent_proxy() -> None:
     found = made(service("a", "80/TCP"), proxy=sidecar_proxy(INTERCEPTION_MODE="TPROXY"))
     assert found["virtualOutbound"].transparent.value
@@ -594,56 +397,3 @@ def test_order_of_objects_does_not_matter() -> None:
     forward = listeners.outbound(scope(proxy, *stamped), proxy)
     backward = listeners.outbound(scope(proxy, *reversed(stamped)), proxy)
     assert forward == backward
-
-
-def filters(found: FilterChain) -> list[str]:
-    """Names of the network filters, and of the HTTP filters in place of a connection manager."""
-    listed = []
-    for each in found.filters:
-        config = plain(each)["typed_config"]
-        inner = [filter_["name"] for filter_ in config.get("http_filters", [])]
-        listed += inner or [each.name]
-    return [name.rpartition(".")[2] for name in listed]
-
-
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [
-        pytest.param([service("a", "80/HTTP")], ["stateful_session", "router"], id="nobody-asks"),
-        pytest.param(
-            [service("a", "80/HTTP"), service("b", "80/HTTP", resolution="DYNAMIC_DNS")],
-            ["dynamic_forward_proxy", "router"],
-            id="one-of-several",
-        ),
-        pytest.param(
-            [service("b", "80/HTTP", resolution="DYNAMIC_DNS"), service("a", "80")],
-            ["dynamic_forward_proxy", "router"],
-            id="the-first",
-        ),
-    ],
-)
-def test_dynamic_hosts(texts: list[str], expected: list[str]) -> None:
-    """Rule D, SE DYNAMIC_DNS: the proxy resolves the host of each request."""
-    assert filters(made(*texts)["0.0.0.0_80"].filter_chains[0])[-2:] == expected
-    forward = made(*texts, proxy=sidecar_proxy(HTTP_PROXY_PORT="15080"))["127.0.0.1_15080"]
-    assert filters(forward.filter_chains[0])[-2:] == expected
-
-
-def test_unknown_hosts_without_capture() -> None:
-    """Nobody dialled an address that could be passed on: the proxy resolves the host."""
-    found = made(service("a", "80/HTTP"), proxy=unbound(HTTP_PROXY_PORT="15080"))
-    for name in ("127.0.0.1_80", "127.0.0.1_15080"):
-        assert filters(found[name].filter_chains[0])[-2:] == ["dynamic_forward_proxy", "router"]
-
-
-def test_dynamic_server_names() -> None:
-    texts = [
-        service("a", "443/TLS", "90/TCP", resolution="DYNAMIC_DNS"),
-        service("b", "443/TLS"),
-    ]
-    found = made(*texts)
-    a, b = found["0.0.0.0_443"].filter_chains
-    assert filters(a) == ["sni_dynamic_forward_proxy", "tcp_proxy"]
-    assert plain(a.filters[0])["typed_config"]["port_value"] == 443
-    assert filters(b) == ["tcp_proxy"]
-    assert filters(found["0.0.0.0_90"].filter_chains[0]) == ["tcp_proxy"]
