@@ -21,7 +21,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-SECONDS = 600
+SECONDS = 3600
 
 
 def machine() -> dict[str, Any]:

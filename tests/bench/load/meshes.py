@@ -120,7 +120,7 @@ class Mesh:
 
 
 def _address(service: int, endpoint: int, state: int) -> str:
-    return f"10.{endpoint + 10 * state}.{service >> 8}.{service & 255}"
+    return f"10.{(endpoint + 10 * state) % 250}.{service >> 8}.{service & 255}"
 
 
 SIDECAR = """

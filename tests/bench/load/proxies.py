@@ -102,6 +102,7 @@ class Proxy:
         host, _, port = target.rpartition(":")
         method = "DeltaAggregatedResources" if self.delta else "StreamAggregatedResources"
         self._begun = set()
+        self._configured = False
         self._over = asyncio.Event()
         over, loop = self._over, asyncio.get_running_loop()
 
@@ -121,9 +122,7 @@ class Proxy:
         while True:
             await self.connect(target)
             await self._over.wait()
-            if self._configured:
-                self._configured = False
-                self.tally.ready -= 1
+            self.tally.ready -= self._configured
             self.tally.refused += not self._begun
             low, high = _RETRY_SECONDS
             await asyncio.sleep(low + (high - low) * random())
