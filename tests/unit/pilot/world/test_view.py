@@ -4,98 +4,15 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 import pytest
-from envoy.config.core.v3.base_pb2 import Node
-from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
-from mast.pilot.core.model.proxy import Proxy, parse
+from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.world.snapshot import MeshSnapshot
-from mast.pilot.core.world.world import World
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, NDS, RDS, SHORT_NAMES, Resource
 from tests.support.mesh_yaml import Put, changes, sidecar_proxy, world
+from tests.support.view_mesh import HTTP, MESH, MESH_A, TCP, WEB, config
 
-MESH_A = """
-apiVersion: registry.mast/v1
-kind: Service
-metadata: {name: a}
-spec:
-  host: a.shop.svc.cluster.local
-  namespace: shop
-  name: a
-  registry: Kubernetes
-  addresses: [10.96.0.1]
-  ports: [{name: http, number: 80, target_port: 8080, protocol: HTTP}]
-"""
-MESH = f"""{MESH_A}---
-apiVersion: registry.mast/v1
-kind: EndpointShard
-metadata: {{name: a}}
-spec:
-  host: a.shop.svc.cluster.local
-  namespace: shop
-  shard: east
-  endpoints:
-  - address: 10.1.0.1
-    ports: {{http: 8080}}
-    service_account: a
-    namespace: shop
-    tls_mode: istio
-  - {{address: 10.1.0.3, ports: {{http: 8080}}, health: HEALTH_UNHEALTHY, namespace: shop}}
----
-apiVersion: registry.mast/v1
-kind: Service
-metadata: {{name: b}}
-spec:
-  host: b.shop.svc.cluster.local
-  namespace: shop
-  name: b
-  registry: Kubernetes
-  addresses: [10.96.0.2]
-  ports: [{{name: tcp, number: 81, target_port: 8081, protocol: TCP}}]
----
-apiVersion: registry.mast/v1
-kind: Service
-metadata: {{name: headless}}
-spec:
-  host: headless.shop.svc.cluster.local
-  namespace: shop
-  name: headless
-  registry: Kubernetes
-  resolution: RESOLUTION_PASSTHROUGH
-  headless: true
-  ports: [{{name: tcp, number: 82, target_port: 8082, protocol: TCP}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: web, namespace: web}}
-spec:
-  hosts: [web.web.svc.cluster.local]
-  location: MESH_INTERNAL
-  resolution: STATIC
-  ports: [{{number: 80, name: http, protocol: HTTP}}]
-  workloadSelector: {{labels: {{app: web}}}}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {{name: web, namespace: web}}
-spec: {{address: 10.1.0.8, labels: {{app: web}}, serviceAccount: web}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: a, namespace: shop}}
-spec:
-  hosts: [a]
-  http: [{{route: [{{destination: {{host: a}}}}]}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: a, namespace: shop}}
-spec:
-  host: a
-  subsets: [{{name: v1, labels: {{version: v1}}}}]
-"""
-
-WEB = sidecar_proxy("web", ip="10.1.0.8", labels={"app": "web"}, CLUSTER_ID="east")
 ROUTES = ("80", "http_proxy")
+
 
 SHARD = """
 apiVersion: registry.mast/v1
@@ -120,15 +37,6 @@ spec:
 
 
 LIMIT = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}"
-HTTP = "ports: [{number: 80, name: http, protocol: HTTP}]"
-TCP = "ports: [{number: 83, name: tcp, protocol: TCP}]"
-
-
-def config(kind: str, name: str, namespace: str, spec: str, group: str = "networking") -> str:
-    return (
-        f"apiVersion: {group}.istio.io/v1\nkind: {kind}\n"
-        f"metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
-    )
 
 
 TABLE = {
@@ -433,110 +341,3 @@ def test_an_old_snapshot_is_not_served_from_newer_results() -> None:
         "cds outbound|80|v1|a.shop.svc.cluster.local",
     }
     assert not differing(new, everything(mesh.snapshot(), WEB))
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "outbound|80||nobody.test",
-        "outbound|99||a.shop.svc.cluster.local",
-        "outbound|80|v9|a.shop.svc.cluster.local",
-        "outbound|82||headless.shop.svc.cluster.local",
-        "inbound|80||",
-        "nonsense",
-    ],
-)
-def test_unknown_endpoints(name: str) -> None:
-    assert world(MESH).snapshot().view(WEB).named(EDS, name) is None
-
-
-@pytest.mark.parametrize("name", ["8080", "nobody.test:80", "nonsense", ""])
-def test_unknown_routes_are_the_catch_all(name: str) -> None:
-    found = world(MESH).snapshot().view(WEB).named(RDS, name)
-    assert found is not None
-    routes = RouteConfiguration.FromString(found.body)
-    assert routes.name == name
-    assert [each.name for each in routes.virtual_hosts] == ["allow_any"]
-
-
-def test_clusters_beyond_the_sidecar_are_there_on_demand() -> None:
-    narrow = config("Sidecar", "narrow", "web", "{egress: [{hosts: ['./*']}]}")
-    view = world(MESH, narrow).snapshot().view(WEB)
-    name = "outbound|80||a.shop.svc.cluster.local"
-    assert name not in view.collection(CDS).resources
-    found = view.named(CDS, name)
-    assert found is not None
-    assert found.requires == {name}
-    assert view.named(EDS, name) is not None
-    assert view.named(CDS, "outbound|80||nobody.test") is None
-
-
-def test_ports_beyond_the_sidecar_are_there_on_demand() -> None:
-    narrow = config(
-        "Sidecar",
-        "narrow",
-        "web",
-        "{egress: [{port: {number: 81, name: t, protocol: TCP}, hosts: ['*/*']}]}",
-    )
-    view = world(MESH, narrow).snapshot().view(WEB)
-    assert "outbound|81||b.shop.svc.cluster.local" in view.collection(CDS).resources
-    assert view.named(CDS, "outbound|80||a.shop.svc.cluster.local") is not None
-
-
-def test_a_cluster_that_resolves_nothing_is_not_there_on_demand_either() -> None:
-    entry = config(
-        "ServiceEntry",
-        "c",
-        "web",
-        f"{{hosts: [c.test], resolution: DNS, workloadSelector: {{labels: {{a: b}}}}, {HTTP}}}",
-    )
-    assert world(MESH, entry).snapshot().view(WEB).named(CDS, "outbound|80||c.test") is None
-
-
-GATEWAY = config(
-    "Gateway",
-    "g",
-    "shop",
-    "{selector: {app: gate}, servers: [{port: {number: 15443, name: tls, protocol: TLS}, "
-    "hosts: ['*.local'], tls: {mode: AUTO_PASSTHROUGH}}]}",
-)
-
-
-@pytest.mark.parametrize(
-    ("app", "texts", "expected"),
-    [
-        pytest.param("gate", [GATEWAY], True, id="selected"),
-        pytest.param("other", [GATEWAY], False, id="not-selected"),
-        pytest.param("gate", [GATEWAY.replace("AUTO_", "")], False, id="other-mode"),
-        pytest.param("gate", [], False, id="no-gateway"),
-    ],
-)
-def test_gateways_pass_mutual_tls_on(app: str, texts: list[str], expected: bool) -> None:
-    node = Node(id="router~10.1.0.9~gate-1.shop~shop.svc.cluster.local")
-    node.metadata.update({"LABELS": {"app": app}})
-    view = world(MESH, *texts).snapshot().view(parse(node))
-    clusters = view.collection(CDS)
-    name = "outbound_.80_._.a.shop.svc.cluster.local"
-    assert (name in clusters.resources) is expected
-    assert "outbound|80||a.shop.svc.cluster.local" in clusters.resources
-    assert "outbound|82||headless.shop.svc.cluster.local" in clusters.requires
-    assert "InboundPassthroughCluster" not in clusters.resources
-    if expected:
-        assert clusters.resources[name].requires == {"outbound|80||a.shop.svc.cluster.local"}
-
-
-def test_types_that_a_view_does_not_have_are_empty() -> None:
-    view = world(MESH).snapshot().view(WEB)
-    assert not view.collection(EDS).resources
-    assert view.named(LDS, "nothing") is None
-    assert view.named(NDS, "nametable") is not None
-
-
-def test_a_snapshot_without_changes_is_the_one_before() -> None:
-    mesh = World()
-    mesh.apply(changes(MESH))
-    before = mesh.snapshot(1)
-    after = mesh.snapshot(2)
-    assert after.revision == 2
-    assert after.index is before.index
-    assert after.view(WEB) is before.view(WEB)
