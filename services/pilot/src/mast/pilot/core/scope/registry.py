@@ -65,6 +65,7 @@ class Registry:
         self._shard_of: dict[str, ServiceKey] = {}
         self._auto: AutoAddresses[ServiceKey] = AutoAddresses()
         self._aliases: dict[str, _Alias] = {}
+        self._names_of: dict[str, set[str]] = {}
         self._distributions: dict[str, str] = {}
         self._by_node: set[ServiceKey] = set()
         self._network_gateways: Groups[str, ServiceKey] = Groups(tuple)
@@ -144,6 +145,7 @@ class Registry:
             stale |= self._claim_address(key)
         for key in sorted(stale):
             stale |= self._follow_alias(key)
+        self._gather_names()
         self._stale_services = set()
         for key in sorted(stale):
             self._settle_service(key)
@@ -195,8 +197,15 @@ class Registry:
             del self._aliases[key.host]
         else:
             self._aliases[key.host] = now
+        self._names_of.clear()
         ends = (before, self._end_of(key.host))
         return {each for host in ends for each in self._keys_of.get(host, ())}
+
+    def _gather_names(self) -> None:
+        """The aliases of every host, anew if one of them leads elsewhere."""
+        if not self._names_of:
+            for each in self._aliases:
+                self._names_of.setdefault(self._end_of(each), set()).add(each)
 
     def _end_of(self, host: str) -> str:
         """Where a host leads in the end, by one alias after the other; itself if in a circle."""
@@ -210,7 +219,7 @@ class Registry:
         contributions = self._considered(key)
         service = None
         if contributions:
-            aliases = {each for each in self._aliases if self._end_of(each) == key.host}
+            aliases = self._names_of.get(key.host, ())
             service = merged_service(contributions, self._auto.addresses(key), aliases)
             if distribution := self._distributions.get(key.namespace):
                 service = with_distribution(service, distribution)
