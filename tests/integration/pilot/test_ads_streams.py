@@ -51,7 +51,8 @@ async def test_responses_are_counted(mesh, delta):
     async with ads_server(mesh) as ads, xds_stream(at(ads), delta=delta) as stream:
         await stream.ask(CDS)
         told = await stream.told()
-        assert ads.metric('pilot_xds_pushes{type="cds"}') == 1
+        # It is counted when it was written, which the reader may learn first.
+        await until(lambda: ads.metric('pilot_xds_pushes{type="cds"}') == 1)
         size = ads.metric('pilot_xds_config_size_bytes_sum{type="cds"}')
         assert size == told.ByteSize()
         assert ads.metric("pilot_xds{") == 1
