@@ -228,9 +228,7 @@ def test_filters(filters: str, expected: str) -> None:
 def test_a_prefix_that_is_replaced_below_the_root() -> None:
     path = "{type: ReplacePrefixMatch, replacePrefixMatch: /b}"
     matches = "matches: [{path: {value: /a}}]"
-    found = rule(
-        f"{{{matches}, filters: [{{type: URLRewrite, urlRewrite: {{path: {path}}}}}]}}"
-    )
+    found = rule(f"{{{matches}, filters: [{{type: URLRewrite, urlRewrite: {{path: {path}}}}}]}}")
     assert found == {"rewrite": {"uri": "/b"}}
 
 

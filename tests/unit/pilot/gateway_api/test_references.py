@@ -3,8 +3,13 @@
 from tests.support.gateway_api import GATEWAY, HTTP, conditions, described, told
 from tests.support.mesh_yaml import world
 
-ROUTE = described("HTTPRoute", "r", "shop", "{parentRefs: [{name: web, namespace: edge}],"
-                  " rules: [{backendRefs: [{name: a, port: 80}, {name: b, port: 80}]}]}")
+ROUTE = described(
+    "HTTPRoute",
+    "r",
+    "shop",
+    "{parentRefs: [{name: web, namespace: edge}],"
+    " rules: [{backendRefs: [{name: a, port: 80}, {name: b, port: 80}]}]}",
+)
 TCP = described("TCPRoute", "t", "shop", "{parentRefs: [{name: web, namespace: edge}],"
                 " rules: [{backendRefs: [{name: a, port: 80}]}]}")  # fmt: skip
 STREAMS = "  - {name: tcp, port: 90, protocol: TCP, allowedRoutes: {namespaces: {from: All}}}\n"

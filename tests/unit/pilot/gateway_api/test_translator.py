@@ -129,8 +129,13 @@ POLICY = described("BackendTLSPolicy", "p", "shop", "{targetRefs: [{kind: Servic
                    " validation: {hostname: a.test}}")  # fmt: skip
 GRANT = described("ReferenceGrant", "g", "other", "{from: [{group: gateway.networking.k8s.io,"
                   " kind: HTTPRoute, namespace: shop}], to: [{kind: Service}]}")  # fmt: skip
-FOREIGN = described("HTTPRoute", "f", "shop", "{parentRefs: [{name: web, namespace: edge}],"
-                    " rules: [{backendRefs: [{name: b, namespace: other, port: 80}]}]}")
+FOREIGN = described(
+    "HTTPRoute",
+    "f",
+    "shop",
+    "{parentRefs: [{name: web, namespace: edge}],"
+    " rules: [{backendRefs: [{name: b, namespace: other, port: 80}]}]}",
+)
 
 
 @pytest.mark.parametrize(
