@@ -138,6 +138,29 @@ async def test_a_host_that_was_found_may_be_declared_and_undeclared(tmp_path: Pa
             assert [await found.answer("b.test") for _ in range(10)] == ["b"] * 10
 
 
+PATCH = """
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: mark, namespace: shop}
+spec:
+  configPatches:
+  - applyTo: VIRTUAL_HOST
+    match: {context: SIDECAR_OUTBOUND, routeConfiguration: {vhost: {name: "b.test:80"}}}
+    patch:
+      operation: MERGE
+      value: {response_headers_to_add: [{header: {key: x-patched, value: "yes"}}]}
+"""
+
+
+async def test_patches_apply_to_hosts_that_were_found(tmp_path: Path) -> None:
+    """By the name that the virtual host has where it is declared (pilot.md K)."""
+    async with shop(tmp_path, PATCH) as found:
+        reply = await found.meshed.get("b.test")
+        assert (reply.status, reply.header("x-patched")) == (200, "yes")
+        reply = await found.meshed.get("c.test")
+        assert (reply.status, reply.header("x-patched")) == (200, "")
+
+
 async def test_what_is_unknown_passes_where_it_may(tmp_path: Path) -> None:
     async with shop(tmp_path, mode="ALLOW_ANY") as found:
         assert await found.answer("b.test") == "b"

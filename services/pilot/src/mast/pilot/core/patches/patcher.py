@@ -29,6 +29,7 @@ from mast.pilot.core.patches.patch import Patch, PatchName, PatchSet, Skipped
 from mast.pilot.core.patches.routes import patched_routes
 from mast.pilot.core.patches.selection import patch_set
 from mast.pilot.core.patches.soundness import faults
+from mast.pilot.core.routes.virtual_hosts import ordinary_name
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.xds.resources import (
     BOOTSTRAP,
@@ -225,8 +226,12 @@ def _concerned(resource: Resource, patches: PatchSet, scene: Scene) -> bool:
 
 
 def _whole(resource: Resource, message: Message) -> Message:
-    """What patches are applied to: for a virtual host on its own the configuration it is of."""
+    """What patches are applied to: for a virtual host on its own the configuration it is of.
+
+    There it has the name that it would have there.
+    """
     if isinstance(message, VirtualHost):
+        message.name = ordinary_name(message)
         return RouteConfiguration(name=resource.name.partition("/")[0], virtual_hosts=[message])
     return message
 
@@ -236,7 +241,10 @@ def _unwrapped(resource: Resource, message: Message | None) -> Message | None:
     if resource.type_url != VHDS:
         return message
     hosts = cast("RouteConfiguration", message).virtual_hosts
-    return hosts[0] if hosts else None
+    if not hosts:
+        return None
+    hosts[0].name = resource.name
+    return hosts[0]
 
 
 _APPLY: Final[Mapping[str, tuple[type[Message], Callable[..., Any]]]] = {

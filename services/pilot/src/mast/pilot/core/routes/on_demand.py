@@ -23,7 +23,7 @@ from mast.pilot.core.routes.viewpoints import (
     tunnel,
     without_routes,
 )
-from mast.pilot.core.routes.virtual_hosts import Candidate
+from mast.pilot.core.routes.virtual_hosts import Candidate, asked_for
 from mast.pilot.core.scope.egress import Egress
 from mast.pilot.core.scope.scope import Scope
 
@@ -73,9 +73,7 @@ def virtual_host(
         made = catch_all(here, forward_proxy=wanted.forward_proxy)
     else:
         return None
-    made.name = name
-    made.ClearField("domains")
-    made.domains.append(wanted.authority)
+    asked_for(made, name, wanted.authority)
     return made
 
 

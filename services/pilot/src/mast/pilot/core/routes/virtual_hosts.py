@@ -19,6 +19,9 @@ from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.model.model import Age
 
 _BAD_GATEWAY: Final = 502
+_OWN: Final = "mast"
+_ORDINARY_NAME: Final = "virtual_host"
+"""Metadata of virtual hosts that have the name they were asked for by."""
 
 
 class Claim(NamedTuple):
@@ -60,6 +63,21 @@ def candidate(claim: Claim, routes: Sequence[Route], additions: Additions = NOTH
     additions.apply(message)
     additions.apply_metadata(message)
     return Candidate(claim, message.SerializeToString(deterministic=True))
+
+
+def asked_for(host: VirtualHost, name: str, domain: str) -> None:
+    """Make it the virtual host that somebody asked for by a name, for one domain (pilot.md B25)."""
+    host.metadata.filter_metadata[_OWN][_ORDINARY_NAME] = host.name
+    host.name = name
+    host.ClearField("domains")
+    host.domains.append(domain)
+
+
+def ordinary_name(host: VirtualHost) -> str:
+    """The name that a virtual host has among the others of its route configuration."""
+    if _OWN not in host.metadata.filter_metadata:
+        return host.name
+    return str(host.metadata.filter_metadata[_OWN][_ORDINARY_NAME])
 
 
 def allotted(claims: Iterable[Claim]) -> tuple[dict[Claim, tuple[str, ...]], list[Finding]]:
