@@ -25,6 +25,10 @@ PORTS = (
 )
 IPS = ("10.1.0.1", "10.1.0.2", "10.1.0.3")
 GATEWAYS = ("mesh", "shop/gate")
+DISTRIBUTIONS = (
+    {"networking.istio.io/traffic-distribution": "PreferClose"},
+    {"networking.istio.io/traffic-distribution": "PreferSameNode"},
+)
 
 names = st.sampled_from(NAMES)
 namespaces = st.sampled_from(NAMESPACES)
@@ -34,6 +38,17 @@ export_to = st.sampled_from(([], ["*"], ["."], ["web"]))
 ports = st.lists(
     st.sampled_from(PORTS), min_size=1, max_size=3, unique_by=lambda each: each["name"]
 )
+
+places = st.sampled_from(
+    (
+        {},
+        {},
+        {"nodeLocal": True},
+        {"annotations": DISTRIBUTIONS[1]},
+        {"labels": {"topology.istio.io/network": "south"}, "externalAddresses": ["203.0.113.1"]},
+    )
+)
+"""What makes a service depend on where its callers are, or others on it."""
 
 patterns = st.sampled_from(
     ("*/*", "./*", "shop/*", f"*/{HOSTS[0]}", "web/*.web.svc.cluster.local", "~/*")
@@ -196,6 +211,7 @@ def reported(draw: Any) -> Put:
                         {**each, "targetPort": each.get("targetPort", 0)} for each in draw(ports)
                     ],
                     "selector": draw(st.sampled_from(({}, *LABELS))),
+                    **draw(places),
                 },
                 registry.Service(),
             )
@@ -217,6 +233,9 @@ def reported(draw: Any) -> Put:
                     namespace=namespace,
                     service_account=draw(st.sampled_from(("", "a"))),
                     health=draw(st.sampled_from(registry.Health.values())),
+                    node=draw(st.sampled_from(("", "n1", "n2"))),
+                    network=draw(st.sampled_from(("", "", "south"))),
+                    tls_mode=draw(st.sampled_from(("", "istio"))),
                 )
                 each.ports.update({"http": 8080, "tcp": 8081, "any": 8082, "grpc": 8083})
                 each.labels.update(draw(labels))
@@ -236,7 +255,21 @@ def reported(draw: Any) -> Put:
             return Put(key, None if gone else workload.SerializeToString())
 
 
-changes = st.one_of(configured(), configured(), configured(), reported(), reported(), mesh_config())
+@st.composite
+def annotated_namespaces(draw: Any) -> Put:
+    """A namespace with a traffic distribution, or without."""
+    kind, name = kinds.BY_GROUP_KIND["", "Namespace"], draw(st.sampled_from(("shop", "web")))
+    resource = Resource.FromString(_packed(kind, {}, "", name, 0))
+    resource.metadata.annotations.update(draw(st.sampled_from(({}, *DISTRIBUTIONS))))
+    return Put(keys.config_key(kind.collection, "", name), resource.SerializeToString())
+
+
+changes = st.one_of(
+    *(configured() for _ in range(3)),
+    *(reported() for _ in range(2)),
+    mesh_config(),
+    annotated_namespaces(),
+)
 
 
 def _packed(

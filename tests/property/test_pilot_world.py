@@ -22,9 +22,9 @@ from tests.support.mesh_yaml import Put, sidecar_proxy
 from tests.support.mesh_yaml import changes as written
 
 PROXIES: Sequence[Proxy] = (
-    sidecar_proxy("shop", ip="10.1.0.1", labels=LABELS[0], CLUSTER_ID="east"),
-    sidecar_proxy("shop", ip="10.1.0.9", labels=LABELS[1], CLUSTER_ID="east"),
-    sidecar_proxy("web", ip="10.1.0.2", labels=LABELS[2], DNS_CAPTURE="true"),
+    sidecar_proxy("shop", ip="10.1.0.1", labels=LABELS[0], CLUSTER_ID="east", NODE_NAME="n1"),
+    sidecar_proxy("shop", ip="10.1.0.9", labels=LABELS[1], CLUSTER_ID="east", NODE_NAME="n2"),
+    sidecar_proxy("web", ip="10.1.0.2", labels=LABELS[2], DNS_CAPTURE="true", NETWORK="north"),
     sidecar_proxy("istio-system", ip="10.1.0.3", labels={}, INTERCEPTION_MODE="NONE"),
 )
 ROUTES = ("80", "82", "83", "http_proxy", *(f"{host}:82" for host in HOSTS))
