@@ -13,6 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.http_site import http_site
+
 RAW = "application/vnd.module.wasm.content.layer.v1+wasm"
 ARCHIVE = "application/vnd.oci.image.layer.v1.tar+gzip"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -112,12 +114,5 @@ async def module_registry() -> AsyncIterator[ModuleRegistry]:
     registry = ModuleRegistry()
     application = web.Application()
     application.router.add_get("/{path:.*}", registry.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        registry.port = runner.addresses[0][1]
+    async with http_site(application) as registry.port:
         yield registry
-    finally:
-        await runner.cleanup()

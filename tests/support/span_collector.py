@@ -10,6 +10,8 @@ from aiohttp import web
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.support.http_site import http_site
+
 
 @dataclass(frozen=True)
 class Span:
@@ -45,15 +47,8 @@ async def span_collector() -> AsyncIterator[Collector]:
     collector = Collector()
     application = web.Application()
     application.router.add_post("/{path:.*}", collector.take)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        collector.port = runner.addresses[0][1]
+    async with http_site(application) as collector.port:
         yield collector
-    finally:
-        await runner.cleanup()
 
 
 def _otlp(body: bytes) -> list[tuple[str, dict[str, str], dict[str, str]]]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from tests.support.http_site import http_site
+
 
 @dataclass
 class Application:
@@ -46,12 +48,5 @@ async def running_application() -> AsyncIterator[Application]:
         "/metrics": metrics,
     }.items():
         app.router.add_get(path, handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    program.port = runner.addresses[0][1]
-    try:
+    async with http_site(app) as program.port:
         yield program
-    finally:
-        await runner.cleanup()

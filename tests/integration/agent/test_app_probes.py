@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,7 +23,9 @@ from mast.agent.store.probes import Prober, healthy
 from tests.integration.agent.application import Application
 from tests.integration.agent.control_plane import ControlPlane
 from tests.integration.agent.running import agent, environment, loopback
+from tests.support.http_site import http_site
 from tests.support.pki import Ca
+from tests.support.tls_contexts import tls_server
 
 PROBER = Prober(host="127.0.0.1")
 QUICK = timedelta(milliseconds=300)
@@ -65,11 +66,8 @@ async def pages() -> AsyncIterator[int]:
     app.router.add_get("/status/{code}", status)
     for handler in (who, here, elsewhere, astray, around, large, never):
         app.router.add_get(f"/{handler.__name__}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0][1]
-    await runner.cleanup()
+    async with http_site(app) as port:
+        yield port
 
 
 @pytest.mark.parametrize(
@@ -103,25 +101,15 @@ async def test_endpoints_say_where_ports_are(pages: int) -> None:
     assert found.body == b"127.0.0.1 None"
 
 
-async def test_https_is_not_verified(tmp_path: Path) -> None:
-    pair = Ca.root().leaf(dns=["whoever"])
-    (tmp_path / "pair.pem").write_bytes(pair.chain + pair.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "pair.pem")
-
+async def test_https_is_not_verified() -> None:
     async def ok(_: web.Request) -> web.Response:
         return web.Response(text="ok")
 
     app = web.Application()
     app.router.add_get("/", ok)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    try:
-        probe = HttpProbe(port=runner.addresses[0][1], path="/", https=True)
+    async with http_site(app, tls_server(Ca.root().leaf(dns=["whoever"]))) as port:
+        probe = HttpProbe(port=port, path="/", https=True)
         assert (await PROBER.probe(probe)).body == b"ok"
-    finally:
-        await runner.cleanup()
 
 
 async def test_tcp(pages: int) -> None:
