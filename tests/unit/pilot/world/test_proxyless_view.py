@@ -267,3 +267,99 @@ def test_only_what_changed_is_made_anew() -> None:
     assert first.renewed(EDS, first.generation) is None
     assert second.family(SDS) is None
     assert second.renewed(SDS, first.generation) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        pytest.param("tls: {mode: SIMPLE}", "tls.mode SIMPLE", id="tls"),
+        pytest.param("proxyProtocol: {version: V2}", "proxyProtocol", id="proxy-protocol"),
+        pytest.param("tunnel: {targetHost: a.test, targetPort: 443}", "tunnel", id="tunnel"),
+        pytest.param(
+            "loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 9s}}",
+            "loadBalancer.warmup",
+            id="warmup",
+        ),
+        pytest.param("retryBudget: {percent: 20}", "retryBudget", id="budget"),
+    ],
+)
+def test_what_clusters_leave_out_is_told(settings: str, told: str) -> None:
+    snapshot = world(service(), rule(settings)).snapshot(1)
+    assert snapshot.view(proxyless()).named(CDS, CLUSTER) is not None
+    (finding,) = [
+        each for each in snapshot.findings([proxyless()]) if each.fault is Fault.PROXYLESS
+    ]
+    assert told in finding.message
+
+
+@pytest.mark.parametrize(
+    ("http", "told"),
+    [
+        pytest.param("[{redirect: {authority: a}}]", "redirect: such calls fail", id="redirect"),
+        pytest.param(
+            "[{directResponse: {status: 404}}]", "direct_response: such calls fail", id="answer"
+        ),
+        pytest.param(
+            "[{retries: {attempts: 2, perTryTimeout: 1s}, route: [{destination: {host: web}}]}]",
+            "retries.perTryTimeout",
+            id="per-try-timeout",
+        ),
+    ],
+)
+def test_what_routes_leave_out_is_told(http: str, told: str) -> None:
+    snapshot = world(service(), routes(http)).snapshot(1)
+    assert snapshot.view(proxyless()).named(RDS, CLUSTER) is not None
+    (finding,) = [
+        each for each in snapshot.findings([proxyless()]) if each.fault is Fault.PROXYLESS
+    ]
+    assert told in finding.message
+
+
+@pytest.mark.parametrize(
+    ("key", "kinds"),
+    [
+        ("httpHeaderName: user", ["header"]),
+        ("useSourceIp: true", ["filter_state"]),
+        ("httpCookie: {name: c, ttl: 1s}", []),
+    ],
+)
+def test_what_a_hash_may_be_of(key: str, kinds: list[str]) -> None:
+    sticky = rule(f"loadBalancer: {{consistentHash: {{{key}}}}}")
+    (route,) = found(RDS, CLUSTER, service(), sticky).virtual_hosts[0].routes
+    assert [each.WhichOneof("policy_specifier") for each in route.route.hash_policy] == kinds
+
+
+@pytest.mark.parametrize(
+    ("retries", "expected"),
+    [
+        pytest.param(
+            '{attempts: 3, retryOn: "unavailable,5xx", backoff: 0.5s}',
+            {
+                "retry_on": "unavailable",
+                "num_retries": 3,
+                "retry_back_off": {"base_interval": "0.500s"},
+            },
+            id="back-off",
+        ),
+        pytest.param("{attempts: 0}", None, id="none"),
+    ],
+)
+def test_retries(retries: str, expected: dict[str, Any] | None) -> None:
+    http = f"[{{retries: {retries}, route: [{{destination: {{host: web}}}}]}}]"
+    (route,) = found(RDS, CLUSTER, service(), routes(http)).virtual_hosts[0].routes
+    assert as_dict(route)["route"].get("retry_policy") == expected
+
+
+def test_a_service_without_names_or_endpoints_to_find_has_no_cluster() -> None:
+    nowhere = service().replace("STATIC", "DNS").replace("10.0.0.1", "unix:///run/x")
+    assert found(CDS, CLUSTER, nowhere) is None
+    assert found(CDS, CLUSTER, service().replace("STATIC", "NONE").split("  endpoints")[0]) is None
+
+
+def test_ejection_without_errors_to_count() -> None:
+    made = found(CDS, CLUSTER, service(), rule("outlierDetection: {interval: 2s}"))
+    assert not made.HasField("outlier_detection")
+    some = rule("outlierDetection: {consecutiveGatewayErrors: 2, maxEjectionPercent: 40}")
+    detection = found(CDS, CLUSTER, service(), some).outlier_detection
+    assert detection.failure_percentage_request_volume.value == 2
+    assert detection.max_ejection_percent.value == 40
