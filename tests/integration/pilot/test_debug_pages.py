@@ -293,7 +293,7 @@ class TestPages:
             }
             kind = {"group": "networking.istio.io", "version": "v1beta1", "kind": "VirtualService"}
             assert kind in await client.page("/debug/resourcesz")
-            assert (await client.page("/debug/inject"))["injector"] == "galley"
+            assert (await client.page("/debug/inject"))["injector"] == ""
 
     async def test_what_a_proxy_sees_and_serves(self, mesh):
         async with ads_server(mesh) as ads, watching(ads), pages(ads) as client:

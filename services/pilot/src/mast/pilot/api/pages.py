@@ -161,7 +161,10 @@ class Pages:
         }
 
     async def _inject(self, _: Question) -> Any:
-        return {"injector": "galley", "detail": "Galley injects sidecars and has the template."}
+        return {
+            "injector": "",
+            "detail": "Nobody does: agents are started beside programs, as `mastctl run` does it.",
+        }
 
     # One proxy
 
