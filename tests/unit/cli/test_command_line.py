@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mast.cli.config_commands import problem_line
+from mast.cli.config_commands import as_document, problem_line
 from mastapi.galley.v1 import config_pb2
 
 
@@ -100,3 +100,15 @@ def test_problem_line_without_a_line_names_the_file() -> None:
         severity=config_pb2.Problem.ERROR, source="vs.yaml", rule="malformed-yaml", message="is bad"
     )
     assert problem_line(problem) == "vs.yaml: error: is bad [malformed-yaml]"
+
+
+def test_maps_are_shown_in_order() -> None:
+    item = config_pb2.Object(api_version="networking.istio.io/v1", kind="VirtualService")
+    names = [f"key-{number:02}" for number in range(30)]
+    item.metadata.name = "reviews"
+    for name in reversed(names):
+        item.metadata.labels[name] = "x"
+    item.spec.update({"http": [dict.fromkeys(reversed(names), "x")]})
+    shown = as_document(item)
+    assert list(shown["metadata"]["labels"]) == names
+    assert list(shown["spec"]["http"][0]) == names

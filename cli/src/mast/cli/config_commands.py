@@ -225,13 +225,14 @@ def reference(ref: config_pb2.ObjectRef) -> str:
 
 
 def as_document(item: config_pb2.Object) -> dict[str, Any]:
-    """An object as users write it."""
+    """An object as users write it; the same text every time, though maps have no order."""
     meta = json_format.MessageToDict(item.metadata)
+    meta = {key: _ordered(value) for key, value in meta.items()}
     if "createTime" in meta:
         meta["creationTimestamp"] = meta.pop("createTime")
     if "generation" in meta:
         meta["generation"] = int(meta["generation"])
-    spec = json_format.MessageToDict(item.spec)
+    spec = _ordered(json_format.MessageToDict(item.spec))
     group, _, _ = item.api_version.rpartition("/")
     kind = kinds.BY_GROUP_KIND.get((group, item.kind))
     return {
@@ -240,6 +241,12 @@ def as_document(item: config_pb2.Object) -> dict[str, Any]:
         "metadata": meta,
         **(spec if kind is not None and kind.flat else {"spec": spec}),
     }
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(each) for each in value] if isinstance(value, list) else value
 
 
 def _kinds(text: str) -> Sequence[kinds.Kind]:
