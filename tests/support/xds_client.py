@@ -46,9 +46,9 @@ class XdsStream:
         with suppress(aio.AioRpcError, asyncio.InvalidStateError):
             await self.call.write(request)
 
-    async def told(self) -> Any:
+    async def told(self, seconds: float = SECONDS) -> Any:
         """The next response; AioRpcError if the stream was ended with an error."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             response = await self.call.read()
         if response is aio.EOF:
             raise EOFError(await self.call.code(), await self.call.details())

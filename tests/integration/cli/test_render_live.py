@@ -87,9 +87,9 @@ async def sent(address: str, node: Node, names: Intended) -> dict[str, list[byte
 
 def cases() -> Iterator[tuple[str, list[str], Node | None]]:
     """Every input there is: files of the sample beside its services, and Pilot's golden cases."""
-    services = MESH.read_text().partition("kind: DestinationRule")[0].rpartition("---")[0]
+    services = BOOKINFO / "services.yaml"
     for file in sorted(BOOKINFO.rglob("*.yaml")):
-        yield file.name, [services, file.read_text()], None
+        yield file.name, [each.read_text() for each in dict.fromkeys((services, file))], None
     for file in sorted(GOLDEN.glob("*.in.yaml")):
         documents = file.read_text().split("\n---\n")
         proxies = [

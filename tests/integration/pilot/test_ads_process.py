@@ -132,7 +132,8 @@ async def test_a_storm_of_changes_is_few_pushes(etcd, store, tmp_path):
             storm = tasks.create_task(_storm(store))
             received, weights = 0, [0]
             while not (storm.done() and weights == [1001]):
-                told = await stream.told()
+                # While changes keep coming, one push is put off for ten seconds.
+                told = await stream.told(seconds=40)
                 received += 1
                 weights = [each.load_balancing_weight.value for each in _endpoints(told)]
                 await stream.ack(told)

@@ -20,6 +20,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from mast.cli.envoy.configuration import Configuration, chains, discovered
 from mast.cli.envoy.walking import unpacked, within
+from mast.pilot.core.filters.on_demand import ON_DEMAND_FILTER
 from mast.pilot.core.packing import packed
 from mast.pilot.core.security.transport_sockets import SDS_CLUSTER
 
@@ -60,10 +61,19 @@ def _complete(listener: Listener, configuration: Configuration) -> Listener:
                     name = manager.rds.route_config_name
                     empty = RouteConfiguration(name=name)
                     manager.route_config.CopyFrom(configuration.routes.get(name, empty))
+                _without_demand(manager)
                 _with_extensions(manager.http_filters, configuration)
                 each.typed_config.CopyFrom(packed(manager))
         _secrets_from_agent(chain.transport_socket.typed_config)
     return made
+
+
+def _without_demand(manager: HttpConnectionManager) -> None:
+    """There is nobody whom a proxy could ask for hosts and clusters when it needs them."""
+    manager.route_config.ClearField("vhds")
+    for index in reversed(range(len(manager.http_filters))):
+        if manager.http_filters[index].name == ON_DEMAND_FILTER:
+            del manager.http_filters[index]
 
 
 def left_out(configuration: Configuration) -> list[str]:
