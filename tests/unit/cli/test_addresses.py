@@ -33,16 +33,15 @@ def test_loopback_addresses_are_all_different() -> None:
     assert all(ipaddress.ip_address(address).is_loopback for address in flat)
 
 
-def test_two_meshes_have_different_lanes() -> None:
-    assert addresses.on_loopback("0001", 1) != addresses.on_loopback("0002", 1)
-
-
-def test_the_control_plane_has_an_address_of_its_own() -> None:
-    lanes = {addresses.control(f"{tag:04x}") for tag in range(62)}
-    assert len(lanes) == 62
-    workloads = {a for n in range(1, 300) for a in addresses.on_loopback("0007", n)}
-    assert not lanes & workloads
-    assert all(ipaddress.ip_address(lane).is_loopback for lane in lanes)
+def test_meshes_do_not_meet() -> None:
+    found = [
+        address
+        for tag in ("0000", "0001", "0040", "00ff", "0100", "fffe", "ffff")
+        for number in range(1, 64)
+        for address in (*addresses.on_loopback(tag, number), addresses.control(tag))
+    ]
+    assert len(set(found)) == 7 * (63 * 2 + 1)
+    assert all(ipaddress.ip_address(each).is_loopback for each in found)
 
 
 def test_a_taken_port_is_replaced() -> None:

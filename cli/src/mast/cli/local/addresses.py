@@ -5,6 +5,11 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Collection
+from typing import Final
+
+_INBOUND: Final = ipaddress.IPv4Network("127.64.0.0/10")
+_OUTBOUND: Final = ipaddress.IPv4Network("127.128.0.0/10")
+_CONTROL: Final = ipaddress.IPv4Network("127.192.0.0/11")
 
 
 def workload_number(taken: Collection[int]) -> int:
@@ -28,16 +33,16 @@ def gateway(subnet: str) -> str:
 def on_loopback(tag: str, number: int) -> tuple[str, str]:
     """Inbound and outbound loopback addresses of workload ``number`` in the mesh ``tag``.
 
-    Two meshes of one machine differ in the second octet (inbound 64-127, outbound 128-191).
+    Inbound ones are in 127.64.0.0/10, outbound ones in 127.128.0.0/10. Every tag has 64 of each
+    before it meets the next one.
     """
-    lane = int(tag, 16) % 64
-    rest = f"{number >> 8}.{number & 0xFF}"
-    return f"127.{64 + lane}.{rest}", f"127.{128 + lane}.{rest}"
+    offset = (int(tag, 16) * 64 + number) % _INBOUND.num_addresses
+    return str(_INBOUND[offset]), str(_OUTBOUND[offset])
 
 
 def control(tag: str) -> str:
-    """The loopback address that the control plane of the mesh ``tag`` has to itself (192-253)."""
-    return f"127.{192 + int(tag, 16) % 62}.0.1"
+    """The loopback address in 127.192.0.0/11 that the control plane of a mesh has to itself."""
+    return str(_CONTROL[int(tag, 16) * 32 + 1])
 
 
 def port(host: str, preferred: int) -> int:
