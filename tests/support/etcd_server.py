@@ -132,9 +132,12 @@ class EtcdServer:
         await self.kill()
         await self.start()
 
-    def pause(self) -> None:
-        """Freeze the process: connections stay open, nothing is answered."""
+    async def pause(self) -> None:
+        """Freeze the process: connections stay open, nothing is answered from now on."""
         self._signal(signal.SIGSTOP)
+        async with asyncio.timeout(STARTUP_SECONDS):
+            while not _is_frozen(self.pid):
+                await asyncio.sleep(0.005)
 
     def resume(self) -> None:
         """Let a frozen process continue."""
@@ -143,6 +146,12 @@ class EtcdServer:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
+
+
+def _is_frozen(pid: int) -> bool:
+    """Whether every thread of a process is stopped."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(each.read_text().rpartition(") ")[2].startswith("T") for each in threads)
 
 
 @asynccontextmanager

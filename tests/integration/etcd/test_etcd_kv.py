@@ -233,7 +233,7 @@ async def test_without_etcd_a_call_fails_in_time_and_says_why() -> None:
 
 async def test_a_frozen_etcd_fails_in_time(store: Store, server: EtcdServer) -> None:
     await store.put("a", b"")
-    server.pause()
+    await server.pause()
     try:
         async with asyncio.timeout(5):
             with pytest.raises(Unavailable, match="DEADLINE_EXCEEDED"):

@@ -28,7 +28,7 @@ from tests.support.secret_files import cluster_with_secret_files, with_secret_fi
 HOST = "web.default.svc.cluster.local"
 WEB = "spiffe://cluster.local/ns/default/sa/web"
 FAILOVER = (
-    "outlierDetection: {consecutive5xxErrors: 1, interval: 0.100s, baseEjectionTime: 0.500s,"
+    "outlierDetection: {consecutive5xxErrors: 1, interval: 0.100s, baseEjectionTime: 2s,"
     " maxEjectionPercent: 100}"
 )
 
@@ -132,11 +132,14 @@ async def test_failover_on_the_loss_of_a_zone_and_back(tmp_path: Path) -> None:
         assert await found.shares(10) == {"a": 10}
         found.servers[0].statuses.append(500)
         assert (await found.get()).status == 500
-        assert await found.who() == "b"
+
+        async def diverted() -> bool:
+            return await found.who() == "b"
 
         async def returned() -> bool:
             return await found.who() == "a"
 
+        await until(diverted, 20)
         await until(returned, 20)
         assert await found.shares(10) == {"a": 10}
 
