@@ -136,7 +136,7 @@ class EtcdServer:
         """Freeze the process: connections stay open, nothing is answered from now on."""
         self._signal(signal.SIGSTOP)
         async with asyncio.timeout(STARTUP_SECONDS):
-            while not _is_frozen(self.pid):
+            while not _is_frozen(self.pid):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.005)
 
     def resume(self) -> None:
