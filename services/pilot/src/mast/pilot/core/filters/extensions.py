@@ -1,8 +1,8 @@
 """What else the mesh puts into listeners and routes: the slots that others plug into.
 
 Generators of listeners and routes ask an `Extensions` at the [mx] slots of pilot.md E10, at those
-of plugins, and for loggers and tracers; they know nothing of what it adds. `NO_EXTENSIONS` adds
-nothing.
+of security policies and plugins, and for loggers and tracers; they know nothing of what it adds.
+`NO_EXTENSIONS` adds nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +43,17 @@ class Phase(StrEnum):
     AUTHZ = "AUTHZ"
     STATS = "STATS"
     LAST = "UNSPECIFIED"
+
+
+class Guard(StrEnum):
+    """Where among a proxy's own filters security policies stand (pilot.md E10)."""
+
+    CUSTOM = "CUSTOM"
+    """External authorizers, before anything else is known of a request."""
+    TOKENS = "TOKENS"
+    """Tokens of end users are verified (jwt_authn)."""
+    RULES = "RULES"
+    """Rules that look at what is known: RBAC."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +121,21 @@ class Traced:
 class Extensions(Protocol):
     """What is added for one proxy; pure, equal arguments give equal results.
 
-    A policy engine need not know of plugins, tracers and listeners.
+    A policy engine need not know of other policies, plugins, tracers and listeners.
     """
 
     def with_metric_tags(self, tags: Sequence[CustomTag]) -> "Extensions":
         """The same, whose reports carry these tags about the metrics that are made of them."""
         del tags
         return self
+
+    def guards(self, spot: Spot, guard: Guard) -> Sequence[HttpFilter]:
+        """HTTP filters of security policies, in their order."""
+        return ()
+
+    def network_guards(self, spot: Spot, guard: Guard) -> Sequence[Filter]:
+        """Network filters of security policies, for a chain that is proxied as TCP."""
+        return ()
 
     def plugins(self, spot: Spot, phase: Phase) -> Sequence[HttpFilter]:
         """HTTP filters of a phase, in their order."""

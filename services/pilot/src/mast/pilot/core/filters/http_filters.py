@@ -16,7 +16,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from mast.pilot.core.filters.alpn import alpn_filter
 from mast.pilot.core.filters.cors import CORS_FILTER
-from mast.pilot.core.filters.extensions import Direction, Extensions, Phase, Spot
+from mast.pilot.core.filters.extensions import Direction, Extensions, Guard, Phase, Spot
 from mast.pilot.core.filters.faults import FAULT_FILTER
 from mast.pilot.core.filters.on_demand import on_demand_filter
 from mast.pilot.core.filters.persistent_sessions import STATEFUL_SESSION_FILTER
@@ -35,8 +35,13 @@ def http_filters(
     if spot.direction is Direction.OUTBOUND and spot.proxy.on_demand:
         yield on_demand_filter()
     yield from extensions.http_filters(spot)
-    for phase in Phase:
-        yield from extensions.plugins(spot, phase)
+    yield from extensions.guards(spot, Guard.CUSTOM)
+    yield from extensions.plugins(spot, Phase.AUTHN)
+    yield from extensions.guards(spot, Guard.TOKENS)
+    yield from extensions.plugins(spot, Phase.AUTHZ)
+    yield from extensions.guards(spot, Guard.RULES)
+    yield from extensions.plugins(spot, Phase.STATS)
+    yield from extensions.plugins(spot, Phase.LAST)
     if protocol is Protocol.GRPC_WEB:
         yield _filter("envoy.filters.http.grpc_web", GrpcWeb())
     yield _filter(

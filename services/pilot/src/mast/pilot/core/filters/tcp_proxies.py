@@ -8,7 +8,7 @@ from envoy.extensions.filters.network.mongo_proxy.v3.mongo_proxy_pb2 import Mong
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from istio.networking.v1alpha3.destination_rule_pb2 import ConnectionPoolSettings
-from mast.pilot.core.filters.extensions import Extensions, Phase, Spot
+from mast.pilot.core.filters.extensions import Extensions, Guard, Phase, Spot
 from mast.pilot.core.filters.idle_timeouts import idle_timeout
 from mast.pilot.core.model.model import Protocol
 from mast.pilot.core.packing import packed
@@ -51,7 +51,7 @@ def to_cluster(cluster: str, limits: _Limits | None = None) -> TcpProxy:
 
 
 def network_plugins(spot: Spot, extensions: Extensions) -> Iterator[Filter]:
-    """Plugins of all phases that see the bytes of a chain (pilot.md E10)."""
+    """Plugins of all phases that see the bytes of a chain of HTTP (pilot.md E10)."""
     for phase in Phase:
         yield from extensions.network_plugins(spot, phase)
 
@@ -60,7 +60,12 @@ def _filters(
     proxy: TcpProxy, spot: Spot, extensions: Extensions, protocol: Protocol
 ) -> Iterator[Filter]:
     yield from extensions.network_filters(spot)
-    yield from network_plugins(spot, extensions)
+    yield from extensions.network_guards(spot, Guard.CUSTOM)
+    yield from extensions.network_plugins(spot, Phase.AUTHN)
+    yield from extensions.network_plugins(spot, Phase.AUTHZ)
+    yield from extensions.network_guards(spot, Guard.RULES)
+    yield from extensions.network_plugins(spot, Phase.STATS)
+    yield from extensions.network_plugins(spot, Phase.LAST)
     if protocol is Protocol.MONGO:
         mongo = MongoProxy(stat_prefix=proxy.stat_prefix)
         yield Filter(name=MONGO_PROXY, typed_config=packed(mongo))

@@ -1,7 +1,7 @@
 """Everything that is added to the listeners of one proxy: engine, telemetry and plugins."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, LogTypeFilter
@@ -17,10 +17,12 @@ from mast.pilot.core.filters.extensions import (
     Additions,
     Direction,
     Extensions,
+    Guard,
     Phase,
     Spot,
     Traced,
 )
+from mast.pilot.core.listeners.guards import Guards, guards
 from mast.pilot.core.model.model import Service
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.plugins.plugins import Plugins, plugins
@@ -41,6 +43,7 @@ class WorkloadExtensions(Extensions):
     own_plugins: Plugins = field(default_factory=Plugins)
     headers: bytes = b""
     """`proxyHeaders` of the proxy, serialised."""
+    own_guards: Guards = field(default_factory=Guards)
 
     def http_filters(self, spot: Spot) -> Sequence[HttpFilter]:
         """Those of the engine."""
@@ -49,6 +52,14 @@ class WorkloadExtensions(Extensions):
     def network_filters(self, spot: Spot) -> Sequence[Filter]:
         """Those of the engine."""
         return self.engine.network_filters(spot)
+
+    def guards(self, spot: Spot, guard: Guard) -> Sequence[HttpFilter]:
+        """HTTP filters of security policies, in their order."""
+        return self.own_guards.http(spot, guard)
+
+    def network_guards(self, spot: Spot, guard: Guard) -> Sequence[Filter]:
+        """Network filters of security policies, in their order."""
+        return self.own_guards.network(spot, guard)
 
     def plugins(self, spot: Spot, phase: Phase) -> Sequence[HttpFilter]:
         """HTTP plugins of a phase, in their order."""
@@ -101,8 +112,8 @@ class WorkloadExtensions(Extensions):
         return self.engine.with_metric_tags(self.own_telemetry.of(direction).metric_tags)
 
 
-def workload_extensions(scope: Scope, proxy: Proxy, engine: Extensions) -> Extensions:
-    """What is added to the listeners of a proxy."""
+def workload_extensions(scope: Scope, proxy: Proxy, engine: Extensions) -> WorkloadExtensions:
+    """What is added to the listeners of a proxy, but for what guards it from others."""
     headers = effective(scope, proxy).proxy_headers
     return WorkloadExtensions(
         engine,
@@ -110,6 +121,11 @@ def workload_extensions(scope: Scope, proxy: Proxy, engine: Extensions) -> Exten
         plugins(scope, proxy),
         headers.SerializeToString(deterministic=True),
     )
+
+
+def guarded(extensions: WorkloadExtensions, scope: Scope, proxy: Proxy) -> WorkloadExtensions:
+    """The same for listeners that others call a proxy at: security policies are added."""
+    return replace(extensions, own_guards=guards(scope, proxy))
 
 
 def _of_ends(logger: AccessLog) -> AccessLog:

@@ -7,14 +7,14 @@ from ipaddress import ip_network
 from itertools import product
 from typing import Final
 
-from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import (
     Filter,
     FilterChain,
     FilterChainMatch,
 )
-from google.protobuf.wrappers_pb2 import UInt32Value
+
+from mast.pilot.core.cidrs import cidr_range
 
 TLS: Final = "tls"
 RAW: Final = "raw_buffer"
@@ -127,15 +127,6 @@ def _match(chain: Chain) -> FilterChainMatch:
     if chain.port:
         match.destination_port.value = chain.port
     return match
-
-
-def cidr_range(subnet: str) -> CidrRange:
-    """A CIDR, or an address as the smallest one."""
-    network = ip_network(subnet, strict=False)
-    return CidrRange(
-        address_prefix=str(network.network_address),
-        prefix_len=UInt32Value(value=network.prefixlen),
-    )
 
 
 def _networks(subnets: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ from mast.pilot.core.gateways import listeners as gateway_listeners
 from mast.pilot.core.gateways import routes as gateway_routes
 from mast.pilot.core.gateways.servers import Translation, gateways, translation
 from mast.pilot.core.listeners import listeners
-from mast.pilot.core.listeners.workload_extensions import workload_extensions
+from mast.pilot.core.listeners.workload_extensions import guarded, workload_extensions
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.model import Resolution, Service
@@ -314,14 +314,17 @@ class MeshView:
     def _listeners(self, scope: Scope) -> Iterator[Resource]:
         proxy = self.audience.proxy
         extensions = workload_extensions(scope, proxy, self.extensions(scope.mesh))
+        facing_others = guarded(extensions, scope, proxy)
         made: Sequence[Listener] = ()
         if self._is_router:
-            made = gateway_listeners.listeners(scope, proxy, self._translation(scope), extensions)
+            made = gateway_listeners.listeners(
+                scope, proxy, self._translation(scope), facing_others
+            )
         elif proxy.type is ProxyType.SIDECAR:
             served = targets(self.audience.served, scope)
             made = [
                 *listeners.outbound(scope, proxy, extensions),
-                *listeners.inbound(scope, proxy, served, extensions),
+                *listeners.inbound(scope, proxy, served, facing_others),
             ]
         for each in made:
             yield self.originals.resource(each.name, LDS, each, required(each))

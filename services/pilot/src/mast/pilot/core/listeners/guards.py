@@ -1,0 +1,50 @@
+"""Security policies of one proxy at their places in its listeners (pilot.md E10, J)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpFilter,
+)
+
+from mast.pilot.core.filters.extensions import Guard, Spot
+from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.security.authorization.authorization import (
+    NO_AUTHORIZATION,
+    Authorization,
+    authorization,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guards:
+    """What stands before a workload or gateway; equal for proxies before whom the same does."""
+
+    authorization: Authorization = NO_AUTHORIZATION
+
+    def http(self, spot: Spot, guard: Guard) -> Sequence[HttpFilter]:
+        """HTTP filters at a place."""
+        match guard:
+            case Guard.CUSTOM:
+                return self.authorization.custom.http
+            case Guard.TOKENS:
+                return ()
+            case Guard.RULES:
+                return self.authorization.rules.http
+
+    def network(self, spot: Spot, guard: Guard) -> Sequence[Filter]:
+        """Network filters at a place, for a chain that is proxied as TCP."""
+        match guard:
+            case Guard.CUSTOM:
+                return self.authorization.custom.network
+            case Guard.TOKENS:
+                return ()
+            case Guard.RULES:
+                return self.authorization.rules.network
+
+
+def guards(scope: Scope, proxy: Proxy) -> Guards:
+    """What the security policies of the mesh put before a proxy."""
+    return Guards(authorization=authorization(scope, proxy))
