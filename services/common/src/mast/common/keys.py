@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 CONFIG = "config/"
 SECRETS = "secrets/"
+REGISTRY = "registry/"
 REGISTRY_SERVICES = "registry/services/"
 REGISTRY_WORKLOADS = "registry/workloads/"
 REGISTRY_ENDPOINTS = "registry/endpoints/"
 TRUST = "trust/"
+JWKS = "jwks/"
 CA = "ca/"
 QUOTA = "quota/"
+STATUS = "status/"
 STATUS_PROXIES = "status/proxies/"
 STATUS_CONFIG = "status/config/"
 LEADER = "leader/"
@@ -91,6 +95,11 @@ def endpoints_key(namespace: str, host: str, shard: str) -> str:
 def trust_key(trust_domain: str) -> str:
     """Key of a trust domain's root bundle."""
     return TRUST + _part("trust domain", trust_domain)
+
+
+def jwks_key(jwks_uri: str, issuer: str) -> str:
+    """Key of what an issuer publishes, found by a URI or by the issuer; one of them is empty."""
+    return JWKS + sha256(f"{jwks_uri}\n{issuer}".encode()).hexdigest()
 
 
 def proxy_status_key(node_id: str) -> str:

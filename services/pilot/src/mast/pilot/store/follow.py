@@ -27,6 +27,7 @@ _KINDS: Final = {
     keys.REGISTRY_ENDPOINTS: "eds",
     keys.TRUST: "trust",
     keys.SECRETS: "secret",
+    keys.JWKS: "jwks",
 }
 _TRIGGERS: Final = {
     keys.CONFIG: "config",
@@ -35,6 +36,7 @@ _TRIGGERS: Final = {
     keys.REGISTRY_ENDPOINTS: "endpoint",
     keys.TRUST: "global",
     keys.SECRETS: "secret",
+    keys.JWKS: "jwks",
 }
 _URGENT: Final = (keys.REGISTRY_WORKLOADS, keys.REGISTRY_ENDPOINTS)
 

@@ -12,6 +12,7 @@ from mast.common.sealing import DamagedSeal, Sealed, WrongSealingKey, unseal
 from mast.pilot.core.model.legacy_routes import modern
 from mast.pilot.core.model.model import Config, ConfigMeta
 from mast.pilot.core.model.service_entries import nanoseconds
+from mastapi.jwks.v1.jwks_pb2 import PublishedKeys
 from mastapi.kubernetes.v1.credentials_pb2 import Secret
 from mastapi.registry.v1 import registry_pb2 as registry
 from mastapi.trust.v1.trust_pb2 import TrustBundle
@@ -21,6 +22,7 @@ _MESSAGES: Final[Mapping[str, type[Message]]] = {
     keys.REGISTRY_WORKLOADS: registry.Workload,
     keys.REGISTRY_ENDPOINTS: registry.EndpointShard,
     keys.TRUST: TrustBundle,
+    keys.JWKS: PublishedKeys,
 }
 
 

@@ -9,6 +9,7 @@ from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.common.credentials import Credential
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Config, Endpoint, Identities, Service, ServiceKey, Workload
+from mast.pilot.core.model.public_keys import KeySource, PublicKeys
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 
 
@@ -32,6 +33,7 @@ class Index:
     - `selector_keys`: labels of a caller that outbound configuration may depend on; `by_node`:
       endpoints may depend on its node.
     - `trust`: root bundles by trust domain.
+    - `public_keys`: what issuers of tokens publish, by where that is.
     - `secrets`: what Secrets hold, by namespace and name; nothing to be shown.
     """
 
@@ -55,4 +57,5 @@ class Index:
     selector_keys: frozenset[str] = frozenset()
     by_node: bool = False
     trust: Mapping[str, TrustBundle] = field(default_factory=dict)
+    public_keys: Mapping[KeySource, PublicKeys] = field(default_factory=dict)
     secrets: Mapping[tuple[str, str], Credential] = field(default_factory=dict, repr=False)

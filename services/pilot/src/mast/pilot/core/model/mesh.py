@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from istio.mesh.v1alpha1.network_pb2 import MeshNetworks
+from mast.pilot.core.model.public_keys import KeyFetching
 
 DOMAIN: Final = "cluster.local"
 
@@ -72,13 +73,15 @@ def complete(config: MeshConfig | None) -> MeshConfig:
 class Mesh:
     """Mesh-wide settings, complete: read `config` for all that has no property here.
 
-    `domain` is the DNS suffix of Kubernetes services; `quic` tells whether gateways speak HTTP/3.
+    `domain` is the DNS suffix of Kubernetes services; `quic` tells whether gateways speak HTTP/3,
+    `key_fetching` who fetches the keys of issuers.
     """
 
     config: MeshConfig = field(default_factory=_defaults)
     networks: MeshNetworks = field(default_factory=MeshNetworks)
     domain: str = DOMAIN
     quic: bool = False
+    key_fetching: KeyFetching = KeyFetching.PILOT
 
     @property
     def root_namespace(self) -> str:

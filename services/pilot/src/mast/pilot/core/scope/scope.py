@@ -25,6 +25,7 @@ from mast.pilot.core.model.model import (
     Workload,
     selects,
 )
+from mast.pilot.core.model.public_keys import NOT_FETCHED, KeySource, PublicKeys
 from mast.pilot.core.scope import memo
 from mast.pilot.core.scope.egress import (
     ANY_WILDCARD,
@@ -96,8 +97,8 @@ class Scope:
     def shared(self, key: Hashable, build: Callable[["Scope"], T]) -> T:
         """As `cached`, but kept once for all scopes: the result must be equal in all of them.
 
-        So it may read `mesh`, `endpoints`, `identities`, `configs`, and what stands in the key and
-        was made known by `depend_on`.
+        So it may read `mesh`, `endpoints`, `identities`, `configs`, `public_keys`, and what stands
+        in the key and was made known by `depend_on`.
         """
         return self._results.get(
             key, self._index.generation, self._reads, lambda reads: build(self.noting(reads))
@@ -309,6 +310,11 @@ class Scope:
         """What a Secret holds; whoever asks sees to it that it may be asked for."""
         self._reads.note(memo.CREDENTIAL, (namespace, name))
         return self._index.secrets.get((namespace, name))
+
+    def public_keys(self, source: KeySource) -> PublicKeys:
+        """What an issuer of tokens publishes, as far as it was fetched."""
+        self._reads.note(memo.PUBLIC_KEYS, source)
+        return self._index.public_keys.get(source, NOT_FETCHED)
 
     def policies(self, collection: str) -> Sequence[Config[Any]]:
         """Objects of the root namespace, then of the own, each oldest first (pilot.md B23)."""

@@ -15,6 +15,13 @@ from mast.pilot.core.model import collection_names, decoding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.mesh import DOMAIN, Mesh, complete
 from mast.pilot.core.model.model import TRAFFIC_DISTRIBUTION, Config, Service, visibility
+from mast.pilot.core.model.public_keys import (
+    KeyFetching,
+    KeySource,
+    PublicKeys,
+    public_keys,
+    source_of,
+)
 from mast.pilot.core.model.service_entries import (
     Contribution,
     from_registry,
@@ -30,6 +37,7 @@ from mast.pilot.core.scope.registry import Registry
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.world.originals import Originals
 from mast.pilot.core.world.snapshot import MeshSnapshot
+from mastapi.jwks.v1.jwks_pb2 import PublishedKeys
 from mastapi.registry.v1 import registry_pb2 as registry
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 
@@ -40,6 +48,7 @@ PREFIXES: Final = (
     keys.REGISTRY_ENDPOINTS,
     keys.TRUST,
     keys.SECRETS,
+    keys.JWKS,
 )
 """What a world has to be fed with."""
 
@@ -69,7 +78,7 @@ class World:
 
     `domain` is the DNS suffix of Kubernetes services; `extensions` add the filters of a policy
     engine, as the mesh settings want them; `sealing_key` opens Secrets; with `quic` gateways speak
-    HTTP/3.
+    HTTP/3; `key_fetching` says who fetches the keys of issuers.
     Lives on one thread, together with the views of its snapshots.
     """
 
@@ -80,6 +89,7 @@ class World:
         *,
         sealing_key: bytes | None = None,
         quic: bool = False,
+        key_fetching: KeyFetching = KeyFetching.PILOT,
     ) -> None:
         self._domain = domain
         self._sealing_key = sealing_key
@@ -92,7 +102,8 @@ class World:
         self._translator = Translator(domain)
         self._trust: Table[str, TrustBundle] = Table()
         self._secrets: Table[tuple[str, str], Credential] = Table()
-        self._mesh = Mesh(domain=domain, quic=quic)
+        self._public_keys: Table[KeySource, PublicKeys] = Table()
+        self._mesh = Mesh(domain=domain, quic=quic, key_fetching=key_fetching)
         self._mesh_stale = False
         self._touched: set[Fact] = set()
         self._results = Memo()
@@ -228,6 +239,7 @@ class World:
             selector_keys=cataloged.selector_keys,
             by_node=registered.by_node,
             trust=self._trust.snapshot(),
+            public_keys=self._public_keys.snapshot(),
             secrets=self._secrets.snapshot(),
         )
 
@@ -247,11 +259,23 @@ class World:
                 self._registry.put_workload(key, workload)
             case registry.EndpointShard():
                 self._registry.put_shard(key, new)
+            case PublishedKeys():
+                self._put_public_keys(old, new)
             case _:
                 for bundle in (old, new):
                     if bundle is not None:
                         self._trust.put(bundle.trust_domain, new if bundle is new else None)
                         self._touched.add(Fact(memo.TRUST, bundle.trust_domain))
+
+    def _put_public_keys(self, old: PublishedKeys | None, new: PublishedKeys | None) -> None:
+        """What an issuer publishes; nothing changes when it is only fetched again."""
+        before = None if old is None else public_keys(old)
+        now = None if new is None else public_keys(new)
+        for record in (old, new):
+            if record is not None and before != now:
+                source = source_of(record)
+                self._public_keys.put(source, now if record is new else None)
+                self._touched.add(Fact(memo.PUBLIC_KEYS, source))
 
     def _put_config(self, key: str, old: Config[Any] | None, new: Config[Any] | None) -> None:
         where = keys.parse_config_key(key)
