@@ -24,7 +24,7 @@ from mastapi.jwks.v1.jwks_pb2 import PublishedKeys
 
 log = structlog.get_logger()
 
-LEADER: Final = "jwks"
+LEADER: Final = "pilot-jwks"
 
 _LEADER_TTL: Final = timedelta(seconds=15)
 _AT_ONCE: Final = 8

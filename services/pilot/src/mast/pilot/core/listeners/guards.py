@@ -11,6 +11,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from mast.pilot.core.filters.extensions import Guard, Spot
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.security.authentication.request_authentication import request_authentication
 from mast.pilot.core.security.authorization.authorization import (
     NO_AUTHORIZATION,
     Authorization,
@@ -23,6 +24,7 @@ class Guards:
     """What stands before a workload or gateway; equal for proxies before whom the same does."""
 
     authorization: Authorization = NO_AUTHORIZATION
+    tokens: Sequence[HttpFilter] = ()
 
     def http(self, spot: Spot, guard: Guard) -> Sequence[HttpFilter]:
         """HTTP filters at a place."""
@@ -30,7 +32,7 @@ class Guards:
             case Guard.CUSTOM:
                 return self.authorization.custom.http
             case Guard.TOKENS:
-                return ()
+                return self.tokens
             case Guard.RULES:
                 return self.authorization.rules.http
 
@@ -47,4 +49,6 @@ class Guards:
 
 def guards(scope: Scope, proxy: Proxy) -> Guards:
     """What the security policies of the mesh put before a proxy."""
-    return Guards(authorization=authorization(scope, proxy))
+    return Guards(
+        authorization=authorization(scope, proxy), tokens=request_authentication(scope, proxy)
+    )
