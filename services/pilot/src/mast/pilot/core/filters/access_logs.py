@@ -17,7 +17,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.struct_pb2 import Struct
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
-from mast.pilot.core.filters.format_strings import format_string
+from mast.pilot.core.format_strings import format_string
 from mast.pilot.core.packing import packed
 
 _FIELDS: Final = {

@@ -8,7 +8,7 @@ from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost, WeightedCluster
 
 from istio.networking.v1alpha3.virtual_service_pb2 import Headers
-from mast.pilot.core.filters.format_strings import format_string
+from mast.pilot.core.format_strings import format_string
 
 _HOST: Final = frozenset({"host", ":authority"})
 

@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
 from mast.pilot.core.filters.access_logs import file_log, filtered, mesh_file_log
-from mast.pilot.core.filters.format_strings import format_string
+from mast.pilot.core.format_strings import format_string
 from mast.pilot.core.packing import packed
 from mast.pilot.core.telemetry.policies import FILE, SERVICE, Logger
 from mast.pilot.core.telemetry.providers import Provider, Providers

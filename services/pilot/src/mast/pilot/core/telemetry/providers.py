@@ -9,7 +9,8 @@ from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.pilot.core import names
 from mast.pilot.core.model.finding import Fault, Finding, ObjectName
-from mast.pilot.core.model.model import Service, ServiceKey
+from mast.pilot.core.model.model import Service
+from mast.pilot.core.scope.provider_services import provider_service
 from mast.pilot.core.scope.scope import Scope
 
 Provider = MeshConfig.ExtensionProvider
@@ -62,7 +63,7 @@ class Providers:
 
         A Sidecar that leaves it out does not count.
         """
-        found = _service(self.scope, service)
+        found = provider_service(self.scope, service)
         if found is None or found.port(port) is None:
             self.unusable(provider, f"no service {service} with a port {port} is visible")
             return None
@@ -80,16 +81,3 @@ class Providers:
                 subject=self.users.get(provider),
             )
         )
-
-
-def _service(scope: Scope, text: str) -> Service | None:
-    """The service that a provider names; a short name needs its namespace (pilot.md C4)."""
-    namespace, _, host = text.rpartition("/")
-    if not namespace:
-        return scope.service(host) or scope.under(None).service(host)
-    found = scope.owned_service(ServiceKey(namespace, host))
-    if found is None and "." not in host:
-        full = f"{host}.{namespace}.svc.{scope.mesh.domain}"
-        found = scope.owned_service(ServiceKey(namespace, full))
-    visible = found is not None and found.visible_to.includes(scope.namespace)
-    return found if visible else None

@@ -13,7 +13,7 @@ from istio.mesh.v1alpha1 import proxy_pb2 as mesh_api
 from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
 from istio.telemetry.v1alpha1 import telemetry_pb2 as api
 from mast.pilot.core.filters.extensions import Traced
-from mast.pilot.core.filters.format_strings import format_string
+from mast.pilot.core.format_strings import format_string
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.telemetry import tracers
 from mast.pilot.core.telemetry.policies import Traces

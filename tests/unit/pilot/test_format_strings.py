@@ -8,8 +8,8 @@ from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Rou
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mast.pilot.core.filters.format_strings import COMMANDS, COMMANDS_OF_SOMETHING, format_string
 from mast.pilot.core.filters.header_operations import ADD, header_addition
+from mast.pilot.core.format_strings import COMMANDS, COMMANDS_OF_SOMETHING, format_string
 from tests.support.envoy_server import validate
 from tests.support.envoy_static import answering_listener, bootstrap
 
