@@ -8,16 +8,19 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from mast.agent.core import dns
-from mast.agent.core.capture import Capture, Family, rules
-from mast.agent.core.restore import ip_commands, restore_input
-from mast.agent.store import capture_check, files
+from mast.agent.core.capture import Capture, Family
+from mast.agent.core.comparison import Comparison, State
+from mast.agent.core.restore import ip_commands
+from mast.agent.store import capture_check, files, owners, policy_routes
 from mast.agent.store.inputs import host_addresses
-from mast.agent.store.netfilter import Failed, Netfilter, State, detect_backend
+from mast.agent.store.netfilter import Netfilter, chosen_backend
+from mast.agent.store.nftables import Nftables
+from mast.agent.store.programs import Failed
 from mast.common.settings import boolean, items
 from mast.common.telemetry import configure_logging
 
@@ -92,8 +95,21 @@ _SWITCHES: Mapping[str, tuple[str, str]] = {
     "force_apply": ("--force-apply", "FORCE_APPLY"),
     "run_validation": ("--run-validation", "RUN_VALIDATION"),
     "skip_rule_apply": ("--skip-rule-apply", "SKIP_RULE_APPLY"),
+    "native_nftables": ("--native-nftables", "NATIVE_NFTABLES"),
 }
 _ACTIONS = frozenset(_SWITCHES) - {"redirect_dns", "capture_all_dns", "drop_invalid"}
+
+
+class Rules(Protocol):
+    """Rules for one capture, in whatever backend."""
+
+    @property
+    def facts(self) -> Mapping[str, object]: ...
+    def plan(self) -> str: ...
+    def compare(self) -> Comparison: ...
+    def apply(self) -> None: ...
+    def reconcile(self) -> None: ...
+    def clean(self) -> None: ...
 
 
 def istio_iptables(argv: Sequence[str]) -> int:
@@ -102,14 +118,15 @@ def istio_iptables(argv: Sequence[str]) -> int:
     flags = parse(argv, os.environ)
     try:
         capture = capture_of(flags, files.text_if_there("/etc/resolv.conf"))
+        wanted = families(flags)
         if flags["dry_run"]:
-            sys.stdout.write(plan(capture, families(flags)))
+            sys.stdout.write(plan(backends(flags, capture), capture, wanted))
             return 0
         if not flags["skip_rule_apply"]:
             status = program(flags, capture)
             if status or flags["cleanup_only"]:
                 return status
-        return validate(capture, families(flags)) if flags["run_validation"] else 0
+        return validate(capture, wanted) if flags["run_validation"] else 0
     except (ValueError, Failed) as error:
         log.error("capture.failed", error=str(error))
         return 1
@@ -124,7 +141,9 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
         parser.add_argument(*spellings, dest=name, type=items, default=env.get(variable) or default)
     for name, (spelling, variable) in _SWITCHES.items():
         on = boolean(env.get(variable) or "false")
-        parser.add_argument(spelling, dest=name, action="store_true", default=on)
+        parser.add_argument(
+            spelling, dest=name, nargs="?", type=boolean, const=True, default=on, metavar="BOOL"
+        )
     parser.add_argument("-n", dest="dry_run", action="store_true", help="the same as --dry-run")
     return vars(parser.parse_args(argv))
 
@@ -132,6 +151,12 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
 def capture_of(flags: Mapping[str, Any], resolv_conf: str) -> Capture:
     """The capture that flags describe. Raises ValueError for values iptables would not take."""
     wanted = {name: value for name, value in flags.items() if name not in _ACTIONS}
+    wanted |= {
+        "uids": owners.uids("-u", flags["uids"]),
+        "gids": owners.gids("-g", flags["gids"]),
+        "owner_groups": owners.gids("--owner-groups", flags["owner_groups"]),
+        "excluded_groups": owners.gids("--owner-groups-exclude", flags["excluded_groups"]),
+    }
     servers = dns.resolver(resolv_conf).servers if flags["redirect_dns"] else ()
     return Capture(**wanted, dns_servers=servers)
 
@@ -145,41 +170,47 @@ def families(flags: Mapping[str, Any]) -> tuple[Family, ...]:
     return (4, 6) if flags["dual_stack"] or has_ipv6 else (4,)
 
 
-def plan(capture: Capture, wanted: Sequence[Family]) -> str:
-    """What would be done, as input of iptables-restore and as ip commands."""
-    parts = []
-    for family in wanted:
-        parts.append(f"# {'iptables' if family == 4 else 'ip6tables'}-restore --noflush\n")
-        parts.append(restore_input(rules(capture, family)))
-        parts += [f"{' '.join(each)}\n" for each in ip_commands(capture, family, "add")]
-    return "".join(parts)
+def backends(flags: Mapping[str, Any], capture: Capture) -> tuple[Rules, ...]:
+    """Who holds the rules: nftables for all IP versions at once, iptables for each alone."""
+    wanted = families(flags)
+    if flags["native_nftables"]:
+        return (Nftables(capture, wanted),)
+    backend = chosen_backend(os.environ.get("FORCE_IPTABLES_BINARY", ""))
+    return tuple(Netfilter(backend, capture, family) for family in wanted)
+
+
+def plan(held: Sequence[Rules], capture: Capture, wanted: Sequence[Family]) -> str:
+    """What would be done, as input of the backend's program and as ip commands."""
+    commands = [each for family in wanted for each in ip_commands(capture, family, "add")]
+    return "".join([*(each.plan() for each in held), *(f"{' '.join(c)}\n" for c in commands)])
 
 
 def program(flags: Mapping[str, Any], capture: Capture) -> int:
     """Bring the kernel's rules to what is wanted, or say why not."""
-    netfilter = Netfilter(detect_backend())
-    for family in families(flags):
+    for held in backends(flags, capture):
         if flags["cleanup_only"]:
-            netfilter.clean(capture, family)
-            log.info("capture.removed", family=family)
+            held.clean()
+            log.info("capture.removed", **held.facts)
             continue
-        found = netfilter.compare(capture, family)
+        found = held.compare()
         if found.state is State.NONE:
-            netfilter.apply(capture, family)
-            log.info("capture.applied", family=family, backend=netfilter.backend)
+            held.apply()
+            log.info("capture.applied", **held.facts)
         elif found.state is State.EQUAL and not flags["force_apply"]:
-            log.info("capture.unchanged", family=family)
+            log.info("capture.unchanged", **held.facts)
         elif flags["reconcile"] or flags["force_apply"]:
-            log.warning("capture.reconciled", family=family, differences=found.differences)
-            netfilter.reconcile(capture, family)
+            log.warning("capture.reconciled", differences=found.differences, **held.facts)
+            held.reconcile()
         else:
             log.error(
                 "capture.different",
-                family=family,
                 differences=found.differences,
                 hint="--reconcile replaces the rules, --cleanup-only removes them",
+                **held.facts,
             )
             return 1
+    change = policy_routes.remove if flags["cleanup_only"] else policy_routes.add
+    change(capture, families(flags))
     return 0
 
 
