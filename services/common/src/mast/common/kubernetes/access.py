@@ -1,0 +1,170 @@
+"""How to reach a cluster: the service account's files, or a kubeconfig."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SERVICE_ACCOUNT_FILES = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class InvalidAccess(Exception):
+    """A kubeconfig or service account that cannot be used; says what is wrong where."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """The address of an API server and what proves us to it.
+
+    ``token`` is asked before every call, so a token that is rotated in its file is taken up.
+    ``ca_pem`` b"" means the system's roots.
+    """
+
+    server: str
+    ca_pem: bytes = b""
+    token: Callable[[], str] = field(default=lambda: "", repr=False)
+    client_cert_pem: bytes = b""
+    client_key_pem: bytes = field(default=b"", repr=False)
+    tls_server_name: str = ""
+    insecure: bool = False
+    namespace: str = "default"
+
+    def tls(self) -> ssl.SSLContext:
+        """The context for connections to the server; InvalidAccess if the PEM does not load."""
+        try:
+            context = ssl.create_default_context(cadata=self.ca_pem.decode() or None)
+            if self.insecure:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            if self.client_cert_pem:
+                _load_pair(context, self.client_cert_pem, self.client_key_pem)
+        except (OSError, ValueError) as error:
+            raise InvalidAccess(f"{self.server}: TLS: {error}") from error
+        return context
+
+
+def _load_pair(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
+    """The ssl module reads keys from files only; this one lives in memory."""
+    pair = os.memfd_create("kubernetes", os.MFD_CLOEXEC)
+    try:
+        os.write(pair, key + b"\n" + chain)
+        context.load_cert_chain(f"/proc/self/fd/{pair}")
+    finally:
+        os.close(pair)
+
+
+def in_cluster(env: Mapping[str, str], files: Path = SERVICE_ACCOUNT_FILES) -> Access:
+    """What a pod's own service account gives (Kubernetes, "Accessing the API from a Pod").
+
+    Raises InvalidAccess if this is no pod with a mounted account.
+    """
+    host = env.get("KUBERNETES_SERVICE_HOST", "")
+    port = env.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host:
+        raise InvalidAccess("KUBERNETES_SERVICE_HOST is not set: this is no pod")
+    try:
+        ca_pem = (files / "ca.crt").read_bytes()
+        (files / "token").read_bytes()
+    except OSError as error:
+        raise InvalidAccess(f"service account: {error}") from error
+    namespace = files / "namespace"
+    address = f"[{host}]" if ":" in host else host
+    return Access(
+        server=f"https://{address}:{port}",
+        ca_pem=ca_pem,
+        token=lambda: (files / "token").read_text().strip(),
+        namespace=namespace.read_text().strip() if namespace.exists() else "default",
+    )
+
+
+def kubeconfig(text: str | bytes, context: str = "", *, base: Path | None = None) -> Access:
+    """The access that a kubeconfig's context describes, by default its current one.
+
+    Paths are read relative to ``base``; without it, as for a kubeconfig that came over the network,
+    they are refused. Plug-ins (``exec``, ``auth-provider``) are always refused: they would run
+    programs of whoever wrote it. Raises InvalidAccess naming the entry.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidAccess(f"kubeconfig is no YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidAccess("kubeconfig is no mapping")
+    name = context or str(document.get("current-context") or "")
+    chosen = _entry(document, "contexts", "context", name)
+    cluster = _entry(document, "clusters", "cluster", str(chosen.get("cluster") or ""))
+    user_name = str(chosen.get("user") or "")
+    user = _entry(document, "users", "user", user_name) if user_name else {}
+    return _access(cluster, user, user_name, str(chosen.get("namespace") or "default"), base)
+
+
+def _access(
+    cluster: Mapping[str, Any],
+    user: Mapping[str, Any],
+    name: str,
+    namespace: str,
+    base: Path | None,
+) -> Access:
+    for plug_in in ("exec", "auth-provider", "username", "password"):
+        if user.get(plug_in):
+            raise InvalidAccess(f"user {name!r}: {plug_in} is not supported")
+    server = str(cluster.get("server") or "")
+    if not server.startswith(("https://", "http://")):
+        raise InvalidAccess(f"cluster: server {server!r}: want an http(s) URL")
+    token_file = str(user.get("tokenFile") or "")
+    if token_file:
+        path = _path(token_file, f"user {name!r}: tokenFile", base)
+        token: Callable[[], str] = lambda: path.read_text().strip()  # noqa: E731
+    else:
+        fixed = str(user.get("token") or "")
+        token = lambda: fixed  # noqa: E731
+    where = f"user {name!r}: client-"
+    return Access(
+        server=server.rstrip("/"),
+        ca_pem=_content(cluster, "certificate-authority", "cluster: ", base),
+        token=token,
+        client_cert_pem=_content(user, "client-certificate", where, base),
+        client_key_pem=_content(user, "client-key", where, base),
+        tls_server_name=str(cluster.get("tls-server-name") or ""),
+        insecure=cluster.get("insecure-skip-tls-verify") is True,
+        namespace=namespace,
+    )
+
+
+def _entry(document: Mapping[str, Any], kind: str, part: str, name: str) -> Mapping[str, Any]:
+    entries = document.get(kind)
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and entry.get("name") == name:
+            found = entry.get(part)
+            return found if isinstance(found, dict) else {}
+    raise InvalidAccess(f"kubeconfig: {kind} has no entry {name!r}")
+
+
+def _content(source: Mapping[str, Any], key: str, where: str, base: Path | None) -> bytes:
+    inline = source.get(f"{key}-data")
+    if inline:
+        try:
+            return base64.b64decode(str(inline), validate=True)
+        except binascii.Error as error:
+            raise InvalidAccess(f"{where}{key}-data is no base64") from error
+    named = source.get(key)
+    if not named:
+        return b""
+    try:
+        return _path(str(named), f"{where}{key}", base).read_bytes()
+    except OSError as error:
+        raise InvalidAccess(f"{where}{key}: {error}") from error
+
+
+def _path(named: str, where: str, base: Path | None) -> Path:
+    if base is None:
+        raise InvalidAccess(f"{where}: file paths are not allowed here")
+    return base / named

@@ -1,0 +1,160 @@
+"""Objects in step with the API server, whatever becomes of connections (G1 of the Galley spec)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from mast.common.kubernetes import Api, Batch, connect, follow
+from mast.common.kubernetes.objects import CONFIG_MAPS, NAMESPACES, Object, Resource
+from tests.fakes.kubernetes.callers import Rule
+from tests.fakes.kubernetes.objects import CRDS
+from tests.fakes.kubernetes.server import Cluster, api_server
+
+THINGS = Resource("x.io", "v1", "things", "Thing")
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with api_server() as running:
+        running.objects.create(NAMESPACES, "", {"metadata": {"name": "shop"}})
+        yield running
+
+
+@pytest.fixture
+async def api(cluster: Cluster) -> AsyncIterator[Api]:
+    async with connect(cluster.access()) as connected:
+        yield connected
+
+
+def put(cluster: Cluster, name: str, **data: str) -> None:
+    if (CONFIG_MAPS, "shop", name) in cluster.objects.stored:
+        cluster.objects.patch(
+            CONFIG_MAPS, "shop", name, {"data": data}, "application/merge-patch+json"
+        )
+    else:
+        made = {"metadata": {"name": name}, "data": data}
+        cluster.objects.create(CONFIG_MAPS, "shop", made)
+
+
+def told(batch: Batch) -> dict[str, object]:
+    return {c.name: c.object and c.object.get("data") for c in batch.changes}
+
+
+@asynccontextmanager
+async def following(
+    api: Api, resource: Resource = CONFIG_MAPS
+) -> AsyncIterator[AsyncGenerator[Batch, None]]:
+    async with asyncio.timeout(30), aclosing(follow(api, resource, random=lambda: 0.0)) as batches:
+        yield batches
+
+
+async def test_a_listing_and_then_every_change(cluster: Cluster, api: Api) -> None:
+    put(cluster, "a", x="1")
+    async with following(api) as batches:
+        assert told(await anext(batches)) == {"a": {"x": "1"}}
+        put(cluster, "a", x="2")
+        changed = await anext(batches)
+        assert told(changed) == {"a": {"x": "2"}}
+        assert changed.changes[0].previous is not None
+        cluster.objects.delete(CONFIG_MAPS, "shop", "a")
+        assert told(await anext(batches)) == {"a": None}
+
+
+async def test_an_empty_listing_is_told(api: Api) -> None:
+    async with following(api) as batches:
+        assert (await anext(batches)).changes == ()
+
+
+async def test_a_cut_connection_loses_and_repeats_nothing(cluster: Cluster, api: Api) -> None:
+    put(cluster, "a", x="1")
+    async with following(api) as batches:
+        await anext(batches)
+        put(cluster, "b", x="1")
+        assert told(await anext(batches)) == {"b": {"x": "1"}}
+        cluster.cut()
+        put(cluster, "c", x="1")
+        assert told(await anext(batches)) == {"c": {"x": "1"}}
+
+
+async def test_after_a_lost_version_only_differences_are_told(cluster: Cluster, api: Api) -> None:
+    for name in ("same", "changed", "gone"):
+        put(cluster, name, x="1")
+    async with following(api) as batches:
+        assert len((await anext(batches)).changes) == 3
+        cluster.callers.refused.append(Rule("watch", "configmaps"))
+        cluster.cut()
+        put(cluster, "changed", x="2")
+        put(cluster, "new", x="1")
+        cluster.objects.delete(CONFIG_MAPS, "shop", "gone")
+        cluster.objects.compact()
+        cluster.callers.refused.clear()
+        assert told(await anext(batches)) == {
+            "changed": {"x": "2"},
+            "new": {"x": "1"},
+            "gone": None,
+        }
+
+
+async def test_bookmarks_move_the_version(cluster: Cluster, api: Api) -> None:
+    """What other kinds do ages the version; a bookmark keeps it fresh, so there is no relisting."""
+    async with following(api) as batches:
+        await anext(batches)
+        listed = cluster.asked("GET /api/v1/configmaps")
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(anext(batches))  # type: ignore[arg-type]
+            cluster.objects.create(NAMESPACES, "", {"metadata": {"name": "other"}})
+            seen = cluster.bookmarks
+            await cluster.until(lambda: cluster.bookmarks > seen + 1)
+            cluster.objects.oldest = cluster.objects.revision
+            cluster.cut()
+            put(cluster, "a", x="1")
+            assert told(await waiting) == {"a": {"x": "1"}}
+        assert cluster.asked("GET /api/v1/configmaps") <= listed + 2
+
+
+async def test_refusals_are_waited_out_and_told_once(cluster: Cluster, api: Api) -> None:
+    put(cluster, "a", x="1")
+    cluster.callers.refused.append(Rule("list", "configmaps"))
+    with capture_logs() as logs:
+        async with following(api) as batches, asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(anext(batches))  # type: ignore[arg-type]
+            await cluster.until(lambda: cluster.asked("GET /api/v1/configmaps") > 1)
+            cluster.callers.refused.clear()
+            assert told(await waiting) == {"a": {"x": "1"}}
+    assert [log["event"] for log in logs].count("kubernetes.unavailable") == 1
+
+
+async def test_a_kind_that_comes_later_and_goes(cluster: Cluster, api: Api) -> None:
+    """A CRD that is missing is no error (A2.3)."""
+    async with following(api, THINGS) as batches:
+        assert (await anext(batches)).changes == ()
+        crd: Object = {
+            "metadata": {"name": "things.x.io"},
+            "spec": {
+                "group": "x.io",
+                "scope": "Namespaced",
+                "names": {"plural": "things", "kind": "Thing"},
+                "versions": [{"name": "v1"}],
+            },
+        }
+        cluster.objects.create(CRDS, "", crd)
+        cluster.objects.create(THINGS, "shop", {"metadata": {"name": "a"}, "data": 1})
+        assert told(await anext(batches)) == {"a": 1}
+        cluster.objects.unserve(THINGS)
+        assert told(await anext(batches)) == {"a": None}
+
+
+async def test_what_nobody_reads_is_dropped(cluster: Cluster, api: Api) -> None:
+    note = "kubectl.kubernetes.io/last-applied-configuration"
+    metadata = {"name": "a", "managedFields": [1], "annotations": {note: "{}", "b": "c"}}
+    cluster.objects.create(CONFIG_MAPS, "shop", {"metadata": metadata})
+    async with following(api) as batches:
+        (change,) = (await anext(batches)).changes
+    assert change.object is not None
+    assert change.object["metadata"]["annotations"] == {"b": "c"}
+    assert "managedFields" not in change.object["metadata"]
