@@ -19,12 +19,16 @@ from mast.common.envoy.matchers import (
 
 
 def header_matches(matcher: HeaderMatcher, request: Request) -> bool:
-    """Whether a request's header fits.
+    """Whether a request's header fits."""
+    return header_fits(matcher, request.header(matcher.name))
+
+
+def header_fits(matcher: HeaderMatcher, value: str | None) -> bool:
+    """Whether the value of a header fits, None if it is not there.
 
     A header that is not there never fits, inverted or not, unless it is asked for by presence or
     counts as empty.
     """
-    value = request.header(matcher.name)
     kind = matcher.WhichOneof("header_match_specifier")
     if kind is None or kind == "present_match":
         wanted = matcher.present_match if kind else True

@@ -17,7 +17,8 @@ class Connection:
     """A connection: the address that was dialled, who dialled, and what is said first.
 
     ``transport`` is ``RAW`` or ``TLS``; ``alpns`` and ``server_name`` are those of the TLS
-    handshake. ``speaks`` is the protocol of plain text: ``HTTP_1``, ``HTTP_2``, or nothing known.
+    handshake, ``identities`` the URIs in the certificate that the client showed. ``speaks`` is the
+    protocol of plain text: ``HTTP_1``, ``HTTP_2``, or nothing known.
     """
 
     address: str
@@ -27,6 +28,7 @@ class Connection:
     transport: str = RAW
     server_name: str = ""
     alpns: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
     speaks: str = ""
 
 
