@@ -40,6 +40,7 @@ FAULTS: Final[Mapping[Fault, str]] = {
     Fault.NO_FAILOVER: "Failover settings without outlier detection",
     Fault.UNREADABLE: "Stored values that cannot be read",
     Fault.PROXYLESS: "Configuration that does not count for gRPC clients without a proxy",
+    Fault.UNENFORCEABLE: "Security policies of which a part cannot be enforced as written",
 }
 """What the metric of a fault counts; its value is how often it is so now."""
 

@@ -49,6 +49,7 @@ class Fault(StrEnum):
     NO_FAILOVER = "pilot_failover_without_outlier_detection"
     UNREADABLE = "pilot_unreadable_configs"
     PROXYLESS = "pilot_proxyless_unsupported"
+    UNENFORCEABLE = "pilot_unenforceable_policies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
