@@ -65,8 +65,9 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 def api_error(status: int, body: Any) -> ApiError:
     """The error that a Status object stands for; any other body counts as a bare status."""
     found = body if isinstance(body, dict) else {}
-    code = found.get("code") if isinstance(found.get("code"), int) else status
+    stated = found.get("code")
+    code = stated if isinstance(stated, int) else status
     reason = str(found.get("reason") or "Unknown")
     message = str(found.get("message") or "no message")[:1000]
-    kind = AlreadyExists if reason == "AlreadyExists" else _BY_STATUS.get(int(code), ApiError)
-    return kind(int(code), reason, message)
+    kind = AlreadyExists if reason == "AlreadyExists" else _BY_STATUS.get(code, ApiError)
+    return kind(code, reason, message)

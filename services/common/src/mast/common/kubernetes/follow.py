@@ -111,8 +111,8 @@ async def follow(
                 async for batch in batches:
                     yield batch
         except NotFound:
-            if (batch := follower.unserved()) is not None:
-                yield batch
+            if (unserved := follower.unserved()) is not None:
+                yield unserved
         except Expired as error:
             if follower.expired():
                 continue
