@@ -13,17 +13,12 @@ import grpc
 import grpc.aio
 import pytest
 
-from mast.pilot.core.model.proxy import Proxy
-from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
-from tests.support.golden_view import resources_of, static
+from tests.support.envoy_server import EnvoyServer
 from tests.support.http_probe import dial, echo_server, fetch, serving
-from tests.support.mesh_yaml import sidecar_proxy, world
-from tests.support.pki import Ca, Pair
-from tests.support.secret_files import (
-    cluster_with_secret_files,
-    with_secret_files,
-    write_secrets,
-)
+from tests.support.mesh_yaml import sidecar_proxy
+from tests.support.pki import Ca
+from tests.support.secret_files import write_secrets
+from tests.support.sidecars import ONLY_INBOUND, echo_bytes, grpc_server, sidecar
 
 PORTS = {
     "http": 8080,
@@ -153,49 +148,6 @@ async def _echoes(port: int, seconds: float) -> bool:
         return False
 
 
-async def echo_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(1000):
-        writer.write(b"echo " + data)
-    writer.close()
-
-
-@asynccontextmanager
-async def grpc_server() -> AsyncIterator[int]:
-    async def hello(request: bytes, context: object) -> bytes:
-        metadata = dict(context.invocation_metadata())  # type: ignore[attr-defined]
-        return b"hello " + request + b" " + metadata.get("x-forwarded-client-cert", "").encode()
-
-    server = grpc.aio.server()
-    handler = grpc.method_handlers_generic_handler(
-        "test.Hello", {"Say": grpc.unary_unary_rpc_method_handler(hello)}
-    )
-    server.add_generic_rpc_handlers((handler,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(0)
-
-
-@asynccontextmanager
-async def sidecar(
-    directory: Path, proxy: Proxy, ca: Ca, own: Pair, *texts: str
-) -> AsyncIterator[EnvoyServer]:
-    """An Envoy with all that a proxy gets, every listener on a port of its own choice."""
-    directory.mkdir()
-    write_secrets(directory, ca, own)
-    config = static(resources_of(world(*texts).snapshot(1).view(proxy)))
-    for each in config.static_resources.listeners:
-        each.CopyFrom(with_secret_files(each, directory))
-        each.address.socket_address.port_value = 0
-    for each in config.static_resources.clusters:
-        each.CopyFrom(cluster_with_secret_files(each, directory))
-    async with envoy_server(config, directory) as envoy:
-        yield envoy
-        assert complaints(envoy.log.read_text()) == []
-
-
 def endpoints(ports: Mapping[str, int]) -> str:
     """What each client has for the server: the server's Envoy as only endpoint, with a sidecar."""
     listed = ", ".join(f"{name}: {port}" for name, port in ports.items())
@@ -208,6 +160,14 @@ def endpoints(ports: Mapping[str, int]) -> str:
 """
     known = (text for each in CLIENTS for text in (each.service() + endpoint, each.rule()))
     return "\n---\n".join(known)
+
+
+def certified(directory: Path, ca: Ca, account: str) -> Path:
+    """A directory with the certificate of a service account in it."""
+    directory.mkdir()
+    own = ca.leaf(uris=[f"spiffe://cluster.local/ns/default/sa/{account}"])
+    write_secrets(directory, ca, own)
+    return directory
 
 
 @asynccontextmanager
@@ -232,10 +192,8 @@ async def pairing(directory: Path, mode: str) -> AsyncIterator[Pairing]:
         selected = f"{AUTO.service()}  workloadSelector: {{labels: {{app: web}}}}\n"
         server = await stack.enter_async_context(
             sidecar(
-                directory / "server",
+                certified(directory / "server", ca, "web"),
                 server_proxy,
-                ca,
-                ca.leaf(uris=["spiffe://cluster.local/ns/default/sa/web"]),
                 selected,
                 policy,
                 ONLY_INBOUND,
@@ -245,21 +203,14 @@ async def pairing(directory: Path, mode: str) -> AsyncIterator[Pairing]:
         where = {name: server.ports[f"127.0.0.1_{number}"] for name, number in PORTS.items()}
         client = await stack.enter_async_context(
             sidecar(
-                directory / "client",
+                certified(directory / "client", ca, "client"),
                 sidecar_proxy("default", ip="127.0.0.2", INTERCEPTION_MODE="NONE"),
-                ca,
-                ca.leaf(uris=["spiffe://cluster.local/ns/default/sa/client"]),
                 endpoints(where),
                 policy,
             )
         )
         yield Pairing(client, server)
 
-
-ONLY_INBOUND = """
-{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: default},
- spec: {egress: [{hosts: ["~/*"]}]}}
-"""
 
 CALLER = "URI=spiffe://cluster.local/ns/default/sa/client"
 

@@ -10,7 +10,9 @@ import structlog
 from envoy.config.core.v3.base_pb2 import Node
 
 from mast.cli.errors import CommandError
+from mast.cli.local.etcd import certificate
 from mast.cli.local.home import Home
+from mast.cli.local.plan import etcd_pki
 from mast.cli.offline.mesh import Mesh, mesh_of
 from mast.cli.offline.proxies import node
 from mast.cli.offline.reading import Entry, FileMesh
@@ -25,13 +27,9 @@ def live_mesh() -> Mesh:
     """Everything in the store of the running mesh; Secrets stay sealed."""
     home = Home.default()
     mesh = home.running()
-    pki = home.path("data", "etcd-pki")
-    config = EtcdConfig(
-        endpoints=(mesh.addresses["etcd"],),
-        ca=pki / "ca.pem",
-        cert=pki / "client.pem",
-        key=pki / "client-key.pem",
-    )
+    pki = etcd_pki(home)
+    chain, key = certificate(pki, "mastctl")
+    config = EtcdConfig(endpoints=(mesh.addresses["etcd"],), ca=pki / "ca.pem", cert=chain, key=key)
     # The store adapter tells its events as services do; here only the result counts.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:

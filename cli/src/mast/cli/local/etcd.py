@@ -17,7 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from mast.common.etcd.roles import ADMINISTRATOR, ROLES
+
 MAX_TXN_OPS = 10_000
+SERVER = "server"
+"""The certificate of the member itself; no user has that name."""
+
 _VERSION = re.compile(r"etcd Version: (\d+)\.(\d+)\.(\d+)")
 
 
@@ -53,23 +58,30 @@ def _version(path: str) -> tuple[int, ...]:
 def command(data: Path, pki: Path, client: str, peer: str, metrics: str) -> Sequence[str]:
     """Command line of a single member that asks every client for a certificate of its own CA.
 
-    ``client``, ``peer`` and ``metrics`` are ``host:port``; the last one is plaintext and serves
-    health and metrics only.
+    So it does of every other member. ``client``, ``peer`` and ``metrics`` are ``host:port``; the
+    last one is plaintext and serves health and metrics only.
     """
+    own, own_key = certificate(pki, SERVER)
     return (
         binary(),
         "--name=mast",
         f"--data-dir={data}",
         f"--listen-client-urls=https://{client}",
         f"--advertise-client-urls=https://{client}",
-        f"--listen-peer-urls=http://{peer}",
-        f"--initial-advertise-peer-urls=http://{peer}",
-        f"--initial-cluster=mast=http://{peer}",
+        f"--listen-peer-urls=https://{peer}",
+        f"--initial-advertise-peer-urls=https://{peer}",
+        f"--initial-cluster=mast=https://{peer}",
         f"--listen-metrics-urls=http://{metrics}",
-        f"--cert-file={pki / 'server.pem'}",
-        f"--key-file={pki / 'server-key.pem'}",
+        f"--cert-file={own}",
+        f"--key-file={own_key}",
         f"--trusted-ca-file={pki / 'ca.pem'}",
         "--client-cert-auth",
+        f"--peer-cert-file={own}",
+        f"--peer-key-file={own_key}",
+        f"--peer-trusted-ca-file={pki / 'ca.pem'}",
+        "--peer-client-cert-auth",
+        # Nobody speaks JSON to it.
+        "--enable-grpc-gateway=false",
         "--heartbeat-interval=50",
         "--election-timeout=250",
         f"--max-txn-ops={MAX_TXN_OPS}",
@@ -80,10 +92,16 @@ def command(data: Path, pki: Path, client: str, peer: str, metrics: str) -> Sequ
     )
 
 
-def write_pki(folder: Path, host: str, now: datetime) -> None:
-    """Make the CA, server and client certificates of an etcd at ``host`` (P-256, files 0600).
+def certificate(pki: Path, name: str) -> tuple[Path, Path]:
+    """Where the certificate of the server or of a user of etcd is, and its key."""
+    return pki / f"{name}.pem", pki / f"{name}-key.pem"
 
-    The CA key is not kept: nothing more is ever signed with it.
+
+def write_pki(folder: Path, host: str, now: datetime) -> None:
+    """Make the CA, the certificate of an etcd at ``host``, and one for each of its users.
+
+    Keys are P-256, all files 0600. The common name of a user's certificate is the user's name: so
+    etcd knows who calls. The CA key is not kept: nothing more is ever signed with it.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -94,37 +112,44 @@ def write_pki(folder: Path, host: str, now: datetime) -> None:
         .sign(ca_key, hashes.SHA256())
     )
     _write(folder / "ca.pem", ca.public_bytes(serialization.Encoding.PEM))
-    for name, usage in (
-        ("server", ExtendedKeyUsageOID.SERVER_AUTH),
-        ("client", ExtendedKeyUsageOID.CLIENT_AUTH),
-    ):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"mast {name}")])
-        usages = [usage] if name == "client" else [usage, ExtendedKeyUsageOID.CLIENT_AUTH]
-        certificate = (
-            _builder(subject, ca_name, key, now)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName(
-                    [
-                        x509.DNSName("localhost"),
-                        x509.IPAddress(ipaddress.ip_address(host)),
-                    ]
-                ),
-                critical=False,
-            )
-            .sign(ca_key, hashes.SHA256())
-        )
-        _write(folder / f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM))
-        _write(
-            folder / f"{name}-key.pem",
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
-        )
+    at = x509.SubjectAlternativeName(
+        [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(host))]
+    )
+    # A member is a client of the others.
+    usages = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+    _write_pair(folder, SERVER, ca_name, ca_key, now, usages, at)
+    for user in (ADMINISTRATOR, *ROLES):
+        _write_pair(folder, user, ca_name, ca_key, now, (ExtendedKeyUsageOID.CLIENT_AUTH,))
+
+
+def _write_pair(
+    folder: Path,
+    name: str,
+    issuer: x509.Name,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    usages: Sequence[x509.ObjectIdentifier],
+    at: x509.SubjectAlternativeName | None = None,
+) -> None:
+    """A certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        _builder(subject, issuer, key, now)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+    )
+    if at is not None:
+        builder = builder.add_extension(at, critical=False)
+    chain_file, key_file = certificate(folder, name)
+    signed = builder.sign(issuer_key, hashes.SHA256())
+    _write(chain_file, signed.public_bytes(serialization.Encoding.PEM))
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    _write(key_file, secret)
 
 
 def _builder(

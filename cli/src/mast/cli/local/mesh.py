@@ -76,7 +76,7 @@ async def _found(home: Home, mode: str, now: datetime) -> Mesh:
         host = addresses.gateway(subnet)
     else:
         subnet, user, host = "", os.geteuid(), addresses.control(home.tag)
-    etcd.write_pki(home.path("data", "etcd-pki"), addresses.control(home.tag), now)
+    etcd.write_pki(plan.etcd_pki(home), addresses.control(home.tag), now)
     chosen = plan.choose_addresses(home, host)
     myself = Process.of(os.getpid())
     if myself is None:

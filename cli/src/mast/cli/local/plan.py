@@ -69,7 +69,7 @@ def etcd_service(home: Home, mesh: Mesh) -> Service:
     at = mesh.addresses
     line = etcd.command(
         home.path("data", "etcd"),
-        home.path("data", "etcd-pki"),
+        etcd_pki(home),
         at["etcd"],
         at["etcd-peer"],
         at["etcd-metrics"],
@@ -121,12 +121,13 @@ def services(home: Home, mesh: Mesh) -> tuple[Service, ...]:
 
 
 def _service(home: Home, mesh: Mesh, name: str, **own: str) -> Service:
-    pki = home.path("data", "etcd-pki")
+    pki = etcd_pki(home)
+    chain, key = etcd.certificate(pki, name)
     flags = {
         "etcd_endpoints": mesh.addresses["etcd"],
         "etcd_ca": str(pki / "ca.pem"),
-        "etcd_cert": str(pki / "client.pem"),
-        "etcd_key": str(pki / "client-key.pem"),
+        "etcd_cert": str(chain),
+        "etcd_key": str(key),
         "trust_domain": mesh.trust_domain,
         "monitoring_listen": mesh.addresses[f"{name}-monitoring"],
         **own,
@@ -145,6 +146,11 @@ def _service(home: Home, mesh: Mesh, name: str, **own: str) -> Service:
 
 def _socket(address: str) -> str:
     return address.removeprefix("unix:")
+
+
+def etcd_pki(home: Home) -> Path:
+    """Where the certificates of the store and of its users are."""
+    return home.path("data", "etcd-pki")
 
 
 def root_file(home: Home) -> Path:

@@ -13,11 +13,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
+import grpc.aio
 import structlog
 
 from mast.cli.connect import citadel_admin
 from mast.cli.errors import CommandError
 from mast.cli.local import plan
+from mast.cli.local.etcd_users import enable_users
 from mast.cli.local.home import Home, Mesh
 from mast.cli.local.processes import Process
 from mast.common.backoff import Backoff
@@ -52,10 +54,23 @@ class Supervisor:
             store = plan.etcd_service(self._home, self._mesh)
             tasks.create_task(self._keep(store, store_stop), name="keep-etcd")
             await _ready(store.ready, stop)
+            await self._enable_users(stop)
             async with asyncio.TaskGroup() as services:
                 for service in plan.services(self._home, self._mesh):
                     services.create_task(self._keep(service, stop), name=f"keep-{service.name}")
             store_stop.set()
+
+    async def _enable_users(self, stop: asyncio.Event) -> None:
+        """Have the store ask who calls, before anybody does."""
+        endpoint = self._mesh.addresses["etcd"]
+        while not stop.is_set():
+            try:
+                await enable_users(endpoint, plan.etcd_pki(self._home))
+            except grpc.aio.AioRpcError as error:
+                log.warning("etcd.users_failed", detail=error.details())
+                await _either(stop, timedelta(milliseconds=200))
+            else:
+                return
 
     async def _keep(self, service: plan.Service, stop: asyncio.Event) -> None:
         backoff = Backoff(timedelta(milliseconds=100), timedelta(seconds=10))

@@ -18,6 +18,7 @@ QUOTA = "quota/"
 STATUS = "status/"
 STATUS_PROXIES = "status/proxies/"
 STATUS_CONFIG = "status/config/"
+STATUS_TRUST = "status/trust/"
 LEADER = "leader/"
 
 # The only collection whose objects are kept apart, because they are sealed.
@@ -116,6 +117,11 @@ def config_status_prefix(collection: str, namespace: str, name: str) -> str:
     """Prefix of what all replicas found out about a configuration object."""
     key = config_key(collection, namespace, name)
     return f"{STATUS_CONFIG}{key.removeprefix(CONFIG)}/"
+
+
+def trust_status_key(reporter: str) -> str:
+    """Key of what one process of the control plane knows about who trusts the mesh's roots."""
+    return STATUS_TRUST + _part("reporter", reporter)
 
 
 def leader_key(what: str) -> str:

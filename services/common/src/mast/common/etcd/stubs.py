@@ -38,6 +38,7 @@ from etcd3.utils import increment_last_byte  # noqa: E402
 
 __all__ = [
     "Etcd3Exception",
+    "auth_pb2",
     "increment_last_byte",
     "kv_pb2",
     "rpc_pb2",
