@@ -8,6 +8,7 @@ from envoy.extensions.filters.network.mongo_proxy.v3.mongo_proxy_pb2 import Mong
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from istio.networking.v1alpha3.destination_rule_pb2 import ConnectionPoolSettings
+from mast.pilot.core import names
 from mast.pilot.core.filters.extensions import Extensions, Guard, Phase, Spot
 from mast.pilot.core.filters.idle_timeouts import idle_timeout
 from mast.pilot.core.model.model import Protocol
@@ -60,10 +61,13 @@ def _filters(
     proxy: TcpProxy, spot: Spot, extensions: Extensions, protocol: Protocol
 ) -> Iterator[Filter]:
     yield from extensions.network_filters(spot)
-    yield from extensions.network_guards(spot, Guard.CUSTOM)
+    leads_somewhere = proxy.cluster != names.BLACK_HOLE
+    if leads_somewhere:
+        yield from extensions.network_guards(spot, Guard.CUSTOM)
     yield from extensions.network_plugins(spot, Phase.AUTHN)
     yield from extensions.network_plugins(spot, Phase.AUTHZ)
-    yield from extensions.network_guards(spot, Guard.RULES)
+    if leads_somewhere:
+        yield from extensions.network_guards(spot, Guard.RULES)
     yield from extensions.network_plugins(spot, Phase.STATS)
     yield from extensions.network_plugins(spot, Phase.LAST)
     if protocol is Protocol.MONGO:
