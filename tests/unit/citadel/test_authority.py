@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -15,11 +16,8 @@ from mast.citadel.core.authority import (
     Slot,
     State,
     certificates,
-    from_record,
     issued_by,
     pem,
-    pem_of,
-    record,
     self_signed,
 )
 from mast.citadel.core.csr import read_csr
@@ -140,8 +138,42 @@ def test_a_slot_without_its_root_ends_with_the_chain_that_there_is() -> None:
     assert slot.not_after == slot.certificate.not_valid_after_utc
 
 
+@pytest.mark.parametrize("requested", [timedelta(), HOUR], ids=["default", "asked-for"])
+def test_no_leaf_lives_longer_than_a_sixth_of_its_ca(requested: timedelta) -> None:
+    """A8.5: so an old CA's leaves are gone long before it is."""
+    leaf = issue(authority(ttl=2 * HOUR), requested)
+    assert leaf.not_valid_after_utc == NOW + HOUR / 3
+
+
 def test_default_lifetime_is_capped_to_what_the_chain_has_left() -> None:
-    assert issue(authority(ttl=2 * HOUR), timedelta()).not_valid_after_utc == NOW + 2 * HOUR
+    slot = replace(chained(roots=(Ca.root(),)), state=State.ACTIVE)
+    late = slot.not_after - HOUR - NOW
+    assert issue(Authority(DOMAIN, (slot,)), timedelta(), late).not_valid_after_utc == (
+        slot.not_after
+    )
+
+
+def test_the_limit_of_a_slot_is_the_lower_one() -> None:
+    make = partial(self_signed, DOMAIN, private_key("P256"), now=NOW, serial=1)
+    assert make(ttl=600 * HOUR, longest_leaf=24 * HOUR).longest_leaf == 24 * HOUR
+    assert make(ttl=600 * HOUR, longest_leaf=2160 * HOUR).longest_leaf == 100 * HOUR
+
+
+def test_a_slot_without_its_key_signs_nothing() -> None:
+    slot = replace(authority().active, key=None)
+    with pytest.raises(CaNotReady, match=f"the key of slot {slot.id} is lost"):
+        issue(Authority(DOMAIN, (slot,)))
+
+
+def test_the_slot_that_most_know_is_an_old_one_that_still_counts() -> None:
+    """Citadel serves with it, so that whoever was away during a rotation can come back."""
+    active = authority("P256").active
+    old = replace(authority("P384").active, state=State.OLD, created_at=NOW - DAY)
+    assert Authority(DOMAIN, (old, active)).best_known(NOW) is old
+    for unfit in (replace(old, tainted=True), replace(old, key=None)):
+        assert Authority(DOMAIN, (unfit, active)).best_known(NOW) is active
+    assert Authority(DOMAIN, (old, active)).best_known(old.not_after) is active
+    assert Authority(DOMAIN, (active,)).best_known(NOW) is active
 
 
 def test_expired_authority_signs_nothing() -> None:
@@ -154,35 +186,6 @@ def test_expired_authority_signs_nothing() -> None:
 def test_too_long_a_lifetime_is_refused() -> None:
     with pytest.raises(TtlTooLong):
         issue(authority(), 2161 * HOUR)
-
-
-def test_record_is_read_again() -> None:
-    slot = replace(chained(roots=(Ca.root("one"), Ca.root("two"))), created_at=NOW)
-    stored = Authority(DOMAIN, (slot, replace(authority("RSA2048").active, state=State.PREPARED)))
-    again = from_record(record(stored), more_roots=(Ca.root("three").certificate,))
-    assert again.trust_domain == DOMAIN
-    assert [pem_of((s.certificate, *s.issuers, *s.roots)) for s in again.slots] == [
-        pem_of((s.certificate, *s.issuers, *s.roots)) for s in stored.slots
-    ]
-    assert [(s.state, s.created_at) for s in again.slots] == [
-        (s.state, s.created_at) for s in stored.slots
-    ]
-    assert [s.key.private_numbers() for s in again.slots] == [
-        s.key.private_numbers() for s in stored.slots
-    ]
-    assert len(again.roots) == 4
-    assert record(replace(again, more_roots=())) == record(stored)
-
-
-def test_damaged_records_are_refused() -> None:
-    stored = record(authority())
-    stored.slots[0].state = 0  # type: ignore[assignment]
-    with pytest.raises(ValueError, match="0 is not a valid State"):
-        from_record(stored)
-    stored = record(authority())
-    stored.slots[0].certificate_pem = "nothing"
-    with pytest.raises(ValueError, match="PEM"):
-        from_record(stored)
 
 
 @pytest.mark.parametrize("text", ["", " \n"])

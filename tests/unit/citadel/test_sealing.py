@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mast.citadel.core.authority import record
 from mast.citadel.core.keys import private_key_pem
+from mast.citadel.core.records import record
 from mast.citadel.core.sealing import DamagedSeal, WrongSealingKey, key_id, seal, unseal
 from mastapi.citadel.v1 import citadel_pb2
 from tests.unit.citadel.examples import authority

@@ -41,6 +41,8 @@ async def served(desk: Desk) -> AsyncIterator[grpc.aio.Channel]:
     service = admin.AdminService(
         authority=lambda: desk.authority,
         add=desk.tokens.add,
+        commands=lambda: None,
+        passing=(),
         trust_domain=DOMAIN,
         now=desk.clock,
         entropy=bytes,

@@ -42,6 +42,21 @@ class Config:
     ca_key_algorithm: str = "P256"
     ca_cert_ttl: timedelta = timedelta(days=3650)
 
+    # The rotator of the self-signed CA: how often it looks (0: only commands rotate), whether the
+    # first look comes at a random time; which share of the mesh must have confirmed a root before
+    # it signs, by reporters that have counted for a while; how much longer than its last
+    # certificate an old CA is trusted.
+    self_signed_root_cert_check_interval: timedelta = timedelta(hours=1)
+    enable_jitter_for_root_cert_rotator: bool = True
+    rotation_confirmed: float = 0.99
+    rotation_settling: timedelta = timedelta(seconds=30)
+    old_ca_grace: timedelta = timedelta(hours=24)
+
+    # host:port of our own SPIFFE trust bundle over https, for other meshes (empty: not served), and
+    # how often they should ask.
+    spiffe_bundle_listen: str = ""
+    spiffe_refresh_hint: timedelta = timedelta(minutes=5)
+
     # Lifetime of a leaf if none is asked for, and the longest that may be.
     workload_cert_ttl: timedelta = timedelta(hours=24)
     max_workload_cert_ttl: timedelta = timedelta(hours=2160)

@@ -6,37 +6,34 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from random import random
 
 import structlog
 from grpc import aio
 
 from mast.citadel.api import admin, certificates
 from mast.citadel.api.authenticators import AdminSocket, ClientCertificate, JoinToken
-from mast.citadel.api.issuance import SERIAL_BYTES, Issuance
+from mast.citadel.api.issuance import Issuance
 from mast.citadel.api.metrics import CitadelMetrics
 from mast.citadel.api.server_certificate import ServerCertificates
 from mast.citadel.config import Config
-from mast.citadel.core import authority as ca
 from mast.citadel.core.authority import Authority
 from mast.citadel.core.identity import control_plane_names, server_names
-from mast.citadel.core.leaf import TtlPolicy, serial_number
+from mast.citadel.core.leaf import TtlPolicy
 from mast.citadel.core.limits import PeerLimits
-from mast.citadel.store.authorities import StoredAuthority
+from mast.citadel.keeper import Keeper, keeper
+from mast.citadel.store.bundles import Bundles
 from mast.citadel.store.housekeeping import keep_house
 from mast.citadel.store.join_tokens import JoinTokens
-from mast.citadel.store.plugged_in import PluggedInAuthority
-from mast.common.ca_client import new_private_key
+from mast.citadel.store.rotation import FAILURES
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.latest import Latest
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, monitoring
-from mast.common.sealing import sealing_key
 from mast.common.serving import Listen, serving
 from mast.common.settings import parse
 from mast.common.spiffe import trust_domain
@@ -78,16 +75,21 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         ),
         asyncio.TaskGroup() as tasks,
     ):
+        bundles = Bundles(store)
+        kept = keeper(config, store, bundles, citadel.domain, wall_clock)
         background = [
-            tasks.create_task(citadel.keep_authority(store), name="authority"),
+            tasks.create_task(citadel.keep_authority(kept), name="authority"),
             tasks.create_task(citadel.keep_gauges(), name="gauges"),
             tasks.create_task(
-                keep_house(store, citadel.authority, wall_clock), name="housekeeping"
+                keep_house(store, citadel.authority, bundles, wall_clock), name="housekeeping"
             ),
         ]
         authority = await _unless(stop, citadel.authority)
         if authority is not None:
-            await citadel.serve(store, authority, stop)
+            if kept.rotation is not None:
+                rotating = kept.rotation.run(citadel.authority)
+                background.append(tasks.create_task(rotating, name="rotation"))
+            await citadel.serve(store, kept, authority, stop)
         for task in background:
             task.cancel()
 
@@ -109,7 +111,7 @@ class Citadel:
         self.authority: Latest[Authority | None] = Latest(None)
         self._config = config
         self._metrics = metrics
-        self._domain = domain
+        self.domain = domain
         self._aliases = tuple(map(trust_domain, config.trust_domain_aliases))
         self._open = False
 
@@ -123,9 +125,9 @@ class Citadel:
         detail = {"authority": f"valid until {end.isoformat()}", "etcd": etcd}
         return Readiness(self._open and wall_clock() < end, detail)
 
-    async def keep_authority(self, store: Store) -> None:
+    async def keep_authority(self, kept: Keeper) -> None:
         """Put the authority in force, and every other one that replaces it."""
-        async with aclosing(self._authorities(store)) as authorities:
+        async with aclosing(kept.changes()) as authorities:
             async for authority in authorities:
                 self.authority.publish(authority)
                 self._metrics.authority(authority, wall_clock())
@@ -136,39 +138,6 @@ class Citadel:
                     roots=len(authority.roots),
                 )
 
-    def _authorities(self, store: Store) -> AsyncGenerator[Authority, None]:
-        config = self._config
-        more_roots = (
-            ca.certificates(config.root_cert_file.read_bytes()) if config.root_cert_file else ()
-        )
-        plugged_in = PluggedInAuthority(
-            directory=config.root_ca_dir,
-            trust_domain=self._domain,
-            now=wall_clock,
-            multiroot=config.multiroot_mesh,
-            more_roots=more_roots,
-        )
-        if (found := plugged_in.load()) is not None:
-            return plugged_in.changes(found)
-        return StoredAuthority(
-            store=store,
-            key=sealing_key(config.ca_key_file, secrets.token_bytes),
-            trust_domain=self._domain,
-            new_slot=self._new_slot,
-            entropy=secrets.token_bytes,
-            random=random,
-            more_roots=more_roots,
-        ).changes()
-
-    def _new_slot(self) -> ca.Slot:
-        return ca.self_signed(
-            self._domain,
-            new_private_key(self._config.ca_key_algorithm),
-            now=wall_clock(),
-            ttl=self._config.ca_cert_ttl,
-            serial=serial_number(secrets.token_bytes(SERIAL_BYTES)),
-        )
-
     async def keep_gauges(self) -> None:
         """Keep the seconds until expiry up to date."""
         while True:
@@ -177,7 +146,9 @@ class Citadel:
                 self._metrics.authority(authority, wall_clock())
             await asyncio.sleep(_GAUGES_EVERY.total_seconds())
 
-    async def serve(self, store: Store, authority: Authority, stop: asyncio.Event) -> None:
+    async def serve(
+        self, store: Store, kept: Keeper, authority: Authority, stop: asyncio.Event
+    ) -> None:
         """Open the ways in until ``stop``; then let running calls finish."""
         own = ServerCertificates(
             names=self._own_names(),
@@ -188,8 +159,8 @@ class Citadel:
         certificate = Latest(await own.new(authority))
         async with (
             asyncio.TaskGroup() as tasks,
-            self._tls_entrance(store, lambda: certificate.value.material),
-            self._admin_entrance(store),
+            self._tls_entrance(store, kept, lambda: certificate.value.material),
+            self._admin_entrance(store, kept),
         ):
             keeping = tasks.create_task(own.keep(self.authority, certificate), name="own cert")
             self._open = True
@@ -199,7 +170,7 @@ class Citadel:
 
     @asynccontextmanager
     async def _tls_entrance(
-        self, store: Store, material: Callable[[], Material]
+        self, store: Store, kept: Keeper, material: Callable[[], Material]
     ) -> AsyncIterator[None]:
         config = self._config
         limits = Limits(connections=config.max_connections)
@@ -208,12 +179,14 @@ class Citadel:
             async with tls_front(
                 config.listen, upstream, material, limits=limits, name="ca"
             ) as front:
-                by_certificate = ClientCertificate(self._domain, self._aliases)
+                by_certificate = ClientCertificate(self.domain, self._aliases)
                 entrance = certificates.tls_entrance(
                     (by_certificate, self._by_join_token(store)), front.peers
                 )
                 async with serving(
-                    lambda server: certificates.register(server, self._issuance(store), entrance),
+                    lambda server: certificates.register(
+                        server, self._issuance(store, kept), entrance
+                    ),
                     [Listen(f"unix:{upstream}", name="ca-upstream")],
                     services=certificates.SERVICES,
                     grace=config.drain,
@@ -223,7 +196,7 @@ class Citadel:
                     yield
 
     @asynccontextmanager
-    async def _admin_entrance(self, store: Store) -> AsyncIterator[None]:
+    async def _admin_entrance(self, store: Store, kept: Keeper) -> AsyncIterator[None]:
         """Everything on one Unix socket, for whoever can open it: mode 0600 (A5)."""
         socket = self._config.admin_socket
         if socket is None:
@@ -234,13 +207,15 @@ class Citadel:
         service = admin.AdminService(
             authority=lambda: self.authority.value,
             add=JoinTokens(store).add,
-            trust_domain=self._domain,
+            commands=lambda: kept.rotation,
+            passing=FAILURES,
+            trust_domain=self.domain,
             now=wall_clock,
             entropy=secrets.token_bytes,
         )
 
         def register(server: aio.Server) -> None:
-            certificates.register(server, self._issuance(store), entrance)
+            certificates.register(server, self._issuance(store, kept), entrance)
             admin.register(server, service)
 
         async with serving(
@@ -253,18 +228,22 @@ class Citadel:
             yield
 
     def _by_join_token(self, store: Store) -> JoinToken:
-        return JoinToken(self._domain, JoinTokens(store).find, wall_clock, self._aliases)
+        return JoinToken(self.domain, JoinTokens(store).find, wall_clock, self._aliases)
 
-    def _issuance(self, store: Store) -> Issuance:
+    def _issuance(self, store: Store, kept: Keeper) -> Issuance:
         config = self._config
+
+        def signing() -> Authority | None:
+            return self.authority.value if kept.may_sign(store.health, wall_clock()) else None
+
         return Issuance(
-            authority=lambda: self.authority.value,
+            authority=signing,
             use=JoinTokens(store).use,
             now=wall_clock,
             monotonic=time.monotonic,
             entropy=secrets.token_bytes,
             metrics=self._metrics,
-            trust_domain=self._domain,
+            trust_domain=self.domain,
             dns_names=control_plane_names(config.namespace, config.custom_dns_names),
             policy=TtlPolicy(config.workload_cert_ttl, config.max_workload_cert_ttl),
             limits=PeerLimits(config.sign_rate, config.sign_rate),

@@ -50,20 +50,21 @@ class ServerCertificates:
 
     async def new(self, authority: Authority) -> OwnCertificate:
         """A certificate with a fresh key of the CA's family, for as long as the CA lasts."""
-        active = authority.active
-        key = await asyncio.to_thread(new_private_key, _algorithm(active.key))
         now = self.now()
-        certificate = leaf(
-            active.signer,
+        slot = authority.best_known(now)
+        key = await asyncio.to_thread(new_private_key, _algorithm(slot.signer.key))
+        certificate = await asyncio.to_thread(
+            leaf,
+            slot.signer,
             key.public_key(),
             self.names,
-            lifetime=active.not_after - now,
+            lifetime=slot.not_after - now,
             now=now,
             serial=serial_number(self.entropy(_SERIAL_BYTES)),
         )
         roots = authority.roots_pem.encode()
         material = Material(
-            cert_chain_pem=(pem(certificate) + pem_of(active.intermediates)).encode(),
+            cert_chain_pem=(pem(certificate) + pem_of(slot.intermediates)).encode(),
             key_pem=private_key_pem(key).encode(),
             trust=dict.fromkeys((authority.trust_domain, *self.aliases), roots),
         )

@@ -1,26 +1,24 @@
 """The certificate authority: its slots, what it trusts and what it signs (A1, A2, A8).
 
+How slots follow each other is `rotation`'s, how they are stored `records`'.
+
 Section numbers are those of citadel-and-agent.md.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import cached_property
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from mast.citadel.core.csr import Csr
-from mast.citadel.core.keys import (
-    PrivateKey,
-    load_private_key,
-    private_key_pem,
-    signature_hash,
-)
+from mast.citadel.core.keys import PrivateKey, signature_hash
 from mast.citadel.core.leaf import BACKDATED, Signer, TtlPolicy, leaf
 from mast.citadel.core.refusals import CaNotReady
 from mastapi.citadel.v1 import citadel_pb2
@@ -38,6 +36,11 @@ _CA_KEY_USAGE = x509.KeyUsage(
 )
 
 
+ID_DIGITS = 8
+LEAVES_PER_CA = 6
+"""No leaf lives longer than this part of its CA's life (A8.5)."""
+
+
 class State(Enum):
     """Where a slot is in its life (A8.5)."""
 
@@ -46,20 +49,55 @@ class State(Enum):
     OLD = citadel_pb2.Authority.Slot.OLD  # trusted until its last leaf has ended
 
 
+UNLIMITED = timedelta.max
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """A certificate that counts no more, and since when."""
+
+    serial: int
+    at: datetime
+
+
 @dataclass(frozen=True)
 class Slot:
-    """One CA: its certificate and key, the certificate's issuers below the root, and the roots."""
+    """One CA: its certificate and key, the certificate's issuers below the root, and the roots.
+
+    ``key`` is None if it is lost: such a slot signs nothing. ``key_id`` is the key's name where
+    ``key_manager`` keeps it, "" if it is stored with the slot. No leaf lives longer than
+    ``longest_leaf``, so that an old slot, which is dropped at ``retires_at``, has no living leaf
+    then. A ``tainted`` slot's leaves are replaced at once.
+    """
 
     state: State
     certificate: x509.Certificate
-    key: PrivateKey
+    key: PrivateKey | None
     issuers: tuple[x509.Certificate, ...]
     roots: tuple[x509.Certificate, ...]
     created_at: datetime
+    key_id: str = ""
+    key_manager: str = "etcd"
+    longest_leaf: timedelta = UNLIMITED
+    retires_at: datetime | None = None
+    tainted: bool = False
+    revocations: tuple[Revocation, ...] = ()
+
+    @cached_property
+    def id(self) -> str:
+        """The slot's name for operators: the first digits of the certificate's SHA-256."""
+        return self.certificate.fingerprint(SHA256()).hex()[:ID_DIGITS]
+
+    @property
+    def subject(self) -> str:
+        """Subject of the certificate (RFC 4514)."""
+        return self.certificate.subject.rfc4514_string()
 
     @cached_property
     def signer(self) -> Signer:
-        """What signs leaves."""
+        """What signs leaves; CaNotReady if the key is lost."""
+        if self.key is None:
+            raise CaNotReady(f"the key of slot {self.id} is lost")
         return Signer.of(self.certificate, self.key)
 
     @cached_property
@@ -80,12 +118,14 @@ class Slot:
 class Authority:
     """All CAs of a trust domain; exactly one slot is active.
 
-    ``more_roots`` are trusted beside the slots' own (``root-cert-file``, A1).
+    ``more_roots`` are trusted beside the slots' own (``root-cert-file``, A1). ``crl_pem`` are the
+    revocation lists that came with a plugged-in CA.
     """
 
     trust_domain: str
     slots: tuple[Slot, ...]
     more_roots: tuple[x509.Certificate, ...] = ()
+    crl_pem: str = ""
 
     def __post_init__(self) -> None:
         active = sum(slot.state is State.ACTIVE for slot in self.slots)
@@ -96,6 +136,23 @@ class Authority:
     def active(self) -> Slot:
         """The slot that signs."""
         return next(slot for slot in self.slots if slot.state is State.ACTIVE)
+
+    @cached_property
+    def prepared(self) -> Slot | None:
+        """The slot that will sign next; None if there is none."""
+        return next((slot for slot in self.slots if slot.state is State.PREPARED), None)
+
+    def best_known(self, now: datetime) -> Slot:
+        """The slot that the most have heard of: an old one that still counts, else the active one.
+
+        Citadel's own certificate is its: whoever was away during a rotation can come back.
+        """
+        old = (
+            slot
+            for slot in self.slots
+            if slot.state is State.OLD and slot.key and not slot.tainted and now < slot.not_after
+        )
+        return min(old, key=lambda slot: slot.created_at, default=self.active)
 
     @cached_property
     def roots(self) -> tuple[x509.Certificate, ...]:
@@ -124,7 +181,7 @@ class Authority:
         serial: int,
         subject: str | None = None,
     ) -> x509.Certificate:
-        """A leaf for the CSR's key (A2).
+        """A leaf for the CSR's key (A2), living no longer than any of its slot may (A8.5).
 
         Raises CaNotReady if the CA's chain has ended, TtlTooLong as ``TtlPolicy.lifetime``.
         """
@@ -135,7 +192,7 @@ class Authority:
             self.active.signer,
             csr.public_key,
             names,
-            lifetime=policy.lifetime(requested, left),
+            lifetime=min(policy.lifetime(requested, left), self.active.longest_leaf),
             now=now,
             serial=serial,
             subject=subject,
@@ -143,9 +200,18 @@ class Authority:
 
 
 def self_signed(
-    trust_domain: str, key: PrivateKey, *, now: datetime, ttl: timedelta, serial: int
+    trust_domain: str,
+    key: PrivateKey,
+    *,
+    now: datetime,
+    ttl: timedelta,
+    serial: int,
+    longest_leaf: timedelta = UNLIMITED,
 ) -> Slot:
-    """An active slot with a root of its own (A1, "self-signed root")."""
+    """An active slot with a root of its own (A1, "self-signed root").
+
+    Its leaves live a sixth of its life at most (A8.5), or ``longest_leaf`` if that is less.
+    """
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain[:64])])
     public = key.public_key()
     root = (
@@ -161,7 +227,8 @@ def self_signed(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .sign(key, signature_hash(key))
     )
-    return Slot(State.ACTIVE, root, key, (), (root,), now)
+    limit = min(longest_leaf, ttl / LEAVES_PER_CA)
+    return Slot(State.ACTIVE, root, key, (), (root,), now, longest_leaf=limit)
 
 
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -187,41 +254,3 @@ def certificates(text: str | bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of a PEM text, none if it is blank; ValueError if it is damaged."""
     data = text.encode() if isinstance(text, str) else text
     return tuple(x509.load_pem_x509_certificates(data)) if data.strip() else ()
-
-
-def record(authority: Authority) -> citadel_pb2.Authority:
-    """The authority as it is stored, keys included."""
-    return citadel_pb2.Authority(
-        trust_domain=authority.trust_domain,
-        slots=[_slot_record(slot) for slot in authority.slots],
-    )
-
-
-def _slot_record(slot: Slot) -> citadel_pb2.Authority.Slot:
-    stored = citadel_pb2.Authority.Slot(
-        state=slot.state.value,
-        certificate_pem=pem(slot.certificate),
-        private_key_pem=private_key_pem(slot.key),
-        chain_pem=pem_of(slot.issuers),
-        root_pem=pem_of(slot.roots),
-    )
-    stored.created_at.FromDatetime(slot.created_at)
-    return stored
-
-
-def from_record(
-    stored: citadel_pb2.Authority, more_roots: tuple[x509.Certificate, ...] = ()
-) -> Authority:
-    """The inverse of ``record``; ValueError if something in it does not parse."""
-    slots = tuple(
-        Slot(
-            state=State(slot.state),
-            certificate=x509.load_pem_x509_certificate(slot.certificate_pem.encode()),
-            key=load_private_key(slot.private_key_pem.encode()),
-            issuers=certificates(slot.chain_pem),
-            roots=certificates(slot.root_pem),
-            created_at=slot.created_at.ToDatetime(tzinfo=UTC),
-        )
-        for slot in stored.slots
-    )
-    return Authority(stored.trust_domain, slots, more_roots)

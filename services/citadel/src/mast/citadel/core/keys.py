@@ -1,6 +1,7 @@
 """Which keys are accepted, and how they sign (citadel-and-agent.md A1, A2)."""
 
 import re
+from hashlib import sha256
 from typing import cast
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -54,6 +55,14 @@ def private_key_pem(key: PrivateKey) -> str:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     ).decode()
+
+
+def key_name(key: PrivateKey) -> str:
+    """A name that no other key has: the first digits of the SHA-256 of its public part."""
+    public = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return sha256(public).hexdigest()[:16]
 
 
 def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:

@@ -99,7 +99,8 @@ def plugged_in(
         raise InvalidPluggedInCa(problems)
     issuers = tuple(c for c in path[1:] if c not in roots)
     slot = Slot(State.ACTIVE, certificate, key, issuers, roots, certificate.not_valid_before_utc)
-    return Authority(trust_domain, (slot,), more_roots)
+    crl_pem = present.get(CRL_FILE, b"").decode() if chosen is ISTIO else ""
+    return Authority(trust_domain, (slot,), more_roots, crl_pem)
 
 
 def refused_reload(current: Authority, new: Authority, *, multiroot: bool) -> str:

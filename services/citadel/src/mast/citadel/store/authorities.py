@@ -6,7 +6,7 @@ Section numbers are those of citadel-and-agent.md.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -15,7 +15,9 @@ import structlog
 from cryptography import x509
 from google.protobuf.message import DecodeError
 
-from mast.citadel.core.authority import Authority, Slot, from_record, record
+from mast.citadel.core.authority import Authority, Slot
+from mast.citadel.core.keys import PrivateKey
+from mast.citadel.core.records import Record, from_record, record
 from mast.citadel.core.sealing import (
     NONCE_BYTES,
     DamagedSeal,
@@ -23,6 +25,7 @@ from mast.citadel.core.sealing import (
     seal,
     unseal,
 )
+from mast.citadel.store.key_managers.keyring import Keyring, KeyUnavailable
 from mast.common.backoff import Backoff
 from mast.common.etcd import Conflict, EtcdError, Store
 from mast.common.keys import CA
@@ -43,35 +46,80 @@ class UnusableAuthority(Exception):
 class StoredAuthority:
     """Reads the authority of ``trust_domain`` and makes it if there is none.
 
-    ``new_slot`` makes an active slot with a fresh root; ``key`` seals; ``more_roots`` are trusted
-    beside the stored ones.
+    ``new_slot`` makes an active slot with a fresh root; ``key`` seals, ``keyring`` has the private
+    keys that are not in the record; ``more_roots`` are trusted beside the stored ones.
     """
 
     store: Store
     key: bytes
     trust_domain: str
-    new_slot: Callable[[], Slot]
+    new_slot: Callable[[], Awaitable[Slot]]
     entropy: Callable[[int], bytes]
     random: Callable[[], float]
+    keyring: Keyring = field(default_factory=Keyring)
     more_roots: tuple[x509.Certificate, ...] = ()
 
     async def load_or_create(self) -> tuple[Authority, bytes]:
         """The authority that all replicas share, and its record.
 
         Raises UnusableAuthority if another key is needed or the record is damaged, EtcdError if
-        etcd does not answer.
+        etcd does not answer, KeyUnavailable if a key manager does not.
         """
         while True:
             entry = await self.store.get(AUTHORITY_KEY)
             if entry is not None:
-                return self._open(entry.value), entry.value
-            authority = Authority(self.trust_domain, (self.new_slot(),))
-            sealed = seal(record(authority), self.key, self.entropy(NONCE_BYTES))
+                return await self._open(entry.value), entry.value
+            authority = Authority(self.trust_domain, (await self.new_slot(),))
             try:
-                await self.store.compare_and_swap(AUTHORITY_KEY, sealed.SerializeToString(), 0)
+                await self.store.compare_and_swap(AUTHORITY_KEY, self._sealed(authority), 0)
             except Conflict:
+                await self.forget(authority.active)
                 continue  # another replica was faster: its authority counts
-            log.info("authority.created", trust_domain=self.trust_domain, key_id=sealed.key_id)
+            log.info("authority.created", trust_domain=self.trust_domain, slot=authority.active.id)
+
+    async def current(self) -> Authority:
+        """The authority as it is stored now. Raises as `load_or_create`, and if there is none."""
+        return (await self._stored())[0]
+
+    async def change(self, transition: Callable[[Authority], Authority]) -> Authority:
+        """Put what ``transition`` makes of the stored authority in its place; one replica wins.
+
+        The transition is made anew of what another replica stored meanwhile; its exceptions are
+        raised. Nothing is in force before it is stored: a store that fails leaves all as it was.
+        """
+        while True:
+            authority, revision = await self._stored()
+            changed = transition(authority)
+            if changed is authority:
+                return authority
+            try:
+                await self.store.compare_and_swap(AUTHORITY_KEY, self._sealed(changed), revision)
+            except Conflict:
+                continue
+            kept = {slot.id for slot in changed.slots}
+            for slot in authority.slots:
+                if slot.id not in kept:
+                    await self.forget(slot)
+            return changed
+
+    async def forget(self, slot: Slot) -> None:
+        """Destroy the key of a slot that is gone; a key manager that fails is only told of."""
+        if not slot.key_id:
+            return
+        try:
+            await self.keyring.destroy(slot.key_manager, slot.key_id)
+        except KeyUnavailable as error:
+            log.warning("key.not_destroyed", slot=slot.id, key=slot.key_id, error=str(error))
+
+    async def _stored(self) -> tuple[Authority, int]:
+        entry = await self.store.get(AUTHORITY_KEY)
+        if entry is None:
+            raise UnusableAuthority(f"{AUTHORITY_KEY} is not in the store")
+        return await self._open(entry.value), entry.mod_revision
+
+    def _sealed(self, authority: Authority) -> bytes:
+        sealed = seal(record(authority), self.key, self.entropy(NONCE_BYTES))
+        return sealed.SerializeToString()
 
     async def changes(self) -> AsyncGenerator[Authority, None]:
         """The authority, as soon as etcd answers, then every other that replaces it in the store.
@@ -87,7 +135,7 @@ class StoredAuthority:
                 value = batch.changes[-1].value if batch.changes else None
                 if value is None:
                     await self._patiently(partial(self._restore, held))
-                elif value != held and (replacement := self._replacement(value)) is not None:
+                elif value != held and (replacement := await self._replacement(value)) is not None:
                     held = value
                     yield replacement
 
@@ -97,7 +145,7 @@ class StoredAuthority:
         while True:
             try:
                 return await work()
-            except EtcdError as error:
+            except (EtcdError, KeyUnavailable) as error:
                 if not waiting:
                     log.warning("authority.unavailable", key=AUTHORITY_KEY, error=str(error))
                 waiting = True
@@ -110,20 +158,27 @@ class StoredAuthority:
             return  # there is one again, and the follower will tell
         log.warning("authority.restored", key=AUTHORITY_KEY)
 
-    def _replacement(self, value: bytes) -> Authority | None:
+    async def _replacement(self, value: bytes) -> Authority | None:
         try:
-            return self._open(value)
+            return await self._patiently(partial(self._open, value))
         except UnusableAuthority as error:
             log.error("authority.rejected", key=AUTHORITY_KEY, error=str(error))
             return None
 
-    def _open(self, value: bytes) -> Authority:
+    async def _open(self, value: bytes) -> Authority:
         try:
             stored = unseal(citadel_pb2.SealedAuthority.FromString(value), self.key)
-            authority = from_record(stored, self.more_roots)
+            keys = [await self._kept(slot) for slot in stored.slots]
+            authority = from_record(stored, self.more_roots, keys)
         except (WrongSealingKey, DamagedSeal) as error:
             raise UnusableAuthority(str(error)) from error
         except (ValueError, DecodeError) as error:
             raise UnusableAuthority(f"{AUTHORITY_KEY} is no authority: {error}") from error
         # Renaming a mesh keeps its CA: certificates carry the configured trust domain.
         return replace(authority, trust_domain=self.trust_domain)
+
+    async def _kept(self, slot: Record.Slot) -> PrivateKey | None:
+        """The key that is not in the record."""
+        if slot.private_key_pem:
+            return None
+        return await self.keyring.load(slot.key_manager, slot.key_id)

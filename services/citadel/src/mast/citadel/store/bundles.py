@@ -1,32 +1,81 @@
-"""The trust bundle of our trust domain in etcd, for Pilot and the other services (A8.3)."""
+"""The trust bundles in etcd, for Pilot, agents and the other services (A8.3)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
+from cryptography import x509
 
 from mast.citadel.core.authority import Authority
-from mast.citadel.core.bundle import next_bundle
-from mast.common.etcd import Conflict, Store
-from mast.common.keys import trust_key
-from mastapi.trust.v1 import trust_pb2
+from mast.citadel.core.bundle import Bundle, foreign_bundle, next_bundle
+from mast.common.etcd import Conflict, Entry, Store
+from mast.common.keys import TRUST, trust_key
 
 log = structlog.get_logger()
 
+Others = Mapping[str, frozenset[x509.Certificate]]
+"""Roots by trust domain that are not our CA's; those of our own domain are trusted beside them."""
 
-async def publish_bundle(store: Store, authority: Authority) -> None:
-    """Make the stored bundle say what the authority trusts; replicas may all do so at once.
 
-    Raises EtcdError if etcd does not answer.
-    """
-    key = trust_key(authority.trust_domain)
-    while True:
-        entry = await store.get(key)
-        stored = trust_pb2.TrustBundle.FromString(entry.value) if entry else None
-        bundle = next_bundle(authority, stored)
-        if bundle is None:
+def nobody() -> Others:
+    """There are no other CAs."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """Publishes what the authority and ``others`` say; replicas may all do so at once."""
+
+    store: Store
+    others: Callable[[], Others] = nobody
+
+    async def publish(self, authority: Authority) -> None:
+        """Make the stored bundles say what is trusted now, our own first.
+
+        Raises EtcdError if etcd does not answer, CaNotReady if a revocation list cannot be signed.
+        """
+        own = authority.trust_domain
+        others = self.others()
+        of_ours = others.get(own, frozenset())
+        await self._put(own, lambda stored: next_bundle(authority, stored, of_ours))
+        listing = await self.store.list(TRUST)
+        known = {each.key: each for each in listing.entries if each.key != trust_key(own)}
+        for domain, roots in others.items():
+            if domain != own and roots:
+                await self._put(domain, _foreign(domain, roots))
+                known.pop(trust_key(domain), None)
+        for gone in known.values():
+            await self._withdraw(gone)
+
+    async def published(self, trust_domain: str) -> Bundle:
+        """What is published of a trust domain; an empty bundle if that is nothing."""
+        entry = await self.store.get(trust_key(trust_domain))
+        return Bundle.FromString(entry.value) if entry else Bundle(trust_domain=trust_domain)
+
+    async def _put(self, domain: str, make: Callable[[Bundle | None], Bundle | None]) -> None:
+        key = trust_key(domain)
+        while True:
+            entry = await self.store.get(key)
+            bundle = make(Bundle.FromString(entry.value) if entry else None)
+            if bundle is None:
+                return
+            expected = entry.mod_revision if entry else 0
+            try:
+                await self.store.compare_and_swap(key, bundle.SerializeToString(), expected)
+            except Conflict:
+                continue
+            log.info("bundle.published", key=key, roots=len(bundle.roots), sequence=bundle.sequence)
             return
-        expected = entry.mod_revision if entry else 0
+
+    async def _withdraw(self, entry: Entry) -> None:
         try:
-            await store.compare_and_swap(key, bundle.SerializeToString(), expected)
+            await self.store.delete(entry.key, expected=entry.mod_revision)
         except Conflict:
-            continue
-        log.info("bundle.published", key=key, roots=len(bundle.roots), sequence=bundle.sequence)
-        return
+            return  # another replica knows better
+        log.info("bundle.withdrawn", key=entry.key)
+
+
+def _foreign(
+    domain: str, roots: frozenset[x509.Certificate]
+) -> Callable[[Bundle | None], Bundle | None]:
+    return lambda stored: foreign_bundle(domain, roots, stored)

@@ -1,4 +1,4 @@
-"""What Citadel keeps in order in etcd: the published bundle, and no join tokens that expired."""
+"""What Citadel keeps in order in etcd: the published bundles, and no join tokens that expired."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from mast.citadel.core.authority import Authority
-from mast.citadel.store.bundles import publish_bundle
+from mast.citadel.core.refusals import CaNotReady
+from mast.citadel.store.bundles import Bundles
 from mast.citadel.store.join_tokens import JoinTokens
 from mast.common.etcd import EtcdError, Store
 from mast.common.latest import Latest
@@ -22,6 +23,7 @@ AFTER_A_FAILURE = timedelta(seconds=2)
 async def keep_house(
     store: Store,
     authority: Latest[Authority | None],
+    bundles: Bundles,
     now: Callable[[], datetime],
     *,
     every: timedelta = EVERY,
@@ -36,10 +38,10 @@ async def keep_house(
         delay = every
         try:
             if seen is not None:
-                await publish_bundle(store, seen)
+                await bundles.publish(seen)
             await tokens.prune(now())
             failing = False
-        except EtcdError as error:
+        except (EtcdError, CaNotReady) as error:
             if not failing:
                 log.warning("housekeeping.failed", error=str(error))
             failing, delay = True, after_a_failure

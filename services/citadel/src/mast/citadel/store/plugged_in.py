@@ -12,13 +12,14 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
-from mast.citadel.core.authority import Authority, record
+from mast.citadel.core.authority import Authority
 from mast.citadel.core.plugged_in import (
     ALL_FILES,
     InvalidPluggedInCa,
     plugged_in,
     refused_reload,
 )
+from mast.citadel.core.records import record
 
 log = structlog.get_logger()
 
@@ -74,7 +75,7 @@ class PluggedInAuthority:
         if new is None:
             log.error("authority.missing", directory=str(self.directory))
             return None
-        if record(new) == record(current):
+        if record(new) == record(current) and new.crl_pem == current.crl_pem:
             return None
         if problem := refused_reload(current, new, multiroot=self.multiroot):
             log.error("authority.rejected", directory=str(self.directory), error=problem)
