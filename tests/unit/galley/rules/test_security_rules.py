@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.support.galley_rules import found
@@ -31,69 +29,6 @@ SELECTOR = "selector: {matchLabels: {app: a}}"
 )  # fmt: skip
 def test_peer_authentication(spec: str, expected: list[str]) -> None:
     assert found("PeerAuthentication", spec) == expected
-
-
-def jwks(**key: str) -> str:
-    return json.dumps(json.dumps({"keys": [key]}))
-
-
-@pytest.mark.parametrize(
-    ("rule", "expected"),
-    [
-        pytest.param("{issuer: a, jwksUri: https://a/b}", [], id="issuer"),
-        pytest.param("{audiences: [a]}", ["error spec.jwtRules[0].issuer required"],
-                     id="nobody"),
-        pytest.param("{issuer: a, jwksUri: 'ftp://a'}", ["error spec.jwtRules[0].jwksUri url"],
-                     id="uri"),
-        pytest.param("{issuer: a, jwksUri: https://a, jwks: %s}" % jwks(kty="RSA"),
-                     ["error spec.jwtRules[0].jwks one-of"], id="uri-and-keys"),
-        pytest.param("{issuer: a, jwks: %s}" % jwks(kty="RSA"), [], id="keys"),
-        pytest.param("{issuer: a, jwks: '{'}", ["error spec.jwtRules[0].jwks jwks"],
-                     id="keys-not-json"),
-        pytest.param("{issuer: a, jwks: '{\"keys\": [1]}'}",
-                     ["error spec.jwtRules[0].jwks jwks"], id="keys-not-objects"),
-        pytest.param("{issuer: a, jwks: %s}" % jwks(kid="x"),
-                     ["error spec.jwtRules[0].jwks jwks"], id="key-without-type"),
-        pytest.param("{issuer: a, jwks: %s}" % jwks(kty="RSA", d="x"),
-                     ["warning spec.jwtRules[0].jwks private-key"], id="private-key"),
-        pytest.param("{issuer: a, audiences: ['']}", ["error spec.jwtRules[0].audiences[0] empty"],
-                     id="audience"),
-        pytest.param("{issuer: a, fromHeaders: [{prefix: x}], fromParams: [''],"
-                     " fromCookies: ['']}",
-                     ["error spec.jwtRules[0].fromHeaders[0].name required",
-                      "error spec.jwtRules[0].fromParams[0] empty",
-                      "error spec.jwtRules[0].fromCookies[0] empty"], id="places"),
-        pytest.param("{issuer: a, outputClaimToHeaders: [{header: 'a b', claim: c}, {header: a}]}",
-                     ["error spec.jwtRules[0].outputClaimToHeaders[0].header header",
-                      "error spec.jwtRules[0].outputClaimToHeaders[1].claim required"],
-                     id="claims"),
-        pytest.param("{issuer: a, timeout: 0s}", ["error spec.jwtRules[0].timeout duration"],
-                     id="timeout"),
-    ],
-)  # fmt: skip
-def test_jwt_rule(rule: str, expected: list[str]) -> None:
-    assert found("RequestAuthentication", "{jwtRules: [%s]}" % rule) == expected
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        pytest.param("{%s, targetRefs: [{kind: Service, name: a}]}" % SELECTOR,
-                     ["error spec.targetRefs one-of"], id="selector-and-target"),
-        pytest.param("{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]}",
-                     [], id="gateway"),
-        pytest.param("{targetRefs: [{kind: Pod, name: a}]}",
-                     ["error spec.targetRefs[0].kind target-ref"], id="pod"),
-        pytest.param("{targetRefs: [{kind: Service, name: a, namespace: b}]}",
-                     ["error spec.targetRefs[0].namespace target-ref"], id="namespace"),
-        pytest.param("{targetRef: {name: a}}", ["error spec.targetRef.kind required"],
-                     id="no-kind"),
-        pytest.param("{targetRef: {kind: Service}}", ["error spec.targetRef.name required"],
-                     id="no-name"),
-    ],
-)  # fmt: skip
-def test_attachment(spec: str, expected: list[str]) -> None:
-    assert found("RequestAuthentication", spec) == expected
 
 
 @pytest.mark.parametrize(

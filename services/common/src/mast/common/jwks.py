@@ -32,6 +32,8 @@ _CURVES: Final[Mapping[str, tuple[str, ec.EllipticCurve]]] = {
     "P-521": ("ES512", ec.SECP521R1()),
 }
 _CURVE_OF: Final = {algorithm: curve for curve, (algorithm, _) in _CURVES.items()}
+_OTHER_USES: Final = re.compile(r"RSA1_5|RSA-OAEP.*|ECDH-ES.*|A\d{3}.*|dir|PBES2-.*|ES256K")
+"""Algorithms of JOSE that are not for signatures, or unknown to Envoy."""
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 _BASE64URL: Final = re.compile(r"[-_0-9A-Za-z]+={0,2}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -144,7 +146,10 @@ def _usable(key: Mapping[str, Any], *, published: bool) -> Mapping[str, str]:
 
 
 def _remarks(where: str, key: Mapping[str, Any]) -> Iterator[Defect]:
-    if _PRIVATE & set(key) or key.get("kty") == "oct":
+    if key.get("kty") == "oct":
+        message = "is symmetric: whoever may read it can sign tokens"
+        yield Defect(where, message, fatal=False)
+    elif _PRIVATE & set(key):
         yield Defect(where, "holds its private part; leave it out", fatal=False)
 
 
@@ -171,10 +176,13 @@ def _algorithm(key: Mapping[str, Any], allowed: Sequence[str]) -> Mapping[str, s
     if "alg" not in key:
         return {}
     algorithm = key["alg"]
-    if algorithm not in allowed:
-        shown = repr(algorithm[:20]) if isinstance(algorithm, str) else "that is no text"
-        raise _Unusable(f"has 'alg' {shown}; allowed: {', '.join(allowed)}")
-    return {"alg": algorithm}
+    if algorithm in allowed:
+        return {"alg": algorithm}
+    if not isinstance(algorithm, str):
+        raise _Unusable(f"'alg' is no text; allowed: {', '.join(allowed)}")
+    other = _OTHER_USES.fullmatch(algorithm) is not None
+    message = f"has 'alg' {algorithm[:20]!r}; allowed: {', '.join(allowed)}"
+    raise _Unusable(message, fatal=not other)
 
 
 def _rsa(key: Mapping[str, Any]) -> Mapping[str, str]:
@@ -199,7 +207,8 @@ def _elliptic(key: Mapping[str, Any]) -> Mapping[str, str]:
     algorithm = _algorithm(key, [each for each, _ in _CURVES.values()])
     curve = key.get("crv", _CURVE_OF[algorithm.get("alg", "ES256")])
     if not isinstance(curve, str) or curve not in _CURVES:
-        raise _Unusable(f"'crv' is not allowed; allowed: {', '.join(_CURVES)}")
+        known = isinstance(curve, str)
+        raise _Unusable(f"'crv' is not allowed; allowed: {', '.join(_CURVES)}", fatal=not known)
     own, parameters = _CURVES[curve]
     if algorithm.get("alg", own) != own:
         raise _Unusable(f"'alg' {algorithm['alg']} is not for 'crv' {curve}; allowed: {own}")
@@ -216,7 +225,8 @@ def _edwards(key: Mapping[str, Any]) -> Mapping[str, str]:
     algorithm = _algorithm(key, ["EdDSA"])
     curve = key.get("crv")
     if curve != "Ed25519":
-        raise _Unusable("'crv' is not allowed; allowed: Ed25519", fatal=curve is None)
+        known = isinstance(curve, str)
+        raise _Unusable("'crv' is not allowed; allowed: Ed25519", fatal=not known)
     content = _bytes(key, "x")
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(content)

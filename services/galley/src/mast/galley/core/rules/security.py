@@ -1,8 +1,7 @@
-"""PeerAuthentication, RequestAuthentication, AuthorizationPolicy (B3)."""
+"""PeerAuthentication, AuthorizationPolicy (B3)."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,6 @@ from mast.galley.core.rules import common, values
 from mast.galley.core.rules.table import (
     SPEC,
     Family,
-    exclusive,
     is_set,
     json_name,
     prefixed,
@@ -25,7 +23,6 @@ from mast.galley.core.rules.table import (
 DRY_RUN = "istio.io/dry-run"
 SERVICE_ACCOUNTS_LIMIT = 16
 
-_PRIVATE_JWK = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _HTTP_ONLY_SOURCE = ("request_principals", "not_request_principals")
 _HTTP_ONLY_OPERATION = (
     "hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths",
@@ -53,36 +50,6 @@ def _peer_authentication(obj: ConfigObject) -> Iterator[Finding]:
     if spec.port_level_mtls and not spec.selector.match_labels:
         message = "settings of ports need a selector: ports differ from workload to workload"
         yield Finding((*SPEC, "portLevelMtls"), "selector", message)
-
-
-def _request_authentication(obj: ConfigObject) -> Iterator[Finding]:
-    yield from common.attachment(obj)
-
-
-def _jwt_rule(rule: Any, at: Path) -> Iterator[Finding]:
-    if not rule.issuer and not rule.jwks_uri:
-        yield required((*at, "issuer"), "issuer", "jwksUri")
-    yield from exclusive(rule, at, "jwks_uri", "jwks")
-    if rule.jwks:
-        yield from _jwks(rule.jwks, (*at, "jwks"))
-
-
-def _jwks(text: str, at: Path) -> Iterator[Finding]:
-    """A JSON Web Key Set; one key alone is accepted as well, private parts are not wanted."""
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        yield Finding(at, "jwks", f"not JSON: {error}")
-        return
-    keys = content.get("keys") if isinstance(content, dict) else None
-    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
-        yield Finding(at, "jwks", "not a JSON Web Key Set: needs 'keys', a list of objects")
-        return
-    for key in keys:
-        if not key.get("kty"):
-            yield Finding(at, "jwks", "a key has no 'kty'")
-        elif _PRIVATE_JWK & set(key):
-            yield warning(at, "private-key", "a key holds its private part; leave it out")
 
 
 def _authorization_policy(obj: ConfigObject) -> Iterator[Finding]:
@@ -252,14 +219,6 @@ FAMILY = Family(
     fields=prefixed(
         _PACKAGE,
         {
-            "JWTRule.jwks_uri": ("url", values.url("http", "https")),
-            "JWTRule.audiences": ("empty", values.nonempty),
-            "JWTRule.from_params": ("empty", values.nonempty),
-            "JWTRule.from_cookies": ("empty", values.nonempty),
-            "JWTRule.space_delimited_claims": ("empty", values.nonempty),
-            "JWTRule.output_payload_to_header": ("header", values.token),
-            "JWTHeader.name": ("header", values.token),
-            "ClaimToHeader.header": ("header", values.token),
             **_both("Source", "principals", "empty", values.nonempty),
             **_both("Source", "request_principals", "empty", values.nonempty),
             **_both("Source", "namespaces", "empty", values.nonempty),
@@ -279,7 +238,6 @@ FAMILY = Family(
     messages=prefixed(
         _PACKAGE,
         {
-            "JWTRule": _jwt_rule,
             "Rule": _rule,
             "Rule.From": _from,
             "Rule.To": _to,
@@ -288,7 +246,6 @@ FAMILY = Family(
     ),
     objects={
         "PeerAuthentication": _peer_authentication,
-        "RequestAuthentication": _request_authentication,
         "AuthorizationPolicy": _authorization_policy,
     },
 )
