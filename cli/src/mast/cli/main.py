@@ -10,6 +10,7 @@ import grpc.aio
 import typer
 
 from mast.cli import (
+    ca_commands,
     config_commands,
     demo_command,
     explain_command,
@@ -33,6 +34,7 @@ _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 local_commands.register(app)
 config_commands.register(app)
+ca_commands.register(app)
 proxy_commands.register(app)
 proxy_config_command.register(app)
 render_command.register(app)
