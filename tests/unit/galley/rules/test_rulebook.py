@@ -18,7 +18,7 @@ from tests.support.galley_rules import found
 
 # Kinds for which required tags and field checks say everything.
 WITHOUT_OBJECT_RULE = {
-    "GRPCRoute", "HTTPRoute", "IngressClass", "ProxyConfig", "ReferenceGrant", "ServiceRole",
+    "GRPCRoute", "HTTPRoute", "IngressClass", "ProxyConfig", "ReferenceGrant",
     "TCPRoute", "TLSRoute", "attributemanifest",
 }  # fmt: skip
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path
 from mast.galley.core.rules import (
+    access_roles,
     annotation_rules,
+    authentication_policy,
     common,
     credentials,
     destination_rule,
@@ -52,6 +54,8 @@ RULEBOOK = Rulebook(
     telemetry.FAMILY,
     mesh.FAMILY,
     providers.FAMILY,
+    authentication_policy.FAMILY,
+    access_roles.FAMILY,
     legacy.FAMILY,
     mixer.FAMILY,
 )

@@ -130,7 +130,6 @@ FAMILY = Family(
         "istio.networking.v1alpha3.WorkloadSelector": _labels,
         "istio.networking.v1alpha3.StringMatch": _string_match,
         "istio.mixer.v1.config.client.StringMatch": _string_match,
-        "istio.authentication.v1alpha1.StringMatch": _string_match,
     },
     fields={"istio.type.v1beta1.PortSelector.number": ("port", values.port)},
 )
