@@ -63,6 +63,17 @@ class Config:
     # Whether gateways speak HTTP/3 as well, and say so (Istio: PILOT_ENABLE_QUIC_LISTENERS).
     enable_quic_listeners: bool = False
 
+    # Who fetches the keys of token issuers: Pilot ("false"), proxies for hosts that they know
+    # ("true" or "hybrid"), proxies always ("envoy") (Istio: PILOT_JWT_ENABLE_REMOTE_JWKS).
+    jwt_enable_remote_jwks: str = "false"
+    # How often Pilot fetches them (Istio: PILOT_JWT_PUB_KEY_REFRESH_INTERVAL).
+    jwt_pub_key_refresh_interval: timedelta = timedelta(minutes=20)
+    # Certificates that issuers may be vouched for by, beside those that the machine trusts.
+    jwks_ca_file: Path | None = None
+    # Networks that keys are never fetched from, such as 127.0.0.0/8 or 169.254.0.0/16: who writes
+    # policies chooses the URLs (Istio: BLOCKED_CIDRS_IN_JWKS_URIS).
+    blocked_cidrs_in_jwks_uris: tuple[str, ...] = ()
+
     # Time over which streams are closed when stopping.
     drain: timedelta = timedelta(seconds=5)
 

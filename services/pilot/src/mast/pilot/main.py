@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from mast.common.ca_client import KeyPair, WorkloadCertificates, service_certificates
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.keys import proxy_status_key
+from mast.common.latest import Latest
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, http_server, monitoring
 from mast.common.sealing import sealing_key
@@ -48,6 +50,7 @@ from mast.pilot.api.worker import Worker
 from mast.pilot.config import Config
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.index import Index
+from mast.pilot.core.model.public_keys import KeyFetching
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.world.world import World
 from mast.pilot.core.xds.admission import TokenBucket, default_rate
@@ -56,6 +59,8 @@ from mast.pilot.core.xds.push import Push
 from mast.pilot.core.xds.report import Replica, control_plane, proxy_status
 from mast.pilot.core.xds.watch import Instant
 from mast.pilot.store.follow import Mirror, News
+from mast.pilot.store.key_fetch import KeyFetch
+from mast.pilot.store.public_keys import PublicKeyKeeper
 from mast.pilot.store.registrations import Registrations
 from mast.pilot.store.self_check import SelfCheck
 from mast.pilot.store.status import StatusPublisher, locate
@@ -127,6 +132,7 @@ class Pilot:
         )
         self._work = work
         self._index = Index()
+        self._indexes = Latest(self._index)
         self._snapshot: MeshSnapshot | None = None
         self._instruments = Instruments(metrics, self._replica.version)
         rate = default_rate(os.cpu_count() or 1)
@@ -136,7 +142,10 @@ class Pilot:
         stream_rate = config.stream_rate or rate
         self._admission = TokenBucket(stream_rate, burst=max(1.0, stream_rate))
         world = World(
-            config.domain, sealing_key=_sealing_key(config), quic=config.enable_quic_listeners
+            config.domain,
+            sealing_key=_sealing_key(config),
+            quic=config.enable_quic_listeners,
+            key_fetching=KeyFetching.of(config.jwt_enable_remote_jwks),
         )
         self._follow(world)
         self._tell(world)
@@ -151,6 +160,18 @@ class Pilot:
         done, repaired, every = told.self_checks.add, told.repairs.add, config.self_check
         self._self_check = SelfCheck(
             store, world, self._work, self._mirror, random.random, done, repaired, every
+        )
+        blocked = tuple(map(ip_network, config.blocked_cidrs_in_jwks_uris))
+        fetch = KeyFetch(roots_file=config.jwks_ca_file, blocked=blocked)
+        self._keys = PublicKeyKeeper(
+            store,
+            fetch,
+            self._indexes,
+            self._clock,
+            random.random,
+            told.fetched_keys,
+            self._replica.name,
+            config.jwt_pub_key_refresh_interval,
         )
         name, ttl = self._replica.name, config.registration_ttl
         self._registrations = Registrations(
@@ -201,6 +222,7 @@ class Pilot:
             tasks.create_task(self._registrations.run(), name="registrations"),
             tasks.create_task(self._findings.follow(_FINDINGS_EVERY), name="findings"),
             tasks.create_task(self._self_check.run(), name="self-check"),
+            tasks.create_task(self._keys.run(), name="public keys"),
             tasks.create_task(self._keep_gauges(), name="gauges"),
         ]
 
@@ -305,6 +327,7 @@ class Pilot:
             self._connections.next_number(), news.snapshot, news.started, registered=news.workloads
         )
         self._index = news.snapshot.index
+        self._indexes.publish(self._index)
         self._snapshot = news.snapshot
         instruments = self._instruments
         instruments.snapshot_time.record(news.seconds)

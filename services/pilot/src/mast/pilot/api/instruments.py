@@ -57,6 +57,7 @@ _REGISTERED: Final = {
     keys.REGISTRY_WORKLOADS: "Pods",
     keys.REGISTRY_ENDPOINTS: "Endpoints",
     keys.TRUST: "Roots",
+    keys.JWKS: "Keys",
 }
 
 Labels = tuple[tuple[str, str], ...]
@@ -115,6 +116,12 @@ class Instruments:
             (each, ()) for each in FAULTS if each not in _LABELLED
         }
         self.found(())
+        self._keys_fetched = counter(
+            "pilot_jwks_resolver_network_fetch_success_total", "Key sets fetched from issuers"
+        )
+        self._keys_missed = counter(
+            "pilot_jwks_resolver_network_fetch_fail_total", "Fetches of key sets that failed"
+        )
         self.events_lost = counter("pilot_xds_events_lost", "Events that a client did not read")
         self.self_checks = counter("pilot_self_checks", "Comparisons with a fresh listing")
         self.repairs = counter("pilot_self_check_repairs", "Differences found and repaired")
@@ -162,6 +169,10 @@ class Instruments:
     def missed(self, secrets: int) -> None:
         """A proxy asked for so many secrets that it does not get."""
         self._secret_errors.add(secrets)
+
+    def fetched_keys(self, success: bool) -> None:
+        """A fetch of an issuer's keys has ended."""
+        (self._keys_fetched if success else self._keys_missed).add()
 
     def expired(self, type_url: str) -> None:
         """A request carried a stale nonce."""

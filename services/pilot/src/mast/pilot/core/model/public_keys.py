@@ -21,6 +21,17 @@ class KeyFetching(StrEnum):
     ENVOY = "envoy"
     """The proxy does whenever a policy has a URI."""
 
+    @classmethod
+    def of(cls, text: str) -> "KeyFetching":
+        """What a setting says, in Istio's words; raises ValueError that names those allowed."""
+        words = {"istiod": cls.PILOT, "true": cls.HYBRID, **{each.value: each for each in cls}}
+        try:
+            return words[text.lower()]
+        except KeyError:
+            allowed = ", ".join(sorted(words))
+            message = f"remote JWKS {text!r} is not allowed; allowed: {allowed}"
+            raise ValueError(message) from None
+
 
 class KeySource(NamedTuple):
     """The URI of a key set, or else the issuer whose OpenID configuration tells it."""
