@@ -61,13 +61,15 @@ class Spot:
     """One filter chain or route configuration that may be extended.
 
     `port` is what the listener is dialled on, for inbound traffic the port of the workload; 0 where
-    one chain serves all ports. `service` owns an inbound port, None if nobody does and outbound.
+    one chain serves all ports. `service` owns an inbound port, None if nobody does and outbound;
+    its clients dial it as `service_port`, 0 without a service.
     """
 
     proxy: Proxy
     direction: Direction
     port: int
     service: Service | None = None
+    service_port: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 
 from mast.pilot.core.filters.extensions import Guard, Spot
+from mast.pilot.core.model.model import Target
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.security.authentication.request_authentication import request_authentication
@@ -16,6 +17,12 @@ from mast.pilot.core.security.authorization.authorization import (
     NO_AUTHORIZATION,
     Authorization,
     authorization,
+)
+from mast.pilot.core.security.legacy.guards import (
+    NO_LEGACY,
+    LegacyGuards,
+    PortGuards,
+    legacy_guards,
 )
 
 
@@ -25,6 +32,7 @@ class Guards:
 
     authorization: Authorization = NO_AUTHORIZATION
     tokens: Sequence[HttpFilter] = ()
+    legacy: LegacyGuards = NO_LEGACY
 
     def http(self, spot: Spot, guard: Guard) -> Sequence[HttpFilter]:
         """HTTP filters at a place."""
@@ -32,9 +40,10 @@ class Guards:
             case Guard.CUSTOM:
                 return self.authorization.custom.http
             case Guard.TOKENS:
-                return self.tokens
+                old = self._legacy(spot).tokens
+                return self.tokens if old is None else old
             case Guard.RULES:
-                return self.authorization.rules.http
+                return [*self.authorization.rules.http, *self._legacy(spot).http]
 
     def network(self, spot: Spot, guard: Guard) -> Sequence[Filter]:
         """Network filters at a place, for a chain that is proxied as TCP."""
@@ -44,11 +53,16 @@ class Guards:
             case Guard.TOKENS:
                 return ()
             case Guard.RULES:
-                return self.authorization.rules.network
+                return [*self.authorization.rules.network, *self._legacy(spot).network]
+
+    def _legacy(self, spot: Spot) -> PortGuards:
+        return self.legacy.at(spot.service, spot.service_port or spot.port)
 
 
-def guards(scope: Scope, proxy: Proxy) -> Guards:
-    """What the security policies of the mesh put before a proxy."""
+def guards(scope: Scope, proxy: Proxy, served: Sequence[Target]) -> Guards:
+    """What the security policies of the mesh put before a proxy that serves the targets."""
     return Guards(
-        authorization=authorization(scope, proxy), tokens=request_authentication(scope, proxy)
+        authorization=authorization(scope, proxy),
+        tokens=request_authentication(scope, proxy),
+        legacy=legacy_guards(scope, proxy, served),
     )

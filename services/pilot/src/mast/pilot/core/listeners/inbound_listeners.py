@@ -14,7 +14,7 @@ from mast.pilot.core.filters.extensions import Direction, Extensions, Spot
 from mast.pilot.core.filters.tcp_proxies import network_plugins, tcp_filters, to_cluster
 from mast.pilot.core.listeners.http_connection_manager import HttpChain, http_connection_manager
 from mast.pilot.core.listeners.inbound_chains import Ends, Kind, inbound_chains
-from mast.pilot.core.model.model import Protocol, Service, Target
+from mast.pilot.core.model.model import Protocol, Target
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.ports.filter_chains import Chain
 from mast.pilot.core.ports.inbound_ports import Served, served_ports
@@ -109,7 +109,7 @@ class _Workshop:
         kind = Kind.of(served.protocol)
         mode = self.peers.on(served.number)
         cluster = names.inbound_cluster(served.number)
-        spot = self._spot(served.number, served.service)
+        spot = self._spot(served.number, served)
         address = served.socket.address if served.socket else any_address(self.proxy)
         chain = HttpChain(
             stat_prefix=names.stat_prefix(Direction.INBOUND, address, served.number),
@@ -166,8 +166,15 @@ class _Workshop:
         )
         return inbound_chains(Kind.TCP if kind is Kind.AUTO else kind, Mode.STRICT, own)
 
-    def _spot(self, port: int, service: Service | None = None) -> Spot:
-        return Spot(proxy=self.proxy, direction=Direction.INBOUND, port=port, service=service)
+    def _spot(self, port: int, served: Served | None = None) -> Spot:
+        service = served.service if served else None
+        return Spot(
+            proxy=self.proxy,
+            direction=Direction.INBOUND,
+            port=port,
+            service=service,
+            service_port=served.service_port if served and service else 0,
+        )
 
 
 def _needed_inspectors(chains: Iterable[Chain]) -> list[ListenerFilter]:

@@ -23,7 +23,7 @@ from mast.pilot.core.filters.extensions import (
     Traced,
 )
 from mast.pilot.core.listeners.guards import Guards, guards
-from mast.pilot.core.model.model import Service
+from mast.pilot.core.model.model import Service, Target
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.plugins.plugins import Plugins, plugins
 from mast.pilot.core.scope.proxy_configs import effective
@@ -123,9 +123,13 @@ def workload_extensions(scope: Scope, proxy: Proxy, engine: Extensions) -> Workl
     )
 
 
-def guarded(extensions: WorkloadExtensions, scope: Scope, proxy: Proxy) -> WorkloadExtensions:
-    """The same for listeners that others call a proxy at: security policies are added."""
-    return replace(extensions, own_guards=guards(scope, proxy))
+def guarded(
+    extensions: WorkloadExtensions, scope: Scope, proxy: Proxy, served: Sequence[Target]
+) -> WorkloadExtensions:
+    """The same for listeners that others call a proxy at, which serves the targets: security
+    policies are added.
+    """
+    return replace(extensions, own_guards=guards(scope, proxy, served))
 
 
 def _of_ends(logger: AccessLog) -> AccessLog:

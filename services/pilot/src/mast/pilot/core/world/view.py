@@ -314,14 +314,14 @@ class MeshView:
     def _listeners(self, scope: Scope) -> Iterator[Resource]:
         proxy = self.audience.proxy
         extensions = workload_extensions(scope, proxy, self.extensions(scope.mesh))
-        facing_others = guarded(extensions, scope, proxy)
+        served = targets(self.audience.served, scope)
+        facing_others = guarded(extensions, scope, proxy, served)
         made: Sequence[Listener] = ()
         if self._is_router:
             made = gateway_listeners.listeners(
                 scope, proxy, self._translation(scope), facing_others
             )
         elif proxy.type is ProxyType.SIDECAR:
-            served = targets(self.audience.served, scope)
             made = [
                 *listeners.outbound(scope, proxy, extensions),
                 *listeners.inbound(scope, proxy, served, facing_others),

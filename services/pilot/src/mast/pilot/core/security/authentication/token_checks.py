@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthentication, RequirementRule
+from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import (
+    FilterStateRule,
+    JwtAuthentication,
+    RequirementRule,
+)
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
     HttpFilter,
 )
@@ -16,9 +20,9 @@ from mast.pilot.core.security.authentication.keys import keys_of
 from mast.pilot.core.security.authentication.providers import jwt_provider
 from mast.pilot.core.security.authentication.requirements import good_or_missing, on_every_path
 
-Demands = Callable[[Sequence[str]], Sequence[RequirementRule]]
-"""What is demanded, given the names of providers in the order of their rules; the first rule whose
-match fits a request counts."""
+Demands = Callable[[Sequence[str]], Sequence[RequirementRule] | FilterStateRule]
+"""What is demanded, given the names of providers in the order of their rules: the first rule whose
+match fits a request counts, or what a filter before has found out about it."""
 
 
 def _as_istio(providers: Sequence[str]) -> Sequence[RequirementRule]:
@@ -40,7 +44,11 @@ def token_check(
             names[index]: jwt_provider(rules[index], keys_of(scope, rules[index]), proxy)
             for index in ranks
         },
-        rules=demands([names[index] for index in range(len(rules))]),
         bypass_cors_preflight=True,
     )
+    demanded = demands([names[index] for index in range(len(rules))])
+    if isinstance(demanded, FilterStateRule):
+        config.filter_state_rules.CopyFrom(demanded)
+    else:
+        config.rules.extend(demanded)
     return HttpFilter(name=JWT_FILTER, typed_config=packed(config))

@@ -1,0 +1,66 @@
+"""Whether role-based access control of Istio 1.0 to 1.4 is on for a service (pilot.md J7)."""
+
+from enum import StrEnum
+from typing import Final
+
+from istio.rbac.v1alpha1.rbac_pb2 import PERMISSIVE, RbacConfig
+from mast.pilot.core.model import collection_names, hosts
+from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.security.legacy.destinations import Destination
+
+DEFAULT: Final = "default"
+"""Name of the one object that counts, of whichever kind."""
+
+
+class Enforcement(StrEnum):
+    """What becomes of a request that no role allows: it is refused, or only told of."""
+
+    ENFORCED = "ENFORCED"
+    PERMISSIVE = "PERMISSIVE"
+
+
+def enforcement(scope: Scope, destination: Destination) -> Enforcement | None:
+    """How access to a destination is controlled by roles, None if it is not (pilot.md J7)."""
+    config = scope.shared("rbac config", _config)
+    if config is None or not _includes(config, destination, scope.mesh.domain):
+        return None
+    permissive = config.enforcement_mode == PERMISSIVE
+    return Enforcement.PERMISSIVE if permissive else Enforcement.ENFORCED
+
+
+def _config(scope: Scope) -> RbacConfig | None:
+    """The ClusterRbacConfig, else the RbacConfig, of which that in the root namespace comes first.
+
+    Either is for the whole mesh.
+    """
+    whole = scope.config(collection_names.CLUSTER_RBAC_CONFIGS, "", DEFAULT)
+    if whole is not None:
+        return _spec(whole.spec)
+    root = scope.mesh.root_namespace
+    every = [
+        each for each in scope.visible(collection_names.RBAC_CONFIGS) if each.meta.name == DEFAULT
+    ]
+    found = min(every, key=lambda each: (each.meta.namespace != root, each.age), default=None)
+    return _spec(found.spec) if found else None
+
+
+def _spec(config: RbacConfig) -> RbacConfig:
+    return config
+
+
+def _includes(config: RbacConfig, destination: Destination, domain: str) -> bool:
+    if config.mode == RbacConfig.ON_WITH_INCLUSION:
+        return _is_target(config.inclusion, destination, domain)
+    if config.mode == RbacConfig.ON_WITH_EXCLUSION:
+        return not _is_target(config.exclusion, destination, domain)
+    return config.mode == RbacConfig.ON
+
+
+def _is_target(target: RbacConfig.Target, destination: Destination, domain: str) -> bool:
+    if destination.namespace in target.namespaces:
+        return True
+    return any(
+        destination.host in hosts.full_names(each, destination.namespace, domain)
+        for each in target.services
+        if "." in each
+    )
