@@ -2,7 +2,12 @@
 
 import pytest
 
-from mast.pilot.core.security.peer_authentication import Mode, PeerPolicy, peer_policies
+from mast.pilot.core.security.peer_authentication import (
+    Mode,
+    PeerPolicy,
+    called_policies,
+    served_policy,
+)
 from tests.support.mesh_yaml import scope, sidecar_proxy
 
 WEB = {"app": "web"}
@@ -74,20 +79,21 @@ MTLS, PERMISSIVE = "{peers: [{mtls: {}}]}", "{peers: [{mtls: {mode: PERMISSIVE}}
 )
 def test_mode(texts: list[str], labels: dict[str, str], mode: Mode) -> None:
     found = scope(sidecar_proxy("web"), *texts)
-    assert peer_policies(found, "shop").of(labels).mode is mode
+    assert served_policy(found, "shop", labels).mode is mode
+    assert called_policies(found, "shop").of(labels).mode is mode
 
 
 def test_ports_of_a_workload() -> None:
-    found = peer_policies(scope(sidecar_proxy("web"), MESH, INHERITING), "shop").of(WEB)
+    found = served_policy(scope(sidecar_proxy("web"), MESH, INHERITING), "shop", WEB)
     assert found == PeerPolicy(Mode.STRICT, {80: Mode.DISABLE, 81: Mode.STRICT})
     assert [found.on(port) for port in (80, 81, 82)] == [Mode.DISABLE, Mode.STRICT, Mode.STRICT]
 
 
 def test_the_root_namespace_follows_the_mesh_policy() -> None:
-    found = peer_policies(scope(sidecar_proxy("web"), MESH, ROOT_SELECTING), "istio-system")
-    assert found.of(WEB) == PeerPolicy(Mode.STRICT)
+    found = scope(sidecar_proxy("web"), MESH, ROOT_SELECTING)
+    assert served_policy(found, "istio-system", WEB) == PeerPolicy(Mode.STRICT)
 
 
 def test_policies_of_a_namespace_are_worked_out_once() -> None:
     found = scope(sidecar_proxy("web"), MESH)
-    assert peer_policies(found, "shop") is peer_policies(found, "shop")
+    assert called_policies(found, "shop") is called_policies(found, "shop")

@@ -21,7 +21,7 @@ from mast.pilot.core.model.model import Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.packing import packed
 from mast.pilot.core.scope.scope import Scope
-from mast.pilot.core.security.peer_authentication import Mode, peer_policies
+from mast.pilot.core.security.peer_authentication import Mode, called_policies
 from mast.pilot.core.security.transport_sockets import client, mesh_client, raw
 
 _PROXY_PROTOCOL: Final = "envoy.transport_sockets.upstream_proxy_protocol"
@@ -79,10 +79,14 @@ def verifies_name(policy: TrafficPolicy) -> bool:
 
 
 def is_automatic(scope: Scope, service: Service) -> bool:
-    """Callers without TLS settings use mutual TLS with whichever endpoint can (pilot.md G6)."""
+    """Callers without TLS settings use mutual TLS with whichever endpoint can (pilot.md G6).
+
+    Differs from Istio: also in a namespace that switches it off, if some workloads or ports there
+    take it. The metadata of endpoints tells which.
+    """
     if service.external or not scope.mesh.auto_mtls:
         return False
-    return peer_policies(scope, service.namespace).default.mode is not Mode.DISABLE
+    return called_policies(scope, service.namespace).modes != {Mode.DISABLE}
 
 
 def identities(scope: Scope, service: Service) -> Sequence[str]:
@@ -98,8 +102,7 @@ def identities(scope: Scope, service: Service) -> Sequence[str]:
 
 def all_accept(scope: Scope, service: Service) -> bool:
     """Every endpoint accepts mutual TLS, where callers cannot tell them apart (pilot.md G6)."""
-    policies = peer_policies(scope, service.namespace)
-    modes = {mode for _, each in policies.selecting for mode in (each.mode, *each.ports.values())}
+    modes = called_policies(scope, service.namespace).modes
     return scope.identities(service.key).mtls and Mode.DISABLE not in modes
 
 

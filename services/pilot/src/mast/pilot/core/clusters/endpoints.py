@@ -21,7 +21,7 @@ from mast.pilot.core.model.model import Endpoint, Health, Labels, Port, Service,
 from mast.pilot.core.model.proxy import HOSTNAME, Locality, Proxy
 from mast.pilot.core.scope import networks
 from mast.pilot.core.scope.scope import Scope
-from mast.pilot.core.security.peer_authentication import Mode, peer_policies
+from mast.pilot.core.security.peer_authentication import Mode, called_policies
 
 TLS_MODE: Final = "tlsMode"
 ISTIO: Final = "istio"
@@ -181,7 +181,7 @@ class _Context:
             return False
         if not endpoint.namespace:
             return True
-        mode = peer_policies(self.scope, endpoint.namespace).of(endpoint.labels).on(number)
+        mode = called_policies(self.scope, endpoint.namespace).of(endpoint.labels).on(number)
         return mode is not Mode.DISABLE
 
 

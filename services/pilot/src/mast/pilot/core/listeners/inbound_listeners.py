@@ -33,7 +33,7 @@ from mast.pilot.core.ports.sockets import (
 )
 from mast.pilot.core.routes.inbound_routes import inbound_route
 from mast.pilot.core.scope.scope import Scope
-from mast.pilot.core.security.peer_authentication import Mode, PeerPolicy, peer_policies
+from mast.pilot.core.security.peer_authentication import Mode, PeerPolicy, served_policy
 from mast.pilot.core.security.server_tls import server_tls, terminates
 from mast.pilot.core.security.transport_sockets import (
     SERVER_HTTP_ALPN,
@@ -63,7 +63,7 @@ class _Workshop:
     @property
     def peers(self) -> PeerPolicy:
         """Mutual TLS modes of the workload."""
-        return peer_policies(self.scope, self.proxy.namespace).of(self.proxy.labels)
+        return served_policy(self.scope, self.proxy.namespace, self.proxy.labels)
 
     def own_listener(self, served: Served, socket: Socket) -> Listener:
         """The listener of a port that has its own socket: no other port needs telling apart."""

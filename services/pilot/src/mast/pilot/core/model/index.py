@@ -10,6 +10,7 @@ from mast.common.credentials import Credential
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Config, Endpoint, Identities, Service, ServiceKey, Workload
 from mast.pilot.core.model.public_keys import KeySource, PublicKeys
+from mast.pilot.core.model.settling import Settling
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 
 
@@ -32,6 +33,7 @@ class Index:
       first, as they were written.
     - `selector_keys`: labels of a caller that outbound configuration may depend on; `by_node`:
       endpoints may depend on its node.
+    - `settling`: namespaces in which policies about mutual TLS have just changed.
     - `trust`: root bundles by trust domain.
     - `public_keys`: what issuers of tokens publish, by where that is.
     - `secrets`: what Secrets hold, by namespace and name; nothing to be shown.
@@ -56,6 +58,7 @@ class Index:
     collections: Mapping[str, Sequence[Config[Any]]] = field(default_factory=dict)
     selector_keys: frozenset[str] = frozenset()
     by_node: bool = False
+    settling: Settling = field(default_factory=dict)
     trust: Mapping[str, TrustBundle] = field(default_factory=dict)
     public_keys: Mapping[KeySource, PublicKeys] = field(default_factory=dict)
     secrets: Mapping[tuple[str, str], Credential] = field(default_factory=dict, repr=False)

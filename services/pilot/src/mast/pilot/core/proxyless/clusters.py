@@ -25,7 +25,7 @@ from mast.pilot.core.proxyless import tls
 from mast.pilot.core.proxyless.names import is_callable
 from mast.pilot.core.proxyless.unsupported import left_out
 from mast.pilot.core.scope.scope import Scope
-from mast.pilot.core.security.peer_authentication import Mode, peer_policies
+from mast.pilot.core.security.peer_authentication import Mode, called_policies
 
 _EJECTING_PERCENT = 99
 """An endpoint is ejected if more than so many percent of its calls fail."""
@@ -144,9 +144,7 @@ def _takes_mutual_tls(destination: Destination, scope: Scope) -> bool:
         return False
     if destination.port.protocol.is_http:
         return True
-    policies = peer_policies(scope, service.namespace)
-    known = (policies.default, *(each for _, each in policies.selecting))
-    return {mode for each in known for mode in (each.mode, *each.ports.values())} == {Mode.STRICT}
+    return called_policies(scope, service.namespace).modes == {Mode.STRICT}
 
 
 def _unsupported(policy: TrafficPolicy) -> Iterator[str]:

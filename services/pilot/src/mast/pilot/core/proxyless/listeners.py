@@ -30,7 +30,7 @@ from mast.pilot.core.packing import packed
 from mast.pilot.core.proxyless import tls
 from mast.pilot.core.proxyless.names import ServerAddress, Target
 from mast.pilot.core.scope.scope import Scope
-from mast.pilot.core.security.peer_authentication import Mode, peer_policies
+from mast.pilot.core.security.peer_authentication import Mode, called_policies
 
 _TLS_MODE: Final = "security.istio.io/tlsMode"
 _ISTIO: Final = "istio"
@@ -58,10 +58,10 @@ def server_listener(
 
     Whether it demands mutual TLS is what PeerAuthentication says of the port (pilot.md J1). A gRPC
     server cannot have both: where both are allowed it is mutual TLS if callers are told that the
-    workload can do it, by its label.
+    workload can do it, by its label. So it changes over when its callers do.
     """
     chain = FilterChain(name=f"inbound-{address.port}", filters=[_manager(address.port, filters)])
-    mode = peer_policies(scope, proxy.namespace).of(proxy.labels).on(address.port)
+    mode = called_policies(scope, proxy.namespace).of(proxy.labels).on(address.port)
     if mode is Mode.STRICT or (mode is Mode.PERMISSIVE and proxy.labels.get(_TLS_MODE) == _ISTIO):
         chain.transport_socket.CopyFrom(tls.server())
     listener = Listener(

@@ -34,6 +34,7 @@ NETWORK_GATEWAYS: Final = "network gateways"
 TRUST: Final = "trust"
 EGRESS: Final = "egress"
 CREDENTIAL: Final = "credential"
+SETTLING: Final = "settling"
 PUBLIC_KEYS: Final = "public keys"
 """Kinds of facts; configuration objects are facts too, of the kind of their collection."""
 

@@ -26,6 +26,7 @@ from mast.pilot.core.model.model import (
     selects,
 )
 from mast.pilot.core.model.public_keys import NOT_FETCHED, KeySource, PublicKeys
+from mast.pilot.core.model.settling import Step
 from mast.pilot.core.scope import memo
 from mast.pilot.core.scope.egress import (
     ANY_WILDCARD,
@@ -300,6 +301,11 @@ class Scope:
         """Objects of a collection in a namespace, oldest first, whatever their `exportTo`."""
         self._note_configs(collection, namespace)
         return self._index.configs.get((collection, namespace), ())
+
+    def settling(self, namespace: str) -> Step | None:
+        """How far a change of policies about mutual TLS is in a namespace; None without one."""
+        self._reads.note(memo.SETTLING, namespace)
+        return self._index.settling.get(namespace)
 
     def config(self, collection: str, namespace: str, name: str) -> Config[Any] | None:
         """One object by its name, whatever its `exportTo`."""

@@ -1,9 +1,9 @@
 """Whether workloads accept, demand or refuse mutual TLS (Istio PeerAuthentication)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from istio.authentication.v1alpha1.policy_pb2 import MutualTls, Policy
 from istio.security.v1beta1.peer_authentication_pb2 import PeerAuthentication
@@ -40,6 +40,12 @@ class PeerPolicies:
     selecting: Sequence[tuple[Mapping[str, str], PeerPolicy]] = ()
     """Selectors and what they imply, oldest first."""
 
+    @property
+    def modes(self) -> frozenset[Mode]:
+        """All that workloads of the namespace may be told to do."""
+        every = (self.default, *(each for _, each in self.selecting))
+        return frozenset(mode for each in every for mode in (each.mode, *each.ports.values()))
+
     def of(self, labels: Labels) -> PeerPolicy:
         """What holds for a workload with these labels: the oldest policy that selects it."""
         for selector, policy in self.selecting:
@@ -48,8 +54,37 @@ class PeerPolicies:
         return self.default
 
 
-def peer_policies(scope: Scope, namespace: str) -> PeerPolicies:
-    """The policies of a namespace, whoever asks (pilot.md J1).
+Configs = Callable[[str, str], Sequence[Config[Any]]]
+"""Objects of a collection in a namespace, oldest first."""
+
+
+def served_policy(scope: Scope, namespace: str, labels: Labels) -> PeerPolicy:
+    """What a workload with these labels has to do (pilot.md J1).
+
+    Differs from Istio: where it is to begin or to stop taking mutual TLS, it takes both until
+    callers had time to follow (see `settling`).
+    """
+    known = _policies(scope, namespace)
+    policy = known.now.of(labels)
+    return policy if known.before is known.now else _both(known.before.of(labels), policy)
+
+
+def called_policies(scope: Scope, namespace: str) -> PeerPolicies:
+    """What callers have to expect of the workloads of a namespace (pilot.md G6, H2)."""
+    return _policies(scope, namespace).called
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Policies as they are, as they were until just now, and those that callers go by."""
+
+    now: PeerPolicies
+    before: PeerPolicies
+    called: PeerPolicies
+
+
+def _policies(scope: Scope, namespace: str) -> _Known:
+    """Those of a namespace, whoever asks.
 
     Mesh-wide, namespace-wide and selecting policies inherit from each other in that order; of
     several at one level the oldest counts; the root namespace has no selecting ones.
@@ -57,14 +92,32 @@ def peer_policies(scope: Scope, namespace: str) -> PeerPolicies:
     return scope.shared(("peer policies", namespace), lambda inner: _build(inner, namespace))
 
 
-def _build(scope: Scope, namespace: str) -> PeerPolicies:
+def _build(scope: Scope, namespace: str) -> _Known:
     root = scope.mesh.root_namespace
-    mode = _mesh_default(scope)
-    mode = _general(scope.configs(collection_names.PEER_AUTHENTICATIONS, root), mode)
+    now = _composed(scope.configs, root, namespace)
+    steps = {place: scope.settling(place) for place in ("", root, namespace)}
+    if not any(steps.values()):
+        return _Known(now, now, now)
+
+    def old(collection: str, place: str) -> Sequence[Config[Any]]:
+        step = steps[place]
+        return scope.configs(collection, place) if step is None else step.before.get(collection, ())
+
+    def heard(collection: str, place: str) -> Sequence[Config[Any]]:
+        step = steps[place]
+        follows = step is None or step.callers_follow
+        return scope.configs(collection, place) if follows else old(collection, place)
+
+    return _Known(now, _composed(old, root, namespace), _composed(heard, root, namespace))
+
+
+def _composed(configs: Configs, root: str, namespace: str) -> PeerPolicies:
+    mode = _old_default(configs(collection_names.MESH_POLICIES, ""), Mode.PERMISSIVE)
+    mode = _general(configs(collection_names.PEER_AUTHENTICATIONS, root), mode)
     if namespace == root:
         return PeerPolicies(PeerPolicy(mode))
-    mode = _namespace_default(scope, namespace, mode)
-    own = scope.configs(collection_names.PEER_AUTHENTICATIONS, namespace)
+    mode = _old_default(configs(collection_names.POLICIES, namespace), mode)
+    own = configs(collection_names.PEER_AUTHENTICATIONS, namespace)
     mode = _general(own, mode)
     selecting = [
         (dict(each.spec.selector.match_labels), _policy(each.spec, mode))
@@ -72,6 +125,19 @@ def _build(scope: Scope, namespace: str) -> PeerPolicies:
         if each.spec.selector.match_labels
     ]
     return PeerPolicies(PeerPolicy(mode), tuple(selecting))
+
+
+def _both(before: PeerPolicy, now: PeerPolicy) -> PeerPolicy:
+    """What serves callers that go by either."""
+    ports = sorted(before.ports.keys() | now.ports.keys())
+    return PeerPolicy(
+        _bridge(before.mode, now.mode),
+        {each: _bridge(before.on(each), now.on(each)) for each in ports},
+    )
+
+
+def _bridge(before: Mode, now: Mode) -> Mode:
+    return Mode.PERMISSIVE if (before is Mode.DISABLE) != (now is Mode.DISABLE) else now
 
 
 def _general(configs: Iterable[Config[PeerAuthentication]], inherited: Mode) -> Mode:
@@ -100,15 +166,6 @@ def _mode(mtls: PeerAuthentication.MutualTLS, inherited: Mode) -> Mode:
 
 
 # Defaults of Istio 1.0 to 1.4, which PeerAuthentication of the same level overrides (pilot.md J8)
-
-
-def _mesh_default(scope: Scope) -> Mode:
-    policies = scope.configs(collection_names.MESH_POLICIES, "")
-    return _old_default(policies, Mode.PERMISSIVE)
-
-
-def _namespace_default(scope: Scope, namespace: str, inherited: Mode) -> Mode:
-    return _old_default(scope.configs(collection_names.POLICIES, namespace), inherited)
 
 
 def _old_default(policies: Iterable[Config[Policy]], inherited: Mode) -> Mode:

@@ -11,7 +11,7 @@ from mast.common.credentials import Credential, credential
 from mast.pilot.core.filters.extensions import ExtensionsOf
 from mast.pilot.core.gateway_api.translator import Translator
 from mast.pilot.core.mixer.filters import MixerExtensions
-from mast.pilot.core.model import collection_names, decoding
+from mast.pilot.core.model import collection_names, decoding, settling
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.mesh import DOMAIN, Mesh, complete
 from mast.pilot.core.model.model import TRAFFIC_DISTRIBUTION, Config, Service, visibility
@@ -29,6 +29,7 @@ from mast.pilot.core.model.service_entries import (
     from_service_entry,
     from_workload_entry,
 )
+from mast.pilot.core.model.settling import Settling
 from mast.pilot.core.model.table import Table
 from mast.pilot.core.scope import memo
 from mast.pilot.core.scope.catalog import Catalog, Cataloged
@@ -78,7 +79,8 @@ class World:
 
     `domain` is the DNS suffix of Kubernetes services; `extensions` add the filters of a policy
     engine, as the mesh settings want them; `sealing_key` opens Secrets; with `quic` gateways speak
-    HTTP/3; `key_fetching` says who fetches the keys of issuers.
+    HTTP/3; `key_fetching` says who fetches the keys of issuers. `gradual` changes of policies about
+    mutual TLS go on by `proceed`.
     Lives on one thread, together with the views of its snapshots.
     """
 
@@ -90,6 +92,7 @@ class World:
         sealing_key: bytes | None = None,
         quic: bool = False,
         key_fetching: KeyFetching = KeyFetching.PILOT,
+        gradual: bool = False,
     ) -> None:
         self._domain = domain
         self._sealing_key = sealing_key
@@ -105,6 +108,8 @@ class World:
         self._public_keys: Table[KeySource, PublicKeys] = Table()
         self._mesh = Mesh(domain=domain, quic=quic, key_fetching=key_fetching)
         self._mesh_stale = False
+        self._gradual = gradual
+        self._settling: Settling = {}
         self._touched: set[Fact] = set()
         self._results = Memo()
         self._originals = Originals()
@@ -162,6 +167,7 @@ class World:
         self._translate(touched)
         touched |= self._catalog.settle()
         before = self._snapshot
+        touched |= self._unsettled(before.index, touched)
         if not touched:
             self._snapshot = replace(before, revision=revision)
             return self._snapshot
@@ -172,6 +178,27 @@ class World:
         self._results.advance(index.generation, self._differing_egress(index))
         self._snapshot = self._at(revision, index)
         return self._snapshot
+
+    def proceed(self) -> None:
+        """Go on to the next step of changes of policies about mutual TLS; if there are any."""
+        self._touched |= {Fact(memo.SETTLING, place) for place in self._settling}
+        self._settling = settling.advanced(self._settling)
+
+    def _unsettled(self, before: Index, touched: Iterable[Fact]) -> Set[Fact]:
+        """Keep what was in force where policies about mutual TLS change."""
+        places = {str(fact.name) for fact in touched if fact.kind in settling.COLLECTIONS}
+        if not (self._gradual and before.generation and places):
+            return set()
+        old: dict[str, settling.Policies] = {
+            place: {
+                each: before.configs[each, place]
+                for each in settling.COLLECTIONS
+                if (each, place) in before.configs
+            }
+            for place in places
+        }
+        self._settling = settling.changed(self._settling, old)
+        return {Fact(memo.SETTLING, place) for place in places}
 
     def _translate(self, touched: Iterable[Fact]) -> None:
         """Put into the catalog what Gateway API and Ingress objects stand for (pilot.md I7, I8)."""
@@ -238,6 +265,7 @@ class World:
             collections=cataloged.collections,
             selector_keys=cataloged.selector_keys,
             by_node=registered.by_node,
+            settling=self._settling,
             trust=self._trust.snapshot(),
             public_keys=self._public_keys.snapshot(),
             secrets=self._secrets.snapshot(),
