@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import structlog
+
 from mast.agent.core.capture import Capture, Family, Rule, guard_rules, rules
 from mast.agent.core.comparison import Comparison, State
 from mast.agent.core.restore import (
@@ -19,6 +21,8 @@ from mast.agent.core.restore import (
     structure_differences,
 )
 from mast.agent.store.programs import run, succeeds
+
+log = structlog.get_logger()
 
 BACKENDS: Mapping[str, str] = {"iptables": "", "iptables-nft": "nft", "iptables-legacy": "legacy"}
 """Backends by the program that has them (``FORCE_IPTABLES_BINARY``)."""
@@ -108,11 +112,14 @@ class Netfilter:
         return dump(run([self._program("save")]))
 
     def _remove_others(self) -> None:
-        """Rules in built-in chains that lead into no chain of ours."""
+        """Rules in built-in chains that lead into no chain of ours.
+
+        They are deleted until that fails: ``-C`` of ip6tables-legacy takes one owner for another.
+        """
         for rule in self._wanted:
             if not rule.own and not rule.target.startswith(OWN):
-                while self._present(rule):
-                    run(self._command("-D", rule))
+                while succeeds(self._command("-D", rule)):
+                    log.debug("capture.rule_removed", chain=rule.chain, words=rule.words)
 
     def _present(self, rule: Rule) -> bool:
         return succeeds(self._command("-C", rule))
