@@ -46,6 +46,7 @@ from mast.pilot.api.debug import DebugPages, Gate
 from mast.pilot.api.findings import Findings
 from mast.pilot.api.instruments import BUCKETS, Instruments
 from mast.pilot.api.pages import Pages, Sources
+from mast.pilot.api.trust_report import TrustReport
 from mast.pilot.api.worker import Worker
 from mast.pilot.config import Config
 from mast.pilot.core.model import collection_names
@@ -183,6 +184,9 @@ class Pilot:
         config, store = self._config, self._store
         self._statuses = StatusPublisher(
             store, random.random, config.status_interval, config.status_ttl
+        )
+        self._trust = TrustReport(
+            self._replica.name, self._clock.now(), lambda: self._index, self._statuses.changed
         )
         self._findings = Findings(
             self._connections,
@@ -326,6 +330,8 @@ class Pilot:
         push = Push(
             self._connections.next_number(), news.snapshot, news.started, registered=news.workloads
         )
+        if self._index.trust is not news.snapshot.index.trust:
+            self._trust.renewed()
         self._index = news.snapshot.index
         self._indexes.publish(self._index)
         self._snapshot = news.snapshot
@@ -352,8 +358,10 @@ class Pilot:
             )
 
         self._statuses.changed(proxy_status_key(connection.proxy.node_id), connection, make)
+        self._trust.observe(connection)
 
     def _closed(self, connection: Connection) -> None:
+        self._trust.gone(connection)
         self._statuses.gone(proxy_status_key(connection.proxy.node_id), connection)
 
     async def _keep_gauges(self) -> None:

@@ -22,6 +22,7 @@ from mast.pilot.core.xds.resources import (
     NDS,
     PCDS,
     RDS,
+    TBDS,
     Collection,
     Resource,
 )
@@ -54,7 +55,7 @@ class ProxylessView:
 
     def collection(self, type_url: str) -> Collection:
         """What the workload's agent asks for on the same stream; gRPC itself asks by name."""
-        return self.generated.collection(type_url) if type_url in (NDS, PCDS) else EMPTY
+        return self.generated.collection(type_url) if type_url in (NDS, PCDS, TBDS) else EMPTY
 
     def named(self, type_url: str, name: str) -> Resource | None:
         """The resource of that name, None for a name that is unknown or of no use to gRPC."""

@@ -32,7 +32,7 @@ from mast.pilot.core.scope.families import Family, Member
 from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.security import credentials
-from mast.pilot.core.world import name_table, proxy_config
+from mast.pilot.core.world import name_table, proxy_config, trust_bundles
 from mast.pilot.core.world.asides import hidden_services
 from mast.pilot.core.world.faults import duplicate, without_credential, without_instances
 from mast.pilot.core.world.originals import Originals, required
@@ -46,6 +46,7 @@ from mast.pilot.core.xds.resources import (
     PCDS,
     RDS,
     SDS,
+    TBDS,
     VHDS,
     Collection,
     Part,
@@ -93,6 +94,8 @@ class MeshView:
             return self._collection(("listeners", self.audience.key), self._listeners, reads)
         if type_url == PCDS:
             return self._collection(("proxy config", self.audience.key), self._proxy_config, reads)
+        if type_url == TBDS:
+            return self._collection(("trust bundles",), trust_bundles.of(self.originals), reads)
         if type_url == NDS:
             return self._collection(("names", self.audience.caller_key), self._name_table, reads)
         return EMPTY

@@ -30,6 +30,7 @@ ECDS: Final = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 VHDS: Final = _PREFIX + "envoy.config.route.v3.VirtualHost"
 NDS: Final = _PREFIX + "istio.networking.nds.v1.NameTable"
 PCDS: Final = _PREFIX + "istio.mesh.v1alpha1.ProxyConfig"
+TBDS: Final = _PREFIX + "mastapi.trust.v1.TrustBundle"
 HEALTH: Final = _PREFIX + "istio.v1.HealthInformation"
 BOOTSTRAP: Final = _PREFIX + "envoy.config.bootstrap.v3.Bootstrap"
 MCP: Final = _PREFIX + "istio.mcp.v1alpha1.Resource"
@@ -38,7 +39,7 @@ CLIENT_CONFIG: Final = _PREFIX + "envoy.service.status.v3.ClientConfig"
 ASIDE: Final = "istio.io/"
 """Begin of the types that are answered beside configuration (pilot.md B28)."""
 
-WILDCARD_TYPES: Final = frozenset({CDS, LDS, NDS, PCDS, BOOTSTRAP})
+WILDCARD_TYPES: Final = frozenset({CDS, LDS, NDS, PCDS, TBDS, BOOTSTRAP})
 """Types that a subscription without names asks for as a whole (pilot.md B)."""
 
 
@@ -69,6 +70,7 @@ SHORT_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         VHDS: "vhds",
         NDS: "nds",
         PCDS: "pcds",
+        TBDS: "tbds",
     }
 )
 """Names of types in metrics and debug output (pilot.md M3)."""
