@@ -1,4 +1,4 @@
-"""Providers of telemetry: accepted and rejected (B3; pilot.md K5)."""
+"""Providers of telemetry and authorization: accepted and rejected (B3; pilot.md J6, K5)."""
 
 # ruff: noqa: E501 - providers have many fields
 
@@ -42,6 +42,22 @@ AT = "spec.extensionProviders[0]"
         pytest.param("envoyHttpAls: {service: a.b, port: 1, additionalRequestHeadersToLog: ['a b'], filterStateObjectsToLog: ['']}",
                      [f"{AT}.envoyHttpAls.additionalRequestHeadersToLog[0] header-name",
                       f"{AT}.envoyHttpAls.filterStateObjectsToLog[0] empty"], id="logged-headers"),
+        pytest.param("envoyExtAuthzHttp: {service: a.b, port: 1, pathPrefix: /x, statusOnError: '503', includeRequestHeadersInCheck: [x-a, 'x-*', '*-b', '*'], includeHeadersInCheck: [b], includeAdditionalHeadersInCheck: {x-a: '%PROTOCOL%'}, includeRequestBodyInCheck: {maxRequestBytes: 1}}",
+                     [], id="authorizer"),
+        pytest.param("envoyExtAuthzHttp: {service: a.b, port: 0, pathPrefix: x, statusOnError: '599', includeRequestHeadersInCheck: ['a*b'], headersToUpstreamOnAllow: ['a b'], headersToDownstreamOnDeny: ['*a*'], headersToDownstreamOnAllow: [''], includeAdditionalHeadersInCheck: {host: a, x-a: 5%}, includeRequestBodyInCheck: {}}",
+                     [f"{AT}.envoyExtAuthzHttp.headersToDownstreamOnAllow[0] header-name",
+                      f"{AT}.envoyExtAuthzHttp.headersToDownstreamOnDeny[0] header-name",
+                      f"{AT}.envoyExtAuthzHttp.headersToUpstreamOnAllow[0] header-name",
+                      f"{AT}.envoyExtAuthzHttp.includeAdditionalHeadersInCheck.host header-name",
+                      f"{AT}.envoyExtAuthzHttp.includeAdditionalHeadersInCheck.x-a header-value",
+                      f"{AT}.envoyExtAuthzHttp.includeRequestBodyInCheck.maxRequestBytes required",
+                      f"{AT}.envoyExtAuthzHttp.includeRequestHeadersInCheck[0] header-name",
+                      f"{AT}.envoyExtAuthzHttp.pathPrefix path",
+                      f"{AT}.envoyExtAuthzHttp.port port",
+                      f"{AT}.envoyExtAuthzHttp.statusOnError http-status"], id="bad-authorizer"),
+        pytest.param("envoyExtAuthzGrpc: {service: a.b, port: 1, statusOnError: x, includeRequestBodyInCheck: {packAsBytes: true}}",
+                     [f"{AT}.envoyExtAuthzGrpc.includeRequestBodyInCheck.maxRequestBytes required",
+                      f"{AT}.envoyExtAuthzGrpc.statusOnError http-status"], id="bad-grpc-authorizer"),
         pytest.param("lightstep: {service: a.b, port: 1}", [f"{AT}.lightstep unsupported"],
                      id="lightstep"),
         pytest.param("opencensus: {service: a.b, port: 1}", [f"{AT}.opencensus unsupported"],

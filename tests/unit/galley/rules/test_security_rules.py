@@ -64,11 +64,28 @@ def test_peer_authentication(spec: str, expected: list[str]) -> None:
         pytest.param("{rules: [{from: [{source: {ipBlocks: [x], notRemoteIpBlocks: [1.1.1.0/24],"
                      " principals: [''], notNamespaces: ['']}}]}]}",
                      ["error spec.rules[0].from[0].source.ipBlocks[0] cidr",
-                      "error spec.rules[0].from[0].source.notNamespaces[0] empty",
-                      "error spec.rules[0].from[0].source.principals[0] empty"], id="source"),
-        pytest.param("{rules: [{from: [{source: {serviceAccounts: [a, ns/b, N/c, a/b/c]}}]}]}",
+                      "error spec.rules[0].from[0].source.notNamespaces[0] namespace",
+                      "error spec.rules[0].from[0].source.principals[0] principal"], id="source"),
+        pytest.param("{rules: [{from: [{source: {principals: [%s], requestPrincipals: [%s, %s],"
+                     " notNamespaces: [%s]}}]}]}" % ("a" * 2049, "/" * 33, "a" * 2049, "a" * 256),
+                     ["error spec.rules[0].from[0].source.notNamespaces[0] namespace",
+                      "error spec.rules[0].from[0].source.principals[0] principal",
+                      "error spec.rules[0].from[0].source.requestPrincipals[0] principal",
+                      "error spec.rules[0].from[0].source.requestPrincipals[1] principal",
+                      "warning spec.rules[0].from[0].source.requestPrincipals[1] nobody"],
+                     id="long-names"),
+        pytest.param("{rules: [{from: [{source: {requestPrincipals: ['', a/b, '*a', 'a*', a]}},"
+                     " {source: {notPrincipals: ['spiffe://a/ns/b/sa/c', a/ns/b/sa/c]}}]}]}",
+                     ["error spec.rules[0].from[0].source.requestPrincipals[0] principal",
+                      "warning spec.rules[0].from[0].source.requestPrincipals[4] nobody",
+                      "warning spec.rules[0].from[1].source.notPrincipals[0] nobody"],
+                     id="nobody"),
+        pytest.param("{rules: [{from: [{source: {serviceAccounts:"
+                     " [a, ns/b, N/c, a/b/c, 'a*', %s]}}]}]}" % ("a" * 256),
                      ["error spec.rules[0].from[0].source.serviceAccounts[2] service-account",
-                      "error spec.rules[0].from[0].source.serviceAccounts[3] service-account"],
+                      "error spec.rules[0].from[0].source.serviceAccounts[3] service-account",
+                      "error spec.rules[0].from[0].source.serviceAccounts[4] service-account",
+                      "error spec.rules[0].from[0].source.serviceAccounts[5] service-account"],
                      id="service-accounts"),
         pytest.param("{rules: [{from: [{source: {serviceAccounts: [%s]}}]}]}"
                      % ", ".join(["a"] * 17),
@@ -77,22 +94,50 @@ def test_peer_authentication(spec: str, expected: list[str]) -> None:
         pytest.param("{rules: [{from: [{source: {serviceAccounts: [a], namespaces: [b]}}]}]}",
                      ["error spec.rules[0].from[0].source.namespaces one-of"],
                      id="service-accounts-and-namespaces"),
-        pytest.param("{rules: [{from: [{source: {trustDomains: [a, '*b', 'c*', 'a*b', a/b]}}]}]}",
+        pytest.param("{rules: [{from: [{source: {trustDomains: [a, '*b', 'c*', 'a*b', a/b,"
+                     " '*a*', '*', '%s']}}]}]}" % ("a" * 256),
                      ["error spec.rules[0].from[0].source.trustDomains[3] trust-domain",
-                      "error spec.rules[0].from[0].source.trustDomains[4] trust-domain"],
+                      "error spec.rules[0].from[0].source.trustDomains[4] trust-domain",
+                      "error spec.rules[0].from[0].source.trustDomains[5] trust-domain",
+                      "error spec.rules[0].from[0].source.trustDomains[7] trust-domain"],
                      id="trust-domains"),
         pytest.param("{rules: [{from: [{source: {trustDomains: ['']}}],"
                      " to: [{operation: {paths: ['']}}]}]}",
                      ["error spec.rules[0].from[0].source.trustDomains[0] trust-domain",
                       "error spec.rules[0].to[0].operation.paths[0] path"], id="empty-texts"),
-        pytest.param("{rules: [{to: [{operation: {ports: ['0', '65536', x], methods: ['']}}]}]}",
+        pytest.param("{rules: [{to: [{operation: {ports: ['0', '65536', x, '٣'],"
+                     " methods: ['']}}]}]}",
                      ["error spec.rules[0].to[0].operation.methods[0] empty",
                       "error spec.rules[0].to[0].operation.ports[1] port",
-                      "error spec.rules[0].to[0].operation.ports[2] port"], id="operation"),
+                      "error spec.rules[0].to[0].operation.ports[2] port",
+                      "error spec.rules[0].to[0].operation.ports[3] port"], id="operation"),
         pytest.param("{rules: [{to: [{operation: {paths: ['/a/{*}/b', '/a/{**}', '/a*', '/{x}',"
                      " '/{*}*']}}]}]}",
                      ["error spec.rules[0].to[0].operation.paths[3] path",
                       "error spec.rules[0].to[0].operation.paths[4] path"], id="paths"),
+        pytest.param("{rules: [{to: [{operation: {notPaths: ['/{**}/a', '/{**}/{*}', '{*}',"
+                     " '/a b/{*}', '/a//{*}', '/a*/{*}', '/{*}/']}}]}]}",
+                     ["error spec.rules[0].to[0].operation.notPaths[1] path",
+                      "error spec.rules[0].to[0].operation.notPaths[2] path",
+                      "error spec.rules[0].to[0].operation.notPaths[3] path",
+                      "error spec.rules[0].to[0].operation.notPaths[4] path",
+                      "error spec.rules[0].to[0].operation.notPaths[5] path"], id="templates"),
+        pytest.param("{rules: [{when: [{key: 'request.headers[a b]', values: [a]},"
+                     " {key: 'request.headers[a][b]', values: [a]},"
+                     " {key: 'request.headers[:path]', values: [a]},"
+                     " {key: 'request.auth.claims[]', values: [a]},"
+                     " {key: 'experimental.envoy.filters.a', values: [a]},"
+                     " {key: 'experimental.envoy.filters.[a]', values: [a]}]}]}",
+                     [f"error spec.rules[0].when[{at}].key condition" for at in (0, 1, 3, 4, 5)],
+                     id="condition-keys"),
+        pytest.param("{rules: [{when: [{key: source.serviceAccount, values: [a/b/c]},"
+                     " {key: source.trustDomain, values: [a/b]},"
+                     " {key: source.namespace, notValues: ['']},"
+                     " {key: request.auth.principal, values: [%s]}]}]}" % ("/" * 33),
+                     ["error spec.rules[0].when[0].values[0] condition",
+                      "error spec.rules[0].when[1].values[0] condition",
+                      "error spec.rules[0].when[2].notValues[0] condition",
+                      "error spec.rules[0].when[3].values[0] condition"], id="condition-values"),
         pytest.param("{rules: [{when: [{key: 'request.headers[x]', notValues: [a]},"
                      " {key: destination.port, values: ['80']},"
                      " {key: 'request.auth.claims[a][b]', values: [c]},"

@@ -1,4 +1,4 @@
-"""MeshConfig.extensionProviders and defaultProviders (B3; pilot.md K5)."""
+"""MeshConfig.extensionProviders and defaultProviders (B3; pilot.md J6, K5)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from envoy.type.v3.http_status_pb2 import StatusCode
+
 from mast.galley.core.metadata import dns_label
 from mast.galley.core.problem import Finding, Path, warning
 from mast.galley.core.rules import values
-from mast.galley.core.rules.table import SPEC, Family, json_name, prefixed, required, when
+from mast.galley.core.rules.table import (
+    SPEC,
+    Family,
+    json_name,
+    prefixed,
+    required,
+    when,
+)
 
 _TRACERS = frozenset({"zipkin", "datadog", "skywalking", "opentelemetry"})
 _LOGGERS = frozenset({"envoy_file_access_log", "envoy_http_als", "envoy_tcp_als", "envoy_otel_als"})
@@ -18,6 +27,7 @@ _USES = {
     "metrics": (frozenset({"prometheus"}), "provider of metrics"),
     "access_logging": (_LOGGERS, "provider of access logs"),
 }
+_STATUSES = tuple(sorted(set(StatusCode.values()) - {0}))
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -71,6 +81,37 @@ def _path(settings: Any, at: Path) -> Iterator[Finding]:
         yield Finding((*at, "path"), "path", f"{settings.path!r} must be a path of a URL, as /a")
 
 
+def _authorizer(settings: Any, at: Path) -> Iterator[Finding]:
+    """An external authorizer, asked by HTTP or gRPC."""
+    if settings.status_on_error:
+        yield from when(_status(settings.status_on_error), (*at, "statusOnError"), "http-status")
+    body = settings.include_request_body_in_check
+    if settings.HasField("include_request_body_in_check") and not body.max_request_bytes:
+        yield required((*at, "includeRequestBodyInCheck", "maxRequestBytes"), "maxRequestBytes")
+
+
+def _http_authorizer(settings: Any, at: Path) -> Iterator[Finding]:
+    yield from _authorizer(settings, at)
+    prefix = settings.path_prefix
+    if prefix and not re.fullmatch(r"/[!-~]*", prefix):
+        yield Finding((*at, "pathPrefix"), "path", f"{prefix!r} must be a path of a URL, as /a")
+
+
+def _status(text: str) -> str | None:
+    """A status that Envoy answers with."""
+    if text.isascii() and text.isdigit() and int(text) in _STATUSES:
+        return None
+    return f"{text!r} is no HTTP status; allowed: {', '.join(map(str, _STATUSES))}"
+
+
+def _pattern(text: str) -> str | None:
+    """The name of a header, with ``*`` at either end for any."""
+    name = text.removeprefix("*") if text.startswith("*") else text.removesuffix("*")
+    if text == "*":
+        return None
+    return f"{text!r}: '*' is only allowed at one end" if "*" in name else values.token(name)
+
+
 def _header(header: Any, at: Path) -> Iterator[Finding]:
     if header.WhichOneof("header_value") is None:
         yield required(at, "value", "envName")
@@ -121,6 +162,8 @@ def _header_value(value: str) -> str | None:
 _PROVIDER = "istio.mesh.v1alpha1.MeshConfig.ExtensionProvider"
 _NO_TRACER = "Envoy has no such tracer any more; use opentelemetry"
 _NAMES = ("header-name", values.token)
+_PATTERNS = ("header-name", _pattern)
+_HTTP_AUTHORIZER = "EnvoyExternalAuthorizationHttpProvider"
 
 FAMILY = Family(
     fields=prefixed(
@@ -134,17 +177,34 @@ FAMILY = Family(
             "EnvoyHttpGrpcV3LogProvider.additional_response_trailers_to_log": _NAMES,
             "EnvoyHttpGrpcV3LogProvider.filter_state_objects_to_log": ("empty", values.nonempty),
             "EnvoyTcpGrpcV3LogProvider.filter_state_objects_to_log": ("empty", values.nonempty),
+            f"{_HTTP_AUTHORIZER}.include_headers_in_check": _PATTERNS,
+            f"{_HTTP_AUTHORIZER}.include_request_headers_in_check": _PATTERNS,
+            f"{_HTTP_AUTHORIZER}.headers_to_upstream_on_allow": _PATTERNS,
+            f"{_HTTP_AUTHORIZER}.headers_to_downstream_on_deny": _PATTERNS,
+            f"{_HTTP_AUTHORIZER}.headers_to_downstream_on_allow": _PATTERNS,
+            f"{_HTTP_AUTHORIZER}.include_additional_headers_in_check": (
+                "header-value",
+                values.header_value,
+            ),
             "OpenTelemetryTracingProvider.DynatraceSampler.cluster_id": (
                 "number",
                 values.not_negative,
             ),
         },
     ),
+    keys={
+        f"{_PROVIDER}.{_HTTP_AUTHORIZER}.include_additional_headers_in_check": (
+            "header-name",
+            values.header_name,
+        )
+    },
     messages={
         _PROVIDER: _provider,
         **prefixed(
             _PROVIDER,
             {
+                _HTTP_AUTHORIZER: _http_authorizer,
+                "EnvoyExternalAuthorizationGrpcProvider": _authorizer,
                 "ZipkinTracingProvider": _path,
                 "HttpService": _path,
                 "HttpHeader": _header,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mast.common import path_templates
 from mast.galley.core.metadata import dns_label
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path, warning
@@ -40,9 +41,12 @@ _CONDITIONS = frozenset(
         "request.auth.presenter", "destination.ip", "destination.port", "connection.sni",
     }
 )  # fmt: skip
-_CONDITION_MAPS = re.compile(r"(request\.headers|request\.auth\.claims)(\[[^\[\]]+\])+")
-_ENVOY_FILTERS = "experimental.envoy.filters."
-_TEMPLATE = re.compile(r"\{\*\*?\}")
+_HEADER = re.compile(r"request\.headers\[:?([^\[\]]+)\]")
+_CLAIMS = re.compile(r"request\.auth\.claims(\[[^\[\]]+\])+")
+_ENVOY_FILTERS = re.compile(r"experimental\.envoy\.filters\.[^\[\]]+(\[[^\[\]]+\])+")
+_IDENTITY_LIMIT = 2048  # bytes of a SPIFFE ID
+_PART_LIMIT = 255  # bytes of a trust domain; namespaces and service accounts are shorter
+_SLASHES_LIMIT = 32
 
 
 def _peer_authentication(obj: ConfigObject) -> Iterator[Finding]:
@@ -141,26 +145,25 @@ def _rule(rule: Any, at: Path) -> Iterator[Finding]:
 
 
 def _condition_key(key: str) -> str | None:
-    if key in _CONDITIONS or _CONDITION_MAPS.fullmatch(key) or key.startswith(_ENVOY_FILTERS):
+    if key in _CONDITIONS or _CLAIMS.fullmatch(key) or _ENVOY_FILTERS.fullmatch(key):
         return None
-    allowed = ", ".join(
-        [*sorted(_CONDITIONS), "request.headers[name]", "request.auth.claims[name]"]
-    )
-    return f"{key!r} is unknown; allowed: {allowed}"
+    if (header := _HEADER.fullmatch(key)) is not None:
+        return values.token(header[1])
+    allowed = [
+        *sorted(_CONDITIONS),
+        *("request.headers[name]", "request.auth.claims[name]"),
+        "experimental.envoy.filters.filter[key]",
+    ]
+    return f"{key!r} is unknown; allowed: {', '.join(allowed)}"
 
 
 def _condition_value(key: str, value: str) -> str | None:
-    if not value:
-        return "must not be empty"
-    if key in {"source.ip", "remote.ip", "destination.ip"}:
-        return values.cidr(value)
-    if key == "destination.port":
-        return _port(value)
-    return None
+    check = _CONDITION_VALUES.get(key, values.nonempty)
+    return check(value)
 
 
 def _port(text: str) -> str | None:
-    if text.isdigit() and int(text) <= 65535:
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
         return None
     return f"{text!r} is not a port; allowed: 0 to 65535"
 
@@ -177,6 +180,30 @@ def _source(source: Any, at: Path) -> Iterator[Finding]:
                 shown = json_name(source, name)
                 message = f"{shown!r} is not allowed together with service accounts"
                 yield Finding((*at, shown), "one-of", message)
+    for name, told in _TOLD.items():
+        for index, value in enumerate(getattr(source, name)):
+            if (why := told(value)) is not None:
+                yield warning((*at, json_name(source, name), index), "nobody", why)
+
+
+def _with_scheme(principal: str) -> str | None:
+    if not principal.startswith("spiffe://"):
+        return None
+    return f"{principal!r} is nobody's identity; leave out spiffe://"
+
+
+def _without_subject(principal: str) -> str | None:
+    if not principal or "/" in principal or "*" in (principal[0], principal[-1]):
+        return None
+    return f"{principal!r} is nobody's identity; write ISSUER/SUBJECT"
+
+
+_TOLD = {
+    "principals": _with_scheme,
+    "not_principals": _with_scheme,
+    "request_principals": _without_subject,
+    "not_request_principals": _without_subject,
+}
 
 
 def _service_account(text: str) -> str | None:
@@ -184,28 +211,72 @@ def _service_account(text: str) -> str | None:
     namespace, slash, account = text.rpartition("/")
     if not account or (slash and dns_label(namespace)) or "/" in namespace:
         return f"{text!r} must be [namespace/]account"
-    return None
+    if "*" in account:
+        return f"{text!r}: '*' is not allowed here; name the account"
+    return _short(account)
 
 
 def _trust_domain(text: str) -> str | None:
     if not text:
         return "must not be empty"
-    if "/" in text or "*" in text.removeprefix("*").removesuffix("*"):
+    middle = text[1:] if text.startswith("*") else text.removesuffix("*")
+    if "/" in text or "*" in middle:
         return f"{text!r}: no '/', and '*' only at one end"
-    return None
+    return _short(text)
+
+
+def _namespace(text: str) -> str | None:
+    return _short(text) if text else "must not be empty"
+
+
+def _identity(text: str) -> str | None:
+    """A peer's SPIFFE ID without its scheme, or a pattern of such."""
+    if not text:
+        return "must not be empty"
+    size = len(text.encode())
+    return None if size <= _IDENTITY_LIMIT else _too_long(text, size, _IDENTITY_LIMIT)
+
+
+def _request_principal(text: str) -> str | None:
+    """An issuer and a subject, divided by one of its slashes, or a pattern of such."""
+    if not text:
+        return "must not be empty"
+    if text.count("/") > _SLASHES_LIMIT:
+        return f"{text[:60]!r}… has {text.count('/')} slashes; allowed: {_SLASHES_LIMIT}"
+    size = len(text.encode())
+    return None if size <= _IDENTITY_LIMIT else _too_long(text, size, _IDENTITY_LIMIT)
+
+
+def _short(text: str) -> str | None:
+    size = len(text.encode())
+    return None if size <= _PART_LIMIT else _too_long(text, size, _PART_LIMIT)
+
+
+def _too_long(text: str, size: int, limit: int) -> str:
+    return f"{text[:60]!r}… has {size} bytes; allowed: {limit}"
 
 
 def _path(text: str) -> str | None:
-    """A path, or a template in which ``{*}`` is one part and ``{**}`` any number at the end."""
+    """A path, or a template in which ``{*}`` is one part and ``{**}`` any number of them."""
     if not text:
         return "must not be empty"
-    bare = _TEMPLATE.sub("", text)
-    if "{" in bare or "}" in bare:
-        return f"{text!r}: only {{*}} and {{**}} are allowed in braces"
-    if bare != text and "*" in bare:
-        return f"{text!r}: '*' is not allowed outside of braces in a template"
+    if path_templates.is_template(text):
+        try:
+            path_templates.uri_template(text)
+        except ValueError as error:
+            return str(error)
     return None
 
+
+_CONDITION_VALUES: Mapping[str, values.Check] = {
+    **dict.fromkeys(("source.ip", "remote.ip", "destination.ip"), values.cidr),
+    "source.namespace": _namespace,
+    "source.principal": _identity,
+    "source.serviceAccount": _service_account,
+    "source.trustDomain": _trust_domain,
+    "request.auth.principal": _request_principal,
+    "destination.port": _port,
+}
 
 _PACKAGE = "istio.security.v1beta1"
 
@@ -219,9 +290,9 @@ FAMILY = Family(
     fields=prefixed(
         _PACKAGE,
         {
-            **_both("Source", "principals", "empty", values.nonempty),
-            **_both("Source", "request_principals", "empty", values.nonempty),
-            **_both("Source", "namespaces", "empty", values.nonempty),
+            **_both("Source", "principals", "principal", _identity),
+            **_both("Source", "request_principals", "principal", _request_principal),
+            **_both("Source", "namespaces", "namespace", _namespace),
             **_both("Source", "ip_blocks", "cidr", values.cidr),
             **_both("Source", "remote_ip_blocks", "cidr", values.cidr),
             **_both("Source", "service_accounts", "service-account", _service_account),

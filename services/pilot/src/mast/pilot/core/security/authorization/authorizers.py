@@ -77,7 +77,7 @@ def authorizer(scope: Scope, name: str) -> Authorizer:
 
 def _over_http(scope: Scope, name: str, provider: HttpProvider) -> Authorizer:
     service, port = _service(scope, provider)
-    asked = provider.include_request_headers_in_check or provider.include_headers_in_check
+    asked = [*provider.include_request_headers_in_check, *provider.include_headers_in_check]
     answer = AuthorizationResponse()
     for field, headers in (
         (answer.allowed_upstream_headers, provider.headers_to_upstream_on_allow),

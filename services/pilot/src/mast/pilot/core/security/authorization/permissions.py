@@ -3,7 +3,7 @@
 Values may be patterns (see `values`); a value that Envoy has nothing for raises `Unusable`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from envoy.config.rbac.v3.rbac_pb2 import Permission
@@ -13,11 +13,13 @@ from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import (
 )
 from envoy.type.matcher.v3.path_pb2 import PathMatcher
 
+from mast.common import path_templates
 from mast.pilot.core.packing import typed_extension
-from mast.pilot.core.security.authorization import metadata, templates, values
+from mast.pilot.core.security.authorization import metadata, values
 from mast.pilot.core.security.authorization.logic import Logic
 from mast.pilot.core.security.authorization.values import (
     ANY,
+    Unusable,
     regex_matcher,
     string_matcher,
 )
@@ -72,17 +74,18 @@ def host(pattern: str) -> Permission:
 
 def path(pattern: str) -> Permission:
     """A path without its query: a pattern or a template with `{*}` and `{**}`."""
-    if not templates.is_template(pattern):
+    if not path_templates.is_template(pattern):
         return Permission(url_path=PathMatcher(path=string_matcher(pattern)))
-    config = UriTemplateMatchConfig(path_template=templates.uri_template(pattern))
+    config = UriTemplateMatchConfig(path_template=_template(pattern, path_templates.uri_template))
     return Permission(uri_template=typed_extension(_URI_TEMPLATE, config))
 
 
 def path_by_regex(pattern: str) -> Permission:
     """As `path`, for proxies that know no templates (gRPC)."""
-    if not templates.is_template(pattern):
+    if not path_templates.is_template(pattern):
         return path(pattern)
-    return Permission(url_path=PathMatcher(path=regex_matcher(templates.regex(pattern))))
+    matcher = regex_matcher(_template(pattern, path_templates.regex))
+    return Permission(url_path=PathMatcher(path=matcher))
 
 
 def header(name: str, pattern: str) -> Permission:
@@ -119,3 +122,10 @@ def header_matcher(name: str, pattern: str, *, ignore_case: bool = False) -> Hea
     if pattern == ANY:
         return HeaderMatcher(name=name, present_match=True)
     return HeaderMatcher(name=name, string_match=string_matcher(pattern, ignore_case=ignore_case))
+
+
+def _template(path: str, form: Callable[[str], str]) -> str:
+    try:
+        return form(path)
+    except ValueError as error:
+        raise Unusable(str(error)) from error
