@@ -169,7 +169,7 @@ _REASONS: Final[Mapping[type[BaseException], str]] = {
     ConnectionRefusedError: "connection refused",
     ConnectionResetError: "connection reset",
     aiohttp.ServerDisconnectedError: "the server closed the connection",
-    aiohttp.InvalidURL: "not a URL",
+    ValueError: "not a URL",
 }
 
 

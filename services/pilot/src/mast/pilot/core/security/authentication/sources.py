@@ -17,6 +17,9 @@ COLLECTIONS: Final = (
 )
 """Kinds of objects with rules about tokens."""
 
+_LONGEST: Final = timedelta(minutes=1)
+"""A fetch holds one of few slots."""
+
 
 def wanted_sources(index: Index) -> Mapping[KeySource, timedelta]:
     """What Pilot fetches for all policies of the mesh, and how long a fetch may take at most.
@@ -29,7 +32,7 @@ def wanted_sources(index: Index) -> Mapping[KeySource, timedelta]:
             for rule in token_rules(config.spec):
                 source = key_source(rule)
                 if source is not None and _is_fetched(source, index):
-                    timeout = fetch_timeout(rule)
+                    timeout = min(fetch_timeout(rule), _LONGEST)
                     found[source] = max(timeout, found.get(source, timeout))
     return found
 
