@@ -26,7 +26,14 @@ async def galley(address: str) -> AsyncIterator[config_pb2_grpc.ConfigServiceStu
 @asynccontextmanager
 async def citadel_admin(mesh: Mesh) -> AsyncIterator[citadel_pb2_grpc.CitadelAdminStub]:
     """Citadel's administration API of a laptop mesh."""
-    async with _channel("citadel", mesh.addresses["citadel-admin"]) as channel:
+    async with citadel_at(mesh.addresses["citadel-admin"]) as stub:
+        yield stub
+
+
+@asynccontextmanager
+async def citadel_at(address: str) -> AsyncIterator[citadel_pb2_grpc.CitadelAdminStub]:
+    """Citadel's administration API at its socket."""
+    async with _channel("citadel", address) as channel:
         yield citadel_pb2_grpc.CitadelAdminStub(channel)
 
 

@@ -15,9 +15,11 @@ from mast.cli import (
     demo_command,
     explain_command,
     local_commands,
+    mixer_commands,
     proxy_commands,
     proxy_config_command,
     render_command,
+    workload_commands,
 )
 from mast.cli.errors import CommandError
 from mast.cli.output import stderr
@@ -39,6 +41,8 @@ proxy_commands.register(app)
 proxy_config_command.register(app)
 render_command.register(app)
 explain_command.register(app)
+mixer_commands.register(app)
+workload_commands.register(app)
 demo_command.register(app)
 
 

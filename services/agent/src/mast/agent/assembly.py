@@ -93,12 +93,16 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
     roots = tuple(each.encode() for each in proxy_config.ca_certificates_pem)
     credentials = Credentials(
         publish=secrets.publish,
-        mesh_roots=Latest(roots),
+        confirmed=secrets.confirmed,
+        trust_domain=inputs.node.trust_domain,
+        configured=roots,
+        mesh_roots=Latest(()),
         revocations=paths.CERTIFICATE_REVOCATIONS,
         debounce=config.file_debounce,
         output=config.output_certs,
         output_mode=0o644 if "KUBERNETES_SERVICE_HOST" in inputs.env else 0o600,
         failed=meters.file_failed,
+        random=clocks.random.random,
     )
     _warn_of_tracer(proxy_config)
     places = _places(inputs)
@@ -119,7 +123,7 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
             None if external or mounted else _certificates(inputs, credentials, meters, clocks)
         ),
         dial=dial,
-        ads=_ads_proxy(config, dial, credentials, table, clocks),
+        ads=_ads_proxy(config, dial, credentials, table, clocks, trusts=not external),
         table=table,
         dns=_dns_proxy(config, resolver, metrics, clocks) if config.dns_capture else None,
         search=resolver.search,
@@ -235,9 +239,15 @@ def _ads_proxy(
     credentials: Credentials,
     table: Latest[NameTable | None],
     clocks: Clocks,
+    *,
+    trusts: bool,
 ) -> AdsProxy:
-    """The proxy between Envoy and Pilot."""
+    """The proxy between Envoy and Pilot. It asks for trust bundles if it is the one who serves
+    them to Envoy.
+    """
     wants = {ads.NDS} if config.dns_capture else set()
+    if trusts:
+        wants.add(ads.TBDS)
     if config.xds_agent_config:
         wants.add(ads.PCDS)
 
@@ -254,6 +264,7 @@ def _ads_proxy(
         wants=frozenset(wants),
         on_names=table.publish,
         on_proxy_config=on_proxy_config,
+        on_bundles=credentials.trust,
     )
 
 

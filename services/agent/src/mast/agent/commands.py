@@ -11,6 +11,7 @@ from importlib.metadata import version as installed_version
 
 from mast.agent.capture_command import istio_iptables
 from mast.agent.core.node import ISTIO_VERSION
+from mast.agent.machine_command import vm
 
 _DEBUG_PORT = 15000
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -75,4 +76,5 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "request": request,
     "version": version,
     "istio-iptables": istio_iptables,
+    "vm": vm,
 }

@@ -68,14 +68,28 @@ class SecretServer:
                 stream.wake.set()
             await self._settle(secret)
 
+    async def confirmed(self, name: str) -> str:
+        """Wait, however long, until every stream answered the secret as it is now.
+
+        "", or why one of them rejected it.
+        """
+        while (known := self._secrets.get(name)) is not None and self._open(known):
+            self._settled.clear()
+            await self._settled.wait()
+        sessions = [each.session for each in self._streams if name in each.session.names]
+        return next((each.rejection for each in sessions if each.rejection), "")
+
     async def _settle(self, secret: Secret) -> None:
         try:
             async with asyncio.timeout(SETTLE.total_seconds()):
-                while any(not stream.session.settled(secret) for stream in self._streams):
+                while self._open(secret):
                     self._settled.clear()
                     await self._settled.wait()
         except TimeoutError:
             log.warning("secret.unconfirmed", name=secret.name)
+
+    def _open(self, secret: Secret) -> bool:
+        return any(not stream.session.settled(secret) for stream in self._streams)
 
     async def _stream_secrets(
         self, requests: AsyncIterator[DiscoveryRequest], context: Context

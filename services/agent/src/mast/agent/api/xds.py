@@ -1,7 +1,7 @@
 """The ADS server for Envoy: a proxy to Pilot that lets bytes through and adds the agent (B4)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from mast.agent.core import ads
 from mast.agent.core.ads import AdsSession, Consumed, Health
 from mast.agent.core.outbox import Outbox
 from mast.common.latest import Latest
+from mastapi.trust.v1.trust_pb2 import TrustBundle
 
 log = structlog.get_logger()
 
@@ -49,6 +50,7 @@ class _Stream:
     drained: asyncio.Event = field(default_factory=asyncio.Event)
     replaced: asyncio.Event = field(default_factory=asyncio.Event)
     extensions: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_EXTENSIONS))
+    bundles: Latest[Consumed | None] = field(default_factory=lambda: Latest(None))
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def send_own(self, kind: str, data: bytes) -> None:
@@ -63,7 +65,8 @@ class AdsProxy:
 
     ``dial`` opens a stream of raw messages by method name and raises ``unreachable`` if it
     cannot. ``wants`` are the types that the agent subscribes for itself; their contents go to
-    ``on_names`` and ``on_proxy_config``. ``localise`` puts files in the place of modules that a
+    ``on_names``, ``on_proxy_config`` and ``on_bundles``; bundles are confirmed when that is done,
+    rejected if it gives a reason. ``localise`` puts files in the place of modules that a
     response (and whether it is of the incremental variant) wants fetched; if it raises
     ``unavailable`` the response is rejected. Publish to ``health`` what the workload's probe says.
     """
@@ -78,6 +81,7 @@ class AdsProxy:
         wants: frozenset[str],
         on_names: Callable[[NameTable], None],
         on_proxy_config: Callable[[ProxyConfig], None],
+        on_bundles: Callable[[Mapping[str, TrustBundle]], Awaitable[str]],
     ) -> None:
         self.health: Latest[Health | None] = Latest(None)
         self._dial = dial
@@ -87,6 +91,7 @@ class AdsProxy:
         self._wants = wants
         self._on_names = on_names
         self._on_proxy_config = on_proxy_config
+        self._on_bundles = on_bundles
         self._current: _Stream | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -130,6 +135,7 @@ class AdsProxy:
                 tasks.create_task(self._send(stream, call), name="ads-send")
                 tasks.create_task(self._return(stream, call, context), name="ads-return")
                 tasks.create_task(self._extend(stream, context), name="ads-extensions")
+                tasks.create_task(self._trust(stream), name="ads-trust")
                 tasks.create_task(self._report(stream), name="ads-health")
                 tasks.create_task(_end_when_replaced(stream), name="ads-replaced")
         except* _Over as group:
@@ -195,11 +201,28 @@ class AdsProxy:
     def _consume(self, stream: _Stream, consumed: Consumed) -> None:
         if consumed.error:
             log.warning("ads.rejected", type_url=consumed.type_url, error=consumed.error)
+        if consumed.bundles is not None:
+            stream.bundles.publish(consumed)  # answered when it is in use
+            return
         if consumed.names is not None:
             self._on_names(consumed.names)
         if consumed.proxy_config is not None:
             self._on_proxy_config(consumed.proxy_config)
         stream.send_own(consumed.type_url, consumed.reply)
+
+    async def _trust(self, stream: _Stream) -> None:
+        """Take trust bundles over and answer when all that follows from them is done (A8.5).
+
+        Pilot waits for an answer before it sends the next, and only the newest matters.
+        """
+        consumed: Consumed | None = None
+        while True:
+            consumed = await stream.bundles.after(consumed)
+            if consumed is None or consumed.bundles is None or consumed.refusal is None:
+                continue
+            problem = await self._on_bundles(consumed.bundles)
+            reply = consumed.refusal(problem) if problem else consumed.reply
+            stream.send_own(consumed.type_url, reply)
 
     async def _extend(self, stream: _Stream, context: Context) -> None:
         """Pass responses about extensions on, in order, once their modules are there.

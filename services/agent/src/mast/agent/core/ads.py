@@ -1,7 +1,7 @@
 """One proxied ADS stream: what passes through, what the agent asks and answers itself (B4)."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from envoy.service.discovery.v3.discovery_pb2 import (
@@ -18,11 +18,13 @@ from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
 from istio.networking.nds.v1.nds_pb2 import NameTable
 from mast.agent.core import wire
 from mast.agent.core.modules import ECDS
+from mastapi.trust.v1.trust_pb2 import TrustBundle
 
 PREFIX: Final = "type.googleapis.com/"
 LDS: Final = f"{PREFIX}envoy.config.listener.v3.Listener"
 NDS: Final = f"{PREFIX}istio.networking.nds.v1.NameTable"
 PCDS: Final = f"{PREFIX}istio.mesh.v1alpha1.ProxyConfig"
+TBDS: Final = f"{PREFIX}mastapi.trust.v1.TrustBundle"
 HEALTH: Final = f"{PREFIX}istio.v1.HealthInformation"
 
 PROXYLESS: Final = "grpc"
@@ -47,13 +49,16 @@ class Health:
 class Consumed:
     """A response that was for the agent: its content, and the request that answers it.
 
-    ``error`` is set, and both contents None, if it was rejected.
+    ``error`` is set, and all contents None, if it was rejected. Trust bundles, by domain, are all
+    that there are; ``refusal`` is the answer if they cannot be used.
     """
 
     type_url: str
     reply: bytes
     names: NameTable | None = None
     proxy_config: ProxyConfig | None = None
+    bundles: Mapping[str, TrustBundle] | None = None
+    refusal: Callable[[str], bytes] | None = None
     error: str = ""
 
 
@@ -69,6 +74,8 @@ class AdsSession:
     subscribed: bool = False
     without_proxy: bool | None = None
     """The client is a gRPC library and no Envoy; None before it introduced itself."""
+    bundles: dict[str, TrustBundle] = field(default_factory=dict)
+    """Trust bundles by domain, as far as this stream has told them."""
     extensions: tuple[str, ...] = ()
     """Names of ECDS that Envoy last asked for, where requests list all of them."""
 
@@ -118,7 +125,7 @@ class AdsSession:
         """What the agent makes of a response; None if it is Envoy's and passes unchanged."""
         found = wire.peek(data, _RESPONSE_TYPE_URL).get(_RESPONSE_TYPE_URL, b"")
         type_url = found.decode(errors="replace")
-        if type_url not in {NDS, PCDS}:
+        if type_url not in {NDS, PCDS, TBDS}:
             return None
         return self._consume(type_url, data)
 
@@ -126,15 +133,19 @@ class AdsSession:
         nonce = version = ""
         try:
             resources: list[Any]
+            removed: list[str]
             if self.delta:
                 delta = DeltaDiscoveryResponse.FromString(data)
                 nonce, version = delta.nonce, delta.system_version_info
                 resources = [each.resource for each in delta.resources]
+                removed = list(delta.removed_resources)
             else:
                 sotw = DiscoveryResponse.FromString(data)
                 nonce, version = sotw.nonce, sotw.version_info
-                resources = list(sotw.resources)
+                resources, removed = list(sotw.resources), list(self.bundles)
             reply = self._request(type_url, nonce=nonce, version=version)
+            if type_url == TBDS:
+                return self._consume_bundles(resources, removed, reply, nonce)
             if type_url == NDS:
                 table = _last(resources, NameTable) or NameTable()
                 return Consumed(type_url, reply, names=table)
@@ -145,6 +156,24 @@ class AdsSession:
             return Consumed(
                 type_url, self._request(type_url, nonce=nonce, error=error), error=error
             )
+
+    def _consume_bundles(
+        self, resources: Iterable[Any], removed: Iterable[str], reply: bytes, nonce: str
+    ) -> Consumed:
+        """All bundles there are now: a change comes alone, where requests name nothing (delta)."""
+        gone = set(removed)
+        known = {name: bundle for name, bundle in self.bundles.items() if name not in gone}
+        for each in resources:
+            bundle = TrustBundle()
+            if not each.Unpack(bundle):
+                raise DecodeError(f"resource has the type {each.type_url!r}")
+            known[bundle.trust_domain] = bundle
+        self.bundles = known
+
+        def refusal(error: str) -> bytes:
+            return self._request(TBDS, nonce=nonce, error=error)
+
+        return Consumed(TBDS, reply, bundles=known, refusal=refusal)
 
     def _request(
         self, type_url: str, *, nonce: str = "", version: str = "", error: str = ""

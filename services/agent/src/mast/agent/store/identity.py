@@ -60,14 +60,24 @@ def presented(
     return pair
 
 
-def ca_roots(config: Config, address: str) -> Callable[[], bytes]:
-    """Gives the roots for Citadel. Raises ValueError if they are needed and not there (B10)."""
+def ca_roots(
+    config: Config, address: str, identity: Latest[Identity | None]
+) -> Callable[[], bytes]:
+    """Gives the roots for Citadel: of a file, and those of the mesh, which may be newer (A8.5).
+
+    Raises ValueError if they are needed and not there (B10).
+    """
     path = trust.ca_root_file(config.ca_root, config.pilot_cert_provider, config.provisioned_certs)
     if path == trust.SYSTEM:
         return lambda: b""
     if encrypted(address) and not Path(path).exists():
         raise ValueError(f"roots for Citadel: {path}: no such file (CA_ROOT_CA names another)")
-    return lambda: Path(path).read_bytes()
+
+    def roots() -> bytes:
+        known = identity.value.roots if identity.value is not None else b""
+        return Path(path).read_bytes() + b"\n" + known
+
+    return roots
 
 
 def xds_roots(config: Config, identity: Latest[Identity | None]) -> Callable[[], bytes]:
@@ -117,7 +127,7 @@ def certificates(
     signer = str(node.metadata.get("CERT_SIGNER", ""))
     client = CaClient(
         address=address,
-        root_pem=ca_roots(config, address),
+        root_pem=ca_roots(config, address, identity),
         token=token,
         client_cert=presented(config, identity),
         now=now,
