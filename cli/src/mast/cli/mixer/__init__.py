@@ -1,0 +1,1 @@
+"""Attributes, expressions and calls of Mixer, for people and scripts."""

@@ -1,0 +1,258 @@
+"""mixer: ask a Mixer as proxies do, and evaluate its expressions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mast.cli.errors import CommandError
+from mast.cli.local.home import Home
+from mast.cli.output import Format, dump
+
+if TYPE_CHECKING:
+    from mast.cli.mixer.calls import Answer
+    from mast.mixer.core.values import Value
+
+EXAMPLES = """\b
+Examples:
+  mastctl mixer check -s destination.namespace=default,source.user=ann --quota requestcount=1
+  mastctl mixer report -s destination.service.host=web -i response.code=200 -t request.time=...
+  mastctl mixer eval 'request.headers["x"] | "none"' --stringmap_attributes 'request.headers=x:1'
+  mastctl mixer eval < cases.jsonl
+"""
+
+commands = typer.Typer(
+    help="Ask a Mixer as proxies do, and evaluate its expressions.",
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_PAIRS = "NAME=VALUE,..."
+Sensed = Annotated[
+    str,
+    typer.Option("-a", "--attributes", metavar=_PAIRS, help="Attributes whose types are sensed."),
+]
+Strings = Annotated[str, typer.Option("-s", "--string_attributes", metavar=_PAIRS, help="Strings.")]
+Integers = Annotated[
+    str, typer.Option("-i", "--int64_attributes", metavar=_PAIRS, help="Integers.")
+]
+Doubles = Annotated[str, typer.Option("-d", "--double_attributes", metavar=_PAIRS, help="Floats.")]
+Bools = Annotated[str, typer.Option("-b", "--bool_attributes", metavar=_PAIRS, help="Booleans.")]
+Times = Annotated[
+    str, typer.Option("-t", "--timestamp_attributes", metavar=_PAIRS, help="RFC 3339 times.")
+]
+Durations = Annotated[
+    str, typer.Option("--duration_attributes", metavar=_PAIRS, help="Durations such as 1m30s.")
+]
+Bytes = Annotated[
+    str, typer.Option("--bytes_attributes", metavar=_PAIRS, help="b0:b1:b2, or IP addresses.")
+]
+Maps = Annotated[
+    str,
+    typer.Option("--stringmap_attributes", metavar="NAME=K:V;K:V,...", help="Maps of strings."),
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        "-m",
+        "--mixer",
+        envvar="MAST_MIXER",
+        help="Mixer's plaintext gRPC, HOST:PORT; by default that of this machine's mesh.",
+    ),
+]
+Repeat = Annotated[int, typer.Option("-r", "--repeat", min=1, help="Send it so many times.")]
+Output = Annotated[Format, typer.Option("-o", "--output", help="Format of the answers.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    commands.command()(check)
+    commands.command()(report)
+    commands.command(name="eval")(evaluate)
+    app.add_typer(commands, name="mixer")
+
+
+def check(
+    attributes: Sensed = "",
+    string_attributes: Strings = "",
+    int64_attributes: Integers = "",
+    double_attributes: Doubles = "",
+    bool_attributes: Bools = "",
+    timestamp_attributes: Times = "",
+    duration_attributes: Durations = "",
+    bytes_attributes: Bytes = "",
+    stringmap_attributes: Maps = "",
+    quotas: Annotated[
+        str, typer.Option("-q", "--quotas", metavar="NAME=AMOUNT,...", help="Quotas to allocate.")
+    ] = "",
+    best_effort: Annotated[
+        bool, typer.Option(help="Take what is left of a quota if it is not enough.")
+    ] = False,
+    deduplication_id: Annotated[
+        str, typer.Option(help="Equal calls count once; by default each call is its own.")
+    ] = "",
+    address: Address = "",
+    repeat: Repeat = 1,
+    output: Output = Format.TABLE,
+) -> None:
+    """Ask whether a request may pass; exit status 1 if it may not."""
+    found = _attributes(locals())
+    asked = _amounts(quotas)
+    answers = asyncio.run(
+        _check(_address(address), found, asked, best_effort, deduplication_id, repeat)
+    )
+    if output is Format.TABLE:
+        sys.stdout.writelines(f"{line}\n" for each in answers for line in each.lines())
+    else:
+        sys.stdout.write(dump([each.document() for each in answers], output))
+    if any(each.response.precondition.status.code for each in answers):
+        raise typer.Exit(1)
+
+
+def report(
+    attributes: Sensed = "",
+    string_attributes: Strings = "",
+    int64_attributes: Integers = "",
+    double_attributes: Doubles = "",
+    bool_attributes: Bools = "",
+    timestamp_attributes: Times = "",
+    duration_attributes: Durations = "",
+    bytes_attributes: Bytes = "",
+    stringmap_attributes: Maps = "",
+    address: Address = "",
+    repeat: Repeat = 1,
+) -> None:
+    """Tell Mixer of a request that has ended."""
+    found = _attributes(locals())
+    asyncio.run(_report(_address(address), found, repeat))
+    records = "1 record" if repeat == 1 else f"{repeat} records"
+    sys.stdout.write(f"Report: OK, {records} taken\n")
+
+
+def evaluate(
+    expression: Annotated[
+        str, typer.Argument(help="Expression; without it JSON lines are read from standard input.")
+    ] = "",
+    attributes: Sensed = "",
+    string_attributes: Strings = "",
+    int64_attributes: Integers = "",
+    double_attributes: Doubles = "",
+    bool_attributes: Bools = "",
+    timestamp_attributes: Times = "",
+    duration_attributes: Durations = "",
+    bytes_attributes: Bytes = "",
+    stringmap_attributes: Maps = "",
+    manifest: Annotated[
+        str, typer.Option(metavar="NAME=TYPE,...", help="Types of attributes beside the usual.")
+    ] = "",
+) -> None:
+    """Evaluate expressions, and say what they looked up.
+
+    A line of standard input is one case: {"expr", "manifest": {attribute: "STRING"|...},
+    "attributes": {name: {"t": type, "v"|"ns"|"hex": ...}}}, and becomes one line: {"outcome":
+    "value"|"compile_error"|"eval_error", "type", "value", "error", "referenced"}. With an
+    expression as argument the attributes that Istio declares are known, and those that options
+    give; the exit status is 1 if it has no value.
+    """
+    from mast.cli.mixer.evaluation import Case, outcome
+
+    given = _attributes(locals())
+    if not expression:
+        if given or manifest:
+            raise CommandError("attributes of options need an expression as argument", status=2)
+        _evaluate_lines()
+        return
+    case = Case(expression=expression, types=_types(given, manifest), attributes=given)
+    found = outcome(case)
+    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    if found["outcome"] != "value":
+        raise typer.Exit(1)
+
+
+def _evaluate_lines() -> None:
+    from mast.cli.mixer.evaluation import case_of, outcome
+    from mast.cli.mixer.values import BadValue
+
+    for number, line in enumerate(sys.stdin, 1):
+        if not line.strip():
+            continue
+        try:
+            case = case_of(json.loads(line))
+        except ValueError as error:
+            kind = "" if isinstance(error, BadValue) else "not JSON: "
+            raise CommandError(f"line {number}: {kind}{error}", status=2) from error
+        sys.stdout.write(json.dumps(outcome(case), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+def _types(given: Mapping[str, Value], manifest: str) -> dict[str, Any]:
+    """What Istio declares, what options imply, what they say; the later counts."""
+    from mast.cli.mixer.evaluation import types_of
+    from mast.cli.mixer.manifest import declared
+    from mast.cli.mixer.values import TYPES, BadValue, pairs
+
+    implied = {name: TYPES[type(value)] for name, value in given.items()}
+    try:
+        said = types_of(dict(pairs(manifest, "--manifest")))
+    except BadValue as error:
+        raise CommandError(f"--manifest: {error}", status=2) from error
+    return {**implied, **declared(), **said}
+
+
+def _attributes(options: Mapping[str, Any]) -> dict[str, Value]:
+    from mast.cli.mixer import values
+
+    names = {kind: f"{kind}_attributes" if kind else "attributes" for kind in values.READERS}
+    return values.attributes({kind: options[name] for kind, name in names.items()})
+
+
+def _amounts(quotas: str) -> dict[str, int]:
+    from mast.cli.mixer.values import BadValue, amount, pairs
+
+    try:
+        return {name: amount(text) for name, text in pairs(quotas, "--quotas")}
+    except BadValue as error:
+        raise CommandError(f"--quotas: {error}", status=2) from error
+
+
+def _address(given: str) -> str:
+    return given or Home.default().running().addresses["mixer"]
+
+
+async def _check(
+    address: str,
+    attributes: Mapping[str, Value],
+    quotas: Mapping[str, int],
+    best_effort: bool,
+    deduplication_id: str,
+    repeat: int,
+) -> list[Answer]:
+    from mast.cli.mixer.calls import CALL_SECONDS, Answer, check_request, mixer
+
+    answers = []
+    async with mixer(address) as stub:
+        for number in range(repeat):
+            own = deduplication_id or f"mastctl-{time.time_ns()}-{number}"
+            request = check_request(
+                attributes, quotas, best_effort=best_effort, deduplication_id=own
+            )
+            before = time.monotonic()
+            response = await stub.Check(request, timeout=CALL_SECONDS)
+            took = timedelta(seconds=time.monotonic() - before)
+            answers.append(Answer(response=response, took=took))
+    return answers
+
+
+async def _report(address: str, attributes: Mapping[str, Value], repeat: int) -> None:
+    from mast.cli.mixer.calls import CALL_SECONDS, mixer, report_request
+
+    async with mixer(address) as stub:
+        await stub.Report(report_request([attributes] * repeat), timeout=CALL_SECONDS)
