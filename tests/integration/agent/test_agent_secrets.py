@@ -259,6 +259,9 @@ async def test_unusable_files_do_not_end_the_agent(plane: ControlPlane, work: Pa
         assert running.process.returncode is None
 
 
+LIST = b"-----BEGIN X509 CRL-----\nMIIB\n-----END X509 CRL-----\n"
+
+
 async def test_revocations_go_along(plane: ControlPlane, work: Path) -> None:
     """A CRL joins every validation context when it comes, and leaves with its file (B3.5)."""
     path = work / "var/run/secrets/istio/crl/ca-crl.pem"
@@ -269,8 +272,8 @@ async def test_revocations_go_along(plane: ControlPlane, work: Path) -> None:
             await roots.write(ask("ROOTCA"))
             assert not only(await read(roots)).validation_context.HasField("crl")
             path.parent.mkdir(parents=True)
-            path.write_bytes(b"the list")
-            assert only(await read(roots)).validation_context.crl.inline_bytes == b"the list"
+            path.write_bytes(b"# ours\n" + LIST * 2)
+            assert only(await read(roots)).validation_context.crl.inline_bytes == LIST
 
 
 async def test_roots_wait_for_their_revocations(plane: ControlPlane, work: Path) -> None:

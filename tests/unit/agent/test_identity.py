@@ -79,16 +79,20 @@ def test_token() -> None:
 
 
 def test_ca_roots(ca: Ca) -> None:
+    current: Latest[Identity | None] = Latest(None)
     config = Config.parse({"CA_ROOT_CA": "roots.pem"})
     with pytest.raises(ValueError, match=r"roots.pem: no such file \(CA_ROOT_CA"):
-        identity.ca_roots(config, "citadel:8060")
-    assert callable(identity.ca_roots(config, "istiod:15010")), "plaintext needs none"
+        identity.ca_roots(config, "citadel:8060", current)
+    assert callable(identity.ca_roots(config, "istiod:15010", current)), "plaintext needs none"
     Path("roots.pem").write_bytes(ca.pem)
-    roots = identity.ca_roots(config, "citadel:8060")
-    assert roots() == ca.pem
+    roots = identity.ca_roots(config, "citadel:8060", current)
+    assert roots().strip() == ca.pem.strip()
     Path("roots.pem").write_bytes(b"new")
-    assert roots() == b"new", "read anew"
-    assert identity.ca_roots(Config.parse({"CA_ROOT_CA": "SYSTEM"}), "citadel:8060")() == b""
+    assert roots() == b"new\n", "read anew"
+    current.publish(Identity(b"", b"", b"of the mesh"))
+    assert roots() == b"new\nof the mesh", "the CA may have another root by now"
+    system = Config.parse({"CA_ROOT_CA": "SYSTEM"})
+    assert identity.ca_roots(system, "citadel:8060", current)() == b""
 
 
 def test_xds_roots() -> None:

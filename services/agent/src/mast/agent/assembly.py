@@ -102,6 +102,7 @@ def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
         output=config.output_certs,
         output_mode=0o644 if "KUBERNETES_SERVICE_HOST" in inputs.env else 0o600,
         failed=meters.file_failed,
+        watch_failed=meters.watch_failed,
         random=clocks.random.random,
     )
     _warn_of_tracer(proxy_config)

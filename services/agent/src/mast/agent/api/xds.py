@@ -48,7 +48,8 @@ class _Stream:
     outbox: Outbox = field(default_factory=Outbox)
     filled: asyncio.Event = field(default_factory=asyncio.Event)
     drained: asyncio.Event = field(default_factory=asyncio.Event)
-    replaced: asyncio.Event = field(default_factory=asyncio.Event)
+    told_to_end: asyncio.Event = field(default_factory=asyncio.Event)
+    ending: _Over | None = None
     extensions: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_EXTENSIONS))
     bundles: Latest[Consumed | None] = field(default_factory=lambda: Latest(None))
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -56,6 +57,11 @@ class _Stream:
     def send_own(self, kind: str, data: bytes) -> None:
         self.outbox.add_own(kind, data)
         self.filled.set()
+
+    def end(self, over: _Over) -> None:
+        """Have the stream end with a status."""
+        self.ending = over
+        self.told_to_end.set()
 
 
 class AdsProxy:
@@ -93,6 +99,12 @@ class AdsProxy:
         self._on_proxy_config = on_proxy_config
         self._on_bundles = on_bundles
         self._current: _Stream | None = None
+        self._streams: set[_Stream] = set()
+
+    def redial(self, why: str) -> None:
+        """End every stream, so that its client comes back and Pilot is dialled anew (B2.4)."""
+        for stream in self._streams:
+            stream.end(_Over(grpc.StatusCode.UNAVAILABLE, why))
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add both variants to a gRPC server; messages stay serialised."""
@@ -111,6 +123,7 @@ class AdsProxy:
 
     async def _proxy(self, method: str, requests: AsyncIterator[bytes], context: Context) -> None:
         stream = _Stream(AdsSession(delta=method == DELTA, wants=self._wants))
+        self._streams.add(stream)
         try:
             async with self._dial(method) as call:
                 log.info("ads.connected", method=method)
@@ -118,6 +131,7 @@ class AdsProxy:
         except self._unreachable as error:
             over = _Over(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
+            self._streams.discard(stream)
             if self._current is stream:
                 self._current = None
         log.info("ads.disconnected", method=method, status=over.code.name, detail=over.detail)
@@ -137,7 +151,7 @@ class AdsProxy:
                 tasks.create_task(self._extend(stream, context), name="ads-extensions")
                 tasks.create_task(self._trust(stream), name="ads-trust")
                 tasks.create_task(self._report(stream), name="ads-health")
-                tasks.create_task(_end_when_replaced(stream), name="ads-replaced")
+                tasks.create_task(_end_when_told(stream), name="ads-end")
         except* _Over as group:
             ends += [error for error in group.exceptions if isinstance(error, _Over)]
         return ends[0]
@@ -163,7 +177,8 @@ class AdsProxy:
     def _replace(self, stream: _Stream) -> None:
         """End the stream that Envoy had before this one."""
         if self._current is not None:
-            self._current.replaced.set()
+            over = _Over(grpc.StatusCode.CANCELLED, "a newer stream of Envoy took over")
+            self._current.end(over)
         self._current = stream
 
     async def _send(self, stream: _Stream, call: Call) -> None:
@@ -251,9 +266,10 @@ class AdsProxy:
                 stream.send_own(ads.HEALTH, stream.session.health_report(seen))
 
 
-async def _end_when_replaced(stream: _Stream) -> None:
-    await stream.replaced.wait()
-    raise _Over(grpc.StatusCode.CANCELLED, "a newer stream of Envoy took over")
+async def _end_when_told(stream: _Stream) -> None:
+    await stream.told_to_end.wait()
+    if stream.ending is not None:
+        raise stream.ending
 
 
 async def _status(call: Call) -> _Over:

@@ -49,6 +49,8 @@ class Credentials:
     has the one of a name, and gives its reason if it rejects it. ``configured`` are PEM bundles
     that the operator trusts, ``mesh_roots`` those that ProxyConfig tells, beside the workload's
     own roots. ``output`` is a directory that gets copies, with file mode ``output_mode``.
+    ``failed`` counts secrets in files that cannot be used, ``watch_failed`` files that cannot be
+    watched.
     """
 
     publish: Callable[[Sequence[Secret]], Awaitable[None]]
@@ -61,6 +63,7 @@ class Credentials:
     output: str = ""
     output_mode: int = 0o600
     failed: Callable[[], None] = lambda: None
+    watch_failed: Callable[[], None] = lambda: None
     random: Callable[[], float] = lambda: 0.0
     identity: Latest[Identity | None] = field(default_factory=lambda: Latest(None))
     _revoked: bytes = field(default=b"", init=False)
@@ -160,7 +163,7 @@ class Credentials:
                 certificates.renew()
 
     async def _each_revocation(self, certificates: WorkloadCertificates) -> None:
-        watch = files.FileWatch((self.revocations,), debounce=self.debounce)
+        watch = self._watch((self.revocations,))
         while True:
             await watch.changed()
             await self._offer()
@@ -232,12 +235,15 @@ class Credentials:
 
         None without the others: roots whose revocations are missing must not be trusted.
         """
-        watch = files.FileWatch((*paths, self.revocations), debounce=self.debounce)
+        watch = self._watch((*paths, self.revocations))
         while True:
             contents = [content for path in paths if (content := self._content(path))]
             if len(contents) == len(paths):
                 yield contents
             await watch.changed()
+
+    def _watch(self, paths: Sequence[str]) -> files.FileWatch:
+        return files.FileWatch(paths, debounce=self.debounce, failed=self.watch_failed)
 
     def _content(self, path: str) -> bytes | None:
         try:
@@ -254,7 +260,7 @@ class Credentials:
         self, chain: str, key: str, watched: Sequence[str]
     ) -> AsyncIterator[tuple[bytes, bytes]]:
         """The pair in two files, at first and after each change; only pairs that match."""
-        watch = files.FileWatch(watched, debounce=self.debounce)
+        watch = self._watch(watched)
         while True:
             for attempt in range(RETRIES):
                 try:

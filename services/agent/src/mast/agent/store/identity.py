@@ -1,6 +1,6 @@
 """How this workload proves who it is: mounted files, or certificates of Citadel (B2, B3)."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -80,20 +80,35 @@ def ca_roots(
     return roots
 
 
+def xds_root_files(config: Config) -> tuple[str, ...]:
+    """Files that may hold the roots for Pilot; none if the machine's own count.
+
+    Raises ValueError if ``XDS_ROOT_CA`` names a file that is not there (B10).
+    """
+    if config.xds_root == trust.SYSTEM:
+        return ()
+    if config.xds_root and not Path(config.xds_root).exists():
+        raise ValueError(f"XDS_ROOT_CA {config.xds_root}: no such file")
+    return trust.xds_root_files(config.xds_root, config.provisioned_certs)
+
+
+def first_content(files: Sequence[str]) -> bytes:
+    """What the first file that is there holds; nothing if there is none."""
+    return next((text for each in files if (text := read_if_there(each))), b"")
+
+
 def xds_roots(config: Config, identity: Latest[Identity | None]) -> Callable[[], bytes]:
     """Gives the roots for Pilot: of the first file that is there, and those of the mesh.
 
     Raises ValueError if ``XDS_ROOT_CA`` names a file that is not there (B10).
     """
-    if config.xds_root == trust.SYSTEM:
+    candidates = xds_root_files(config)
+    if not candidates:
         return lambda: b""
-    if config.xds_root and not Path(config.xds_root).exists():
-        raise ValueError(f"XDS_ROOT_CA {config.xds_root}: no such file")
-    candidates = trust.xds_root_files(config.xds_root, config.provisioned_certs)
 
     def roots() -> bytes:
-        found = next((text for each in candidates if (text := read_if_there(each))), b"")
-        return found + (identity.value.roots if identity.value is not None else b"")
+        mesh = identity.value.roots if identity.value is not None else b""
+        return first_content(candidates) + mesh
 
     return roots
 
