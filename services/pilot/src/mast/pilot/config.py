@@ -31,6 +31,10 @@ class Config:
     debounce_longest: timedelta = timedelta(seconds=10)
     debounce_urgent: timedelta = timedelta(milliseconds=10)
 
+    # How long proxies have at least for each step of a change to or from mutual TLS: servers take
+    # both meanwhile. 0: all are told at once, in no order.
+    mutual_tls_step: timedelta = timedelta(seconds=2)
+
     # New streams a second and pushes at a time; 0: by the number of processors (pilot.md B20).
     stream_rate: float = 0.0
     pushes: int = 0

@@ -8,11 +8,10 @@ import secrets
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_network
@@ -48,6 +47,7 @@ from mast.pilot.api.instruments import BUCKETS, Instruments
 from mast.pilot.api.pages import Pages, Sources
 from mast.pilot.api.trust_report import TrustReport
 from mast.pilot.api.worker import Worker
+from mast.pilot.clock import SystemClock
 from mast.pilot.config import Config
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.index import Index
@@ -58,7 +58,7 @@ from mast.pilot.core.xds.admission import TokenBucket, default_rate
 from mast.pilot.core.xds.debounce import Debounce
 from mast.pilot.core.xds.push import Push
 from mast.pilot.core.xds.report import Replica, control_plane, proxy_status
-from mast.pilot.core.xds.watch import Instant
+from mast.pilot.store.changeover import Changeover
 from mast.pilot.store.follow import Mirror, News
 from mast.pilot.store.key_fetch import KeyFetch
 from mast.pilot.store.public_keys import PublicKeyKeeper
@@ -84,18 +84,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     configure_logging("pilot", config.log_level, config.log_format)
     gc.set_threshold(*_COLLECTION)
     run(partial(serve, config))
-
-
-class SystemClock:
-    """The clock of the machine."""
-
-    def now(self) -> datetime:
-        """The date; everything else is told it."""
-        return datetime.now(tz=UTC)  # noqa: TID251
-
-    def instant(self) -> Instant:
-        """Time since the machine started."""
-        return timedelta(seconds=time.monotonic())
 
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
@@ -147,6 +135,7 @@ class Pilot:
             sealing_key=_sealing_key(config),
             quic=config.enable_quic_listeners,
             key_fetching=KeyFetching.of(config.jwt_enable_remote_jwks),
+            gradual=bool(config.mutual_tls_step),
         )
         self._follow(world)
         self._tell(world)
@@ -157,6 +146,13 @@ class Pilot:
         debounce = Debounce(config.debounce_quiet, config.debounce_longest, config.debounce_urgent)
         self._mirror = Mirror(
             store, world, self._work, self._clock, self._publish, told.updated, debounce
+        )
+        self._changeover = Changeover(
+            lambda: self._snapshot,
+            self._connections.followed,
+            self._mirror.proceed,
+            self._clock,
+            config.mutual_tls_step,
         )
         done, repaired, every = told.self_checks.add, told.repairs.add, config.self_check
         self._self_check = SelfCheck(
@@ -222,6 +218,7 @@ class Pilot:
         """Begin what runs as long as the process."""
         return [
             tasks.create_task(self._mirror.run(), name="mirror"),
+            tasks.create_task(self._changeover.run(), name="changeover"),
             tasks.create_task(self._statuses.run(), name="status"),
             tasks.create_task(self._registrations.run(), name="registrations"),
             tasks.create_task(self._findings.follow(_FINDINGS_EVERY), name="findings"),

@@ -12,6 +12,7 @@ from mast.common.latest import Latest
 from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.core.debug import events
 from mast.pilot.core.xds.experience import Experiences
+from mast.pilot.core.xds.following import follows
 from mast.pilot.core.xds.outputs import Rejected
 from mast.pilot.core.xds.push import Push
 from mast.pilot.core.xds.report import version_text
@@ -75,6 +76,13 @@ class Connections:
         self._experiences.age()
         self.sotw.age()
         self.delta.age()
+
+    async def followed(self, generation: int) -> bool:
+        """Whether every proxy has taken over that generation of the mesh."""
+        sessions = [each.session.state for each in self.proxies]
+        return await self.facilities.work(
+            lambda: all(follows(each, generation) for each in sessions)
+        )
 
     async def registered(self, revision: int) -> None:
         """Wait until workloads of that revision of the store are in the push made last."""

@@ -98,6 +98,13 @@ class Mirror:
         self.debounce.changed(self.clock.instant())
         self._wake.set()
 
+    async def proceed(self) -> None:
+        """Push the next step of changes that go on in steps."""
+        await self.work(self.world.proceed)
+        self._kinds.add(_TRIGGERS[keys.CONFIG])
+        self.debounce.changed(self.clock.instant())
+        self._wake.set()
+
     async def _apply(self, prefix: str, changes: Sequence[worlds.Change]) -> None:
         for rejection in await self.work(partial(self.world.apply, changes)):
             log.warning("object.kept_out", key=rejection.key, reason=rejection.reason)
