@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from mast.citadel.api.impersonating import Impersonation
 from mast.citadel.api.issuance import Issuance
 from mast.citadel.api.metrics import CitadelMetrics
+from mast.citadel.api.signing import OwnSigning
 from mast.citadel.core.authn import OneUse
 from mast.citadel.core.authority import Authority
 from mast.citadel.core.join_tokens import new_record, token_key
+from mast.citadel.core.leaf import TtlPolicy
 from mast.common.etcd import Unavailable
 from mast.common.spiffe import SpiffeId
 from mast.common.telemetry import Metrics
-from mastapi.citadel.v1 import citadel_pb2
+from mastapi.citadel.v1 import citadel_pb2, issued_pb2
 from tests.unit.citadel.examples import DOMAIN, NOW, authority
 
 
@@ -80,18 +83,24 @@ class Desk:
     tokens: FakeTokens = field(default_factory=FakeTokens)
     metrics: Metrics = field(default_factory=lambda: Metrics("citadel"))
     authority: Authority | None = field(default_factory=authority)
+    recorded: list[issued_pb2.IssuedCertificate] = field(default_factory=list)
 
     def issuance(self, **changes: Any) -> Issuance:
         serials = iter(range(1, 1000))
         entropy: Callable[[int], bytes] = lambda size: next(serials).to_bytes(size)  # noqa: E731
+        signing = OwnSigning(
+            authority=lambda: self.authority,
+            now=self.clock,
+            entropy=entropy,
+            policy=changes.pop("policy", TtlPolicy()),
+        )
         settings: dict[str, Any] = {
-            "authority": lambda: self.authority,
+            "signing": signing,
             "use": self.tokens.use,
-            "now": self.clock,
+            "record": self.recorded.append,
             "monotonic": self.clock.monotonic,
-            "entropy": entropy,
             "metrics": CitadelMetrics(self.metrics),
-            "trust_domain": DOMAIN,
+            "impersonation": Impersonation(DOMAIN),
         }
         return Issuance(**(settings | changes))
 

@@ -48,14 +48,14 @@ def by_token(tokens: FakeTokens) -> JoinToken:
 
 async def test_client_certificate() -> None:
     caller = await by_certificate().authenticate(Credentials((str(ME),)))
-    assert caller == Caller("client certificate", (ME,))
+    assert caller == Caller("client certificate", (str(ME),))
 
 
 async def test_client_certificate_of_an_alias_stands_for_our_identity() -> None:
     caller = await by_certificate().authenticate(
         Credentials(("spiffe://old.example/ns/shop/sa/reviews",))
     )
-    assert caller.identities == (ME,)
+    assert caller.identities == (str(ME),)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ async def test_client_certificate_refuses(credentials: Credentials, reason: str)
 @pytest.mark.parametrize("token", ["good", "alias"])
 async def test_join_token(tokens: FakeTokens, token: str) -> None:
     caller = await by_token(tokens).authenticate(bearing(token))
-    assert caller.identities == (VM,)
+    assert caller.identities == (str(VM),)
     assert caller.one_use is not None
     assert not caller.administrator
     assert tokens.used == []  # that is the issuance's to do, once there is a certificate
@@ -90,6 +90,7 @@ async def test_join_token(tokens: FakeTokens, token: str) -> None:
         pytest.param(Credentials(), "join token: none", id="none"),
         pytest.param(bearing(""), "join token: none", id="empty"),
         pytest.param(bearing("guess"), "join token: unknown or used", id="unknown"),
+        pytest.param(bearing("a.b.c"), "does not look like one", id="jwt"),
         pytest.param(bearing("old"), f"join token: of {VM}, expired", id="expired"),
         pytest.param(bearing("foreign"), "trust domain is neither", id="foreign"),
     ],
@@ -150,4 +151,4 @@ async def test_what_cannot_be_verified_is_not_refused_for_good(tokens: FakeToken
     with pytest.raises(CredentialsUnverifiable):
         await authenticated([by_certificate(), by_token(tokens)], bearing("good"))
     caller = await authenticated([by_certificate(), by_token(tokens)], bearing("good", str(ME)))
-    assert caller.identities == (ME,)
+    assert caller.identities == (str(ME),)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from mast.citadel.core.authn import Caller, Credentials, subject
-from mast.citadel.core.refusals import ImpersonationRefused, Unauthenticated
+from mast.citadel.core.authn import Caller, Credentials, own_subject
+from mast.citadel.core.refusals import Unauthenticated
 from mast.common.spiffe import SpiffeId
 
 DOMAIN = "cluster.local"
 ME = SpiffeId(DOMAIN, "shop", "reviews")
-OTHER = SpiffeId(DOMAIN, "shop", "ratings")
-WORKLOAD = Caller("join token", (ME, OTHER))
-NOBODY = Caller("client certificate")
-ADMINISTRATOR = Caller("admin socket", administrator=True)
 
 
 @pytest.mark.parametrize(
@@ -39,69 +35,45 @@ def test_bearer_token(metadata: list[tuple[str, str | bytes]], token: str | None
 
 
 @pytest.mark.parametrize(
-    ("caller", "impersonated", "expected"),
+    ("metadata", "cluster"),
     [
-        pytest.param(WORKLOAD, "", ME, id="own-first-identity"),
-        pytest.param(ADMINISTRATOR, str(OTHER), OTHER, id="administrator-names-one"),
+        pytest.param([], "", id="none"),
+        pytest.param([("clusterid", "east")], "east", id="one"),
+        pytest.param([("clusterid", "east"), ("clusterid", "west")], "", id="two-are-none"),
+        pytest.param([("clusterid", b"east")], "", id="bytes"),
     ],
 )
-def test_subject(caller: Caller, impersonated: str, expected: SpiffeId) -> None:
-    assert subject(caller, impersonated, DOMAIN) == expected
+def test_cluster(metadata: list[tuple[str, str | bytes]], cluster: str) -> None:
+    assert Credentials(metadata=metadata).cluster == cluster
+
+
+def test_several_headers_of_a_proxy_are_one() -> None:
+    headers = [("x-forwarded-client-cert", "URI=a"), ("x-forwarded-client-cert", "URI=b")]
+    assert Credentials(metadata=headers).forwarded == "URI=a,URI=b"
+
+
+TOKEN = ("authorization", "Bearer t")
 
 
 @pytest.mark.parametrize(
-    ("caller", "impersonated", "error", "told", "logged"),
+    ("credentials", "attests"),
     [
+        pytest.param(Credentials(metadata=[TOKEN]), True, id="token"),
+        pytest.param(Credentials((str(ME),), [TOKEN]), False, id="certificate-too"),
         pytest.param(
-            NOBODY, "", Unauthenticated, "request authenticate failure", "no identity", id="nobody"
+            Credentials(metadata=[TOKEN, ("x-forwarded-client-cert", "URI=a")]),
+            False,
+            id="forwarded-too",
         ),
-        pytest.param(
-            ADMINISTRATOR,
-            "",
-            Unauthenticated,
-            "request authenticate failure",
-            "admin socket: no identity",
-            id="administrator-without-a-name",
-        ),
-        pytest.param(
-            WORKLOAD,
-            str(OTHER),
-            ImpersonationRefused,
-            "request impersonation authentication failure",
-            "join token: not allowed",
-            id="workload",
-        ),
-        pytest.param(
-            WORKLOAD,
-            str(ME),
-            ImpersonationRefused,
-            "request impersonation authentication failure",
-            "not allowed",
-            id="workload-naming-itself",
-        ),
-        pytest.param(
-            ADMINISTRATOR,
-            "reviews",
-            ImpersonationRefused,
-            "request impersonation authentication failure",
-            "want spiffe://",
-            id="no-identity",
-        ),
-        pytest.param(
-            ADMINISTRATOR,
-            "spiffe://partner.example/ns/a/sa/b",
-            ImpersonationRefused,
-            "request impersonation authentication failure",
-            "trust domain is not cluster.local",
-            id="foreign",
-        ),
+        pytest.param(Credentials(), False, id="nothing"),
     ],
 )
-def test_subject_refuses(
-    caller: Caller, impersonated: str, error: type[Exception], told: str, logged: str
-) -> None:
-    with pytest.raises((Unauthenticated, ImpersonationRefused)) as caught:
-        subject(caller, impersonated, DOMAIN)
-    assert type(caught.value) is error
-    assert str(caught.value) == told
-    assert logged in caught.value.reason
+def test_attestation_is_by_a_token_alone(credentials: Credentials, attests: bool) -> None:
+    assert credentials.attests is attests
+
+
+def test_own_subject() -> None:
+    assert own_subject(Caller("XFCC", (str(ME), "a.example"))) == (str(ME), "a.example")
+    with pytest.raises(Unauthenticated) as caught:
+        own_subject(Caller("admin socket", administrator=True))
+    assert caught.value.reason == "admin socket: no identity"

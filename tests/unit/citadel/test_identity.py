@@ -40,7 +40,7 @@ def test_own_identity_refuses(uri: str, named: str) -> None:
 
 def names_of(namespace: str, account: str, custom: tuple[str, ...] = ()) -> tuple[str, ...]:
     identity = SpiffeId("cluster.local", namespace, account)
-    names = subject_names(identity, control_plane_names("istio-system", custom))
+    names = subject_names((str(identity),), control_plane_names("istio-system", custom))
     assert names[0] == str(identity)
     return names[1:]
 

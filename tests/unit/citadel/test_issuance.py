@@ -16,7 +16,7 @@ from mast.citadel.api.authenticators import (
     ClientCertificate,
     JoinToken,
 )
-from mast.citadel.api.issuance import Request
+from mast.citadel.api.issuance import Limits, Request
 from mast.citadel.core.authn import Credentials
 from mast.citadel.core.limits import PeerLimits
 from mast.citadel.core.refusals import (
@@ -79,6 +79,7 @@ async def test_issued_for_the_caller() -> None:
             "identity": ME,
             "serial": "1",
             "not_after": (NOW + HOUR).isoformat(),
+            "ttl_seconds": 3720,
         }
     ]
     assert desk.counted("citadel_server_csr_count") == 1
@@ -118,7 +119,7 @@ def broken(desk: Desk, *steps: str) -> tuple[Request, dict[str, Any]]:
     request: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     if "rate" in steps:
-        settings["limits"] = PeerLimits(rate=0, burst=0)
+        settings["limits"] = Limits(signing=PeerLimits(rate=0, burst=0))
     if "authenticate" in steps:
         request["identity"] = ""
     if "impersonation" in steps:
@@ -290,7 +291,7 @@ async def test_administrator_names_the_identity() -> None:
 
 async def test_peers_are_limited_apart_and_by_the_clock() -> None:
     desk = Desk()
-    issuance = desk.issuance(limits=PeerLimits(rate=1, burst=2))
+    issuance = desk.issuance(limits=Limits(signing=PeerLimits(rate=1, burst=2)))
 
     async def allowed(peer: str) -> bool:
         try:

@@ -18,6 +18,7 @@ from google.protobuf import duration_pb2
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc, ca_service_pb2, ca_service_pb2_grpc
 from mast.citadel.api import admin, certificates
 from mast.citadel.api.authenticators import AdminSocket, JoinToken
+from mast.citadel.api.entrances import on_socket
 from mast.citadel.api.status import CA_SERVICE, CERTIFICATE_SERVICE
 from mast.citadel.core import refusals
 from mast.citadel.core.authority import Authority, Slot, State, pem
@@ -37,7 +38,7 @@ async def served(desk: Desk) -> AsyncIterator[grpc.aio.Channel]:
     """All services on an administrator's socket, with a join token ``t`` for VM."""
     desk.tokens.give("t", VM, HOUR, desk.clock.time)
     by_token = JoinToken(DOMAIN, desk.tokens.find, desk.clock)
-    entrance = certificates.socket_entrance((by_token, AdminSocket()))
+    entrance = certificates.Entrance((by_token, AdminSocket()), on_socket())
     service = admin.AdminService(
         authority=lambda: desk.authority,
         add=desk.tokens.add,
@@ -288,18 +289,14 @@ async def test_statuses(
     assert (caught.value.code(), caught.value.details()) == (code, detail)
 
 
-async def test_a_bug_is_no_refusal() -> None:
-    """Its text does not reach the caller as one of our messages."""
-
-    class Broken(Desk):
-        pass
-
-    desk = Broken()
+async def test_a_bug_tells_the_caller_nothing() -> None:
+    desk = Desk()
     async with served(desk) as channel:
         desk.authority = "no authority"  # type: ignore[assignment]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await create(channel)
-    assert caught.value.code() is Status.UNKNOWN
+    told = (caught.value.code(), caught.value.details())
+    assert told == (Status.INTERNAL, "CSR signing error (signing failed)")
 
 
 def concrete(kind: type[refusals.Refusal]) -> set[type[refusals.Refusal]]:

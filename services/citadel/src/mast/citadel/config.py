@@ -61,9 +61,65 @@ class Config:
     workload_cert_ttl: timedelta = timedelta(hours=24)
     max_workload_cert_ttl: timedelta = timedelta(hours=2160)
 
-    # Certificates a second that one peer may ask for; TLS connections at a time.
+    # Whether leaves are CAs themselves, as with Citadel 1.4's flag of this name.
+    sign_ca_certs: bool = False
+    # Whether certificates are put on record in etcd until they end.
+    record_issued: bool = True
+
+    # Certificates a second that one peer may ask for; that one with nothing but a token may ask for
+    # (and how many at once); that one identity may ask for. TLS connections at a time.
     sign_rate: float = 500.0
+    attest_rate: float = 1.0
+    attest_burst: int = 100
+    identity_rate: float = 500.0
     max_connections: int = 20_000
+
+    # JWT_RULE: an issuer of workloads' tokens as JSON (issuer, jwksUri or jwks, audiences); the
+    # issuer and the audiences of one more, whose keys are found by discovery; roots (PEM) of the
+    # servers that the keys are fetched from, the system's without.
+    jwt_rule: str = ""
+    token_issuer: str = ""
+    audience: tuple[str, ...] = ()
+    jwt_ca_file: Path | None = None
+    # Public keys (JWKS or PEM) of tokens that the operator makes: issued by the trust domain.
+    mesh_jwt_keys: Path | None = None
+    # Audiences of service accounts' tokens, and of the rules above that name none.
+    token_audiences: tuple[str, ...] = ("istio-ca",)
+
+    # The Kubernetes API server that is asked about tokens and pods: this pod's own, or that of a
+    # kubeconfig's context. Its cluster's id, and other names of clusters (ALIAS=CLUSTER).
+    in_cluster: bool = False
+    kubeconfig: Path | None = None
+    kube_context: str = ""
+    cluster_id: str = "Kubernetes"
+    cluster_aliases: tuple[str, ...] = ()
+    # NAMESPACE/ACCOUNT of node proxies that may ask for the identities of their node's pods.
+    trusted_node_accounts: tuple[str, ...] = ()
+    # SPIFFE IDs that may ask for any identity of the mesh, by their certificate: as good as the CA.
+    registrars: tuple[str, ...] = ()
+
+    # Networks of gateways whose header x-forwarded-client-cert is believed. With any, that of every
+    # process of this machine is.
+    trusted_gateway_cidr: tuple[str, ...] = ()
+    # Unix socket for an Envoy beside us that ends TLS; its x-forwarded-client-cert is believed.
+    front_socket: Path | None = None
+    # host:port without TLS, and whether callers there are recognised at all.
+    plaintext_listen: str = ""
+    xds_auth_plaintext: bool = False
+    # Unix socket for programs of this machine, and who they are: UID:NAMESPACE/ACCOUNT.
+    workload_socket: Path | None = None
+    socket_identities: tuple[str, ...] = ()
+
+    # ISTIOD_RA_KUBERNETES_API: certificates are signed by the cluster's signers. Which one, or the
+    # domain whose signers callers name; the roots of it, if its answers do not bring them.
+    external_ca: str = ""
+    k8s_signer: str = ""
+    cert_signer_domain: str = ""
+    external_ca_root: Path = Path("etc/external-ca-cert/root-cert.pem")
+
+    # Touched whenever a CSR could be signed: a probe looks at its age (at most 125 s).
+    liveness_file: Path | None = None
+    liveness_interval: timedelta = timedelta(seconds=60)
     # Time for running calls when stopping.
     drain: timedelta = timedelta(seconds=5)
 

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from random import random
 
-from mast.citadel.api.issuance import SERIAL_BYTES
+from cryptography.x509 import Certificate
+
+from mast.citadel.api.signing import SERIAL_BYTES
 from mast.citadel.config import Config
 from mast.citadel.core import authority as ca
 from mast.citadel.core.authority import Authority, Slot
@@ -52,9 +54,7 @@ def keeper(
 
     Raises InvalidPluggedInCa, ValueError or OSError for settings that cannot work.
     """
-    more_roots = (
-        ca.certificates(config.root_cert_file.read_bytes()) if config.root_cert_file else ()
-    )
+    more_roots = _more_roots(config)
     plugged_in = PluggedInAuthority(
         directory=config.root_ca_dir,
         trust_domain=domain,
@@ -88,6 +88,14 @@ def keeper(
         jitter=config.enable_jitter_for_root_cert_rotator,
     )
     return Keeper(stored.changes, rotation, config.old_ca_grace)
+
+
+def _more_roots(config: Config) -> tuple[Certificate, ...]:
+    """What is trusted beside our own CA: what the operator names, and the CA outside that signs."""
+    files = [config.root_cert_file] if config.root_cert_file else []
+    if config.external_ca and config.external_ca_root.exists():
+        files.append(config.external_ca_root)
+    return tuple(root for file in files for root in ca.certificates(file.read_bytes()))
 
 
 def policy(config: Config) -> Policy:

@@ -4,51 +4,38 @@ import asyncio
 import os
 import secrets
 import sys
-import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
-from grpc import aio
 
-from mast.citadel.api import admin, certificates
-from mast.citadel.api.authenticators import AdminSocket, ClientCertificate, JoinToken
-from mast.citadel.api.issuance import Issuance
+from mast.citadel.api.admin import AdminService
+from mast.citadel.api.liveness import prove_liveness
 from mast.citadel.api.metrics import CitadelMetrics
 from mast.citadel.api.server_certificate import ServerCertificates
+from mast.citadel.api.signing import OwnSigning
+from mast.citadel.callers import callers
 from mast.citadel.config import Config
 from mast.citadel.core.authority import Authority
-from mast.citadel.core.identity import control_plane_names, server_names
-from mast.citadel.core.leaf import TtlPolicy
-from mast.citadel.core.limits import PeerLimits
+from mast.citadel.core.identity import server_names
 from mast.citadel.keeper import Keeper, keeper
 from mast.citadel.store.bundles import Bundles
 from mast.citadel.store.housekeeping import keep_house
 from mast.citadel.store.join_tokens import JoinTokens
 from mast.citadel.store.rotation import FAILURES
+from mast.citadel.ways_in import open_ways
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.latest import Latest
 from mast.common.lifecycle import run
 from mast.common.monitoring import Readiness, monitoring
-from mast.common.serving import Listen, serving
 from mast.common.settings import parse
 from mast.common.spiffe import trust_domain
 from mast.common.telemetry import Metrics, configure_logging
-from mast.common.tls_front import Limits, Material, tls_front
 
 log = structlog.get_logger()
 
-# Connection age, grace and ping of CA and ADS ports (citadel-and-agent.md A6).
-_CONNECTIONS = (
-    ("grpc.max_connection_age_ms", 30 * 60_000),
-    ("grpc.max_connection_age_grace_ms", 10_000),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.max_receive_message_length", 256 << 10),
-)
 _GAUGES_EVERY = timedelta(seconds=15)
 
 
@@ -157,54 +144,29 @@ class Citadel:
             entropy=secrets.token_bytes,
         )
         certificate = Latest(await own.new(authority))
+        signing = self._signing(store, kept)
         async with (
+            callers(self._config, store, self._metrics, signing, wall_clock) as known,
             asyncio.TaskGroup() as tasks,
-            self._tls_entrance(store, kept, lambda: certificate.value.material),
-            self._admin_entrance(store, kept),
+            open_ways(
+                self._config,
+                known,
+                lambda: certificate.value.material,
+                self._administration(store, kept),
+            ),
         ):
-            keeping = tasks.create_task(own.keep(self.authority, certificate), name="own cert")
+            keeping = [
+                tasks.create_task(own.keep(self.authority, certificate), name="own cert"),
+                tasks.create_task(self._prove_liveness(signing), name="liveness"),
+            ]
             self._open = True
             await stop.wait()
             self._open = False
-            keeping.cancel()
+            for task in keeping:
+                task.cancel()
 
-    @asynccontextmanager
-    async def _tls_entrance(
-        self, store: Store, kept: Keeper, material: Callable[[], Material]
-    ) -> AsyncIterator[None]:
-        config = self._config
-        limits = Limits(connections=config.max_connections)
-        with tempfile.TemporaryDirectory(prefix="mast-citadel-") as private:
-            upstream = Path(private, "grpc.sock")
-            async with tls_front(
-                config.listen, upstream, material, limits=limits, name="ca"
-            ) as front:
-                by_certificate = ClientCertificate(self.domain, self._aliases)
-                entrance = certificates.tls_entrance(
-                    (by_certificate, self._by_join_token(store)), front.peers
-                )
-                async with serving(
-                    lambda server: certificates.register(
-                        server, self._issuance(store, kept), entrance
-                    ),
-                    [Listen(f"unix:{upstream}", name="ca-upstream")],
-                    services=certificates.SERVICES,
-                    grace=config.drain,
-                    options=_CONNECTIONS,
-                ) as running:
-                    await running.set_serving(True)
-                    yield
-
-    @asynccontextmanager
-    async def _admin_entrance(self, store: Store, kept: Keeper) -> AsyncIterator[None]:
-        """Everything on one Unix socket, for whoever can open it: mode 0600 (A5)."""
-        socket = self._config.admin_socket
-        if socket is None:
-            yield
-            return
-        socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        entrance = certificates.socket_entrance((self._by_join_token(store), AdminSocket()))
-        service = admin.AdminService(
+    def _administration(self, store: Store, kept: Keeper) -> AdminService:
+        return AdminService(
             authority=lambda: self.authority.value,
             add=JoinTokens(store).add,
             commands=lambda: kept.rotation,
@@ -214,40 +176,19 @@ class Citadel:
             entropy=secrets.token_bytes,
         )
 
-        def register(server: aio.Server) -> None:
-            certificates.register(server, self._issuance(store, kept), entrance)
-            admin.register(server, service)
-
-        async with serving(
-            register,
-            [Listen(f"unix:{socket}", name="admin")],
-            services=(*certificates.SERVICES, admin.SERVICE),
-            grace=self._config.drain,
-        ) as running:
-            await running.set_serving(True)
-            yield
-
-    def _by_join_token(self, store: Store) -> JoinToken:
-        return JoinToken(self.domain, JoinTokens(store).find, wall_clock, self._aliases)
-
-    def _issuance(self, store: Store, kept: Keeper) -> Issuance:
-        config = self._config
+    def _signing(self, store: Store, kept: Keeper) -> Callable[[], Authority | None]:
+        """The authority while this replica may sign with it."""
 
         def signing() -> Authority | None:
             return self.authority.value if kept.may_sign(store.health, wall_clock()) else None
 
-        return Issuance(
-            authority=signing,
-            use=JoinTokens(store).use,
-            now=wall_clock,
-            monotonic=time.monotonic,
-            entropy=secrets.token_bytes,
-            metrics=self._metrics,
-            trust_domain=self.domain,
-            dns_names=control_plane_names(config.namespace, config.custom_dns_names),
-            policy=TtlPolicy(config.workload_cert_ttl, config.max_workload_cert_ttl),
-            limits=PeerLimits(config.sign_rate, config.sign_rate),
-        )
+        return signing
+
+    async def _prove_liveness(self, authority: Callable[[], Authority | None]) -> None:
+        config = self._config
+        if config.liveness_file is not None:
+            own = OwnSigning(authority=authority, now=wall_clock, entropy=secrets.token_bytes)
+            await prove_liveness(own, config.liveness_file, config.liveness_interval)
 
     def _own_names(self) -> Sequence[str]:
         config = self._config

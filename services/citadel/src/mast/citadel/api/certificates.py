@@ -1,6 +1,6 @@
 """The certificate services of Istio, today's and that of 1.0 to 1.4 (citadel-and-agent.md A4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,10 +8,9 @@ from grpc import aio
 
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc, ca_service_pb2, ca_service_pb2_grpc
 from mast.citadel.api.authenticators import Authenticator
-from mast.citadel.api.issuance import Issuance, Issued, Request
+from mast.citadel.api.entrances import Transport, asked_by
+from mast.citadel.api.issuance import Issuance, Request
 from mast.citadel.api.status import CA_SERVICE, CERTIFICATE_SERVICE, Context, refusing
-from mast.citadel.core.authn import Credentials
-from mast.common.tls_front import PeerTable
 
 _LONGEST = 10**10
 
@@ -20,30 +19,10 @@ SERVICES = ("istio.v1.auth.IstioCertificateService", "istio.v1.auth.IstioCAServi
 
 @dataclass(frozen=True)
 class Entrance:
-    """One way in: whom to try to recognise callers by, and what the transport proved of them."""
+    """One way in: whom to try to recognise callers by, and what the transport proves of them."""
 
     authenticators: Sequence[Authenticator]
-    identities: Callable[[Context], tuple[str, ...]]
-    address: Callable[[Context], str]
-
-    def credentials(self, context: Context, impersonated: str = "") -> Credentials:
-        """What a call brings."""
-        metadata = tuple((str(k), v) for k, v in context.invocation_metadata() or ())
-        return Credentials(self.identities(context), metadata, impersonated)
-
-
-def tls_entrance(authenticators: Sequence[Authenticator], peers: PeerTable) -> Entrance:
-    """Callers that came through a TLS front."""
-    return Entrance(
-        authenticators,
-        lambda context: peers.identities(context.peer()),
-        lambda context: peers.address(context.peer()),
-    )
-
-
-def socket_entrance(authenticators: Sequence[Authenticator]) -> Entrance:
-    """Callers on a Unix socket of this machine."""
-    return Entrance(authenticators, lambda _: (), lambda _: "unix")
+    transport: Transport
 
 
 @dataclass(frozen=True)
@@ -57,18 +36,18 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
         self, request: ca_pb2.IstioCertificateRequest, context: Context
     ) -> ca_pb2.IstioCertificateResponse:
         """``cert_chain`` is the leaf, each intermediate, last the whole root bundle."""
-        impersonated = request.metadata.fields["ImpersonatedIdentity"].string_value
-        asked = Request(
-            peer=self.entrance.address(context),
-            credentials=self.entrance.credentials(context, impersonated),
+        asked = request.metadata.fields
+        credentials = self.entrance.transport(context, asked["ImpersonatedIdentity"].string_value)
+        wanted = Request(
+            peer=asked_by(credentials),
+            credentials=credentials,
             csr_pem=request.csr.encode(),
             ttl=_ttl(request.validity_duration),
+            signer=asked["CertSigner"].string_value,
         )
         async with refusing(context, CERTIFICATE_SERVICE):
-            issued = await self.issuance.issue(asked, self.entrance.authenticators)
-        return ca_pb2.IstioCertificateResponse(
-            cert_chain=[issued.leaf_pem, *issued.authority.chain_elements]
-        )
+            signed = await self.issuance.issue(wanted, self.entrance.authenticators)
+        return ca_pb2.IstioCertificateResponse(cert_chain=signed.cert_chain)
 
 
 @dataclass(frozen=True)
@@ -82,29 +61,26 @@ class CaService(ca_service_pb2_grpc.IstioCAServiceServicer):
         self, request: ca_service_pb2.CsrRequest, context: Context
     ) -> ca_service_pb2.CsrResponse:
         """The leaf and, apart, the intermediates."""
-        asked = Request(
-            peer=self.entrance.address(context),
-            credentials=self.entrance.credentials(context),
+        credentials = self.entrance.transport(context, "")
+        wanted = Request(
+            peer=asked_by(credentials),
+            credentials=credentials,
             csr_pem=request.csr_pem,
             ttl=_ttl(60 * request.requested_ttl_minutes),
             needs_san=True,
         )
         async with refusing(context, CA_SERVICE):
-            issued = await self.issuance.issue(asked, self.entrance.authenticators)
+            signed = await self.issuance.issue(wanted, self.entrance.authenticators)
         return ca_service_pb2.CsrResponse(
             is_approved=True,
-            signed_cert=issued.leaf_pem.encode(),
-            cert_chain=_intermediates(issued),
+            signed_cert=signed.leaf_pem.encode(),
+            cert_chain="".join(signed.intermediates).encode(),
         )
 
 
 def _ttl(seconds: int) -> timedelta:
     """Any int64 as a duration; centuries are too long whatever their number."""
     return timedelta(seconds=max(-_LONGEST, min(seconds, _LONGEST)))
-
-
-def _intermediates(issued: Issued) -> bytes:
-    return "".join(issued.authority.chain_elements[:-1]).encode()
 
 
 def register(server: aio.Server, issuance: Issuance, entrance: Entrance) -> None:

@@ -196,6 +196,7 @@ class Authority:
             now=now,
             serial=serial,
             subject=subject,
+            ca=policy.ca,
         )
 
 

@@ -3,10 +3,11 @@
 Section numbers are those of citadel-and-agent.md.
 """
 
+import ipaddress
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from mast.common.spiffe import SpiffeId
+from mast.common.spiffe import SCHEME, SpiffeId
 
 # The services that a control-plane account answers for.
 CONTROL_PLANE: Mapping[str, Sequence[str]] = {
@@ -14,7 +15,10 @@ CONTROL_PLANE: Mapping[str, Sequence[str]] = {
     "istio-mixer-service-account": ("istio-policy", "istio-telemetry"),
     "istio-galley-service-account": ("istio-galley",),
     "istio-citadel-service-account": ("istio-citadel",),
+    "istio-sidecar-injector-service-account": ("istio-sidecar-injector",),
 }
+
+LONGEST_DNS_NAME = 253
 
 _DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
@@ -55,9 +59,29 @@ def control_plane_names(namespace: str, custom: Sequence[str] = ()) -> DnsNames:
     return names
 
 
-def subject_names(identity: SpiffeId, dns: DnsNames) -> tuple[str, ...]:
-    """The SANs of an identity's leaf: the SPIFFE ID first, then its DNS names (A2)."""
-    return (str(identity), *dns.get((identity.namespace, identity.service_account), ()))
+def own_name(name: str, trust_domain: str, aliases: Collection[str] = ()) -> str:
+    """Any name that a peer has, as a SAN of ours: a SPIFFE ID as ``own_identity`` says.
+
+    DNS names and IP addresses stay as they are; "" for what can be no SAN, as some common names.
+    Raises ValueError for a SPIFFE ID of a foreign trust domain.
+    """
+    if name.startswith(SCHEME):
+        return str(own_identity(name, trust_domain, aliases))
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        fits = _DNS_NAME.fullmatch(name) and len(name) <= LONGEST_DNS_NAME
+        return name.lower() if fits else ""
+
+
+def subject_names(identities: Sequence[str], dns: DnsNames) -> tuple[str, ...]:
+    """The SANs of a leaf: its identities, then the DNS names of their accounts (A2)."""
+    names = list(identities)
+    for identity in identities:
+        if identity.startswith(SCHEME):
+            account = SpiffeId.parse(identity)
+            names += dns.get((account.namespace, account.service_account), ())
+    return tuple(dict.fromkeys(names))
 
 
 def server_names(namespace: str, revision: str, extra: Sequence[str]) -> tuple[str, ...]:

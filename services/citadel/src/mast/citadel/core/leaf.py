@@ -16,29 +16,39 @@ BACKDATED = timedelta(minutes=2)
 LONGEST_COMMON_NAME = 64
 
 _NOTHING = x509.Name([])
-_BASIC_CONSTRAINTS = x509.BasicConstraints(ca=False, path_length=None)
 _EXTENDED_KEY_USAGE = x509.ExtendedKeyUsage(
     [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 )
-_KEY_USAGE = x509.KeyUsage(
-    digital_signature=True,
-    key_encipherment=True,
-    content_commitment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
+
+
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_encipherment=True,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+_KEY_USAGE = _key_usage(ca=False)
+_CA_KEY_USAGE = _key_usage(ca=True)
 
 
 @dataclass(frozen=True)
 class TtlPolicy:
-    """``DEFAULT_WORKLOAD_CERT_TTL`` and ``MAX_WORKLOAD_CERT_TTL`` (A2)."""
+    """``DEFAULT_WORKLOAD_CERT_TTL`` and ``MAX_WORKLOAD_CERT_TTL`` (A2).
+
+    ``ca`` is ``--sign-ca-certs`` of 1.4: leaves may sign.
+    """
 
     default: timedelta = timedelta(hours=24)
     maximum: timedelta = timedelta(hours=2160)
+    ca: bool = False
 
     def lifetime(self, requested: timedelta, chain_left: timedelta) -> timedelta:
         """How long a leaf may live from now on.
@@ -106,10 +116,12 @@ def leaf(
     now: datetime,
     serial: int,
     subject: str | None = None,
+    ca: bool = False,
 ) -> x509.Certificate:
     """A leaf for ``names``, valid from two minutes ago for ``lifetime``, never beyond its signer.
 
-    The subject is empty unless a common name is given; the SAN is critical in either case.
+    The subject is empty unless a common name is given; the SAN is critical in either case. With
+    ``ca`` it may sign certificates itself (1.4, ``--sign-ca-certs``).
     """
     ends = min(now + lifetime, signer.certificate.not_valid_after_utc)
     builder = (
@@ -120,9 +132,9 @@ def leaf(
         .serial_number(serial)
         .not_valid_before(now - BACKDATED)
         .not_valid_after(ends)
-        .add_extension(_KEY_USAGE, critical=True)
+        .add_extension(_CA_KEY_USAGE if ca else _KEY_USAGE, critical=True)
         .add_extension(_EXTENDED_KEY_USAGE, critical=False)
-        .add_extension(_BASIC_CONSTRAINTS, critical=True)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(
             x509.SubjectAlternativeName([general_name(name) for name in names]), critical=True
         )

@@ -239,6 +239,10 @@ class Store:
             if revoked:
                 await revoke(self._transport, lease)
 
+    async def expiring(self, ttl: timedelta) -> int:
+        """The id of a lease that nobody renews: its keys are gone after ``ttl``, rounded up."""
+        return (await grant(self._transport, ttl))[0].id
+
     def elect(
         self, what: str, identity: str, ttl: timedelta = timedelta(seconds=10)
     ) -> AbstractAsyncContextManager[Leadership]:

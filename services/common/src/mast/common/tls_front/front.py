@@ -4,13 +4,14 @@ import asyncio
 import itertools
 import os
 import socket
+import struct
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import structlog
 
@@ -20,7 +21,7 @@ from mast.common.tls_front.trust import (
     PeerRefused,
     Trust,
     verified_chain,
-    verified_identities,
+    verified_names,
 )
 
 log = structlog.get_logger()
@@ -77,26 +78,56 @@ async def tls_front(
         _listening(listen) as listener,
         tempfile.TemporaryDirectory(prefix="peer-", dir=upstream_path.parent) as directory,
     ):
-        front = _Front(trust, peers, upstream_path, Path(directory), limits or Limits())
+        within = limits or Limits()
+        front = _Front(_TlsDoor(trust, within), peers, upstream_path, Path(directory), within)
         port = int(listener.getsockname()[1])
-        failure: Exception | None = None
-        async with asyncio.TaskGroup() as tasks:
-            accepting = tasks.create_task(front.accept(listener, tasks), name="tls_front.accept")
-            log.info(
-                "service.listening",
-                name=name,
-                address=f"{listen.rpartition(':')[0]}:{port}",
-                tls=True,
-            )
-            try:
-                yield TlsFront(port, peers)
-            except Exception as error:  # noqa: BLE001 - raised below, not as a group of one
-                failure = error
-            finally:
-                accepting.cancel()
-                front.close()
-        if failure is not None:
-            raise failure
+        address = f"{listen.rpartition(':')[0]}:{port}"
+        async with _accepting(front, listener, name=name, address=address, tls=True):
+            yield TlsFront(port, peers)
+
+
+@asynccontextmanager
+async def socket_front(
+    path: Path,
+    upstream_path: Path,
+    *,
+    mode: int = 0o666,
+    limits: Limits | None = None,
+    name: str = "socket_front",
+) -> AsyncIterator[PeerTable]:
+    """Accept on a Unix socket and pipe it to the gRPC server at another; the kernel says who calls.
+
+    The table knows every caller's ``uid`` (SO_PEERCRED). The rest is as for ``tls_front``.
+    """
+    _check_length(upstream_path)
+    peers = PeerTable()
+    with (
+        _listening_at(path, mode) as listener,
+        tempfile.TemporaryDirectory(prefix="peer-", dir=upstream_path.parent) as directory,
+    ):
+        within = limits or Limits()
+        front = _Front(_SocketDoor(), peers, upstream_path, Path(directory), within)
+        async with _accepting(front, listener, name=name, address=f"unix:{path}", tls=False):
+            yield peers
+
+
+@asynccontextmanager
+async def _accepting(
+    front: "_Front", listener: socket.socket, *, name: str, address: str, tls: bool
+) -> AsyncIterator[None]:
+    failure: Exception | None = None
+    async with asyncio.TaskGroup() as tasks:
+        accepting = tasks.create_task(front.accept(listener, tasks), name="tls_front.accept")
+        log.info("service.listening", name=name, address=address, tls=tls)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised below, not as a group of one
+            failure = error
+        finally:
+            accepting.cancel()
+            front.close()
+    if failure is not None:
+        raise failure
 
 
 def _listening(listen: str) -> socket.socket:
@@ -110,6 +141,19 @@ def _listening(listen: str) -> socket.socket:
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {listen}: {error.strerror}") from error
     listener.setblocking(False)
+    return listener
+
+
+def _listening_at(path: Path, mode: int) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.bind(str(path))
+        path.chmod(mode)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {path}: {error.strerror}") from error
     return listener
 
 
@@ -154,13 +198,60 @@ class _End(asyncio.Protocol):
             self.other.transport.close()
 
 
+class _Door(Protocol):
+    """How callers come in, and what is known of them then."""
+
+    async def meet(self, connection: socket.socket) -> _End:
+        """The caller's end of a connection; OSError if it does not come about."""
+        ...
+
+    def peer(self, caller: _End, address: str) -> Peer:
+        """Who that is; PeerRefused if it is nobody for us."""
+        ...
+
+
+@dataclass(frozen=True)
+class _TlsDoor:
+    trust: Trust
+    limits: Limits
+
+    async def meet(self, connection: socket.socket) -> _End:
+        _, caller = await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: _End(asyncio.Event()),
+            connection,
+            ssl=self.trust.context(),
+            ssl_handshake_timeout=self.limits.handshake.total_seconds(),
+            ssl_shutdown_timeout=self.limits.linger.total_seconds(),
+        )
+        return caller
+
+    def peer(self, caller: _End, address: str) -> Peer:
+        names = verified_names(verified_chain(caller.transport), self.trust.pools)
+        return Peer(names[:1], address, names)
+
+
+class _SocketDoor:
+    async def meet(self, connection: socket.socket) -> _End:
+        loop = asyncio.get_running_loop()
+        _, caller = await loop.connect_accepted_socket(lambda: _End(asyncio.Event()), connection)
+        return caller
+
+    def peer(self, caller: _End, address: str) -> Peer:
+        connection = caller.transport.get_extra_info("socket")
+        size = struct.calcsize("3i")
+        _, uid, _ = struct.unpack(
+            "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        )
+        return Peer(address=address, uid=uid)
+
+
 class _Front:
     """Accepts connections and joins each to one of its own to the gRPC server."""
 
     def __init__(
-        self, trust: Trust, peers: PeerTable, upstream: Path, directory: Path, limits: Limits
+        self, door: "_Door", peers: PeerTable, upstream: Path, directory: Path, limits: Limits
     ) -> None:
-        self._trust = trust
+        self._door = door
         self._peers = peers
         self._upstream = upstream
         self._directory = directory
@@ -187,7 +278,8 @@ class _Front:
                 connection.close()
                 continue
             task = tasks.create_task(
-                self._serve(connection, str(address[0])), name="tls_front.connection"
+                self._serve(connection, str(address[0]) if address else ""),
+                name="tls_front.connection",
             )
             self._open.add(task)
             task.add_done_callback(self._open.discard)
@@ -201,13 +293,12 @@ class _Front:
 
     async def _serve(self, connection: socket.socket, address: str) -> None:
         try:
-            caller = await self._handshake(connection)
+            caller = await self._met(connection)
         except OSError as error:
             log.debug("tls_front.handshake_failed", address=address, error=str(error))
             return
         try:
-            identities = verified_identities(verified_chain(caller.transport), self._trust.pools)
-            await self._pipe(caller, Peer(identities, address))
+            await self._pipe(caller, self._door.peer(caller, address))
         except PeerRefused as error:
             log.warning("tls_front.peer_refused", address=address, reason=str(error))
         except OSError as error:
@@ -217,21 +308,13 @@ class _Front:
                 caller.transport.abort()
             await caller.closed.wait()
 
-    async def _handshake(self, connection: socket.socket) -> _End:
-        loop = asyncio.get_running_loop()
+    async def _met(self, connection: socket.socket) -> _End:
         try:
             connection.setblocking(False)
-            _, caller = await loop.connect_accepted_socket(
-                lambda: _End(asyncio.Event()),
-                connection,
-                ssl=self._trust.context(),
-                ssl_handshake_timeout=self._limits.handshake.total_seconds(),
-                ssl_shutdown_timeout=self._limits.linger.total_seconds(),
-            )
+            return await self._door.meet(connection)
         except BaseException:
             connection.close()
             raise
-        return caller
 
     async def _pipe(self, caller: _End, peer: Peer) -> None:
         path = str(self._directory / str(next(self._serial)))

@@ -8,10 +8,16 @@ from urllib.parse import unquote
 
 @dataclass(frozen=True)
 class Peer:
-    """A connected caller: the verified URI SANs of its certificate, and its IP address."""
+    """A connected caller: the verified URI SANs of its certificate, and its IP address.
 
-    identities: tuple[str, ...]
-    address: str
+    ``names`` are all SANs of the certificate, the URI first. On a Unix socket there is no address
+    but ``uid``, the user that connected.
+    """
+
+    identities: tuple[str, ...] = ()
+    address: str = ""
+    names: tuple[str, ...] = ()
+    uid: int | None = None
 
 
 class PeerTable:
@@ -22,18 +28,19 @@ class PeerTable:
 
     def identities(self, grpc_peer: str) -> tuple[str, ...]:
         """The verified URI SANs of a caller; () without certificate or for an unknown path."""
-        peer = self._find(grpc_peer)
+        peer = self.find(grpc_peer)
         return peer.identities if peer else ()
 
     def address(self, grpc_peer: str) -> str:
         """The IP address of a caller, "" for an unknown path."""
-        peer = self._find(grpc_peer)
+        peer = self.find(grpc_peer)
         return peer.address if peer else ""
 
     def __len__(self) -> int:
         return len(self._peers)
 
-    def _find(self, grpc_peer: str) -> Peer | None:
+    def find(self, grpc_peer: str) -> Peer | None:
+        """All that is known of a caller; None for an unknown path."""
         return self._peers.get(unquote(grpc_peer.removeprefix("unix:")))
 
     @contextmanager

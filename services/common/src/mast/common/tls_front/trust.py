@@ -108,13 +108,20 @@ def verified_identities(
     Raises PeerRefused unless the leaf has exactly one URI SAN, it is a SPIFFE ID, and the root is
     in the pool of its trust domain (A6).
     """
+    return verified_names(chain, pools)[:1]
+
+
+def verified_names(chain: list[bytes], pools: Mapping[str, frozenset[bytes]]) -> tuple[str, ...]:
+    """All SANs of a verified chain, the one URI first; as ``verified_identities`` otherwise."""
     if not chain:
         return ()
     try:
-        names = x509.load_der_x509_certificate(chain[0]).extensions.get_extension_for_class(
-            x509.SubjectAlternativeName
+        names = (
+            x509.load_der_x509_certificate(chain[0])
+            .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            .value
         )
-        uris = names.value.get_values_for_type(x509.UniformResourceIdentifier)
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except _UNREADABLE as error:
         raise PeerRefused(f"client certificate: no readable SAN: {error}") from error
     if len(uris) != 1:
@@ -125,7 +132,8 @@ def verified_identities(
         raise PeerRefused(f"client certificate: {error}") from error
     if chain[-1] not in pools.get(domain, ()):
         raise PeerRefused(f"client certificate: {uris[0]} under a root of another trust domain")
-    return (uris[0],)
+    addresses = map(str, names.get_values_for_type(x509.IPAddress))
+    return (uris[0], *names.get_values_for_type(x509.DNSName), *addresses)
 
 
 def verified_chain(transport: asyncio.BaseTransport) -> list[bytes]:

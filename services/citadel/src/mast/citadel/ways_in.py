@@ -1,0 +1,139 @@
+"""Opens every way into Citadel: TLS, sockets, and a port without TLS if there is one (wiring)."""
+
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grpc import aio
+
+from mast.citadel.api import admin, certificates, ledger
+from mast.citadel.api.admin import AdminService
+from mast.citadel.api.authenticators import Authenticator
+from mast.citadel.api.certificates import Entrance
+from mast.citadel.api.entrances import (
+    Transport,
+    in_plaintext,
+    on_socket,
+    through_front,
+    through_tls,
+)
+from mast.citadel.api.ledger import LedgerService
+from mast.citadel.callers import Callers
+from mast.citadel.config import Config
+from mast.common.serving import Listen, serving
+from mast.common.tls_front import Limits, Material, PeerTable, socket_front, tls_front
+
+# Connection age, grace and ping of CA and ADS ports (citadel-and-agent.md A6).
+_CONNECTIONS = (
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 10_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.max_receive_message_length", 256 << 10),
+)
+
+
+@asynccontextmanager
+async def open_ways(
+    config: Config, callers: Callers, material: Callable[[], Material], service: AdminService
+) -> AsyncIterator[None]:
+    """Serve at every address of the configuration while the block lasts.
+
+    Raises OSError if one of them cannot be had.
+    """
+    async with AsyncExitStack() as stack:
+        ways = _Ways(config, callers, Path(stack.enter_context(_private_directory())), stack)
+        await ways.tls(material)
+        if config.front_socket is not None:
+            await ways.front(config.front_socket)
+        if config.plaintext_listen:
+            where = Listen(config.plaintext_listen, name="plaintext")
+            await ways.serve(where, callers.plaintext, in_plaintext())
+        if config.workload_socket is not None:
+            await ways.workload_socket(config.workload_socket)
+        if config.admin_socket is not None:
+            await ways.admin(config.admin_socket, service)
+        yield
+
+
+def _private_directory() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="mast-citadel-")
+
+
+@dataclass(frozen=True)
+class _Ways:
+    config: Config
+    callers: Callers
+    private: Path
+    stack: AsyncExitStack
+
+    async def tls(self, material: Callable[[], Material]) -> None:
+        """The port for everybody, where client certificates are verified if there are any."""
+        config, upstream = self.config, self.private / "tls.sock"
+        limits = Limits(connections=config.max_connections)
+        front = await self.stack.enter_async_context(
+            tls_front(config.listen, upstream, material, limits=limits, name="ca")
+        )
+        await self._behind(upstream, "ca-upstream", self.callers.tls, through_tls(front.peers))
+
+    async def front(self, path: Path) -> None:
+        """Where an Envoy beside us passes on what it took off TLS (A6), for our user only."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self.serve(Listen(f"unix:{path}", name="front"), self.callers.front, through_front())
+
+    async def workload_socket(self, path: Path) -> None:
+        """For programs of this machine, who are known by their user."""
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        upstream = self.private / "workload.sock"
+        peers: PeerTable = await self.stack.enter_async_context(
+            socket_front(path, upstream, name="workload-socket")
+        )
+        entrants = self.callers.workload_socket
+        await self._behind(upstream, "workload-upstream", entrants, on_socket(peers))
+
+    async def admin(self, path: Path, service: AdminService) -> None:
+        """Everything on one Unix socket, for whoever can open it: mode 0600 (A5)."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        entrance = Entrance(self.callers.admin_socket, on_socket())
+
+        def register(server: aio.Server) -> None:
+            certificates.register(server, self.callers.issuance, entrance)
+            admin.register(server, service)
+            ledger.register(server, LedgerService(self.callers.ledger.records))
+
+        running = await self.stack.enter_async_context(
+            serving(
+                register,
+                [Listen(f"unix:{path}", name="admin")],
+                services=(*certificates.SERVICES, admin.SERVICE, ledger.SERVICE),
+                grace=self.config.drain,
+            )
+        )
+        await running.set_serving(True)
+
+    async def _behind(
+        self, upstream: Path, name: str, entrants: Sequence[Authenticator], transport: Transport
+    ) -> None:
+        await self.serve(Listen(f"unix:{upstream}", name=name), entrants, transport)
+
+    async def serve(
+        self,
+        where: Listen,
+        entrants: Sequence[Authenticator],
+        transport: Transport,
+        options: Sequence[tuple[str, Any]] = _CONNECTIONS,
+    ) -> None:
+        """The certificate services at an address."""
+        entrance = Entrance(entrants, transport)
+        running = await self.stack.enter_async_context(
+            serving(
+                lambda server: certificates.register(server, self.callers.issuance, entrance),
+                [where],
+                services=certificates.SERVICES,
+                grace=self.config.drain,
+                options=options,
+            )
+        )
+        await running.set_serving(True)
