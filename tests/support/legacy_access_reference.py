@@ -125,21 +125,24 @@ def _rule(rule: Document, served: Served, call: Call) -> bool:
     if needs_http and not call.http:
         return False
     path = call.path.partition("#")[0].partition("?")[0]
-    texts = {"Hosts": call.host, "Paths": path, "Methods": call.method}
-    for name, text in texts.items():
-        if not _listed(rule, name, text):
+    hosts = [each.lower() for each in rule.get("hosts", ())]
+    not_hosts = [each.lower() for each in rule.get("notHosts", ())]
+    for wanted, unwanted, text in (
+        (hosts, not_hosts, call.host.lower()),
+        (rule.get("paths", ()), rule.get("notPaths", ()), path),
+        (rule.get("methods", ()), rule.get("notMethods", ()), call.method),
+    ):
+        if not _listed(wanted, unwanted, text):
             return False
     if call.port not in rule.get("ports", [call.port]) or call.port in rule.get("notPorts", ()):
         return False
     return all(_constraint(each["key"], each["values"], served, call) for each in constraints)
 
 
-def _listed(rule: Document, name: str, text: str) -> bool:
-    """Whether a text is among `names`, and not among `notNames`."""
-    wanted = rule.get(name.lower())
+def _listed(wanted: Sequence[str], unwanted: Sequence[str], text: str) -> bool:
     if wanted and not any(text_fits(each, text) for each in wanted):
         return False
-    return not any(text_fits(each, text) for each in rule.get(f"not{name}", ()))
+    return not any(text_fits(each, text) for each in unwanted)
 
 
 def _is_service(entry: str, served: Served) -> bool:
@@ -223,13 +226,18 @@ def _property_value(key: str, value: str, served: Served, call: Call) -> bool:
 
 
 def _is_identity(key: str, value: str, served: Served, call: Call) -> bool:
-    """`*` and `allUsers` are everybody, identified or not; a mesh's trust domains are one."""
+    """`*` and `allUsers` are everybody, identified or not.
+
+    Whole identities of one trust domain of the mesh are those of all of them.
+    """
     if key == "source.principal" and value in {"*", "allUsers"}:
         return True
     pattern = "*" if value == "allAuthenticatedUsers" else value
-    domain, slash, rest = pattern.partition("/")
-    same = served.trust_domains if slash and domain in served.trust_domains else [domain]
-    return any(text_fits(each + slash + rest, call.principal or None) for each in same)
+    domain, *rest = pattern.split("/")
+    same = [domain]
+    if len(rest) == 4 and domain in served.trust_domains:
+        same = [*served.trust_domains]
+    return any(text_fits("/".join((each, *rest)), call.principal or None) for each in same)
 
 
 def _words(value: Any) -> Sequence[str]:

@@ -8,7 +8,7 @@ from tests.support.galley_rules import found
 
 DEPRECATED = "warning kind deprecated"
 TRIGGERED = ", ".join(
-    f"{{jwt: {{issuer: i{number}, triggerRules: [{{includedPaths: [{{exact: /{number}}}]}}]}}}}"
+    f"{{jwt: {{issuer: https://i{number}, triggerRules: [{{includedPaths: [{{exact: /{number}}}]}}]}}}}"
     for number in range(7)
 )
 
@@ -35,8 +35,8 @@ TRIGGERED = ", ".join(
                       "error spec.targets[0].ports[1].name port-name",
                       "error spec.targets[0].ports[2] required",
                       'error spec.targets[0].labels["a b"] label'], id="target-words"),
-        pytest.param("Policy", "default", "{origins: [{jwt: {issuer: a, jwksUri: https://a}},"
-                     " {jwt: {issuer: a}}, {}]}",
+        pytest.param("Policy", "default", "{origins: [{jwt: {issuer: https://a, jwksUri: https://a/keys}},"
+                     " {jwt: {issuer: https://a}}, {}]}",
                      ["error spec.origins[1].jwt.issuer duplicate",
                       "error spec.origins[2].jwt required"], id="origins"),
         pytest.param("Policy", "default", "{origins: [{jwt: {jwksUri: x, audiences: [''],"
@@ -46,6 +46,11 @@ TRIGGERED = ", ".join(
                       "error spec.origins[0].jwt.audiences[0] empty",
                       "error spec.origins[0].jwt.jwtHeaders[0] header",
                       "error spec.origins[0].jwt.jwtParams[0] empty"], id="jwt"),
+        pytest.param("Policy", "default", "{origins: [{jwt: {issuer: a, jwks: x,"
+                     " jwksUri: https://a}}, {jwt: {issuer: b}}]}",
+                     ["error spec.origins[0].jwt.jwks jwks",
+                      "warning spec.origins[0].jwt.jwksUri without-effect",
+                      "warning spec.origins[1].jwt.issuer no-keys"], id="keys"),
         pytest.param("Policy", "default", "{peers: [{}]}", ["error spec.peers[0] required"],
                      id="peer"),
         pytest.param("Policy", "default", "{peers: [{jwt: {issuer: a}}]}",
@@ -55,11 +60,11 @@ TRIGGERED = ", ".join(
                       "warning spec.peerIsOptional without-effect"], id="optional-nothing"),
         pytest.param("Policy", "default", "{principalBinding: USE_ORIGIN, peers: [{mtls: {}}]}",
                      ["error spec.origins required"], id="bound-to-no-origin"),
-        pytest.param("Policy", "default", "{origins: [{jwt: {issuer: a, triggerRules:"
+        pytest.param("Policy", "default", "{origins: [{jwt: {issuer: https://a, triggerRules:"
                      " [{excludedPaths: [{prefix: /health}, {suffix: .css}],"
                      " includedPaths: [{exact: /a}, {regex: '/b/[0-9]+'}]}]}}]}", [],
                      id="triggers"),
-        pytest.param("Policy", "default", "{origins: [{jwt: {issuer: a, triggerRules: [{},"
+        pytest.param("Policy", "default", "{origins: [{jwt: {issuer: https://a, triggerRules: [{},"
                      " {excludedPaths: [{}, {prefix: ''}, {exact: '/a?b'}, {regex: '('}]}]}}]}",
                      ["error spec.origins[0].jwt.triggerRules[0] empty",
                       "error spec.origins[0].jwt.triggerRules[1].excludedPaths[0] required",

@@ -8,7 +8,7 @@ from typing import Any
 from mast.galley.core.metadata import dns_label
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path
-from mast.galley.core.rules import common, values
+from mast.galley.core.rules import common, request_authentication, values
 from mast.galley.core.rules.access_roles import deprecated
 from mast.galley.core.rules.table import SPEC, Family, prefixed, required, when, without_effect
 
@@ -76,6 +76,9 @@ def _jwt(jwt: Any, at: Path) -> Iterator[Finding]:
         yield required((*at, "issuer"), "issuer")
     if jwt.jwks:
         yield from without_effect(jwt, at, "'jwks' holds the keys", "jwks_uri")
+        yield from request_authentication.keys(jwt.jwks, (*at, "jwks"))
+    elif not jwt.jwks_uri and jwt.issuer:
+        yield from request_authentication.discovery(jwt.issuer, (*at, "issuer"))
 
 
 def _trigger_rule(rule: Any, at: Path) -> Iterator[Finding]:
@@ -119,7 +122,7 @@ FAMILY = Family(
             "TargetSelector.name": ("name", dns_label),
             "PortSelector.number": ("port", values.port),
             "PortSelector.name": ("port-name", values.port_name),
-            "Jwt.jwks_uri": ("url", values.url("http", "https")),
+            "Jwt.jwks_uri": ("url", request_authentication.jwks_uri),
             "Jwt.audiences": ("empty", values.nonempty),
             "Jwt.jwt_headers": ("header", values.token),
             "Jwt.jwt_params": ("empty", values.nonempty),

@@ -46,10 +46,10 @@ def apply_client_tls(
     """Set the transport sockets of an outbound cluster; none means plain text."""
     if policy.HasField("tls"):
         _apply_settings(cluster, destination, policy.tls, upstream, scope, proxy)
-    elif is_automatic(scope, destination.service):
+    elif is_automatic(scope, destination):
         socket = _mesh_socket(destination, ClientTLSSettings(), upstream, scope, proxy)
         if cluster.type == Cluster.ORIGINAL_DST:
-            if all_accept(scope, destination.service):
+            if all_accept(scope, destination):
                 cluster.transport_socket.CopyFrom(socket)
         else:
             cluster.transport_socket_matches.add(
@@ -78,15 +78,15 @@ def verifies_name(policy: TrafficPolicy) -> bool:
     return not settings.subject_alt_names and not settings.insecure_skip_verify.value
 
 
-def is_automatic(scope: Scope, service: Service) -> bool:
+def is_automatic(scope: Scope, destination: Destination) -> bool:
     """Callers without TLS settings use mutual TLS with whichever endpoint can (pilot.md G6).
 
     Differs from Istio: also in a namespace that switches it off, if some workloads or ports there
     take it. The metadata of endpoints tells which.
     """
-    if service.external or not scope.mesh.auto_mtls:
+    if destination.service.external or not scope.mesh.auto_mtls:
         return False
-    return called_policies(scope, service.namespace).modes != {Mode.DISABLE}
+    return modes(scope, destination) != {Mode.DISABLE}
 
 
 def identities(scope: Scope, service: Service) -> Sequence[str]:
@@ -100,10 +100,16 @@ def identities(scope: Scope, service: Service) -> Sequence[str]:
     return sorted(found.union(service.subject_alt_names))
 
 
-def all_accept(scope: Scope, service: Service) -> bool:
+def all_accept(scope: Scope, destination: Destination) -> bool:
     """Every endpoint accepts mutual TLS, where callers cannot tell them apart (pilot.md G6)."""
-    modes = called_policies(scope, service.namespace).modes
-    return scope.identities(service.key).mtls and Mode.DISABLE not in modes
+    able = scope.identities(destination.service.key).mtls
+    return able and Mode.DISABLE not in modes(scope, destination)
+
+
+def modes(scope: Scope, destination: Destination) -> frozenset[Mode]:
+    """All that servers of a destination may be told to do about mutual TLS."""
+    service = destination.service
+    return called_policies(scope, service.namespace).modes(service, destination.port)
 
 
 def _apply_settings(

@@ -181,8 +181,9 @@ class _Context:
             return False
         if not endpoint.namespace:
             return True
-        mode = called_policies(self.scope, endpoint.namespace).of(endpoint.labels).on(number)
-        return mode is not Mode.DISABLE
+        service, port = self.destination.service, self.destination.port
+        policies = called_policies(self.scope, endpoint.namespace)
+        return policies.on(endpoint.labels, number, service, port) is not Mode.DISABLE
 
 
 def address(text: str, port: int) -> Address:

@@ -33,7 +33,12 @@ from mast.pilot.core.ports.sockets import (
 )
 from mast.pilot.core.routes.inbound_routes import inbound_route
 from mast.pilot.core.scope.scope import Scope
-from mast.pilot.core.security.peer_authentication import Mode, PeerPolicy, served_policy
+from mast.pilot.core.security.peer_authentication import (
+    Mode,
+    PeerPolicy,
+    served_mode,
+    served_policy,
+)
 from mast.pilot.core.security.server_tls import server_tls, terminates
 from mast.pilot.core.security.transport_sockets import (
     SERVER_HTTP_ALPN,
@@ -107,7 +112,7 @@ class _Workshop:
 
     def _port_chains(self, served: Served) -> Iterator[Chain]:
         kind = Kind.of(served.protocol)
-        mode = self.peers.on(served.number)
+        mode = self._mode(served)
         cluster = names.inbound_cluster(served.number)
         spot = self._spot(served.number, served)
         address = served.socket.address if served.socket else any_address(self.proxy)
@@ -125,6 +130,13 @@ class _Workshop:
             yield from self._with_own_tls(kind, served.tls, ends)
         else:
             yield from inbound_chains(kind, mode, ends)
+
+    def _mode(self, served: Served) -> Mode:
+        service = served.service
+        port = service.port(served.service_port) if service else None
+        return served_mode(
+            self.scope, self.proxy.namespace, self.proxy.labels, served.number, service, port
+        )
 
     def _passthrough_chains(self, port: int) -> Iterator[Chain]:
         """Chains of a port that no service has, 0 for all of them (pilot.md E15)."""

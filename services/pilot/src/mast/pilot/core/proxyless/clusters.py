@@ -15,7 +15,7 @@ from istio.networking.v1alpha3.destination_rule_pb2 import (
 )
 from mast.pilot.core import names
 from mast.pilot.core.clusters.balancers import apply_balancer
-from mast.pilot.core.clusters.client_tls import all_accept, identities, is_automatic
+from mast.pilot.core.clusters.client_tls import all_accept, identities, is_automatic, modes
 from mast.pilot.core.clusters.clusters import ads_source
 from mast.pilot.core.clusters.destination_rules import traffic_policy
 from mast.pilot.core.clusters.endpoints import Destination, load_assignment
@@ -25,7 +25,7 @@ from mast.pilot.core.proxyless import tls
 from mast.pilot.core.proxyless.names import is_callable
 from mast.pilot.core.proxyless.unsupported import left_out
 from mast.pilot.core.scope.scope import Scope
-from mast.pilot.core.security.peer_authentication import Mode, called_policies
+from mast.pilot.core.security.peer_authentication import Mode
 
 _EJECTING_PERCENT = 99
 """An endpoint is ejected if more than so many percent of its calls fail."""
@@ -125,7 +125,7 @@ def _secure(made: Cluster, destination: Destination, policy: TrafficPolicy, scop
     if policy.HasField("tls"):
         wanted = policy.tls.mode == ClientTLSSettings.ISTIO_MUTUAL
     else:
-        wanted = is_automatic(scope, destination.service) and _takes_mutual_tls(destination, scope)
+        wanted = is_automatic(scope, destination) and _takes_mutual_tls(destination, scope)
     if wanted:
         service, port = destination.service, destination.port
         sni = policy.tls.sni or names.sni(port.number, destination.subset, service.host)
@@ -139,12 +139,9 @@ def _takes_mutual_tls(destination: Destination, scope: Scope) -> bool:
     Proxies of a sniffed or TCP port take TLS without Istio's ALPN for the application's own, unless
     they demand mutual TLS (pilot.md E12).
     """
-    service = destination.service
-    if not all_accept(scope, service):
+    if not all_accept(scope, destination):
         return False
-    if destination.port.protocol.is_http:
-        return True
-    return called_policies(scope, service.namespace).modes == {Mode.STRICT}
+    return destination.port.protocol.is_http or modes(scope, destination) == {Mode.STRICT}
 
 
 def _unsupported(policy: TrafficPolicy) -> Iterator[str]:

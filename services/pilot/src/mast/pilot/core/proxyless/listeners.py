@@ -25,6 +25,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from mast.pilot.core import names
 from mast.pilot.core.filters.faults import FAULT_FILTER
 from mast.pilot.core.listeners.http_connection_manager import HTTP_CONNECTION_MANAGER, rds
+from mast.pilot.core.model import model
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.packing import packed
 from mast.pilot.core.proxyless import tls
@@ -52,16 +53,20 @@ def server_listener(
     address: ServerAddress,
     scope: Scope,
     proxy: Proxy,
+    target: model.Target | None = None,
     filters: Sequence[HttpFilter] = (),
 ) -> Listener:
     """The listener of a server; `filters` judge calls before the application has them.
 
-    Whether it demands mutual TLS is what PeerAuthentication says of the port (pilot.md J1). A gRPC
+    `target` is the service port that it serves, if any. Whether it demands mutual TLS is what
+    PeerAuthentication says of the port, or an old Policy of the service (pilot.md J1, J8). A gRPC
     server cannot have both: where both are allowed it is mutual TLS if callers are told that the
     workload can do it, by its label. So it changes over when its callers do.
     """
     chain = FilterChain(name=f"inbound-{address.port}", filters=[_manager(address.port, filters)])
-    mode = called_policies(scope, proxy.namespace).of(proxy.labels).on(address.port)
+    service, port = (target.service, target.port) if target else (None, None)
+    policies = called_policies(scope, proxy.namespace)
+    mode = policies.on(proxy.labels, address.port, service, port)
     if mode is Mode.STRICT or (mode is Mode.PERMISSIVE and proxy.labels.get(_TLS_MODE) == _ISTIO):
         chain.transport_socket.CopyFrom(tls.server())
     listener = Listener(

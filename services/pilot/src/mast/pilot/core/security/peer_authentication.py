@@ -1,6 +1,6 @@
 """Whether workloads accept, demand or refuse mutual TLS (Istio PeerAuthentication)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -8,8 +8,9 @@ from typing import Any, Final
 from istio.authentication.v1alpha1.policy_pb2 import MutualTls, Policy
 from istio.security.v1beta1.peer_authentication_pb2 import PeerAuthentication
 from mast.pilot.core.model import collection_names
-from mast.pilot.core.model.model import Config, Labels, selects
+from mast.pilot.core.model.model import Config, Labels, Port, Service, selects
 from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.security.legacy.policies import Configs, Target, default_policy, targets
 
 
 class Mode(StrEnum):
@@ -39,23 +40,41 @@ class PeerPolicies:
     default: PeerPolicy
     selecting: Sequence[tuple[Mapping[str, str], PeerPolicy]] = ()
     """Selectors and what they imply, oldest first."""
-
-    @property
-    def modes(self) -> frozenset[Mode]:
-        """All that workloads of the namespace may be told to do."""
-        every = (self.default, *(each for _, each in self.selecting))
-        return frozenset(mode for each in every for mode in (each.mode, *each.ports.values()))
+    targets: Mapping[str, Sequence[Target]] = field(default_factory=dict)
+    """Services that policies of Istio 1.0 to 1.4 are for, by host, oldest first (pilot.md J8)."""
 
     def of(self, labels: Labels) -> PeerPolicy:
         """What holds for a workload with these labels: the oldest policy that selects it."""
+        return self._selected(labels) or self.default
+
+    def on(self, labels: Labels, number: int, service: Service | None, port: Port | None) -> Mode:
+        """The mode of a workload's port `number`, which is a port of a service if there is one."""
+        selected = self._selected(labels)
+        if selected is None and service is not None and port is not None:
+            for each in self.targets.get(service.host, ()):
+                if each.includes(port, labels):
+                    return _old_mode(each.config.spec)
+        return (selected or self.default).on(number)
+
+    def modes(self, service: Service, port: Port) -> frozenset[Mode]:
+        """All that workloads of the namespace may be told to do about a port of a service."""
+        return frozenset(self._modes(service, port))
+
+    def _modes(self, service: Service, port: Port) -> Iterator[Mode]:
+        for _, each in self.selecting:
+            yield from (each.mode, *each.ports.values())
+        for target in self.targets.get(service.host, ()):
+            if target.includes(port, target.labels):
+                yield _old_mode(target.config.spec)
+                if not target.labels:
+                    return
+        yield from (self.default.mode, *self.default.ports.values())
+
+    def _selected(self, labels: Labels) -> PeerPolicy | None:
         for selector, policy in self.selecting:
             if selects(selector, labels):
                 return policy
-        return self.default
-
-
-Configs = Callable[[str, str], Sequence[Config[Any]]]
-"""Objects of a collection in a namespace, oldest first."""
+        return None
 
 
 def served_policy(scope: Scope, namespace: str, labels: Labels) -> PeerPolicy:
@@ -67,6 +86,22 @@ def served_policy(scope: Scope, namespace: str, labels: Labels) -> PeerPolicy:
     known = _policies(scope, namespace)
     policy = known.now.of(labels)
     return policy if known.before is known.now else _both(known.before.of(labels), policy)
+
+
+def served_mode(
+    scope: Scope,
+    namespace: str,
+    labels: Labels,
+    number: int,
+    service: Service | None,
+    port: Port | None,
+) -> Mode:
+    """The same for one port of a workload, which is a port of a service if there is one."""
+    known = _policies(scope, namespace)
+    now = known.now.on(labels, number, service, port)
+    if known.before is known.now:
+        return now
+    return _bridge(known.before.on(labels, number, service, port), now)
 
 
 def called_policies(scope: Scope, namespace: str) -> PeerPolicies:
@@ -94,7 +129,8 @@ def _policies(scope: Scope, namespace: str) -> _Known:
 
 def _build(scope: Scope, namespace: str) -> _Known:
     root = scope.mesh.root_namespace
-    now = _composed(scope.configs, root, namespace)
+    domain = scope.mesh.domain
+    now = _composed(scope.configs, root, namespace, domain)
     steps = {place: scope.settling(place) for place in ("", root, namespace)}
     if not any(steps.values()):
         return _Known(now, now, now)
@@ -108,23 +144,26 @@ def _build(scope: Scope, namespace: str) -> _Known:
         follows = step is None or step.callers_follow
         return scope.configs(collection, place) if follows else old(collection, place)
 
-    return _Known(now, _composed(old, root, namespace), _composed(heard, root, namespace))
+    before, called = (_composed(each, root, namespace, domain) for each in (old, heard))
+    return _Known(now, before, called)
 
 
-def _composed(configs: Configs, root: str, namespace: str) -> PeerPolicies:
+def _composed(configs: Configs, root: str, namespace: str, domain: str) -> PeerPolicies:
     mode = _old_default(configs(collection_names.MESH_POLICIES, ""), Mode.PERMISSIVE)
-    mode = _general(configs(collection_names.PEER_AUTHENTICATIONS, root), mode)
-    if namespace == root:
-        return PeerPolicies(PeerPolicy(mode))
-    mode = _old_default(configs(collection_names.POLICIES, namespace), mode)
+    if namespace != root:
+        mode = _general(configs(collection_names.PEER_AUTHENTICATIONS, root), mode)
+    old = configs(collection_names.POLICIES, namespace)
+    mode = _old_default(old, mode)
     own = configs(collection_names.PEER_AUTHENTICATIONS, namespace)
     mode = _general(own, mode)
+    if namespace == root:
+        return PeerPolicies(PeerPolicy(mode), (), targets(old, domain))
     selecting = [
         (dict(each.spec.selector.match_labels), _policy(each.spec, mode))
         for each in own
         if each.spec.selector.match_labels
     ]
-    return PeerPolicies(PeerPolicy(mode), tuple(selecting))
+    return PeerPolicies(PeerPolicy(mode), tuple(selecting), targets(old, domain))
 
 
 def _both(before: PeerPolicy, now: PeerPolicy) -> PeerPolicy:
@@ -165,20 +204,19 @@ def _mode(mtls: PeerAuthentication.MutualTLS, inherited: Mode) -> Mode:
     return _MODES.get(mtls.mode, inherited)
 
 
-# Defaults of Istio 1.0 to 1.4, which PeerAuthentication of the same level overrides (pilot.md J8)
+# Policies of Istio 1.0 to 1.4, which PeerAuthentication of the same level overrides (pilot.md J8)
 
 
-def _old_default(policies: Iterable[Config[Policy]], inherited: Mode) -> Mode:
-    """The mode of the policy `default`; one without peers that use mutual TLS switches it off."""
-    for each in policies:
-        if each.meta.name == "default" and not each.spec.targets:
-            return _old_mode(each.spec)
-    return inherited
+def _old_default(policies: Sequence[Config[Policy]], inherited: Mode) -> Mode:
+    found = default_policy(policies)
+    return inherited if found is None else _old_mode(found.spec)
 
 
 def _old_mode(policy: Policy) -> Mode:
+    """The mode of a policy; one without peers that use mutual TLS switches it off."""
     for method in policy.peers:
         if method.HasField("mtls"):
-            permissive = method.mtls.mode == MutualTls.PERMISSIVE or policy.peer_is_optional
+            optional = policy.peer_is_optional or method.mtls.allow_tls
+            permissive = method.mtls.mode == MutualTls.PERMISSIVE or optional
             return Mode.PERMISSIVE if permissive else Mode.STRICT
     return Mode.DISABLE

@@ -8,7 +8,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from mast.pilot.core import names as mesh_names
 from mast.pilot.core.proxyless import clusters, endpoints, listeners, names, routes
-from mast.pilot.core.scope.audience import Audience
+from mast.pilot.core.scope.audience import Audience, targets
 from mast.pilot.core.scope.families import Family, Member
 from mast.pilot.core.scope.memo import Reads
 from mast.pilot.core.scope.scope import Scope
@@ -98,7 +98,11 @@ class ProxylessView:
     def _listener(self, name: str, reads: Reads) -> Resource | None:
         scope, audience = self.scope(reads), self.audience
         if (address := names.server_address(name)) is not None:
-            made = listeners.server_listener(name, address, scope, audience.proxy)
+            served = [
+                each for each in targets(audience.served, scope) if each.target_port == address.port
+            ]
+            oldest = min(served, key=lambda each: each.service.age, default=None)
+            made = listeners.server_listener(name, address, scope, audience.proxy, oldest)
         elif (found := names.target(name, scope, audience.caller)) is not None:
             made = listeners.client_listener(name, found)
         else:

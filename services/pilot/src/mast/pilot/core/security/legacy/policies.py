@@ -1,9 +1,9 @@
 """Which authentication Policy of Istio 1.0 to 1.4 holds for a service port (pilot.md J8)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from istio.authentication.v1alpha1.policy_pb2 import Policy, PortSelector, TargetSelector
 from mast.pilot.core.model import collection_names, hosts
@@ -12,6 +12,10 @@ from mast.pilot.core.scope.scope import Scope
 
 DEFAULT: Final = "default"
 """Name of the policy of a namespace, and of that of the mesh."""
+
+
+Configs = Callable[[str, str], Sequence[Config[Any]]]
+"""Objects of a collection in a namespace, oldest first."""
 
 
 class Level(IntEnum):
@@ -74,7 +78,11 @@ def authentication_policies(scope: Scope, namespace: str) -> AuthenticationPolic
     `default`. Of several for one service port the oldest holds.
     """
     return scope.shared(
-        ("authentication policies", namespace), lambda inner: _build(inner, namespace)
+        ("authentication policies", namespace),
+        lambda inner: AuthenticationPolicies(
+            _general(inner.configs, namespace),
+            targets(inner.configs(collection_names.POLICIES, namespace), inner.mesh.domain),
+        ),
     )
 
 
@@ -86,21 +94,24 @@ def default_policy(configs: Sequence[Config[Policy]]) -> Config[Policy] | None:
     return None
 
 
-def _build(scope: Scope, namespace: str) -> AuthenticationPolicies:
-    own: Sequence[Config[Policy]] = scope.configs(collection_names.POLICIES, namespace)
-    targets: dict[str, list[Target]] = {}
-    for config in own:
-        for target in config.spec.targets:
-            for host in _hosts(target, namespace, scope.mesh.domain):
-                found = Target(host, tuple(target.ports), dict(target.labels), config)
-                targets.setdefault(host, []).append(found)
-    return AuthenticationPolicies(_general(scope, own), targets)
+def targets(configs: Sequence[Config[Policy]], domain: str) -> Mapping[str, Sequence[Target]]:
+    """What policies of one namespace say of single services, by their hosts; oldest first.
+
+    `domain` is the DNS suffix of the mesh.
+    """
+    found: dict[str, list[Target]] = {}
+    for config in configs:
+        for each in config.spec.targets:
+            for host in _hosts(each, config.meta.namespace, domain):
+                target = Target(host, tuple(each.ports), dict(each.labels), config)
+                found.setdefault(host, []).append(target)
+    return found
 
 
-def _general(scope: Scope, own: Sequence[Config[Policy]]) -> Held | None:
-    if (found := default_policy(own)) is not None:
+def _general(configs: Configs, namespace: str) -> Held | None:
+    if (found := default_policy(configs(collection_names.POLICIES, namespace))) is not None:
         return Held(Level.NAMESPACE, found)
-    whole = default_policy(scope.configs(collection_names.MESH_POLICIES, ""))
+    whole = default_policy(configs(collection_names.MESH_POLICIES, ""))
     return Held(Level.MESH, whole) if whole is not None else None
 
 
