@@ -1,139 +1,34 @@
-"""Tokens of end users before a real Envoy (pilot.md J2, J3, F3; acceptance 26).
+"""Tokens of end users before a real Envoy: good, bad, forged and garbled ones (pilot.md J2).
 
-One Envoy has the listener of every workload; a workload is a set of policies.
+Acceptance 26.
 """
 
 import base64
 import hmac
 import json
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.support.guarded_envoy import EDGE, Guarded, guarded_envoy
-from tests.support.tokens import Issuer, base64url, encoded, key_set, public_pem
+from tests.support.guarded_envoy import Guarded
+from tests.support.token_policies import FAR, FORGER, STRANGER, A, B, bearer, token_site
+from tests.support.tokens import base64url, encoded, public_pem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-A = Issuer("https://a.test")
-A_LATER = Issuer("https://a.test", kid="k2", key=Issuer("https://later.test").private)
-B = Issuer("https://b.test", "ES256")
-C = Issuer("https://c.test", "EdDSA")
-SHARED = Issuer("https://shared.test", "HS256")
-STRANGER = Issuer("https://stranger.test")
-FORGER = Issuer("https://a.test", key=STRANGER.private)
-FAR = 9_999_999_999
-
-
-def rule(issuer: Issuer, **fields: Any) -> dict[str, Any]:
-    return {"issuer": issuer.name, "jwks": issuer.jwks, **fields}
-
-
-def policy(workload: str, *rules: Any, namespace: str = "shop", name: str = "") -> str:
-    selector = {"istio": "ingressgateway"} if workload == EDGE else {"app": workload}
-    return json.dumps(
-        {
-            "apiVersion": "security.istio.io/v1",
-            "kind": "RequestAuthentication",
-            "metadata": {"name": name or workload, "namespace": namespace},
-            "spec": {"selector": {"matchLabels": selector}, "jwtRules": rules},
-        }
-    )
-
-
-MEMBERS = """
-{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy,
- metadata: {name: members, namespace: shop},
- spec: {selector: {matchLabels: {app: members}}, rules: [
-   {from: [{source: {requestPrincipals: ["https://a.test/*"]}}], to: [{operation: {paths: [/a]}}]},
-   {to: [{operation: {paths: [/admin]}}], when: [
-     {key: "request.auth.claims[org][team]", values: [blue]},
-     {key: request.auth.audiences, values: [shop]}]},
-   {to: [{operation: {paths: [/any]}}], from: [{source: {requestPrincipals: ["*"]}}]}]}}
-"""
-CLAIMS = [{"header": "x-user", "claim": "sub"}, {"header": "x-team", "claim": "org.team"}]
-POLICIES = [
-    policy("plain", rule(A)),
-    policy("audience", rule(A, audiences=["shop", "bank"])),
-    policy("forward", rule(A, forwardOriginalToken=True)),
-    policy("places", rule(A, fromParams=["token"], fromCookies=["session"], fromHeaders=[
-        {"name": "x-token", "prefix": "Token "}, {"name": "x-bare"}])),
-    policy("output", rule(A, outputClaimToHeaders=CLAIMS, outputPayloadToHeader="x-payload")),
-    policy("issuers", rule(A, outputClaimToHeaders=CLAIMS), rule(B),
-           rule(C, fromHeaders=[{"name": "x-c"}]), rule(SHARED)),
-    policy("two-policies", rule(A), name="first"),
-    policy("two-policies", rule(B), name="second"),
-    policy("root", rule(A), namespace="istio-system", name="root"),
-    policy("keyless", {"issuer": A.name, "jwksUri": "https://down.test/keys"}),
-    policy("odd-keys", {"issuer": A.name, "jwks": json.dumps({"keys": [
-        {"kty": "RSA", "kid": "k1"}, {"kty": "oct"}, {"kty": "?"}, A.jwk]})}),
-    policy("useless-keys", {"issuer": A.name, "jwks": json.dumps({"keys": [{"kty": "RSA"}]})}),
-    policy("members", rule(A), rule(B)),
-    MEMBERS,
-    policy("rotating", {"issuer": A.name, "jwks": key_set(A, A_LATER)}),
-    policy(EDGE, rule(A, spaceDelimitedClaims=["roles"]), namespace=EDGE),
-]  # fmt: skip
-WORKLOADS = (
-    "open", "plain", "audience", "forward", "places", "output", "issuers", "two-policies", "root",
-    "keyless", "odd-keys", "useless-keys", "rotating", "members",
-)  # fmt: skip
-
-
-ROUTES = f"""
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: edge, namespace: {EDGE}}}
-spec:
-  selector: {{istio: ingressgateway}}
-  servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ["*"]}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: claims, namespace: {EDGE}}}
-spec:
-  hosts: [claims.test]
-  gateways: [edge]
-  http:
-  - match: [{{headers: {{"@request.auth.claims.group": {{exact: admin}}}}}}]
-    route: [{{destination: {{host: plain.shop.svc.cluster.local}}, headers: {{request: {{set: {{x-route: group}}}}}}}}]
-  - match: [{{headers: {{"@request.auth.claims[org.name][unit]": {{prefix: eng}}}}}}]
-    route: [{{destination: {{host: plain.shop.svc.cluster.local}}, headers: {{request: {{set: {{x-route: nested}}}}}}}}]
-  - match: [{{headers: {{"@request.auth.claims.scope": {{exact: write}}}}}}]
-    route: [{{destination: {{host: plain.shop.svc.cluster.local}}, headers: {{request: {{set: {{x-route: scope}}}}}}}}]
-  - match: [{{headers: {{"@request.auth.claims.roles": {{exact: chief}}}}}}]
-    route: [{{destination: {{host: plain.shop.svc.cluster.local}}, headers: {{request: {{set: {{x-route: roles}}}}}}}}]
-  - match: [{{withoutHeaders: {{"@request.auth.claims.sub": {{}}}}, uri: {{prefix: /nobody}}}}]
-    route: [{{destination: {{host: plain.shop.svc.cluster.local}}, headers: {{request: {{set: {{x-route: nobody}}}}}}}}]
-  - route: [{{destination: {{host: plain.shop.svc.cluster.local}}, headers: {{request: {{set: {{x-route: rest}}}}}}}}]
-"""  # noqa: E501
+NO_KEY = b"Jwks doesn't have key to match kid or alg from Jwt"
+BAD_SIGNATURE = b"Jwt verification fails"
+EXPIRED, TOO_EARLY = b"Jwt is expired", b"Jwt not yet valid"
+UNKNOWN_ISSUER = b"Jwt issuer is not configured"
+WRONG_AUDIENCE = b"Audiences in Jwt are not allowed"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site() -> AsyncIterator[Guarded]:
-    with TemporaryDirectory() as directory:
-        async with guarded_envoy(
-            Path(directory), WORKLOADS, *POLICIES, ROUTES, with_gateway=True
-        ) as running:
-            yield running
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
-
-
-NO_TOKEN = b""
-MALFORMED = b"Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"
-NO_KEY = b"Jwks doesn't have key to match kid or alg from Jwt"
-BAD_SIGNATURE = b"Jwt verification fails"
-EXPIRED, TOO_EARLY = b"Jwt is expired", b"Jwt not yet valid"
-UNKNOWN_ISSUER, WRONG_AUDIENCE = (
-    b"Jwt issuer is not configured",
-    b"Audiences in Jwt are not allowed",
-)
+    async with token_site() as running:
+        yield running
 
 
 def confused(claims: Mapping[str, Any], secret: bytes, **header: Any) -> str:
@@ -362,105 +257,3 @@ async def test_preflight_requests_pass(site: Guarded, name: str) -> None:
     asked = {"origin": "http://a", "access-control-request-method": "GET", **bearer("bad")}
     assert (await site.ask(name, headers=asked, method="OPTIONS")).status == 200
     assert (await site.ask(name, headers=bearer("bad"), method="OPTIONS")).status == 401
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        pytest.param(bearer(A.token()), 200, id="a"),
-        pytest.param(bearer(B.token()), 200, id="b"),
-        pytest.param(bearer(SHARED.token()), 200, id="shared-secret"),
-        pytest.param({"x-c": C.token()}, 200, id="c-at-its-place"),
-        pytest.param(bearer(C.token()), 401, id="c-at-the-usual-place"),
-        pytest.param({"x-c": A.token()}, 401, id="a-at-the-place-of-c"),
-        pytest.param(bearer(STRANGER.token()), 401, id="stranger"),
-        pytest.param(bearer(A.token({"iss": B.name})), 401, id="a-as-b"),
-        pytest.param({**bearer(A.token()), "x-c": C.token()}, 200, id="two-good-ones"),
-        pytest.param({**bearer(A.token()), "x-c": "bad"}, 200, id="one-good-one-is-enough"),
-        pytest.param({"x-c": "bad"}, 401, id="bad"),
-    ],
-)
-async def test_several_issuers(site: Guarded, headers: dict[str, str], status: int) -> None:
-    assert (await site.ask("issuers", headers=headers)).status == status
-
-
-async def test_policies_are_united(site: Guarded) -> None:
-    for token, status in ((A.token(), 200), (B.token(), 200), (C.token(), 401)):
-        assert (await site.ask("two-policies", headers=bearer(token))).status == status
-
-
-async def test_policies_of_the_root_namespace_select_everywhere(site: Guarded) -> None:
-    for token, status in ((A.token(), 200), (B.token(), 401)):
-        assert (await site.ask("root", headers=bearer(token))).status == status
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        pytest.param("keyless", b"Jwks doesn't have any valid public key", id="not-fetched"),
-        pytest.param("useless-keys", b"Jwks doesn't have any valid public key", id="useless"),
-        pytest.param("odd-keys", b"", id="one-of-four-is-good"),
-    ],
-)
-async def test_keys_that_cannot_be_used(site: Guarded, name: str, reason: bytes) -> None:
-    """The listener is there; only tokens are refused (costly problem 15)."""
-    reply = await site.ask(name, headers=bearer(A.token()))
-    assert (reply.status, reply.body if reason else b"") == (401 if reason else 200, reason)
-
-
-async def test_old_and_new_keys_count_while_issuers_rotate(site: Guarded) -> None:
-    for issuer in (A, A_LATER):
-        assert (await site.ask("rotating", headers=bearer(issuer.token()))).status == 200
-    assert (await site.ask("plain", headers=bearer(A_LATER.token()))).status == 401
-
-
-@pytest.mark.parametrize(
-    ("token", "path", "status"),
-    [
-        pytest.param("", "/any", 403, id="no-token"),
-        pytest.param("bad", "/any", 401, id="bad-token"),
-        pytest.param(A.token(), "/any", 200, id="anybody-a"),
-        pytest.param(B.token(), "/any", 200, id="anybody-b"),
-        pytest.param(A.token(), "/a", 200, id="of-an-issuer"),
-        pytest.param(B.token(), "/a", 403, id="of-another-issuer"),
-        pytest.param(A.token({"sub": None}), "/any", 403, id="nobody"),
-        pytest.param(
-            B.token({"aud": ["shop"], "org": {"team": ["red", "blue"]}}), "/admin", 200, id="claims"
-        ),
-        pytest.param(
-            B.token({"aud": "shop", "org": {"team": "red"}}), "/admin", 403, id="other-claims"
-        ),
-        pytest.param(A.token(), "/admin", 403, id="no-claims"),
-    ],
-)
-async def test_access_by_token(site: Guarded, token: str, path: str, status: int) -> None:
-    """Rules of AuthorizationPolicy see what good tokens say (pilot.md J4)."""
-    assert (await site.ask("members", path, bearer(token) if token else {})).status == status
-
-
-@pytest.mark.parametrize(
-    ("claims", "path", "expected"),
-    [
-        pytest.param({"group": "admin"}, "/", "group", id="text"),
-        pytest.param({"group": ["user", "admin"]}, "/", "group", id="list"),
-        pytest.param({"group": "administrator"}, "/", "rest", id="longer-text"),
-        pytest.param({"org.name": {"unit": "engines"}}, "/", "nested", id="nested"),
-        pytest.param({"org": {"name": {"unit": "engines"}}}, "/", "rest", id="nested-otherwise"),
-        pytest.param({"scope": "read write"}, "/", "scope", id="words"),
-        pytest.param({"roles": "clerk chief"}, "/", "roles", id="words-of-an-own-claim"),
-        pytest.param({"group": 5}, "/nobody", "rest", id="somebody"),
-        pytest.param(None, "/nobody", "nobody", id="nobody"),
-        pytest.param(None, "/", "rest", id="no-token"),
-    ],
-)
-async def test_routes_by_claims(
-    site: Guarded, claims: dict[str, Any] | None, path: str, expected: str
-) -> None:
-    headers = {} if claims is None else bearer(A.token(claims))
-    reply = await site.ask(EDGE, path, headers, host="claims.test")
-    assert (reply.status, reply.echo.header("x-route")) == (200, expected)
-
-
-async def test_gateways_refuse_bad_tokens(site: Guarded) -> None:
-    reply = await site.ask(EDGE, headers=bearer("bad"), host="claims.test")
-    assert (reply.status, reply.body) == (401, MALFORMED)
