@@ -1,18 +1,11 @@
 """Policy sets and calls for them, drawn so that values of both often meet."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from math import prod
-from typing import Any, TypeVar
-
-import hypothesis
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from random import Random
+from typing import Any
 
 from tests.support.authorization_reference import DRY_RUN, Call, Document, Place
-
-T = TypeVar("T")
 
 NAMESPACE, ROOT = "shop", "istio-system"
 LABELS = {"app": "web", "version": "v1"}
@@ -173,61 +166,38 @@ class Case:
     calls: Sequence[Call]
 
 
-def drawn(seed: int, count: int, *, http: int, tcp: int) -> Sequence[Case]:
+def cases(seed: int, count: int, *, http: int, tcp: int) -> Sequence[Case]:
     """So many cases, always the same ones for a seed, with so many calls each."""
-    return drawn_by(cases(http, tcp), seed, count)
+    return [_case(chance_of(f"{seed} {number}"), http, tcp) for number in range(count)]
 
 
-def drawn_by(strategy: st.SearchStrategy[T], seed: int, count: int) -> Sequence[T]:
-    """So many examples of a strategy, always the same ones for a seed."""
-    found: list[T] = []
-
-    @hypothesis.seed(seed)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def collect(example: T) -> None:
-        found.append(example)
-
-    collect()
-    return found[:count]
+def chance_of(seed: str) -> Random:
+    """Chance that is the same for everybody with this seed."""
+    return Random(seed)  # noqa: S311
 
 
-@st.composite
-def cases(draw: st.DrawFn, http: int, tcp: int) -> Case:
-    """A policy set and calls of both kinds."""
-    aliased = draw(st.booleans())
+def _case(chance: Random, http: int, tcp: int) -> Case:
     place = Place(
         namespace=NAMESPACE,
         labels=LABELS,
         root_namespace=ROOT,
-        trust_domains=("cluster.local", ALIAS) if aliased else ("cluster.local",),
+        trust_domains=chance.choice([("cluster.local",), ("cluster.local", ALIAS)]),
     )
-    count = draw(st.integers(1, 5))
-    policies = [draw(_policy(f"p{number}")) for number in range(count)]
-    known = draw(st.lists(callers(place), min_size=4, max_size=4))
-    calls = [draw(requests(draw(st.sampled_from(known)))) for _ in range(http)]
-    calls += [draw(streams(draw(st.sampled_from(known)))) for _ in range(tcp)]
-    return Case(place, policies, calls)
+    policies = [_policy(f"p{number}", chance) for number in range(chance.randint(1, 5))]
+    return Case(place, policies, calls(place, chance, http, tcp))
 
 
-@st.composite
-def _policy(draw: st.DrawFn, name: str) -> Document:
-    action = draw(st.sampled_from(["ALLOW", "ALLOW", "DENY", "DENY", "AUDIT"]))
-    namespace = draw(st.sampled_from([NAMESPACE, NAMESPACE, NAMESPACE, ROOT, ROOT, "elsewhere"]))
+def _policy(name: str, chance: Random) -> Document:
+    action = chance.choice(["ALLOW", "ALLOW", "DENY", "DENY", "AUDIT"])
+    namespace = chance.choice([NAMESPACE, NAMESPACE, NAMESPACE, ROOT, ROOT, "elsewhere"])
     metadata: dict[str, Any] = {"name": name, "namespace": namespace}
-    if action != "AUDIT" and draw(st.integers(0, 5)) == 0:
+    if action != "AUDIT" and chance.random() < 1 / 6:
         metadata["annotations"] = {DRY_RUN: "true"}
-    least = 0 if action == "ALLOW" else 1
     spec: dict[str, Any] = {"action": action}
-    if rules := draw(st.lists(_rule(), min_size=least, max_size=3)):
+    least = 0 if action == "ALLOW" and chance.random() < 1 / 6 else 1
+    if rules := [_rule(chance) for _ in range(chance.randint(least, 3))]:
         spec["rules"] = rules
-    match draw(st.integers(0, 7)):
+    match chance.randint(0, 7):
         case 0:
             spec["selector"] = {"matchLabels": {"app": "web"}}
         case 1:
@@ -243,26 +213,24 @@ def _policy(draw: st.DrawFn, name: str) -> Document:
     }
 
 
-@st.composite
-def _rule(draw: st.DrawFn) -> dict[str, Any]:
+def _rule(chance: Random) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    if draw(st.booleans()):
-        sources = draw(st.lists(_set(_SOURCE_FIELDS), min_size=1, max_size=2))
+    if chance.random() < 1 / 2:
+        sources = [_fields(_SOURCE_FIELDS, chance) for _ in range(chance.randint(1, 2))]
         made["from"] = [{"source": _consistent(each)} for each in sources]
-    if draw(st.booleans()):
-        operations = draw(st.lists(_set(_OPERATION_FIELDS), min_size=1, max_size=2))
+    if chance.random() < 1 / 2:
+        operations = [_fields(_OPERATION_FIELDS, chance) for _ in range(chance.randint(1, 2))]
         made["to"] = [{"operation": each} for each in operations]
-    if draw(st.integers(0, 2)) == 0:
-        made["when"] = draw(st.lists(_condition(), min_size=1, max_size=2))
+    if chance.random() < 1 / 3:
+        made["when"] = [_condition(chance) for _ in range(chance.randint(1, 2))]
     return made
 
 
-@st.composite
-def _set(draw: st.DrawFn, names: Sequence[str]) -> dict[str, Any]:
+def _fields(names: Sequence[str], chance: Random) -> dict[str, Any]:
     made = {}
-    for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)):
-        key = name if draw(st.integers(0, 2)) else f"not{name[0].upper()}{name[1:]}"
-        made[key] = draw(_some(_TEXTS[name]))
+    for name in chance.sample(names, chance.randint(1, 2)):
+        key = name if chance.random() < 2 / 3 else f"not{name[0].upper()}{name[1:]}"
+        made[key] = _some(_TEXTS[name], chance)
     return made
 
 
@@ -273,97 +241,58 @@ def _consistent(source: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in source.items() if not (accounts and key in barred)}
 
 
-@st.composite
-def _condition(draw: st.DrawFn) -> dict[str, Any]:
-    key = draw(st.sampled_from(list(_CONDITIONS)))
+def _condition(chance: Random) -> dict[str, Any]:
+    key = chance.choice(list(_CONDITIONS))
     made: dict[str, Any] = {"key": key}
-    kind = draw(st.integers(0, 3))
+    kind = chance.randint(0, 3)
     if kind != 1:
-        made["values"] = draw(_some(_CONDITIONS[key]))
+        made["values"] = _some(_CONDITIONS[key], chance)
     if kind in {0, 1}:
-        made["notValues"] = draw(_some(_CONDITIONS[key]))
+        made["notValues"] = _some(_CONDITIONS[key], chance)
     return made
 
 
-def _some(values: Sequence[str]) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True)
+def _some(values: Sequence[str], chance: Random) -> list[str]:
+    return chance.sample(values, min(len(values), chance.randint(1, 2)))
 
 
-def callers(place: Place) -> st.SearchStrategy[Call]:
+def calls(place: Place, chance: Random, http: int, tcp: int) -> Sequence[Call]:
+    """So many requests and so many connections of four callers."""
+    known = [_caller(place, chance) for _ in range(4)]
+    return [
+        *(_request(chance.choice(known), chance) for _ in range(http)),
+        *(replace(chance.choice(known), port=chance.choice(TCP_PORTS)) for _ in range(tcp)),
+    ]
+
+
+def _caller(place: Place, chance: Random) -> Call:
     """Who calls, and what is known of the connection."""
-    domains = [*place.trust_domains]
-    known = [each.replace("cluster.local", domain, 1) for domain in domains for each in IDENTITIES]
-    return _combinations(["", *known], SOURCES, ADDRESSES, SERVER_NAMES, make=_caller)
-
-
-def _caller(identity: str, source: str, address: str, server_name: str) -> Call:
+    identity = chance.choice(["", *IDENTITIES])
+    source = chance.choice(SOURCES)
     return Call(
         http=False,
-        address=address,
+        address=chance.choice(ADDRESSES),
         port=0,
         source_ip=source,
         remote_ip=source,
-        principal=identity,
-        sni=server_name if identity else "",
+        principal=identity.replace("cluster.local", chance.choice(place.trust_domains), 1),
+        sni=chance.choice(SERVER_NAMES) if identity else "",
     )
 
 
-def requests(caller: Call) -> st.SearchStrategy[Call]:
-    """A request of a caller."""
-    values = [None, None, *HEADER_VALUES]
-    return _combinations(
-        HTTP_PORTS,
-        METHODS,
-        PATHS,
-        HOSTS,
-        [*FORWARDED],
-        [*product(values, repeat=len(HEADERS))],
-        [None, *TOKENS],
-        make=lambda *chosen: _request(caller, *chosen),
-    )
-
-
-def _request(
-    caller: Call,
-    port: int,
-    method: str,
-    path: str,
-    host: str,
-    forwarded: str,
-    values: Sequence[str | None],
-    claims: Mapping[str, Any] | None,
-) -> Call:
+def _request(caller: Call, chance: Random) -> Call:
+    forwarded = chance.choice(list(FORWARDED))
     headers = [("x-forwarded-for", forwarded)] if forwarded else []
-    headers += [
-        (name, value) for name, value in zip(HEADERS, values, strict=True) if value is not None
-    ]
+    headers += [(name, chance.choice(HEADER_VALUES)) for name in HEADERS if chance.random() < 1 / 3]
     return replace(
         caller,
         http=True,
-        port=port,
+        port=chance.choice(HTTP_PORTS),
         remote_ip=FORWARDED[forwarded] or caller.source_ip,
-        method=method,
-        path=path,
-        host=host,
+        method=chance.choice(METHODS),
+        path=chance.choice(PATHS),
+        host=chance.choice(HOSTS),
         headers=tuple(headers),
-        claims=claims,
+        claims=chance.choice([None, *TOKENS]),
         metadata=SET_METADATA,
     )
-
-
-def streams(caller: Call) -> st.SearchStrategy[Call]:
-    """A caller's connection that carries bytes."""
-    return st.sampled_from([replace(caller, port=each) for each in TCP_PORTS])
-
-
-def _combinations(*choices: Sequence[Any], make: Callable[..., Call]) -> st.SearchStrategy[Call]:
-    """One of each; a single number, as drawing many takes its time."""
-
-    def combined(number: int) -> Call:
-        chosen = []
-        for each in choices:
-            number, place = divmod(number, len(each))
-            chosen.append(each[place])
-        return make(*chosen)
-
-    return st.integers(0, prod(map(len, choices)) - 1).map(combined)

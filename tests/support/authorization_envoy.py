@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -21,14 +22,14 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 
 from mast.cli.explain.addresses import remote_address
 from mast.cli.explain.rbac import Arrival
-from mast.cli.explain.traffic import RAW, TLS, Connection, Request
+from mast.cli.explain.traffic import HTTP_1, RAW, TLS, Connection, Request
 from mast.pilot.core import names
-from mast.pilot.core.listeners import listeners
 from mast.pilot.core.listeners.http_connection_manager import HTTP_CONNECTION_MANAGER
 from mast.pilot.core.packing import packed
-from mast.pilot.core.scope.audience import own_targets
+from mast.pilot.core.xds.resources import LDS
 from tests.support.authorization_cases import (
     HTTP_PORTS,
+    ISSUERS,
     LABELS,
     NAMESPACE,
     ROOT,
@@ -40,10 +41,11 @@ from tests.support.authorization_reference import Call
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
 from tests.support.envoy_static import black_hole, bootstrap, cluster, told_destination
 from tests.support.http_probe import SECONDS, echo_server
-from tests.support.mesh_yaml import scope, sidecar_proxy
+from tests.support.mesh_yaml import sidecar_proxy, world
 from tests.support.outbound_envoy import answering
 from tests.support.pki import Ca
 from tests.support.secret_files import with_secret_files, write_secrets
+from tests.support.tokens import Issuer
 
 SPIFFE = "spiffe://"
 _HTTP_ALPNS = ["istio-http/1.1", "istio", "http/1.1"]
@@ -68,6 +70,22 @@ MESH = """
         ports: [{ports}]}}}}
 """
 
+SIGNERS = {each: Issuer(each, "ES256") for each in ISSUERS}
+AUTHENTICATION = {
+    "apiVersion": "security.istio.io/v1",
+    "kind": "RequestAuthentication",
+    "metadata": {"name": "tokens", "namespace": NAMESPACE},
+    "spec": {"jwtRules": [{"issuer": each.name, "jwks": each.jwks} for each in SIGNERS.values()]},
+}
+"""Tokens of all issuers are good."""
+
+
+@cache
+def token(claims: str) -> str:
+    """A good token with claims, which are JSON."""
+    said = {"sub": None, **json.loads(claims)}
+    return SIGNERS[said["iss"]].token(said)
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -90,15 +108,14 @@ def texts(case: Case) -> list[str]:
         aliases=", ".join(case.place.trust_domains[1:]),
         ports=", ".join(ports),
     )
-    return [mesh, yaml.safe_dump_all(case.policies)]
+    return [mesh, yaml.safe_dump_all([AUTHENTICATION, *case.policies])]
 
 
 def inbound(case: Case, *more: str) -> Listener:
-    """The listener that takes a workload's inbound connections."""
-    proxy = sidecar_proxy(NAMESPACE, labels=LABELS)
-    seen = scope(proxy, *texts(case), *more)
-    made = listeners.inbound(seen, proxy, own_targets(proxy, seen, None))
-    return next(each for each in made if each.name == names.VIRTUAL_INBOUND)
+    """The listener that takes a workload's inbound connections, as Pilot sends it."""
+    view = world(*texts(case), *more).snapshot(1).view(sidecar_proxy(NAMESPACE, labels=LABELS))
+    bodies = {each.name: each.body for each in view.collection(LDS)}
+    return Listener.FromString(bodies[names.VIRTUAL_INBOUND])
 
 
 def observed(listener: Listener, name: str) -> Listener:
@@ -139,7 +156,6 @@ class Callers:
 
     ports: Mapping[str, int]
     contexts: Mapping[tuple[str, bool], ssl.SSLContext]
-    tokens: Mapping[str, str]
     stack: AsyncExitStack
     open: dict[tuple[str, ...], tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(
         default_factory=dict
@@ -169,7 +185,7 @@ class Callers:
         lines = [f"{call.method} {call.path} HTTP/1.1", f"host: {call.host}"]
         lines += [f"{name}: {value}" for name, value in call.headers]
         if call.claims is not None:
-            lines.append(f"authorization: Bearer {self.tokens.get(json.dumps(call.claims), 0)}")
+            lines.append(f"authorization: Bearer {token(json.dumps(call.claims))}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     async def _bytes(self, listener: str, call: Call) -> Decision:
@@ -244,7 +260,7 @@ async def running(
             for identity in identities
             for http in (True, False)
         }
-        yield envoy, Callers(envoy.ports, contexts, {}, inner)
+        yield envoy, Callers(envoy.ports, contexts, inner)
         assert complaints(envoy.log.read_text()) == []
 
 
@@ -269,6 +285,8 @@ def arrival(call: Call) -> Arrival:
         source_address=call.source_ip,
         transport=TLS if call.principal else RAW,
         server_name=call.sni,
+        alpns=tuple(_HTTP_ALPNS if call.http else _TCP_ALPNS) if call.principal else (),
+        speaks=HTTP_1 if call.http else "",
         identities=(SPIFFE + call.principal,) if call.principal else (),
     )
     if not call.http:
@@ -278,7 +296,7 @@ def arrival(call: Call) -> Arrival:
         path=call.path,
         method=call.method,
         headers=[(name.lower(), value) for name, value in call.headers],
-        metadata=call.metadata,
+        claims=call.claims,
     )
     caller = remote_address(HttpConnectionManager(), request, connection)
-    return Arrival(connection, request, caller)
+    return Arrival(connection, request, caller, call.metadata)

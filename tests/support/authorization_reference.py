@@ -224,7 +224,8 @@ def _key(key: str, namespace: str, place: Place, call: Call) -> _Field:
         return named[key]
     start, *path = key.replace("]", "").split("[")
     if start == "request.headers":
-        return _Field(lambda value: text_fits(value, header(call, path[0])), http=True)
+        lines = [value for name, value in call.headers if name.lower() == path[0].lower()]
+        return _Field(lambda value: any(text_fits(value, each) for each in lines), http=True)
     if start == "request.auth.claims":
         return _claim_field(call, path)
     filter_name = start.removeprefix("experimental.")
@@ -256,12 +257,6 @@ def path_fits(pattern: str, path: str) -> bool:
     parts = [re2.escape(each) for each in pattern.replace("{**}", "\0").split("{*}")]
     regex = _SEGMENT.join(parts).replace(re2.escape("\0"), _SEGMENTS)
     return re2.fullmatch(regex, bare) is not None
-
-
-def header(call: Call, name: str) -> str | None:
-    """All values of a header, joined by commas; None if there are none."""
-    found = [value for key, value in call.headers if key.lower() == name.lower()]
-    return ",".join(found) if found else None
 
 
 def _principal(pattern: str, place: Place, call: Call) -> bool:

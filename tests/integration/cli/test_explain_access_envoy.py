@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal, SourcedMetadata
@@ -26,6 +27,7 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ListMatcher, OrMatcher, ValueMatcher
 from envoy.type.v3.range_pb2 import Int32Range
 from google.protobuf.wrappers_pb2 import UInt32Value
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from mast.cli.explain.rbac import ruling
@@ -40,10 +42,8 @@ from tests.support.authorization_cases import (
     SOURCES,
     TCP_PORTS,
     Case,
-    callers,
-    drawn_by,
-    requests,
-    streams,
+    calls,
+    chance_of,
 )
 from tests.support.authorization_envoy import SPIFFE, arrival, inbound, observed, running
 from tests.support.authorization_reference import Call, Place
@@ -191,11 +191,10 @@ def policies(*, http: bool) -> st.SearchStrategy[Policy]:
 
 @dataclass(frozen=True)
 class Guard:
-    """Rules of requests, rules of connections, and calls to be judged."""
+    """Rules of requests and rules of connections."""
 
     http: RBAC
     network: RBAC
-    calls: Sequence[Call]
 
 
 @st.composite
@@ -206,12 +205,24 @@ def rules(draw: st.DrawFn, *, http: bool) -> RBAC:
     return made
 
 
-@st.composite
-def guards(draw: st.DrawFn) -> Guard:
-    known = draw(st.lists(callers(PLACE), min_size=3, max_size=3))
-    calls = [draw(requests(draw(st.sampled_from(known)))) for _ in range(REQUESTS)]
-    calls += [draw(streams(draw(st.sampled_from(known)))) for _ in range(STREAMS)]
-    return Guard(draw(rules(http=True)), draw(rules(http=False)), calls)
+def drawn_guards() -> Sequence[Guard]:
+    """The same ones every time."""
+    found: list[Guard] = []
+
+    @hypothesis.seed(0)
+    @settings(
+        max_examples=GUARDS,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.builds(Guard, rules(http=True), rules(http=False)))
+    def collect(guard: Guard) -> None:
+        found.append(guard)
+
+    collect()
+    return found
 
 
 def guarded(listener: Listener, guard: Guard) -> Listener:
@@ -233,7 +244,7 @@ def guarded(listener: Listener, guard: Guard) -> Listener:
 
 
 async def test_rules_say_what_is_foretold(tmp_path: Path) -> None:
-    drawn = drawn_by(guards(), 0, GUARDS)
+    drawn = drawn_guards()
     made = {
         f"set-{number}": guarded(observed(inbound(PLAIN), f"set-{number}"), guard)
         for number, guard in enumerate(drawn)
@@ -241,7 +252,7 @@ async def test_rules_say_what_is_foretold(tmp_path: Path) -> None:
     outcomes = set()
     async with running(tmp_path, made, IDENTITIES) as (_, clients):
         for number, guard in enumerate(drawn):
-            for call in guard.calls:
+            for call in calls(PLACE, chance_of(str(number)), REQUESTS, STREAMS):
                 found = await clients.decision(f"set-{number}", call)
                 assert (found.allowed, found.rule) == foretold(guard, call), f"{call}\n{guard}"
                 outcomes.add((call.http, found.allowed))

@@ -87,7 +87,7 @@ def explain(
         alpns=tuple(filter(None, alpn.split(","))),
         address=address,
         source_address=source_ip,
-        metadata=_claims(jwt_claims),
+        claims=_claims(jwt_claims),
     )
     mesh = _mesh(filename, namespace, mesh_config, ignore_unknown, validate)
     chosen = mesh_files.chosen_node(mesh, source or node, metadata, namespace)
@@ -162,10 +162,6 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip().lower(), value.strip()
 
 
-def _claims(text: str) -> dict[str, Any]:
-    """Claims where the filter that checks tokens leaves them (pilot.md J2)."""
-    if not text:
-        return {}
-    from mast.pilot.core.scope.matches import JWT_FILTER, JWT_PAYLOAD
-
-    return {JWT_FILTER: {JWT_PAYLOAD: mesh_files.json_object(text, "--jwt-claims")}}
+def _claims(text: str) -> dict[str, Any] | None:
+    """The claims of a token, None if there is no token."""
+    return mesh_files.json_object(text, "--jwt-claims") if text else None

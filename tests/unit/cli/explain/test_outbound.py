@@ -53,6 +53,10 @@ MORE = """
     route: [{destination: {host: reviews, subset: v2}}]},
    {route: [{destination: {host: reviews, subset: v1}}]}]}}
 ---
+{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: {name: tokens},
+ spec: {selector: {matchLabels: {istio: ingress}},
+        jwtRules: [{issuer: us, jwks: '{"keys": [{"kty": "oct", "k": "eA"}]}'}]}}
+---
 {apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: patch},
  spec: {workloadSelector: {labels: {app: productpage}}, configPatches: [
    {applyTo: CLUSTER, match: {context: SIDECAR_OUTBOUND, cluster: {service: db.test}},
@@ -85,7 +89,7 @@ def test_a_route_by_header_leads_into_the_proxy_of_the_subset() -> None:
     assert "reviews-v2" in result(found, "arrives at")
     assert result(found, "program") == "inbound|9080|| (ORIGINAL_DST), at 10.0.0.6:9080"
     told = causes(found)
-    assert "EnvoyFilter default/patch (1.yaml:39)" in told
+    assert "EnvoyFilter default/patch (1.yaml:43)" in told
     assert "ServiceEntry default/reviews spec.hosts[0] (0.yaml:5)" in told
     assert "VirtualService default/reviews spec.http[0].match[0] (0.yaml:40)" in told
     assert "DestinationRule default/reviews spec.subsets[1] (0.yaml:32)" in told
@@ -184,10 +188,13 @@ def test_claims_choose_routes_of_a_gateway() -> None:
     around = Surroundings(mesh(MORE))
     router = "router~10.0.0.20~front-1.default~default.svc.cluster.local"
     side = around.side(node(router, {"LABELS": {"istio": "ingress"}}))
-    claims = {"envoy.filters.http.jwt_authn": {"payload": {"group": "dev"}}}
     asked = Asked(host="shop.test", port=8080, source_address="198.51.100.1")
-    known = explain(replace(asked, metadata=claims), side, around)
+    known = explain(replace(asked, claims={"iss": "us", "group": "dev"}), side, around)
     assert known.clusters == {f"outbound|9080|v2|{HOST}": 100}, known.text()
+    assert result(known, "token") == "passes: the token of us is good"
+    foreign = explain(replace(asked, claims={"iss": "them", "group": "dev"}), side, around)
+    assert (foreign.status, foreign.clusters) == (401, {})
+    assert result(foreign, "token") == "refused with 401: the issuer is them, not us"
     assert "dialled by the client" in result(known, "listener")
     unknown = explain(asked, side, around)
     assert unknown.clusters == {f"outbound|9080|v1|{HOST}": 100}

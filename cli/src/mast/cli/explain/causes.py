@@ -137,6 +137,16 @@ class Causes:
                 found.append(self.of(each, ("spec", *last)))
         return found
 
+    def authorization_rule(self, namespace: str, name: str, rule: int) -> Cause:
+        """A rule of an AuthorizationPolicy, which may be known by its name only (pilot.md J4)."""
+        path: Path = ("spec", "rules", rule)
+        for each in self.index.configs.get(
+            (collection_names.AUTHORIZATION_POLICIES, namespace), ()
+        ):
+            if each.meta.name == name:
+                return self.of(each, path)
+        return Cause("AuthorizationPolicy", namespace, name, path_text(path))
+
     def mixer_rules(self, namespace: str) -> Sequence[Cause]:
         """Rules by which Mixer would judge a request to a namespace (mixer.md)."""
         homes = dict.fromkeys((self.index.mesh.root_namespace, namespace))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from envoy.config.route.v3.route_components_pb2 import Route
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -11,11 +12,14 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 
 from mast.cli.explain import routing
+from mast.cli.explain.access import guarded
 from mast.cli.explain.actions import described
+from mast.cli.explain.addresses import remote_address
 from mast.cli.explain.paths import Refused, normalised
+from mast.cli.explain.rbac import Arrival
 from mast.cli.explain.site import Side, Surroundings
 from mast.cli.explain.story import Story
-from mast.cli.explain.traffic import Request
+from mast.cli.explain.traffic import Connection, Request
 
 _MIXER = ("mixer", "ext_authz")
 
@@ -23,7 +27,7 @@ _MIXER = ("mixer", "ext_authz")
 def through_manager(
     manager: HttpConnectionManager,
     request: Request,
-    port: int,
+    connection: Connection,
     side: Side,
     around: Surroundings,
     story: Story,
@@ -39,14 +43,19 @@ def through_manager(
         details = [f"to {refused.location}"] if refused.location else []
         story.tell("path", f"{refused.status}: {refused}", details)
         return (), request
-    request = routing.stripped_authority(manager, request, port)
+    request = routing.stripped_authority(manager, request, connection.port)
     _filters(manager, side, around, story)
+    arrival = Arrival(connection, request, remote_address(manager, request, connection))
+    passed = guarded(manager.http_filters, arrival, around.causes, story)
+    if passed is None:
+        return (), request
+    request = replace(request, metadata=passed.left)
     routes = _routes(manager, side)
     if routes is None:
         story.status = 404
         story.tell("routes", f"404: {manager.rds.route_config_name} is not known to the proxy")
         return (), request
-    route = _route(routes, request, port, side, around, story)
+    route = _route(routes, request, connection.port, side, around, story)
     if route is None:
         return (), request
     return _action(route, request, story)

@@ -12,7 +12,9 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 
 from mast.cli.envoy.configuration import connection_manager
 from mast.cli.explain import chains
+from mast.cli.explain.access import guarded
 from mast.cli.explain.http import through_manager
+from mast.cli.explain.rbac import Arrival
 from mast.cli.explain.routing import Share
 from mast.cli.explain.site import Side, Surroundings
 from mast.cli.explain.story import Cause, Story
@@ -86,12 +88,14 @@ def _to_program(
     around: Surroundings,
     story: Story,
 ) -> None:
+    if guarded(chain.filters, Arrival(connection), around.causes, story) is None:
+        return
     manager = connection_manager(chain)
     shares: Sequence[Share] = ()
     if manager is not None and request is not None:
         scheme = "https" if secured else "http"
         asked = replace(request, scheme=scheme, mutual_tls=secured)
-        shares, _ = through_manager(manager, asked, connection.port, side, around, story)
+        shares, _ = through_manager(manager, asked, connection, side, around, story)
     else:
         for each in chain.filters:
             proxy = TcpProxy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, QueryParameterMatcher
@@ -19,25 +19,33 @@ from mast.common.envoy.matchers import (
 
 
 def header_matches(matcher: HeaderMatcher, request: Request) -> bool:
-    """Whether a request's header fits."""
-    return header_fits(matcher, request.header(matcher.name))
-
-
-def header_fits(matcher: HeaderMatcher, value: str | None) -> bool:
-    """Whether the value of a header fits, None if it is not there.
+    """Whether a request's header fits, as routes see it: with all its values joined.
 
     A header that is not there never fits, inverted or not, unless it is asked for by presence or
     counts as empty.
     """
+    value = request.header(matcher.name)
+    return _any_fits(matcher, [] if value is None else [value])
+
+
+def header_line_matches(matcher: HeaderMatcher, request: Request | None) -> bool:
+    """The same as rules of RBAC see it: one line of the header is enough.
+
+    Connections have no headers.
+    """
+    return _any_fits(matcher, request.header_lines(matcher.name) if request else [])
+
+
+def _any_fits(matcher: HeaderMatcher, values: Sequence[str]) -> bool:
     kind = matcher.WhichOneof("header_match_specifier")
     if kind is None or kind == "present_match":
         wanted = matcher.present_match if kind else True
-        return ((value is not None) != matcher.invert_match) == wanted
-    if value is None:
+        return (bool(values) != matcher.invert_match) == wanted
+    if not values:
         if not matcher.treat_missing_header_as_empty:
             return False
-        value = ""
-    return _value_fits(matcher, kind, value) != matcher.invert_match
+        values = [""]
+    return any(_value_fits(matcher, kind, each) for each in values) != matcher.invert_match
 
 
 def _value_fits(matcher: HeaderMatcher, kind: str, value: str) -> bool:

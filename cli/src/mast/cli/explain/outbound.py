@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,13 +15,21 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 
 from mast.cli.envoy.configuration import connection_manager
 from mast.cli.explain import chains
+from mast.cli.explain.access import guarded
 from mast.cli.explain.http import through_manager
 from mast.cli.explain.inbound import arrive
+from mast.cli.explain.rbac import Arrival
 from mast.cli.explain.routing import Share
 from mast.cli.explain.site import Side, Surroundings
 from mast.cli.explain.story import Cause, Story
 from mast.cli.explain.traffic import HTTP_1, HTTP_2, RAW, TLS, Connection, Request
-from mast.cli.explain.upstream import Upstream, policies, tls_text, upstreams
+from mast.cli.explain.upstream import (
+    Upstream,
+    policies,
+    presents_identity,
+    tls_text,
+    upstreams,
+)
 from mast.cli.inspect.clusters import cluster_type
 from mast.cli.inspect.listeners import match_text
 from mast.cli.inspect.tables import address_text
@@ -53,7 +61,7 @@ class Asked:
     source_address: str = ""
     sni: str = ""
     alpns: tuple[str, ...] = ()
-    metadata: dict[str, Any] = field(default_factory=dict)
+    claims: Mapping[str, Any] | None = None
 
     @property
     def secure(self) -> bool:
@@ -74,7 +82,7 @@ class Asked:
             method=self.method,
             scheme="https" if secure else "http",
             headers=[each for each in self.headers if each[0] != "host"],
-            metadata=self.metadata,
+            claims=self.claims,
         )
 
 
@@ -216,6 +224,8 @@ def _through(
     story: Story,
 ) -> tuple[Sequence[Share], Request | None]:
     """Clusters that the filters of a chain send to; the request if it was read as HTTP."""
+    if guarded(chain.filters, Arrival(connection), around.causes, story) is None:
+        return (), None
     terminated = chain.transport_socket.typed_config.Is(DownstreamTlsContext.DESCRIPTOR)
     manager = connection_manager(chain)
     if manager is not None:
@@ -223,9 +233,8 @@ def _through(
             story.tell("protocol", "400: the program speaks TLS where the proxy expects HTTP")
             story.status = 400
             return (), None
-        return through_manager(
-            manager, asked.request(secure=terminated), asked.port, side, around, story
-        )
+        request = asked.request(secure=terminated)
+        return through_manager(manager, request, connection, side, around, story)
     for each in chain.filters:
         proxy = TcpProxy()
         if each.typed_config.Unpack(proxy):
@@ -318,5 +327,6 @@ def _into(
         transport=TLS if chosen.tls else connection.transport,
         server_name=chosen.tls.sni if chosen.tls else connection.server_name,
         alpns=alpns if chosen.tls else connection.alpns,
+        identities=(side.identity,) if chosen.tls and presents_identity(chosen.tls) else (),
     )
     arrive(arriving, request, other, around, story)

@@ -13,6 +13,7 @@ from mast.cli.explain.traffic import Request
 
 _ESCAPED_SLASH = re.compile(r"%2[fF]|%5[cC]")
 _ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
+_DOTS_WITH_PARAMETERS = re.compile(r"(/\.{1,2});[^/]*")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 _KEEP = {
@@ -33,24 +34,28 @@ class Refused(Exception):
 def normalised(manager: HttpConnectionManager, request: Request) -> Request:
     """The request with the path that routes see; raises Refused if the proxy goes no further.
 
-    Order and meaning: escaped slashes, dot segments and needless escapes, repeated slashes
-    (Envoy HttpConnectionManager, "normalize_path", "merge_slashes",
-    "path_with_escaped_slashes_action").
+    Order and meaning: escaped slashes, parameters of dot segments, dot segments and needless
+    escapes, repeated slashes (Envoy HttpConnectionManager, "normalize_path", "merge_slashes",
+    "path_with_escaped_slashes_action"). A fragment is cut off first, as proxies of the mesh are
+    told not to refuse it (citadel-and-agent.md B5).
     """
-    bare, mark, query = request.path.partition("?")
+    bare, mark, query = request.path.partition("#")[0].partition("?")
     action = manager.path_with_escaped_slashes_action
+    redirects = False
     if action not in _KEEP and _ESCAPED_SLASH.search(bare):
         redirects = action == HttpConnectionManager.UNESCAPE_AND_REDIRECT
         # A gRPC client follows no redirect.
         if action == HttpConnectionManager.REJECT_REQUEST or (redirects and request.grpc):
             raise Refused(400, "the path has escaped slashes")
         bare = _ESCAPED_SLASH.sub(lambda m: "/" if m[0].lower() == "%2f" else "\\", bare)
-        if redirects:
-            raise Refused(307, "the path has escaped slashes", bare + mark + query)
     if manager.normalize_path.value:
-        bare = _canonical(bare)
+        if "%00" in bare:
+            raise Refused(400, "the path has a zero byte")
+        bare = _canonical(_DOTS_WITH_PARAMETERS.sub(r"\1", bare))
     if manager.merge_slashes:
         bare = re.sub(r"/+", "/", bare)
+    if redirects:
+        raise Refused(307, "the path has escaped slashes", bare + mark + query)
     return replace(request, path=bare + mark + query)
 
 

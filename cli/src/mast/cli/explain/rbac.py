@@ -6,8 +6,9 @@ principal have to match, policies are tried in the order of their names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -30,14 +31,19 @@ from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 
 from mast.cli.explain.conditions import Condition, Every, Is, Not, Some, lacking
-from mast.cli.explain.matchers import header_fits, metadata_matches
+from mast.cli.explain.matchers import header_line_matches, metadata_matches
 from mast.cli.explain.traffic import Connection, Request
 from mast.common.envoy.matchers import NotUnderstood, string_matches, value_at
+from mast.pilot.core.scope.matches import JWT_FILTER, JWT_PAYLOAD
 
 NOTHING = "nothing"
 """How the absence of something is told."""
 
 _SPIFFE = "spiffe://"
+_ANYTHING = re.compile(r"\.[*+]")
+_LITERAL = re.compile(r"(?:[\w/:@%~-]|\\\W)*")
+_ESCAPE = re.compile(r"\\(?=\W)")
+
 _SEGMENT = "[a-zA-Z0-9-._~%!$&'()+,;:@]"
 _SEGMENTS = "[a-zA-Z0-9-._~%!$&'()+,;:@/]"
 
@@ -46,12 +52,14 @@ _SEGMENTS = "[a-zA-Z0-9-._~%!$&'()+,;:@/]"
 class Arrival:
     """What rules look at: a connection, and the request on it unless it carries bytes.
 
-    ``remote_address`` is who called first, as far as the proxy believes what it is told of that.
+    ``remote_address`` is who called first, as far as the proxy believes what it is told of that;
+    ``left`` what filters before left, by filter.
     """
 
     connection: Connection
     request: Request | None = None
     remote_address: str = ""
+    left: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -182,20 +190,20 @@ def _authenticated(wanted: Principal.Authenticated, connection: Connection) -> C
     shown = ", ".join(each.removeprefix(_SPIFFE) for each in names) or "unknown"
     if not wanted.HasField("principal_name"):
         return Is("the caller", shown, "anybody with mutual TLS", bool(names))
-    # Names of a certificate without any are empty text.
-    fits = any(string_matches(wanted.principal_name, each) for each in names)
+    # Besides its URIs, the subject of a certificate counts, which is empty in the mesh.
+    known = [*names, ""] if names else []
+    fits = any(string_matches(wanted.principal_name, each) for each in known)
     text = matcher_text(wanted.principal_name).removeprefix(_SPIFFE)
     return Is("source principal", shown, text, fits)
 
 
 def _header(matcher: HeaderMatcher, arrival: Arrival) -> Condition:
     what = {":method": "method", ":authority": "host"}.get(matcher.name, f"header {matcher.name}")
-    # To rules of connections, requests are without headers.
     found = arrival.request.header(matcher.name) if arrival.request else None
     kind = matcher.WhichOneof("header_match_specifier")
     wanted = matcher_text(matcher.string_match) if kind == "string_match" else "any value"
     shown = NOTHING if found is None else found
-    return Is(what, shown, wanted, header_fits(matcher, found))
+    return Is(what, shown, wanted, header_line_matches(matcher, arrival.request))
 
 
 def _path(matcher: StringMatcher, arrival: Arrival) -> Condition:
@@ -235,12 +243,17 @@ def _sourced(sourced: SourcedMetadata, arrival: Arrival) -> Condition:
 
 
 def _metadata(matcher: MetadataMatcher, arrival: Arrival) -> Condition:
-    left = arrival.request.metadata if arrival.request else {}
-    path = [each.key for each in matcher.path]
-    value = value_at(left.get(matcher.filter, {}), matcher.path)
-    what = f"{matcher.filter} {'.'.join(path)}"
+    value = value_at(arrival.left.get(matcher.filter, {}), matcher.path)
     shown = NOTHING if value is None else _shown(value)
-    return Is(what, shown, value_text(matcher.value), metadata_matches(matcher, left))
+    fits = metadata_matches(matcher, arrival.left)
+    return Is(_named(matcher), shown, value_text(matcher.value), fits)
+
+
+def _named(matcher: MetadataMatcher) -> str:
+    path = [each.key for each in matcher.path]
+    if (matcher.filter, path[:1]) == (JWT_FILTER, [JWT_PAYLOAD]):
+        return f"claim {'.'.join(path[1:])}"
+    return f"{matcher.filter} {'.'.join(path)}"
 
 
 def _shown(value: Any) -> str:
@@ -260,10 +273,17 @@ def matcher_text(matcher: StringMatcher) -> str:
         case "contains":
             return f"*{matcher.contains}*"
         case "safe_regex":
-            regex = matcher.safe_regex.regex
-            return "*" if regex == ".+" else f"regex {regex}"
+            return _regex_text(matcher.safe_regex.regex)
         case _:
             raise NotUnderstood(f"a string matcher of kind {kind or NOTHING}")
+
+
+def _regex_text(regex: str) -> str:
+    """A regular expression; with stars where there is nothing but literals between them."""
+    literals = _ANYTHING.split(regex)
+    if all(map(_LITERAL.fullmatch, literals)):
+        return "*".join(_ESCAPE.sub("", each) for each in literals)
+    return f"regex {regex}"
 
 
 def value_text(matcher: ValueMatcher) -> str:

@@ -89,11 +89,16 @@ def chosen_route(host: VirtualHost, request: Request) -> Chosen | Sequence[str]:
         raise NotUnderstood(f"virtual host {host.name!r}: a tree of matchers")
     passed: list[str] = []
     for position, route in enumerate(host.routes):
-        lacking = next(_lacking(route.match, request), None)
-        if lacking is None:
+        missing = lacking(route.match, request)
+        if not missing:
             return Chosen(host, position, route, tuple(passed))
-        passed.append(lacking)
+        passed.append(missing)
     return passed
+
+
+def lacking(match: RouteMatch, request: Request) -> str:
+    """The first thing that a request lacks to match, empty if it does."""
+    return next(_lacking(match, request), "")
 
 
 def _lacking(match: RouteMatch, request: Request) -> Iterator[str]:

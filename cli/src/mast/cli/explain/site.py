@@ -11,11 +11,15 @@ from envoy.config.core.v3.base_pb2 import Node
 from mast.cli.envoy.configuration import Configuration
 from mast.cli.explain.causes import Causes
 from mast.cli.offline.mesh import Mesh
+from mast.pilot.core import names
 from mast.pilot.core.model.model import Service
 from mast.pilot.core.model.proxy import InterceptionMode, Proxy, ProxyType
 from mast.pilot.core.scope.audience import registered
 from mast.pilot.core.scope.matches import Caller
 from mast.pilot.core.scope.scope import Scope, applicable_sidecar
+
+DEFAULT_ACCOUNT = "default"
+"""The service account of workloads that name none."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,12 @@ class Side:
     def address(self) -> str:
         """Its first IP address."""
         return self.proxy.ip_addresses[0]
+
+    @property
+    def identity(self) -> str:
+        """What its certificate says it is, as a URI (citadel-and-agent.md A3)."""
+        account = self.proxy.service_account or DEFAULT_ACCOUNT
+        return names.spiffe(self.scope.mesh.trust_domain, self.proxy.namespace, account)
 
     @property
     def captures(self) -> bool:

@@ -23,6 +23,20 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What one rule of access says: ``lacking`` is why it does not match, empty if it does.
+
+    ``rule`` is its name in Envoy; without ``enforced`` it changes nothing.
+    """
+
+    action: str
+    rule: str
+    lacking: str
+    cause: Cause | None
+    enforced: bool
+
+
+@dataclass(frozen=True)
 class Step:
     """One decision: what was decided, the result, and why."""
 
@@ -37,10 +51,11 @@ class Story:
     """Everything that is decided about a request, in order.
 
     ``clusters`` are where it may go, in percent; ``status`` is the answer of a proxy that does not
-    pass the request on, 0 if it does.
+    pass the request on, 0 if it does. ``access`` are the rules that were tried.
     """
 
     steps: list[Step] = field(default_factory=list)
+    access: list[Judged] = field(default_factory=list)
     status: int = 0
     clusters: dict[str, float] = field(default_factory=dict)
 

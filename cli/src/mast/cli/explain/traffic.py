@@ -36,8 +36,8 @@ class Connection:
 class Request:
     """The headers of an HTTP request; ``path`` includes the query.
 
-    ``headers`` are lower-case names and values in order; ``metadata`` is what filters before the
-    router left, by filter, such as the claims of a token.
+    ``headers`` are lower-case names and values in order, ``claims`` those of a valid token that
+    comes with them. ``metadata`` is what filters before the router left, by filter.
     """
 
     authority: str
@@ -45,11 +45,17 @@ class Request:
     method: str = "GET"
     scheme: str = "http"
     headers: Sequence[tuple[str, str]] = ()
+    claims: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     mutual_tls: bool = False
 
     def header(self, name: str) -> str | None:
         """All values of a header or pseudo-header, joined by commas; None if there are none."""
+        found = self.header_lines(name)
+        return ",".join(found) if found else None
+
+    def header_lines(self, name: str) -> Sequence[str]:
+        """The values of a header or pseudo-header, one for each time that it is there."""
         pseudo = {
             ":authority": self.authority,
             "host": self.authority,
@@ -59,9 +65,8 @@ class Request:
         }
         lower = name.lower()
         if lower in pseudo:
-            return pseudo[lower]
-        found = [value for key, value in self.headers if key == lower]
-        return ",".join(found) if found else None
+            return [pseudo[lower]]
+        return [value for key, value in self.headers if key == lower]
 
     @property
     def grpc(self) -> bool:

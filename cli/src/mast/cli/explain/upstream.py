@@ -15,6 +15,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.json_format import MessageToDict
 
 from mast.cli.inspect.tables import address_text
+from mast.pilot.core.names import SDS_CERTIFICATE
 
 _MATCH = "envoy.transport_socket_match"
 _TAKES = {HealthStatus.UNKNOWN, HealthStatus.HEALTHY, HealthStatus.DEGRADED}
@@ -98,6 +99,12 @@ def client_tls(cluster: Cluster, endpoint: LbEndpoint | None) -> UpstreamTlsCont
 def _context(socket: TransportSocket) -> UpstreamTlsContext | None:
     context = UpstreamTlsContext()
     return context if socket.typed_config.Unpack(context) else None
+
+
+def presents_identity(context: UpstreamTlsContext) -> bool:
+    """Whether the certificate of the mesh is shown to the other side."""
+    certificates = context.common_tls_context.tls_certificate_sds_secret_configs
+    return any(each.name == SDS_CERTIFICATE for each in certificates)
 
 
 def tls_text(context: UpstreamTlsContext | None) -> str:
