@@ -23,6 +23,7 @@ from tests.integration.agent.running import (
     gone,
     loopback,
 )
+from tests.support.pki import Ca
 
 SPIFFE_ID = "spiffe://cluster.local/ns/shop/sa/reviews"
 
@@ -208,6 +209,23 @@ async def test_streams_follow_pilot(
         listener = inbound_listener(running.address, 9081, mutual_tls=False)
         plane.discovery.set(LDS, {listener.name: listener})
         await running.until(9081, "/", lambda status, _: status == 200)
+
+
+async def test_new_roots_dial_pilot_anew(plane: ControlPlane, work: Path) -> None:
+    """A changed file of roots ends the stream, an equal one that was written again does not."""
+    async with agent(work, environment(plane, loopback())) as running:
+        await running.ready()
+        roots = work / "var/run/secrets/istio/root-cert.pem"
+        roots.write_bytes(plane.root.pem)
+        seen = len(plane.discovery.requests)
+        roots.write_bytes(plane.root.pem + Ca.root("another").pem)
+        await running.logged("roots.changed")
+        await running.logged(
+            "ads.disconnected", lambda each: each["detail"] == "the roots for Pilot changed"
+        )
+        again = await plane.discovery.asked(lambda each: each.node.id != "", after=seen)
+        assert again.initial_resource_versions is not None
+        assert len(running.events("roots.changed")) == 1
 
 
 async def test_unusable_settings_end_at_once(plane: ControlPlane, tmp_path: Path) -> None:

@@ -116,3 +116,20 @@ async def test_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(path).touch()
     with place_for(path):
         assert not Path(path).exists(), "a stale socket is taken away"
+
+
+async def test_files_that_cannot_be_looked_at_are_counted(tmp_path: Path) -> None:
+    """Once each until they can: the watch goes on with the others (B3, metrics)."""
+    loop, other, failures = tmp_path / "loop", tmp_path / "other", []
+    loop.symlink_to(loop)
+    watched = FileWatch(
+        [str(loop), str(other)], debounce=QUICK, poll=QUICK, failed=lambda: failures.append(1)
+    )
+    async with asyncio.timeout(5):
+        other.write_text("new")
+        await watched.changed()
+        assert len(failures) == 1
+        loop.unlink()
+        loop.write_text("a file")
+        await watched.changed()
+    assert len(failures) == 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from mast.agent.core.command import Launch, arguments
+from mast.agent.core.command import Launch, arguments, log_levels
 from mast.agent.core.envoy_log import LogLine, log_line
 from mast.agent.core.proxy_config import merged
 
@@ -41,6 +42,41 @@ def test_everything_else() -> None:
     assert "--file-flush-interval-msec 500 --file-flush-min-size-kb 9" in line
     assert "-l debug --component-log-level http:info" in line
     assert line.endswith("--concurrency 2 --config-yaml {}")
+
+
+@pytest.mark.parametrize(
+    ("text", "components", "wanted"),
+    [
+        pytest.param("info", "misc:error", ("info", "misc:error"), id="apart"),
+        pytest.param("info,http:debug", "misc:error", ("info", "http:debug"), id="together"),
+        pytest.param("http:debug,rbac:debug", "", ("warning", "http:debug,rbac:debug"), id="only"),
+        pytest.param("", "", ("warning", ""), id="neither"),
+    ],
+)
+def test_log_levels(text: str, components: str, wanted: tuple[str, str]) -> None:
+    assert log_levels(text, components) == wanted
+
+
+def test_switches_of_variables() -> None:
+    """ENVOY_SKIP_DEPRECATED_LOGS and ISTIO_ENVOY_ENABLE_CORE_DUMP."""
+    launch = replace(LAUNCH, skip_deprecated_logs=False, core_dump=True, component_log_level="")
+    line = arguments(launch, merged({}))
+    assert "--skip-deprecated-logs" not in line
+    assert "--component-log-level" not in line
+    assert "--enable-core-dump" in line
+
+
+@pytest.mark.parametrize(
+    ("host_ip", "text", "wanted"),
+    [
+        ("10.0.0.1", "a: $(HOST_IP):1", "a: 10.0.0.1:1"),
+        ("fd00::1", "a: $(HOST_IP):1", "a: [fd00::1]:1"),
+        ("fd00::1", "a: [$(HOST_IP)]:1", "a: [fd00::1]:1"),
+    ],
+)
+def test_the_nodes_address_in_an_override(host_ip: str, text: str, wanted: str) -> None:
+    launch = replace(LAUNCH, override=text, host_ip=host_ip)
+    assert arguments(launch, merged({}))[-1] == wanted
 
 
 def test_zero_threads_are_one_per_core() -> None:

@@ -120,6 +120,9 @@ class Config:
     prometheus_annotations: str = _env("ISTIO_PROMETHEUS_ANNOTATIONS", "")
     legacy_localhost_probe: bool = _env("REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION", default=False)
 
+    host_ip: str = _env("HOST_IP", "")
+    skip_deprecated_logs: bool = _env("ENVOY_SKIP_DEPRECATED_LOGS", default=True)
+    core_dump: bool = _env("ISTIO_ENVOY_ENABLE_CORE_DUMP", default=False)
     bootstrap: str = _env("ISTIO_BOOTSTRAP", "")
     bootstrap_override: str = _env("ISTIO_BOOTSTRAP_OVERRIDE", "")
     wasm_retries: int = _env("WASM_HTTP_REQUEST_MAX_RETRIES", 5)

@@ -5,9 +5,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, TypeVar
@@ -24,24 +24,28 @@ from mast.agent.core import health, paths, probers, scrape
 from mast.agent.core.bootstrap import as_json
 from mast.agent.core.bootstrap_patches import patched, refusal
 from mast.agent.core.command import Launch, arguments
-from mast.agent.core.names import names
 from mast.agent.core.proxy_config import concurrency
 from mast.agent.core.readiness import READINESS_FILTER
 from mast.agent.core.scrape import Page
-from mast.agent.store import bootstrap_patches, envoy, files, grpc_files, proxy_configs, sockets
+from mast.agent.servers import ads_server, background, dns_server, secret_server
+from mast.agent.store import (
+    bootstrap_patches,
+    envoy,
+    files,
+    grpc_files,
+    identity,
+    proxy_configs,
+)
 from mast.agent.store.admin import EnvoyAdmin
 from mast.agent.store.inputs import gather
 from mast.agent.store.probes import GROUP_PROBE_AGENT, Prober, healthy
 from mast.agent.store.scraping import Scraper
 from mast.common.lifecycle import run
-from mast.common.serving import Listen, serving
 from mast.common.telemetry import configure_logging
 
 T = TypeVar("T")
 
 log = structlog.get_logger()
-
-_GRACE = timedelta(seconds=1)
 
 
 def proxy(argv: Sequence[str]) -> int:
@@ -98,7 +102,11 @@ async def operate(agent: Agent, ending: Ending, stop: asyncio.Event) -> None:
             dns_server(agent),
             secret_server(agent),
             ads_server(agent),
-            background(stop=follow_stop(stop, ending), health=follow_health(agent)),
+            background(
+                stop=follow_stop(stop, ending),
+                health=follow_health(agent),
+                roots=follow_roots(agent),
+            ),
         ):
             inputs, xds_socket = agent.inputs, agent.places.xds_socket
             with grpc_files.bootstrap_file(inputs.config, inputs.node, xds_socket):
@@ -109,6 +117,20 @@ async def follow_stop(stop: asyncio.Event, ending: Ending) -> None:
     """A signal begins the end."""
     await stop.wait()
     ending.begun.set()
+
+
+async def follow_roots(agent: Agent) -> None:
+    """Dial Pilot anew when the file with its roots has others (B2.4)."""
+    candidates = identity.xds_root_files(agent.inputs.config)
+    watch = files.FileWatch(candidates, debounce=agent.inputs.config.file_debounce)
+    seen = identity.first_content(candidates)
+    while True:
+        await watch.changed()
+        found = identity.first_content(candidates)
+        if found != seen:
+            log.info("roots.changed", files=candidates)
+            agent.ads.redial("the roots for Pilot changed")
+        seen = found
 
 
 def status_of(agent: Agent, ending: Ending, admin: EnvoyAdmin, scraper: Scraper) -> Status:
@@ -154,66 +176,6 @@ def prober_of(agent: Agent) -> Prober:
         source=not legacy and metadata["INTERCEPTION_MODE"] != "NONE",
         endpoints=metadata.get("APP_ENDPOINTS", {}),
     )
-
-
-@asynccontextmanager
-async def dns_server(agent: Agent) -> AsyncIterator[None]:
-    """Serve DNS if it is captured, on IPv4 and, where there is one, IPv6 loopback (B8.1)."""
-    if agent.dns is None:
-        yield
-        return
-    host, _, port = agent.inputs.config.dns_address.rpartition(":")
-    async with AsyncExitStack() as stack:
-        for address in ("127.0.0.1", "::1") if host == "localhost" else (host.strip("[]"),):
-            try:
-                await stack.enter_async_context(agent.dns.serving(address, int(port)))
-            except OSError as error:
-                if address != "::1":
-                    raise
-                log.info("dns.no_ipv6", error=str(error))
-        await stack.enter_async_context(background(names=follow_names(agent)))
-        yield
-
-
-async def follow_names(agent: Agent) -> None:
-    """Index each name table that Pilot sends, away from the event loop."""
-    table = None
-    node = agent.inputs.node
-    while agent.dns is not None:
-        table = await agent.table.after(table)
-        if table is None:
-            continue
-        agent.dns.names = await asyncio.to_thread(
-            names, table, namespace=node.namespace, domain=node.dns_domain, search=agent.search
-        )
-        agent.readiness.names_known = True
-        log.info("names.updated", hosts=len(table.table))
-
-
-@asynccontextmanager
-async def secret_server(agent: Agent) -> AsyncIterator[None]:
-    """Serve SDS and keep its secrets fresh; the certificate is asked for at once (B3.3)."""
-    credentials, work = agent.credentials, {}
-    work["files"] = credentials.follow_files(agent.secrets.wanted)
-    if agent.mounted is not None:
-        work["mounted"] = credentials.follow_directory(agent.mounted)
-    if agent.certificates is not None:
-        work["certificates"] = agent.certificates.run()
-        work["published"] = credentials.follow_ca(agent.certificates)
-    with sockets.place_for(agent.sds_socket) as address:
-        listen = [Listen(address, name="sds")]
-        async with serving(agent.secrets.register, listen, grace=_GRACE), background(**work):
-            yield
-
-
-@asynccontextmanager
-async def ads_server(agent: Agent) -> AsyncIterator[None]:
-    """Serve ADS to Envoy."""
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    with sockets.place_for(agent.places.xds_socket) as address:
-        listen = [Listen(address, name="ads")]
-        async with serving(agent.ads.register, listen, grace=_GRACE, options=options):
-            yield
 
 
 async def follow_health(agent: Agent) -> None:
@@ -353,6 +315,9 @@ def envoy_command(agent: Agent, path: str) -> list[str]:
             component_log_level=flags.proxy_component_log_level,
             concurrency=concurrency(proxy_config, flags.concurrency, config.cpu_limit),
             override=Path(override).read_text() if override else "",
+            host_ip=config.host_ip,
+            skip_deprecated_logs=config.skip_deprecated_logs,
+            core_dump=config.core_dump,
         ),
         proxy_config,
     )
@@ -361,15 +326,3 @@ def envoy_command(agent: Agent, path: str) -> list[str]:
 def bracketed(host: str) -> str:
     """A host as URLs have it."""
     return f"[{host}]" if ":" in host else host
-
-
-@asynccontextmanager
-async def background(**work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run tasks beside the block: a crash of one ends the block, its end ends them."""
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(each, name=name) for name, each in work.items()]
-        try:
-            yield
-        finally:
-            for task in running:
-                task.cancel()

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -35,16 +35,24 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 class FileWatch:
     """Notices changes of files from the moment it is made.
 
+    ``failed`` is called for each file that cannot even be looked at, once until it can again.
     Files are looked at every ``poll``, through symbolic links: a kubelet swaps a directory link,
     and a laptop with many agents has few inotify instances to give.
     """
 
     def __init__(
-        self, paths: Sequence[str], *, debounce: timedelta, poll: timedelta = POLL
+        self,
+        paths: Sequence[str],
+        *,
+        debounce: timedelta,
+        poll: timedelta = POLL,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._paths = paths
         self._debounce = debounce.total_seconds()
         self._poll = poll.total_seconds()
+        self._failed = failed
+        self._unseen: frozenset[str] = frozenset()
         self._seen = self._look()
 
     async def changed(self) -> None:
@@ -57,12 +65,20 @@ class FileWatch:
             now = self._look()
 
     def _look(self) -> list[tuple[int, int, int] | None]:
-        return [_fingerprint(path) for path in self._paths]
-
-
-def _fingerprint(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+        """What tells versions of each file apart; ``failed`` counts files that become invisible."""
+        found: list[tuple[int, int, int] | None] = []
+        unseen = set()
+        for path in self._paths:
+            try:
+                status = Path(path).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                found.append(None)
+            except OSError:
+                found.append(None)
+                unseen.add(path)
+            else:
+                found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        for _ in unseen - self._unseen:
+            self._failed()
+        self._unseen = frozenset(unseen)
+        return found

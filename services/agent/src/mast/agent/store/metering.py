@@ -36,6 +36,9 @@ class Meters:
         self._file_failures = metrics.counter(
             f"{prefix}num_file_secret_failures_total", "Secrets in files that cannot be used"
         )
+        self._watch_failures = metrics.counter(
+            f"{prefix}num_file_watcher_failures_total", "Files that cannot be watched"
+        )
 
     def signing(self, sign: Sign) -> Sign:
         """The same call, measured."""
@@ -61,6 +64,10 @@ class Meters:
     def file_failed(self) -> None:
         """Count a secret in a file that is missing or does not fit."""
         self._file_failures.add()
+
+    def watch_failed(self) -> None:
+        """Count a file that cannot be looked at."""
+        self._watch_failures.add()
 
     def page(self, identity: Latest[Identity | None], now: datetime) -> str:
         """The metrics page, with the time that the certificate has left."""
