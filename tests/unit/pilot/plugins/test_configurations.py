@@ -140,8 +140,8 @@ def test_proxies_are_told_the_roots_of_their_mesh() -> None:
     for domain in ("cluster.local", "elsewhere.test"):
         bundle = TrustBundle(trust_domain=domain)
         bundle.roots.add(pem=f"root of {domain}", state=Root.ACTIVE)
-        bundle.roots.add(pem="bad", state=Root.TAINTED)
+        bundle.roots.add(pem="old", state=Root.TAINTED)
         assert not mesh.apply([Put(f"{keys.TRUST}{domain}", bundle.SerializeToString())])
     (resource,) = mesh.snapshot(1).view(sidecar_proxy()).collection(PCDS)
     told = ProxyConfig.FromString(resource.body).ca_certificates_pem
-    assert list(told) == ["root of cluster.local\n"]
+    assert list(told) == ["root of cluster.local\nold\n"]

@@ -1,6 +1,6 @@
 """Roots that vouch for callers (citadel-and-agent.md A8)."""
 
-from mast.pilot.core.security.trust import pools
+from mast.pilot.core.security.trust import own_pools, pools
 from mastapi.trust.v1.trust_pb2 import Root, TrustBundle
 
 
@@ -8,7 +8,8 @@ def bundle(*roots: tuple[str, int]) -> TrustBundle:
     return TrustBundle(roots=[Root(pem=pem, state=state) for pem, state in roots])
 
 
-def test_all_but_tainted_roots_vouch():
+def test_all_roots_vouch_as_long_as_they_are_in_the_bundle():
+    """A tainted one too: whoever has a certificate of it must be able to ask for another."""
     found = pools(
         {
             "cluster.local": bundle(
@@ -19,8 +20,17 @@ def test_all_but_tainted_roots_vouch():
             )
         }
     )
-    assert found == {"cluster.local": b"one\ntwo\nthree\n"}
+    assert found == {"cluster.local": b"one\ntwo\nthree\nbad\n"}
 
 
 def test_a_domain_without_roots_is_not_trusted():
-    assert pools({"a": bundle(), "b": bundle(("bad", Root.TAINTED))}) == {}
+    assert pools({"a": bundle()}) == {}
+
+
+def test_only_our_own_roots_vouch_for_those_who_speak_to_us():
+    known = {"a": bundle(("ours", Root.ACTIVE)), "b": bundle(("theirs", Root.ACTIVE))}
+    assert own_pools(known, ("a", "old-name", "b"), b"told") == {
+        "a": b"ours\n",
+        "old-name": b"ours\n",
+    }, "b is another mesh: an alias for policies, and nobody we serve"
+    assert own_pools({}, ("a", "old-name"), b"told") == {"a": b"told", "old-name": b"told"}

@@ -352,12 +352,14 @@ def service_certificates(
     token_file: Path | None,
     now: Callable[[], datetime],
     ttl: timedelta = timedelta(hours=24),
+    mesh_roots: Callable[[], bytes] = lambda: b"",
 ) -> WorkloadCertificates:
     """A control-plane service's certificates: the first by token, later ones by the last (B2.1).
 
     ``address``, ``root_file`` (None: the system's roots) and ``token_file`` are the service's
     ``--ca-...`` flags; both files are read anew for every attempt, and a token file that is not
-    there means a call without token.
+    there means a call without token. ``mesh_roots`` are newer roots than the file's, which is as
+    old as the installation (A8.5).
     """
 
     def token() -> str | None:
@@ -372,7 +374,7 @@ def service_certificates(
 
     client = CaClient(
         address=address,
-        root_pem=lambda: root_file.read_bytes() if root_file else b"",
+        root_pem=lambda: b"\n".join((root_file.read_bytes(), mesh_roots())) if root_file else b"",
         token=token,
         client_cert=own,
         now=now,

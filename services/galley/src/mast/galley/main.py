@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from random import random
 
 import structlog
 
 from mast.common.ca_client import KeyPair, service_certificates
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.lifecycle import run
+from mast.common.mesh_trust import MeshTrust
 from mast.common.monitoring import Readiness, monitoring
 from mast.common.mutual_tls import mutual_tls
 from mast.common.sealing import sealing_key
@@ -128,21 +130,31 @@ class Galley:
         config = self._config
         if not config.ca_address:
             return
+        trust = MeshTrust(
+            store=self._store,
+            trust_domain=config.trust_domain,
+            reporter=f"galley-{socket.gethostname()}-{os.getpid()}",
+            now=wall_clock,
+            random=random,
+        )
         certificates = service_certificates(
             address=config.ca_address,
             identity=SpiffeId(config.trust_domain, config.namespace, config.service_account),
             root_file=config.ca_root_file,
             token_file=config.ca_token_file,
             now=wall_clock,
+            mesh_roots=lambda: trust.roots,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(certificates.run(), name="certificates")
+            tasks.create_task(trust.run(certificates), name="trust")
             first = await certificates.changed(None)
 
             def current() -> KeyPair:
                 return certificates.current or first
 
-            listen = Listen(config.listen, mutual_tls(current), name="grpc-mtls")
+            tls = mutual_tls(current, lambda: trust.roots)
+            listen = Listen(config.listen, tls, name="grpc-mtls")
             async with self._server(listen, self._access()) as running:
                 await running.set_serving(True)
                 self._certified = True

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from random import random
 
 import structlog
 from aiohttp import web
@@ -18,6 +20,7 @@ from grpc import aio
 from mast.common.ca_client import KeyPair, WorkloadCertificates, service_certificates
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.lifecycle import run
+from mast.common.mesh_trust import MeshTrust
 from mast.common.monitoring import Readiness, http_server, monitoring
 from mast.common.mutual_tls import mutual_tls
 from mast.common.serving import Listen, Serving, serving
@@ -121,7 +124,7 @@ class Mixer:
             tasks.create_task(self._keep_gauges(), name="gauges"),
         ]
         if await self._configured(configuration, stop):
-            await self._serve(engine, stop)
+            await self._serve(store, engine, stop)
         for task in background:
             task.cancel()
         await engine.close()
@@ -146,30 +149,39 @@ class Mixer:
             raise TimeoutError(f"no complete configuration from etcd within {seconds:g} s")
         return not stop.is_set()
 
-    async def _serve(self, engine: LiveEngine, stop: asyncio.Event) -> None:
+    async def _serve(self, store: Store, engine: LiveEngine, stop: asyncio.Event) -> None:
         listen = [Listen(self._config.listen, name="grpc")]
         async with asyncio.TaskGroup() as tasks, self._server(engine, listen) as running:
-            secure = tasks.create_task(self._serve_securely(engine), name="secure")
+            secure = tasks.create_task(self._serve_securely(store, engine), name="secure")
             await running.set_serving(True)
             self._open = True
             await stop.wait()
             self._open = False
             secure.cancel()
 
-    async def _serve_securely(self, engine: LiveEngine) -> None:
+    async def _serve_securely(self, store: Store, engine: LiveEngine) -> None:
         """Open the port with mutual TLS as soon as there is a certificate; until cancelled."""
         config = self._config
         if not config.ca_address:
             return
-        certificates = _certificates(config)
+        trust = MeshTrust(
+            store=store,
+            trust_domain=config.trust_domain,
+            reporter=f"mixer-{socket.gethostname()}-{os.getpid()}",
+            now=wall_clock,
+            random=random,
+        )
+        certificates = _certificates(config, lambda: trust.roots)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(certificates.run(), name="certificates")
+            tasks.create_task(trust.run(certificates), name="trust")
             first = await certificates.changed(None)
 
             def current() -> KeyPair:
                 return certificates.current or first
 
-            listen = [Listen(config.secure_listen, mutual_tls(current), name="grpc-mtls")]
+            tls = mutual_tls(current, lambda: trust.roots)
+            listen = [Listen(config.secure_listen, tls, name="grpc-mtls")]
             async with self._server(engine, listen) as running:
                 await running.set_serving(True)
                 await asyncio.Event().wait()
@@ -226,11 +238,12 @@ def _admission(config: Config, instruments: Instruments) -> Admission:
     return Admission(shedder, time.monotonic, refused)
 
 
-def _certificates(config: Config) -> WorkloadCertificates:
+def _certificates(config: Config, mesh_roots: Callable[[], bytes]) -> WorkloadCertificates:
     return service_certificates(
         address=config.ca_address,
         identity=SpiffeId(config.trust_domain, config.namespace, config.service_account),
         root_file=config.ca_root_file,
         token_file=config.ca_token_file,
         now=wall_clock,
+        mesh_roots=mesh_roots,
     )

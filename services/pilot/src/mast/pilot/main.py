@@ -27,6 +27,7 @@ from mast.common.etcd import Store, connect, etcd_config
 from mast.common.keys import proxy_status_key
 from mast.common.latest import Latest
 from mast.common.lifecycle import run
+from mast.common.mesh_trust import MeshTrust
 from mast.common.monitoring import Readiness, http_server, monitoring
 from mast.common.sealing import sealing_key
 from mast.common.serving import Listen, Serving, serving
@@ -170,9 +171,14 @@ class Pilot:
             self._replica.name,
             config.jwt_pub_key_refresh_interval,
         )
-        name, ttl = self._replica.name, config.registration_ttl
         self._registrations = Registrations(
-            store, self._group, name, self._clock, random.random, ttl
+            store,
+            self._group,
+            self._replica.name,
+            self._clock,
+            random.random,
+            ttl=config.registration_ttl,
+            grace=config.workload_entry_grace_period,
         )
 
     def _tell(self, world: World) -> None:
@@ -253,15 +259,23 @@ class Pilot:
         config = self._config
         if not config.ca_address:
             return
-        certificates = _certificates(config, self._clock.now)
+        known = MeshTrust(
+            store=self._store,
+            trust_domain=config.trust_domain,
+            reporter=f"pilot.{self._replica.name}",
+            now=self._clock.now,
+            random=random.random,
+        )
+        certificates = _certificates(config, self._clock.now, lambda: known.roots)
         async with asyncio.TaskGroup() as tasks:
+            trusting = tasks.create_task(known.run(certificates), name="trust")
             renewing = tasks.create_task(certificates.run(), name="certificates")
             getting = tasks.create_task(certificates.changed(None), name="first certificate")
             stopping = tasks.create_task(stop.wait(), name="stop")
             await asyncio.wait([getting, stopping], return_when=asyncio.FIRST_COMPLETED)
             if getting.done():
                 await self._behind_tls(certificates, getting.result(), stop)
-            for each in (renewing, getting, stopping):
+            for each in (trusting, renewing, getting, stopping):
                 each.cancel()
 
     async def _behind_tls(
@@ -375,13 +389,16 @@ def _sealing_key(config: Config) -> bytes | None:
     return sealing_key(config.secrets_key_file, secrets.token_bytes)
 
 
-def _certificates(config: Config, now: Callable[[], datetime]) -> WorkloadCertificates:
+def _certificates(
+    config: Config, now: Callable[[], datetime], mesh_roots: Callable[[], bytes]
+) -> WorkloadCertificates:
     return service_certificates(
         address=config.ca_address,
         identity=SpiffeId(config.trust_domain, config.namespace, config.service_account),
         root_file=config.ca_root_file,
         token_file=config.ca_token_file,
         now=now,
+        mesh_roots=mesh_roots,
     )
 
 

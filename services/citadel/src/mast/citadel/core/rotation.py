@@ -263,7 +263,7 @@ def obstacle(
     authority: Authority, slot: Slot, known: Knowledge, *, now: datetime, policy: Policy
 ) -> str:
     """Why a prepared CA should not sign yet, "" if nothing speaks against it."""
-    if problem := unconfirmed(authority, slot.created_at, known, now=now, policy=policy):
+    if problem := unconfirmed(authority, slot, known, now=now, policy=policy):
         return problem
     if now < slot.created_at + policy.publication:
         left = (slot.created_at + policy.publication - now).total_seconds()
@@ -285,8 +285,7 @@ def drop_obstacle(seen: Overview, slot: Slot, *, now: datetime, policy: Policy) 
     """Why a tainted CA should still be trusted, "" if all its leaves are replaced."""
     if not is_published(seen.authority, seen.bundle):
         return f"the taint of slot {slot.id} is not in the published trust bundle yet"
-    since = slot.retires_at or now
-    return unconfirmed(seen.authority, since, seen.known, now=now, policy=policy)
+    return unconfirmed(seen.authority, slot, seen.known, now=now, policy=policy)
 
 
 def problem(seen: Overview, *, now: datetime, policy: Policy) -> str:
@@ -298,19 +297,23 @@ def problem(seen: Overview, *, now: datetime, policy: Policy) -> str:
 
 
 def unconfirmed(
-    authority: Authority, since: datetime, known: Knowledge, *, now: datetime, policy: Policy
+    authority: Authority, slot: Slot, known: Knowledge, *, now: datetime, policy: Policy
 ) -> str:
-    """Who has not confirmed what was published ``since``, "" if enough have.
+    """Who has not confirmed what is published of a slot, "" if enough have.
 
-    Those that never confirm got the bundle with every certificate: after a leaf's life all have.
+    Those that never confirm got the bundle with every certificate, so they know a prepared slot
+    when the longest life of a leaf has passed. Of a tainted one they may hold a leaf until it ends.
     """
     if problem := unsettled(known, now, policy.settling):
         return problem
-    consent = now >= since + authority.active.longest_leaf
-    missing = known.missing(policy.enough, silence_is_consent=consent)
+    prepared_one = slot.state is State.PREPARED
+    consent = prepared_one and now >= slot.created_at + authority.active.longest_leaf
+    missing = known.missing(policy.enough, roots=prepared_one, silence_is_consent=consent)
     if not missing:
         return ""
     quiet = f", {known.silent} never confirm" if known.silent else ""
+    if known.roots_only:
+        quiet += f", {known.roots_only} only know the roots"
     names = f"; among the others: {', '.join(known.lagging)}" if known.lagging else ""
     return (
         f"{known.holding} of {known.connected} that are connected confirmed the roots{quiet}: "
@@ -350,9 +353,7 @@ def _is_replaced(
 
     Those that never confirm keep theirs until it ends, so they are waited for.
     """
-    if not slot.tainted or slot.retires_at is None:
-        return False
-    return not unconfirmed(authority, slot.retires_at, known, now=now, policy=policy)
+    return slot.tainted and not unconfirmed(authority, slot, known, now=now, policy=policy)
 
 
 def replaced(authority: Authority, known: Knowledge, *, now: datetime, policy: Policy) -> Authority:

@@ -40,14 +40,26 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 keys.SECRETS,
                 keys.REGISTRY_SERVICES,
                 keys.REGISTRY_ENDPOINTS,
+                f"{keys.STATUS_TRUST}galley-",
                 f"{keys.LEADER}galley-",
-            )
+            ),
+            reads=(keys.TRUST,),
         ),
         "pilot": Role(
             reads=(keys.CONFIG, keys.SECRETS, keys.REGISTRY, keys.TRUST),
-            writes=(keys.REGISTRY_WORKLOADS, keys.STATUS, keys.JWKS, f"{keys.LEADER}pilot-"),
+            writes=(
+                keys.REGISTRY_WORKLOADS,
+                keys.STATUS_PROXIES,
+                keys.STATUS_CONFIG,
+                f"{keys.STATUS_TRUST}pilot",
+                keys.JWKS,
+                f"{keys.LEADER}pilot-",
+            ),
         ),
-        "mixer": Role(reads=(keys.CONFIG, keys.REGISTRY_WORKLOADS), writes=(keys.QUOTA,)),
+        "mixer": Role(
+            reads=(keys.CONFIG, keys.REGISTRY_WORKLOADS, keys.TRUST),
+            writes=(keys.QUOTA, f"{keys.STATUS_TRUST}mixer-"),
+        ),
         "citadel": Role(
             reads=(keys.CONFIG, keys.STATUS_TRUST),
             writes=(keys.CA, keys.TRUST, f"{keys.LEADER}citadel-"),

@@ -17,13 +17,15 @@ class Credentials:
         self._trust_domain = trust_domain
         self._current = current
         self._index = index
-        self._made: tuple[KeyPair, object, Material] | None = None
+        self._made: tuple[tuple[object, ...], Material] | None = None
 
     def __call__(self) -> Material:
         """The certificate in force and the roots that vouch for callers."""
-        pair, bundles = self._current(), self._index().trust
-        if self._made is None or self._made[0] is not pair or self._made[1] is not bundles:
-            own = {self._trust_domain: pair.certificate.roots_pem.encode()}
-            trusted = {**own, **trust.pools(bundles)}
-            self._made = pair, bundles, Material(pair.chain_pem, pair.key_pem, trusted)
-        return self._made[2]
+        pair, index = self._current(), self._index()
+        of = (pair, index.trust, index.mesh)
+        if self._made is None or any(a is not b for a, b in zip(of, self._made[0], strict=True)):
+            domains = dict.fromkeys((self._trust_domain, *index.mesh.trust_domains))
+            told = pair.certificate.roots_pem.encode()
+            trusted = trust.own_pools(index.trust, tuple(domains), told)
+            self._made = of, Material(pair.chain_pem, pair.key_pem, trusted)
+        return self._made[1]

@@ -1,17 +1,28 @@
 """Which roots vouch for callers: the pools that the TLS front verifies client certificates with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from mastapi.trust.v1.trust_pb2 import Root, TrustBundle
+from mastapi.trust.v1.trust_pb2 import TrustBundle
 
 
 def pools(bundles: Mapping[str, TrustBundle]) -> Mapping[str, bytes]:
-    """Roots as PEM by trust domain; tainted ones are left out (citadel-and-agent.md A8)."""
+    """Roots as PEM by trust domain (citadel-and-agent.md A8)."""
     trusted = {
-        domain: b"".join(
-            root.pem.strip().encode() + b"\n" for root in bundle.roots if root.state != Root.TAINTED
-        )
+        domain: b"".join(root.pem.strip().encode() + b"\n" for root in bundle.roots)
         for domain, bundle in bundles.items()
     }
     return MappingProxyType({domain: roots for domain, roots in trusted.items() if roots})
+
+
+def own_pools(
+    bundles: Mapping[str, TrustBundle], domains: Sequence[str], told: bytes
+) -> Mapping[str, bytes]:
+    """Roots by trust domain of those who may speak to us: our own, and its aliases.
+
+    ``domains`` begin with our own. An alias with a bundle of its own is another mesh, whose
+    proxies are none of ours. Until there is a bundle the roots count that we were ``told``.
+    """
+    own, *aliases = domains
+    roots = pools(bundles).get(own, told)
+    return {own: roots} | {alias: roots for alias in aliases if alias not in bundles}

@@ -1,0 +1,134 @@
+"""A control-plane service's own trust: the mesh's roots from etcd, followed and confirmed (A8.5).
+
+Proxies are told the roots by Pilot, which counts who confirmed them; services read the store, so
+each confirms for itself. Section numbers are those of citadel-and-agent.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from google.protobuf.message import DecodeError
+
+from mast.common.backoff import Backoff
+from mast.common.ca_client import KeyPair, WorkloadCertificates
+from mast.common.etcd import EtcdError, Store
+from mast.common.keys import trust_key, trust_status_key
+from mast.common.latest import Latest
+from mastapi.status.v1.status_pb2 import TrustStatus
+from mastapi.trust.v1.trust_pb2 import Root, TrustBundle
+
+log = structlog.get_logger()
+
+AGAIN = timedelta(seconds=1)
+"""A certificate that replaces a tainted one may be tainted, too: not all replicas know at once."""
+
+
+@dataclass(kw_only=True)
+class MeshTrust:
+    """Follows the bundle of ``trust_domain``; ``reporter`` is ``SERVICE-REPLICA``.
+
+    A certificate under a tainted root is replaced at once, and only then is the bundle confirmed.
+    """
+
+    store: Store
+    trust_domain: str
+    reporter: str
+    now: Callable[[], datetime]
+    random: Callable[[], float]
+    ttl: timedelta = timedelta(seconds=30)
+    _bundle: Latest[TrustBundle | None] = field(default_factory=lambda: Latest(None))
+    _confirmed: Latest[int] = field(default_factory=lambda: Latest(0))
+
+    @property
+    def roots(self) -> bytes:
+        """The roots as PEM; b"" before the first bundle."""
+        bundle = self._bundle.value
+        return "".join(root.pem for root in bundle.roots).encode() if bundle else b""
+
+    async def run(self, certificates: WorkloadCertificates) -> None:
+        """Follow the bundle and confirm it, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name="trust bundle")
+            tasks.create_task(self._take_over(certificates), name="trust taken over")
+            tasks.create_task(self._report(self.now()), name="trust confirmed")
+
+    async def _follow(self) -> None:
+        async with aclosing(self.store.follow_key(trust_key(self.trust_domain))) as batches:
+            async for batch in batches:
+                for change in batch.changes:
+                    try:
+                        found = TrustBundle.FromString(change.value or b"")
+                    except DecodeError as error:
+                        log.error("bundle.unreadable", key=change.key, error=str(error))
+                        continue
+                    if change.value is not None:
+                        self._bundle.publish(found)
+
+    async def _take_over(self, certificates: WorkloadCertificates) -> None:
+        bundle: TrustBundle | None = None
+        while True:
+            bundle = await self._bundle.after(bundle)
+            while is_tainted(pair := certificates.current, self._bundle.value):
+                certificates.renew()
+                await certificates.changed(pair)
+                await asyncio.sleep(AGAIN.total_seconds())
+            if bundle is not None:
+                self._confirmed.publish(bundle.sequence)
+
+    async def _report(self, since: datetime) -> None:
+        backoff = Backoff(timedelta(milliseconds=500), timedelta(seconds=15))
+        silent = False
+        while True:
+            try:
+                async with self.store.lease(self.ttl) as lease:
+                    silent = False
+                    backoff.reset()
+                    await self._tell(since, lease.id, lease.lost)
+            except EtcdError as error:
+                if not silent:
+                    log.warning("trust.unreported", error=str(error))
+                silent = True
+                await asyncio.sleep(backoff.next(self.random()).total_seconds())
+
+    async def _tell(self, since: datetime, lease: int, lost: asyncio.Event) -> None:
+        """Write what is confirmed, and each change of it, until the lease is lost."""
+        while not lost.is_set():
+            confirmed = self._confirmed.value
+            status = TrustStatus(reporter=self.reporter, trust_domain=self.trust_domain)
+            status.since.FromDatetime(since)
+            status.holders.add(sequence=confirmed, count=1)
+            key = trust_status_key(self.reporter)
+            await self.store.put(key, status.SerializeToString(), lease)
+            async with asyncio.TaskGroup() as tasks:
+                waiting = [
+                    tasks.create_task(self._confirmed.after(confirmed), name="confirmed"),
+                    tasks.create_task(lost.wait(), name="lease lost"),
+                ]
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for each in waiting:
+                    each.cancel()
+
+
+def is_tainted(pair: KeyPair | None, bundle: TrustBundle | None) -> bool:
+    """Whether a tainted root of the bundle issued the certificate, or its last intermediate."""
+    if pair is None or bundle is None:
+        return False
+    tainted = [root.pem for root in bundle.roots if root.state == Root.TAINTED]
+    last = x509.load_pem_x509_certificate(pair.certificate.chain_pem[-1].encode())
+    return any(_issued(last, x509.load_pem_x509_certificate(pem.encode())) for pem in tainted)
+
+
+def _issued(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
