@@ -41,6 +41,9 @@ FAULTS: Final[Mapping[Fault, str]] = {
     Fault.UNREADABLE: "Stored values that cannot be read",
     Fault.PROXYLESS: "Configuration that does not count for gRPC clients without a proxy",
     Fault.UNENFORCEABLE: "Security policies of which a part cannot be enforced as written",
+    Fault.MISSING_KEYS: "Rules about tokens that refuse all tokens, for want of keys",
+    Fault.OLD_KEYS: "Rules about tokens whose keys could not be fetched again",
+    Fault.UNUSABLE_KEYS: "Rules about tokens some of whose keys cannot be used",
 }
 """What the metric of a fault counts; its value is how often it is so now."""
 

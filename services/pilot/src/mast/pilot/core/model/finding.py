@@ -50,6 +50,9 @@ class Fault(StrEnum):
     UNREADABLE = "pilot_unreadable_configs"
     PROXYLESS = "pilot_proxyless_unsupported"
     UNENFORCEABLE = "pilot_unenforceable_policies"
+    MISSING_KEYS = "pilot_token_keys_missing"
+    OLD_KEYS = "pilot_token_keys_outdated"
+    UNUSABLE_KEYS = "pilot_token_keys_unusable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,16 @@ from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.model import Config, ServiceKey
-from mast.pilot.core.review import destination_rules, services, single_objects, virtual_services
+from mast.pilot.core.review import (
+    destination_rules,
+    services,
+    single_objects,
+    token_keys,
+    virtual_services,
+)
 from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.security.authentication import sources
 
 Check = Callable[[Config[Any], Scope], Iterable[Finding]]
 
@@ -29,6 +36,7 @@ _CHECKS: Final[Mapping[str, Check]] = {
     collection_names.SERVICE_ENTRIES: services.findings,
     collection_names.SIDECARS: single_objects.findings,
     collection_names.PEER_AUTHENTICATIONS: single_objects.findings,
+    **dict.fromkeys(sources.COLLECTIONS, token_keys.findings),
     collection_names.TELEMETRIES: single_objects.findings,
 }
 
