@@ -78,13 +78,11 @@ def authorizer(scope: Scope, name: str) -> Authorizer:
 def _over_http(scope: Scope, name: str, provider: HttpProvider) -> Authorizer:
     service, port = _service(scope, provider)
     asked = [*provider.include_request_headers_in_check, *provider.include_headers_in_check]
-    answer = AuthorizationResponse()
-    for field, headers in (
-        (answer.allowed_upstream_headers, provider.headers_to_upstream_on_allow),
-        (answer.allowed_client_headers, provider.headers_to_downstream_on_deny),
-        (answer.allowed_client_headers_on_success, provider.headers_to_downstream_on_allow),
-    ):
-        field.patterns.extend(map(_header, headers))
+    answer = AuthorizationResponse(
+        allowed_upstream_headers=_headers(provider.headers_to_upstream_on_allow),
+        allowed_client_headers=_headers(provider.headers_to_downstream_on_deny),
+        allowed_client_headers_on_success=_headers(provider.headers_to_downstream_on_allow),
+    )
     http = _common(name, provider)
     http.http_service.CopyFrom(
         HttpService(
@@ -98,8 +96,8 @@ def _over_http(scope: Scope, name: str, provider: HttpProvider) -> Authorizer:
             authorization_response=answer,
         )
     )
-    if asked:
-        http.allowed_headers.CopyFrom(ListStringMatcher(patterns=map(_header, asked)))
+    if (sent := _headers(asked)) is not None:
+        http.allowed_headers.CopyFrom(sent)
     return Authorizer(http=http, network=None, service=service, port=port)
 
 
@@ -169,8 +167,10 @@ def _status(text: str) -> StatusCode.ValueType:
     return StatusCode.ValueType(code)
 
 
-def _header(pattern: str) -> StringMatcher:
-    return string_matcher(pattern, ignore_case=True)
+def _headers(patterns: Sequence[str]) -> ListStringMatcher | None:
+    """Names of headers in any case; an empty list would be refused."""
+    matchers = [string_matcher(each, ignore_case=True) for each in patterns]
+    return ListStringMatcher(patterns=matchers) if matchers else None
 
 
 def _fixed(provider: HttpProvider) -> Sequence[HeaderValue]:
