@@ -24,7 +24,7 @@ from mast.cli.local.identities import PROXY_ID, as_program, as_proxy
 from mast.cli.local.plan import root_file
 from mast.cli.local.processes import Process
 from mast.cli.local.spec import Place, Spec, agent_environment, objects, program_environment
-from mast.cli.local.supervisor import die_with_parent
+from mast.cli.local.supervisor import die_with_parent, replace_file
 from mastapi.citadel.v1 import citadel_pb2
 
 READY_SECONDS = 60
@@ -188,6 +188,9 @@ async def _prepare(home: Home, mesh: Mesh, spec: Spec, folder: Path) -> None:
     )
     async with citadel_admin(mesh) as citadel:
         token = await citadel.CreateJoinToken(request, timeout=10)
+        # The CA may have another root since the mesh was started.
+        bundle = await citadel.GetBundle(citadel_pb2.GetBundleRequest(), timeout=10)
+    replace_file(root_file(home), bundle.roots_pem, 0o644)
     secret = folder / "var/run/secrets/tokens/istio-token"
     secret.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

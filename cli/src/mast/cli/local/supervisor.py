@@ -131,8 +131,8 @@ class Supervisor:
             )
             token = await citadel.CreateJoinToken(request, timeout=2)
             bundle = await citadel.GetBundle(citadel_pb2.GetBundleRequest(), timeout=2)
-        _replace(plan.root_file(self._home), bundle.roots_pem, 0o644)
-        _replace(plan.token_file(self._home, service), token.token, 0o600)
+        replace_file(plan.root_file(self._home), bundle.roots_pem, 0o644)
+        replace_file(plan.token_file(self._home, service), token.token, 0o600)
 
     def _note(self, name: str, process: Process | None) -> None:
         if process is None:
@@ -180,7 +180,8 @@ async def _either(stop: asyncio.Event, delay: timedelta) -> None:
         return
 
 
-def _replace(path: Path, text: str, mode: int) -> None:
+def replace_file(path: Path, text: str, mode: int) -> None:
+    """Write a file that others may be reading."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
         file.write(text)
