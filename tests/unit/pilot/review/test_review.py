@@ -212,6 +212,30 @@ def to(host: str, more: str = "") -> str:
         ),
         pytest.param(
             [
+                object_of("PeerAuthentication", "a", "{selector: {matchLabels: {app: web}}}"),
+                object_of(
+                    "PeerAuthentication", "b", "{selector: {matchLabels: {app: web, v: v1}}}"
+                ),
+                object_of("PeerAuthentication", "c", "{selector: {matchLabels: {v: v1}}}"),
+            ],
+            ["SUPERSEDED b app=web, v=v1 (shop/a)"],
+            id="an-authentication-within-another",
+        ),
+        pytest.param(
+            [
+                object_of("PeerAuthentication", "a", "{mtls: {mode: STRICT}}", "istio-system"),
+                object_of(
+                    "PeerAuthentication",
+                    "b",
+                    "{selector: {matchLabels: {app: web}}, mtls: {mode: DISABLE}}",
+                    "istio-system",
+                ),
+            ],
+            ["UNENFORCEABLE b spec.selector"],
+            id="a-selecting-authentication-of-the-mesh",
+        ),
+        pytest.param(
+            [
                 object_of("Telemetry", "a", "{}"),
                 object_of("Telemetry", "b", "{selector: {matchLabels: {app: web}}}"),
                 object_of("Telemetry", "c", "{targetRefs: [{kind: Gateway, name: g}]}"),

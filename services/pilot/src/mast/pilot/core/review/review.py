@@ -11,6 +11,7 @@ from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.model import Config, ServiceKey
 from mast.pilot.core.review import (
     destination_rules,
+    peer_authentications,
     services,
     single_objects,
     token_keys,
@@ -35,7 +36,7 @@ _CHECKS: Final[Mapping[str, Check]] = {
     collection_names.DESTINATION_RULES: destination_rules.findings,
     collection_names.SERVICE_ENTRIES: services.findings,
     collection_names.SIDECARS: single_objects.findings,
-    collection_names.PEER_AUTHENTICATIONS: single_objects.findings,
+    collection_names.PEER_AUTHENTICATIONS: peer_authentications.findings,
     **dict.fromkeys(sources.COLLECTIONS, token_keys.findings),
     collection_names.TELEMETRIES: single_objects.findings,
 }
