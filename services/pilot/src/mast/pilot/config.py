@@ -50,6 +50,8 @@ class Config:
     self_check: timedelta = timedelta(minutes=5)
     # How long workloads that registered themselves outlive a replica (pilot.md D9).
     registration_ttl: timedelta = timedelta(seconds=60)
+    # How long they stay after their proxy disconnected (citadel-and-agent.md B9).
+    workload_entry_grace_period: timedelta = timedelta(seconds=10)
     # How often the state of a proxy is written at most, and how long it outlives a replica.
     status_interval: timedelta = timedelta(seconds=1)
     status_ttl: timedelta = timedelta(seconds=30)
