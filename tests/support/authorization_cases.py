@@ -50,6 +50,7 @@ PATHS = (
     "/a;v=1",
     "/a=b/c",
     "/p(1)",
+    "/a/[b]",
 )
 HOSTS = ("shop.test", "SHOP.test", "shop.test:8080", "api.shop.test", "other")
 HEADERS = ("x-role", "X-Role", "x-other")

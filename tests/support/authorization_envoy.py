@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -20,6 +21,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 
+from mast.agent.core.bootstrap import RUNTIME
 from mast.cli.explain.addresses import remote_address
 from mast.cli.explain.rbac import Arrival
 from mast.cli.explain.traffic import HTTP_1, RAW, TLS, Connection, Request
@@ -40,7 +42,7 @@ from tests.support.authorization_cases import (
 from tests.support.authorization_reference import Call
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
 from tests.support.envoy_static import black_hole, bootstrap, cluster, told_destination
-from tests.support.http_probe import SECONDS, echo_server
+from tests.support.http_probe import SECONDS, EchoServer, echo_server
 from tests.support.mesh_yaml import sidecar_proxy, world
 from tests.support.outbound_envoy import answering
 from tests.support.pki import Ca
@@ -48,6 +50,7 @@ from tests.support.secret_files import with_secret_files, write_secrets
 from tests.support.tokens import Issuer
 
 SPIFFE = "spiffe://"
+HOST = "web.shop.svc.cluster.local"
 _HTTP_ALPNS = ["istio-http/1.1", "istio", "http/1.1"]
 _TCP_ALPNS = ["istio-peer-exchange", "istio"]
 _RBAC = "envoy.filters.http.rbac"
@@ -65,7 +68,7 @@ MESH = """
 ---
 {{apiVersion: networking.istio.io/v1, kind: ServiceEntry,
  metadata: {{name: web, namespace: {namespace}}},
- spec: {{hosts: [web.shop.svc.cluster.local], addresses: [10.9.0.1], resolution: STATIC,
+ spec: {{hosts: [{host}], addresses: [10.9.0.1], resolution: STATIC,
         location: MESH_INTERNAL, workloadSelector: {{labels: {{app: web}}}},
         ports: [{ports}]}}}}
 """
@@ -104,6 +107,7 @@ def texts(case: Case) -> list[str]:
     mesh = MESH.format(
         root=ROOT,
         namespace=NAMESPACE,
+        host=HOST,
         domain=case.place.trust_domains[0],
         aliases=", ".join(case.place.trust_domains[1:]),
         ports=", ".join(ports),
@@ -156,6 +160,7 @@ class Callers:
 
     ports: Mapping[str, int]
     contexts: Mapping[tuple[str, bool], ssl.SSLContext]
+    application: EchoServer
     stack: AsyncExitStack
     open: dict[tuple[str, ...], tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(
         default_factory=dict
@@ -233,11 +238,15 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], by
 
 @asynccontextmanager
 async def running(
-    directory: Path, made: Mapping[str, Listener], identities: Iterable[str]
+    directory: Path,
+    made: Mapping[str, Listener],
+    identities: Iterable[str],
+    gateways: Mapping[str, Listener] = MappingProxyType({}),
 ) -> AsyncIterator[tuple[EnvoyServer, Callers]]:
     """An Envoy with these listeners, and callers of these identities.
 
-    Requests are answered by an echo server, bytes by another.
+    Requests are answered by an echo server, bytes by another; the clusters of gateways are those
+    of the services `http-PORT`. Envoy runs with what agents tell theirs (B5).
     """
     ca = Ca.root()
     write_secrets(directory, ca, ca.leaf(uris=[f"{SPIFFE}cluster.local/ns/{NAMESPACE}/sa/web"]))
@@ -246,21 +255,24 @@ async def running(
         echo = await stack.enter_async_context(echo_server("web"))
         stream = await stack.enter_async_context(answering("web"))
         clusters = [cluster(names.inbound_cluster(each), echo.port) for each in HTTP_PORTS]
+        clusters += [
+            cluster(names.outbound_cluster(each, "", HOST), echo.port) for each in HTTP_PORTS
+        ]
         clusters += [cluster(names.inbound_cluster(each), stream) for each in TCP_PORTS]
         clusters += [
             cluster(names.INBOUND_PASSTHROUGH, stream),
             black_hole(names.BLACK_HOLE),
         ]
-        envoy = await stack.enter_async_context(
-            envoy_server(bootstrap(prepared, clusters), directory)
-        )
+        config = bootstrap([*prepared, *gateways.values()], clusters)
+        config.layered_runtime.layers.add(name="agent").static_layer.update(RUNTIME)
+        envoy = await stack.enter_async_context(envoy_server(config, directory))
         inner = await stack.enter_async_context(AsyncExitStack())
         contexts = {
             (identity, http): _client(ca, identity, directory, http=http)
             for identity in identities
             for http in (True, False)
         }
-        yield envoy, Callers(envoy.ports, contexts, inner)
+        yield envoy, Callers(envoy.ports, contexts, echo, inner)
         assert complaints(envoy.log.read_text()) == []
 
 

@@ -17,9 +17,9 @@ DRY_RUN = "istio.io/dry-run"
 SPACE_DELIMITED = ("permission", "scope")
 """Claims whose text is a list of words (J2)."""
 
-# Characters of one segment of a path as Envoy's templates have it.
-_SEGMENT = "[a-zA-Z0-9-._~%!$&'()+,;:@]+"
-_SEGMENTS = "[a-zA-Z0-9-._~%!$&'()+,;:@/]*"
+# Templates of Envoy do without brackets.
+_SEGMENT = r"[^/\[\]]+"
+_SEGMENTS = r"[^\[\]]*"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,8 +44,8 @@ _ANYTHING = re.compile(r"\.[*+]")
 _LITERAL = re.compile(r"(?:[\w/:@%~-]|\\\W)*")
 _ESCAPE = re.compile(r"\\(?=\W)")
 
-_SEGMENT = "[a-zA-Z0-9-._~%!$&'()+,;:@]"
-_SEGMENTS = "[a-zA-Z0-9-._~%!$&'()+,;:@/]"
+_SEGMENT = r"[^/\[\]]"
+_SEGMENTS = r"[^\[\]]"
 
 
 @dataclass(frozen=True)
