@@ -69,8 +69,10 @@ def _read_files(
 
 
 def _secrets(common: CommonTlsContext) -> list[SdsSecretConfig]:
-    validation = common.combined_validation_context.validation_context_sds_secret_config
-    return [*common.tls_certificate_sds_secret_configs, validation]
+    found = list(common.tls_certificate_sds_secret_configs)
+    if common.HasField("combined_validation_context"):
+        found.append(common.combined_validation_context.validation_context_sds_secret_config)
+    return found
 
 
 def _file(directory: Path, name: str) -> Path:
