@@ -83,8 +83,15 @@ async def test_a_workload_is_there_as_long_as_its_proxy_and_a_little_longer(stor
             assert found.controller == "pilot-1"
             entry = await store.get(KEY)
             assert (entry.mod_revision, bool(entry.lease)) == (registration.revision, True)
-        assert await stored(store) is not None
+        await until(lambda: _disconnected(store))
+        assert [each.name for each in pilot.workloads] == ["web-v1-10.0.0.1"]
         await until(lambda: _gone(store))
+        assert pilot.workloads == []
+
+
+async def _disconnected(store: Store) -> bool:
+    found = await stored(store)
+    return found is None or found.HasField("disconnected_at")
 
 
 async def _gone(store: Store, key: str = KEY) -> bool:

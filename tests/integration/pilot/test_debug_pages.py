@@ -17,6 +17,7 @@ from mast.pilot.api.pages import Pages, Sources
 from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.xds.report import Replica
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SDS, resource
+from mastapi.registry.v1.registry_pb2 import Workload
 from mastapi.status.v1.status_pb2 import ProxyStatus
 from tests.fakes.pilot_views import (
     FakeMesh,
@@ -95,10 +96,15 @@ class Client:
             return response.status, await response.text()
 
 
+REGISTERED = Workload(name="web-10.0.0.9", namespace="shop", addresses=["10.0.0.9"])
+
+
 @asynccontextmanager
 async def pages(ads, *, locate=nowhere, gate: Gate | None = None) -> AsyncIterator[Client]:
     snapshot = world(MESH).snapshot(7)
-    sources = Sources(ads.connections, lambda: snapshot, lambda: [FINDING], locate, REPLICA)
+    sources = Sources(
+        ads.connections, lambda: snapshot, lambda: [FINDING], locate, REPLICA, lambda: [REGISTERED]
+    )
     made = DebugPages(Pages(sources), gate or Gate("istio-system"), REPLICA)
     ready = Readiness(True, {"etcd": "connected"})
     async with (
@@ -206,6 +212,12 @@ class TestPages:
             code, text = await client.status(path)
             assert code == status
             assert words in text
+
+    async def test_registered_workloads(self, mesh):
+        async with ads_server(mesh) as ads, pages(ads) as client:
+            (entry,) = await client.page("/debug/workloadz")
+            assert (entry["kind"], entry["metadata"]["name"]) == ("WorkloadEntry", "web-10.0.0.9")
+            assert await client.page("/debug/workloadz?namespace=other") == []
 
     async def test_the_mesh(self, mesh):
         async with ads_server(mesh) as ads, pages(ads) as client:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 import yaml
@@ -22,7 +23,8 @@ from mast.cli.local.home import Home
 from mast.cli.local.spec import CLUSTER
 from mast.cli.onboarding.files import HOSTS, TOKEN, Choices, files, is_address, named
 from mast.cli.onboarding.group import Group, new_group
-from mast.cli.output import note
+from mast.cli.output import Format, note, show
+from mast.cli.pilot_pages import page, pilot_address
 from mastapi.citadel.v1 import citadel_pb2
 from mastapi.galley.v1 import config_pb2
 
@@ -50,6 +52,7 @@ def register(app: typer.Typer) -> None:
     entry = typer.Typer(no_args_is_help=True)
     group.command(epilog=CREATE_EXAMPLES)(create)
     entry.command(epilog=CONFIGURE_EXAMPLES)(configure)
+    entry.command(name="list")(list_entries)
     workload.add_typer(group, name="group", help="Groups of workloads outside any platform.")
     workload.add_typer(entry, name="entry", help="Single workloads of such a group.")
     told = "Workloads on machines of their own."
@@ -176,6 +179,35 @@ def configure(
     note(f"Wrote {', '.join(made)} to {output}; they belong on one machine only.")
     if not made[HOSTS]:
         note(f"{HOSTS} is empty: --ingressIP says where {choices.host} is to lead.")
+
+
+def list_entries(
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="Of this namespace only.")
+    ] = "",
+    pilot: Annotated[
+        str, typer.Option(envvar="MAST_PILOT", help="Pilot's debug address; default: of this mesh.")
+    ] = "",
+    output: Annotated[
+        Format, typer.Option("-o", "--output", help="Format of the result.")
+    ] = Format.TABLE,
+) -> None:
+    """Show workloads that registered themselves, as the WorkloadEntries they amount to."""
+    path = f"/debug/workloadz?{urlencode({'namespace': namespace} if namespace else {})}"
+    found = page(pilot_address(pilot), path)
+    rows = []
+    for each in found:
+        meta = each["metadata"]
+        rows.append(
+            [
+                meta["name"],
+                meta["namespace"],
+                each["spec"]["address"],
+                meta["annotations"]["istio.io/autoRegistrationGroup"],
+                each["status"]["conditions"][0]["status"],
+            ]
+        )
+    show(found, output, ["NAME", "NAMESPACE", "ADDRESS", "GROUP", "HEALTHY"], rows)
 
 
 @dataclass(frozen=True)

@@ -169,3 +169,30 @@ def test_health_is_a_mark_on_a_copy():
     assert ill.health == Health.HEALTH_UNHEALTHY
     assert registration.with_health(ill, healthy=True) == mine
     assert mine.health == Health.HEALTH_HEALTHY
+
+
+def test_it_is_shown_as_a_workload_entry():
+    """Labels, owner and annotations as Istio has them (citadel-and-agent.md B9)."""
+    found = registered(member(CLUSTER_ID="c1"), of=group(ports={"http": 8080}, weight=3))
+    entry = registration.entry(found)
+    assert entry["kind"] == "WorkloadEntry"
+    assert entry["metadata"]["name"] == found.name
+    assert entry["metadata"]["annotations"] == {
+        "note": "x",
+        "istio.io/autoRegistrationGroup": "web-v1",
+        "istio.io/workloadController": "pilot-1",
+        "istio.io/connectedAt": "2030-01-01T12:00:00Z",
+    }
+    assert entry["metadata"]["ownerReferences"][0]["name"] == "web-v1"
+    assert entry["spec"] == {
+        "address": found.addresses[0],
+        "labels": {"app": "web", "from": "group", "version": "v1"},
+        "ports": {"http": 8080},
+        "serviceAccount": "web",
+        "weight": 3,
+    }
+    assert entry["status"]["conditions"] == [{"type": "Healthy", "status": "True"}]
+    gone = registration.left(found, NOON + timedelta(seconds=5))
+    annotations = registration.entry(gone)["metadata"]["annotations"]
+    assert annotations["istio.io/disconnectedAt"] == "2030-01-01T12:00:05Z"
+    assert registration.supersedes(found, gone), "who comes back writes over it"

@@ -203,6 +203,7 @@ class Pilot:
             lambda: self._findings.current,
             partial(locate, store),
             self._replica,
+            lambda: self._registrations.workloads,
         )
         self._pages = Pages(sources)
         gate = Gate(config.namespace, config.debug_token_file)

@@ -1,7 +1,7 @@
 """The debug pages, whoever asks for them: over HTTP or over xDS (pilot.md M1, B28)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -12,6 +12,7 @@ from mast.pilot.api.connections import Connections
 from mast.pilot.core.debug import mesh, proxies
 from mast.pilot.core.model.finding import Finding
 from mast.pilot.core.world.snapshot import MeshSnapshot
+from mast.pilot.core.xds import registration
 from mast.pilot.core.xds.access import BadQuestion, NotHere, Viewer
 from mast.pilot.core.xds.config_dump import config_dump, resources
 from mast.pilot.core.xds.redaction import plain_redacted
@@ -25,6 +26,7 @@ from mast.pilot.core.xds.report import (
 )
 from mast.pilot.core.xds.resources import ECDS, EDS, NDS
 from mast.pilot.core.xds.session import Session
+from mastapi.registry.v1.registry_pb2 import Workload
 from mastapi.status.v1.status_pb2 import ProxyStatus
 
 _TRUE: Final = frozenset({"1", "true", "yes"})
@@ -53,7 +55,8 @@ class Question:
 class Sources:
     """Where pages read: streams of this replica, the newest snapshot, what is wrong, the store.
 
-    `locate` finds the status of a proxy that some replica holds; it raises EtcdError.
+    `locate` finds the status of a proxy that some replica holds; it raises EtcdError. `registered`
+    are the workloads that registered themselves with this replica.
     """
 
     connections: Connections
@@ -61,6 +64,7 @@ class Sources:
     findings: Callable[[], Iterable[Finding]]
     locate: Callable[[str], Awaitable[ProxyStatus | None]]
     replica: Replica
+    registered: Callable[[], Sequence[Workload]] = tuple
 
 
 class Pages:
@@ -99,6 +103,7 @@ class Pages:
             "sidecarz": ("What the proxy proxyID sees", self._sidecarz),
             "syncz": ("What proxies were sent and acknowledged", self._syncz),
             "telemetryz": ("Telemetry objects", self._of_mesh(mesh.telemetry)),
+            "workloadz": ("Workloads that registered themselves here", self._workloadz),
         }
 
     @property
@@ -118,6 +123,14 @@ class Pages:
 
     async def _list(self, _: Question) -> Any:
         return {f"/debug/{name}": text for name, text in self.names.items()}
+
+    async def _workloadz(self, question: Question) -> Any:
+        namespace = question.parameters.get("namespace")
+        return [
+            registration.entry(each)
+            for each in self._sources.registered()
+            if namespace in {None, each.namespace}
+        ]
 
     async def _adsz(self, question: Question) -> Any:
         chosen = await self._chosen(question)

@@ -6,7 +6,7 @@ one again, before it expires, and so their workloads are adopted and never missi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -86,6 +86,11 @@ class Registrations:
         """There is a lease to write workloads under."""
         return self._lease is not None
 
+    @property
+    def workloads(self) -> Sequence[Workload]:
+        """Those that this replica holds, by their keys."""
+        return [self._held[key].workload for key in sorted(self._held)]
+
     @asynccontextmanager
     async def registered(
         self, proxy: Proxy, identity: SpiffeId | None
@@ -109,7 +114,8 @@ class Registrations:
             held.streams -= 1
             if not held.streams:
                 held.leave_at = self.clock.instant() + self.grace
-                self._wake.set()
+                held.workload = registration.left(held.workload, self.clock.now())
+                self._told(held)
 
     def _holding(self, proxy: Proxy, workload: Workload) -> Held:
         """A new connection takes over, but gRPC libraries have many that stand side by side."""

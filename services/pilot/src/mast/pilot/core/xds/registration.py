@@ -5,8 +5,9 @@ as it is connected, and 10 seconds longer. Several replicas may believe to hold 
 the proxy connected last is right.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -141,6 +142,57 @@ def with_health(mine: Workload, *, healthy: bool) -> Workload:
     made.CopyFrom(mine)
     made.health = Health.HEALTH_HEALTHY if healthy else Health.HEALTH_UNHEALTHY
     return made
+
+
+def left(mine: Workload, at: datetime) -> Workload:
+    """The workload whose proxy disconnected."""
+    made = Workload()
+    made.CopyFrom(mine)
+    made.disconnected_at.CopyFrom(_timestamp(at))
+    return made
+
+
+def entry(workload: Workload) -> Mapping[str, Any]:
+    """A registered workload as the WorkloadEntry that Istio would make of it (B9)."""
+    group = {"apiVersion": "networking.istio.io/v1", "kind": "WorkloadGroup"}
+    annotations = {
+        **workload.annotations,
+        "istio.io/autoRegistrationGroup": workload.registration_group,
+        "istio.io/workloadController": workload.controller,
+        "istio.io/connectedAt": workload.connected_at.ToJsonString(),
+    }
+    if workload.HasField("disconnected_at"):
+        annotations["istio.io/disconnectedAt"] = workload.disconnected_at.ToJsonString()
+    spec = {
+        "address": workload.addresses[0],
+        "labels": dict(sorted(workload.labels.items())),
+        "ports": dict(sorted(workload.ports.items())),
+        "serviceAccount": workload.service_account,
+        "network": workload.network,
+        "locality": workload.locality,
+        "weight": workload.weight,
+    }
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "WorkloadEntry",
+        "metadata": {
+            "name": workload.name,
+            "namespace": workload.namespace,
+            "labels": dict(sorted(workload.labels.items())),
+            "annotations": annotations,
+            "creationTimestamp": workload.create_time.ToJsonString(),
+            "ownerReferences": [{**group, "name": workload.registration_group}],
+        },
+        "spec": {key: value for key, value in spec.items() if value},
+        "status": {
+            "conditions": [
+                {
+                    "type": "Healthy",
+                    "status": str(workload.health == Health.HEALTH_HEALTHY),
+                }
+            ]
+        },
+    }
 
 
 def _timestamp(at: datetime) -> Timestamp:
