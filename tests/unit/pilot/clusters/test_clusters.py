@@ -14,6 +14,7 @@ from mast.pilot.core.clusters.clusters import outbound_cluster, service_clusters
 from mast.pilot.core.clusters.destination_rules import rule_for
 from mast.pilot.core.clusters.endpoints import Destination
 from mast.pilot.core.model.proxy import Proxy, parse
+from tests.support.legacy_objects import policy
 from tests.support.mesh_yaml import scope, sidecar_proxy
 
 CALLER = sidecar_proxy("web")
@@ -61,6 +62,10 @@ def peer_authentication(spec: str) -> str:
         "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n"
         f"metadata: {{name: p, namespace: shop}}\nspec: {spec}\n---\n"
     )
+
+
+def old_policy(peers: str, more: str = "") -> str:
+    return policy("a", f"{{targets: [{{name: a, {more}}}], peers: {peers}}}")
 
 
 def made(*texts: str, proxy: Proxy = CALLER, subset: str = "") -> Cluster | None:
@@ -241,6 +246,15 @@ NO_AUTO = (
         pytest.param([service().replace("INTERNAL", "EXTERNAL")], [], id="external"),
         pytest.param([NO_AUTO, service()], [], id="mesh-says-no"),
         pytest.param([service(), peer_authentication("{mtls: {mode: DISABLE}}")], [], id="server"),
+        pytest.param([service(), old_policy("[]")], [], id="old-policy-of-the-service"),
+        pytest.param(
+            [service(), peer_authentication("{mtls: {mode: DISABLE}}"), old_policy("[{mtls: {}}]")],
+            BOTH,
+            id="old-policy-of-the-service-over-the-namespace",
+        ),
+        pytest.param(
+            [service(), old_policy("[]", "ports: [{number: 8}]")], BOTH, id="of-another-port"
+        ),
         pytest.param([service(), rule("{tls: {mode: DISABLE}}")], [], id="rule-disables"),
         pytest.param([service(), rule("{tls: {mode: ISTIO_MUTUAL}}")], ["always"], id="rule"),
         pytest.param([service(), rule("{tls: {mode: SIMPLE}}")], ["always"], id="simple"),

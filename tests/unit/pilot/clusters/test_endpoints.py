@@ -7,6 +7,7 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from mast.pilot.core.clusters.destination_rules import rule_for
 from mast.pilot.core.clusters.endpoints import Destination, address, load_assignment
 from mast.pilot.core.model.proxy import Proxy
+from tests.support.legacy_objects import policy
 from tests.support.mesh_yaml import scope, sidecar_proxy
 
 HOST = "a.shop.svc.cluster.local"
@@ -56,6 +57,10 @@ def peer_authentication(spec: str) -> str:
         "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n"
         f"metadata: {{name: p, namespace: shop}}\nspec: {spec}\n"
     )
+
+
+def old_policy(peers: str, more: str = "") -> str:
+    return policy("a", f"{{targets: [{{name: a, {more}}}], peers: {peers}}}")
 
 
 def endpoints(*texts: str, subset: str = "", caller: Proxy = CALLER) -> list[LbEndpoint]:
@@ -182,6 +187,16 @@ OTHER_PORT = "{selector: {matchLabels: {app: a}}, portLevelMtls: {80: {mode: DIS
         pytest.param(MTLS, [peer_authentication(DISABLE)], False, id="may-not"),
         pytest.param(MTLS, [peer_authentication(DISABLE_PORT)], False, id="not-on-its-port"),
         pytest.param(MTLS, [peer_authentication(OTHER_PORT)], True, id="service-port-is-other"),
+        pytest.param(MTLS, [old_policy("[]")], False, id="may-not-by-the-policy-of-the-service"),
+        pytest.param(
+            MTLS,
+            [peer_authentication(DISABLE), old_policy("[{mtls: {}}]")],
+            True,
+            id="may-by-the-policy-of-the-service",
+        ),
+        pytest.param(
+            MTLS, [old_policy("[]", "labels: {app: b}")], True, id="policy-for-other-workloads"
+        ),
         pytest.param(MTLS, [rule("trafficPolicy: {tls: {mode: DISABLE}}")], False, id="rule-off"),
         pytest.param("", [rule("trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}")], True, id="rule-on"),
         pytest.param(MTLS, [rule("trafficPolicy: {tls: {mode: SIMPLE}}")], False, id="rule-other"),

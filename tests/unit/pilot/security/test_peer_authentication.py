@@ -6,8 +6,10 @@ from mast.pilot.core.security.peer_authentication import (
     Mode,
     PeerPolicy,
     called_policies,
+    served_mode,
     served_policy,
 )
+from tests.support.legacy_objects import service
 from tests.support.mesh_yaml import scope, sidecar_proxy
 
 WEB = {"app": "web"}
@@ -81,6 +83,76 @@ def test_mode(texts: list[str], labels: dict[str, str], mode: Mode) -> None:
     found = scope(sidecar_proxy("web"), *texts)
     assert served_policy(found, "shop", labels).mode is mode
     assert called_policies(found, "shop").of(labels).mode is mode
+
+
+ON, OFF = "peers: [{mtls: {}}]", "peers: []"
+SELECTED_PORT = policy(
+    "web", "{selector: {matchLabels: {app: web}}, portLevelMtls: {'8080': {mode: PERMISSIVE}}}"
+)
+
+
+def targeted(spec: str, target: str = "{name: web}") -> str:
+    return old_policy(f"{{targets: [{target}], {spec}}}", name="web")
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "mode", "modes"),
+    [
+        pytest.param([], WEB, Mode.PERMISSIVE, {"PERMISSIVE"}, id="none"),
+        pytest.param([targeted(ON)], WEB, Mode.STRICT, {"STRICT"}, id="strict"),
+        pytest.param([targeted(OFF), MESH], WEB, Mode.DISABLE, {"DISABLE"}, id="off"),
+        pytest.param([targeted("origins: []")], WEB, Mode.DISABLE, {"DISABLE"}, id="no-peers"),
+        pytest.param([targeted(f"{ON}, peerIsOptional: true")], WEB, Mode.PERMISSIVE,
+                     {"PERMISSIVE"}, id="optional"),
+        pytest.param([targeted("peers: [{mtls: {allowTls: true}}]")], WEB, Mode.PERMISSIVE,
+                     {"PERMISSIVE"}, id="other-tls-allowed"),
+        pytest.param([targeted(ON), OWN], WEB, Mode.STRICT, {"STRICT"}, id="over-the-namespace"),
+        pytest.param([targeted(ON), old_policy("{}")], WEB, Mode.STRICT, {"STRICT"},
+                     id="over-its-old-default"),
+        pytest.param([targeted(OFF), SELECTING], WEB, Mode.STRICT, {"STRICT", "DISABLE"},
+                     id="under-what-selects"),
+        pytest.param([targeted(OFF), SELECTING], {}, Mode.DISABLE, {"STRICT", "DISABLE"},
+                     id="where-nothing-selects"),
+        pytest.param([targeted(ON), SELECTED_PORT], WEB, Mode.PERMISSIVE,
+                     {"STRICT", "PERMISSIVE"}, id="under-what-selects-a-port"),
+        pytest.param([targeted(ON, "{name: web, ports: [{number: 80}]}"), OWN], WEB, Mode.STRICT,
+                     {"STRICT"}, id="port"),
+        pytest.param([targeted(ON, "{name: web, ports: [{number: 8080}]}"), OWN], WEB,
+                     Mode.DISABLE, {"DISABLE"}, id="port-of-the-workload"),
+        pytest.param([targeted(ON, "{name: web, labels: {app: web}}"), OWN], WEB, Mode.STRICT,
+                     {"STRICT", "DISABLE"}, id="labels"),
+        pytest.param([targeted(ON, "{name: web, labels: {app: web}}"), OWN], {}, Mode.DISABLE,
+                     {"STRICT", "DISABLE"}, id="other-labels"),
+        pytest.param([targeted(ON, "{name: other}"), OWN], WEB, Mode.DISABLE, {"DISABLE"},
+                     id="other-service"),
+    ],
+)  # fmt: skip
+def test_old_policies_of_services(
+    texts: list[str], labels: dict[str, str], mode: Mode, modes: set[str]
+) -> None:
+    """They count for ports that callers dial (pilot.md J8)."""
+    found, made = scope(sidecar_proxy("web"), *texts), service()
+    port = made.ports[0]
+    assert served_mode(found, "shop", labels, 8080, made, port) is mode
+    called = called_policies(found, "shop")
+    assert called.on(labels, 8080, made, port) is mode
+    assert called.modes(made, port) == modes
+
+
+def test_ports_of_no_service_have_the_mode_of_the_namespace() -> None:
+    found = scope(sidecar_proxy("web"), targeted(ON), OWN)
+    assert served_mode(found, "shop", WEB, 8080, None, None) is Mode.DISABLE
+
+
+def test_old_policies_of_the_root_namespace() -> None:
+    """There a PeerAuthentication of the mesh is of the same level as the old default."""
+    old = old_policy(MTLS).replace("namespace: shop", "namespace: istio-system")
+    found = scope(sidecar_proxy("web"), old)
+    assert served_policy(found, "istio-system", WEB).mode is Mode.STRICT
+    assert served_policy(found, "shop", WEB).mode is Mode.PERMISSIVE
+    permissive = policy("mesh", "{mtls: {mode: PERMISSIVE}}", "istio-system")
+    found = scope(sidecar_proxy("web"), old, permissive)
+    assert served_policy(found, "istio-system", WEB).mode is Mode.PERMISSIVE
 
 
 def test_ports_of_a_workload() -> None:

@@ -1,10 +1,12 @@
 """Whether role-based access control of Istio 1.0 to 1.4 is on for a service (pilot.md J7)."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
 from istio.rbac.v1alpha1.rbac_pb2 import PERMISSIVE, RbacConfig
 from mast.pilot.core.model import collection_names, hosts
+from mast.pilot.core.model.model import Config
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.security.legacy.destinations import Destination
 
@@ -35,17 +37,13 @@ def _config(scope: Scope) -> RbacConfig | None:
     """
     whole = scope.config(collection_names.CLUSTER_RBAC_CONFIGS, "", DEFAULT)
     if whole is not None:
-        return _spec(whole.spec)
+        found: Sequence[Config[RbacConfig]] = [whole]
+    else:
+        every = scope.visible(collection_names.RBAC_CONFIGS)
+        found = [each for each in every if each.meta.name == DEFAULT]
     root = scope.mesh.root_namespace
-    every = [
-        each for each in scope.visible(collection_names.RBAC_CONFIGS) if each.meta.name == DEFAULT
-    ]
-    found = min(every, key=lambda each: (each.meta.namespace != root, each.age), default=None)
-    return _spec(found.spec) if found else None
-
-
-def _spec(config: RbacConfig) -> RbacConfig:
-    return config
+    first = min(found, key=lambda each: (each.meta.namespace != root, each.age), default=None)
+    return first.spec if first else None
 
 
 def _includes(config: RbacConfig, destination: Destination, domain: str) -> bool:
