@@ -25,7 +25,7 @@ KINDS: Final = tuple(
             "VirtualService DestinationRule Gateway ServiceEntry Sidecar WorkloadEntry "
             "WorkloadGroup EnvoyFilter ProxyConfig",
         ),
-        ("security.istio.io", "PeerAuthentication"),
+        ("security.istio.io", "PeerAuthentication RequestAuthentication"),
         ("extensions.istio.io", "WasmPlugin"),
         ("telemetry.istio.io", "Telemetry"),
         ("mesh.istio.io", "MeshConfig"),
