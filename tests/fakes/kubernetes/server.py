@@ -23,7 +23,7 @@ import base64
 import json
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -98,12 +98,6 @@ class Cluster:
         """Drop every watch that is open, without a word."""
         for stream in self.streams:
             stream.set()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Return when it holds."""
-        async with asyncio.timeout(30):
-            while not holds():  # noqa: ASYNC110 - looked at from outside
-                await asyncio.sleep(0.01)
 
     def asked(self, start: str) -> int:
         """How many requests began like this, as in ``POST /apis/…/tokenreviews``."""

@@ -14,6 +14,7 @@ from mast.common.kubernetes.objects import CONFIG_MAPS, NAMESPACES, Object, Reso
 from tests.fakes.kubernetes.callers import Rule
 from tests.fakes.kubernetes.objects import CRDS
 from tests.fakes.kubernetes.server import Cluster, api_server
+from tests.support.until import until
 
 THINGS = Resource("x.io", "v1", "things", "Thing")
 
@@ -109,7 +110,7 @@ async def test_bookmarks_move_the_version(cluster: Cluster, api: Api) -> None:
             waiting = tasks.create_task(anext(batches))  # type: ignore[arg-type]
             cluster.objects.create(NAMESPACES, "", {"metadata": {"name": "other"}})
             seen = cluster.bookmarks
-            await cluster.until(lambda: cluster.bookmarks > seen + 1)
+            await until(lambda: cluster.bookmarks > seen + 1)
             cluster.objects.oldest = cluster.objects.revision
             cluster.cut()
             put(cluster, "a", x="1")
@@ -123,7 +124,7 @@ async def test_refusals_are_waited_out_and_told_once(cluster: Cluster, api: Api)
     with capture_logs() as logs:
         async with following(api) as batches, asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(anext(batches))  # type: ignore[arg-type]
-            await cluster.until(lambda: cluster.asked("GET /api/v1/configmaps") > 1)
+            await until(lambda: cluster.asked("GET /api/v1/configmaps") > 1)
             cluster.callers.refused.clear()
             assert told(await waiting) == {"a": {"x": "1"}}
     assert [log["event"] for log in logs].count("kubernetes.unavailable") == 1
