@@ -61,9 +61,11 @@ def test_peer_authentication(spec: str, expected: list[str]) -> None:
         pytest.param("{rules: [{from: [{source: {}}], to: [{operation: {}}]}]}",
                      ["error spec.rules[0].from[0].source empty",
                       "error spec.rules[0].to[0].operation empty"], id="empty-parts"),
-        pytest.param("{rules: [{from: [{source: {ipBlocks: [x], notRemoteIpBlocks: [1.1.1.0/24],"
+        pytest.param("{rules: [{from: [{source: {ipBlocks: [x, 'fe80::1%eth0'],"
+                     " notRemoteIpBlocks: [1.1.1.0/24],"
                      " principals: [''], notNamespaces: ['']}}]}]}",
                      ["error spec.rules[0].from[0].source.ipBlocks[0] cidr",
+                      "error spec.rules[0].from[0].source.ipBlocks[1] cidr",
                       "error spec.rules[0].from[0].source.notNamespaces[0] namespace",
                       "error spec.rules[0].from[0].source.principals[0] principal"], id="source"),
         pytest.param("{rules: [{from: [{source: {principals: [%s], requestPrincipals: [%s, %s],"

@@ -149,12 +149,12 @@ def ip(text: str) -> str | None:
 
 
 def cidr(text: str) -> str | None:
-    """An address or a network such as 10.0.0.0/8."""
+    """An address or a network such as 10.0.0.0/8; without the zone of a link."""
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
         return f"{text!r} is not an IP address or CIDR block"
-    return None
+    return f"{text!r} has a zone, which means nothing elsewhere" if "%" in text else None
 
 
 def unix(text: str) -> str | None:

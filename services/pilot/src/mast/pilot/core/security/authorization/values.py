@@ -45,9 +45,12 @@ def regex_matcher(regex: str) -> StringMatcher:
 def cidr_range(text: str) -> CidrRange:
     """An address, or a network such as 10.0.0.0/8; raises `Unusable`."""
     try:
-        return cidrs.cidr_range(text)
+        found = cidrs.cidr_range(text)
     except ValueError as error:
         raise Unusable(f"{text!r} is not an IP address or CIDR block") from error
+    if "%" in text:
+        raise Unusable(f"{text!r} has a zone, which means nothing elsewhere")
+    return found
 
 
 def port_number(text: str) -> int:
