@@ -1,15 +1,18 @@
 """Private keys and passwords are shown to nobody (pilot.md M2)."""
 
 import base64
+import json
 
 import pytest
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtProvider
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import GenericSecret, Secret
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from google.protobuf.any_pb2 import Any
 
 from mast.pilot.core.xds.redaction import REDACTED, plain_redacted, redact
+from tests.support.tokens import Issuer
 
 PEM = "-----BEGIN EC PRIVATE KEY-----\nTOPSECRET\n-----END EC PRIVATE KEY-----\n"
 
@@ -93,3 +96,21 @@ def test_texts_that_hold_a_key(text: str, hidden: bool) -> None:
     found = plain_redacted({"a": [{"b": text}, 1, None, (True, text)]})
     shown = REDACTED if hidden else text
     assert found == {"a": [{"b": shown}, 1, None, [True, shown]]}
+
+
+@pytest.mark.parametrize(
+    ("issuer", "member", "kept"),
+    [
+        pytest.param(Issuer("https://a", "HS256"), "", False, id="symmetric"),
+        pytest.param(Issuer("https://a", "ES256"), "d", False, id="private"),
+        pytest.param(Issuer("https://a", "ES256"), "", True, id="public"),
+    ],
+)
+def test_keys_that_sign_tokens_are_replaced(issuer: Issuer, member: str, kept: bool) -> None:
+    """Wherever a policy or a listener has them."""
+    keys = json.dumps({"keys": [{**issuer.jwk, **({member: "TOPSECRET"} if member else {})}]})
+    expected = keys if kept else REDACTED
+    provider = JwtProvider(local_jwks=DataSource(inline_string=keys))
+    redact(provider)
+    assert provider.local_jwks.inline_string == expected
+    assert plain_redacted({"jwtRules": [{"jwks": keys}]}) == {"jwtRules": [{"jwks": expected}]}

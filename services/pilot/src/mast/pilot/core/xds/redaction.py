@@ -1,11 +1,12 @@
 """Private keys and passwords leave Pilot for nobody's eyes (pilot.md M2).
 
 Envoy's messages say themselves which of their fields are sensitive; texts that hold a private key
-in PEM are, wherever they stand.
+in PEM, or a secret JSON Web Key, are, wherever they stand.
 """
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ REDACTED: Final = "[redacted]"
 _PRIVATE: Final = "PRIVATE KEY-----"
 _BASE64_PEM: Final = "LS0tLS1CRUdJTi"
 """How PEM in base64 begins."""
+_SECRET_JWK: Final = re.compile(r'"(?:k|d|p|q|dp|dq|qi|oth)"\s*:')
+"""Members of symmetric and private keys (RFC 7518 §6)."""
 
 _SYMBOLS: Final = symbol_database.Default()
 
@@ -38,6 +41,8 @@ def redact(message: Message) -> None:
         elif field.message_type is not None:
             for each in _messages(field, value):
                 redact(each)
+        elif isinstance(value, str) and _holds_key(value):
+            setattr(message, field.name, REDACTED)
 
 
 def plain_redacted(value: Any) -> Any:
@@ -91,7 +96,7 @@ def _blank(message: Message, field: FieldDescriptor, value: Any) -> None:
 
 
 def _holds_key(text: str) -> bool:
-    if _PRIVATE in text:
+    if _PRIVATE in text or ('"kty"' in text and _SECRET_JWK.search(text)):
         return True
     if _BASE64_PEM not in text:
         return False
