@@ -21,6 +21,10 @@ class Config:
     peers: tuple[str, ...] = ()
     key_file: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"workers {self.workers}: want 0 or more")
+
 
 def parse(*argv: str, **env: str) -> Config:
     return settings.parse(Config, argv, env, prefix="DEMO")
@@ -53,6 +57,7 @@ def test_sources(argv: list[str], env: dict[str, str], expected: Config) -> None
         (["--debug", "maybe"], {}, ["--debug", "maybe", "true or false"]),
         ([], {"DEMO_WAIT": "1x"}, ["DEMO_WAIT", "1x"]),
         (["--unknown", "1"], {}, ["--unknown"]),
+        (["--workers", "-1"], {}, ["workers", "-1", "0 or more"]),
     ],
 )
 def test_errors_name_flag_value_and_what_is_allowed(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from mast.common.exposure import keep_etcd_here, keep_plaintext_here
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -15,6 +17,9 @@ class Config:
     # host:port of the certificate services (TLS), and of /metrics and /ready.
     listen: str = "127.0.0.1:8060"
     monitoring_listen: str = "127.0.0.1:15014"
+    # Plaintext ports, and an etcd without TLS, may be on addresses that others reach: somebody else
+    # keeps strangers away from them.
+    plaintext_beyond_loopback: bool = False
     # Unix socket of the administration API: who can open it administers. Without it no join tokens.
     admin_socket: Path | None = None
 
@@ -134,3 +139,7 @@ class Config:
     # debug, info, warning or error; json or console.
     log_level: str = "info"
     log_format: str = "json"
+
+    def __post_init__(self) -> None:
+        keep_plaintext_here(self, "plaintext_listen", "monitoring_listen")
+        keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)

@@ -58,8 +58,8 @@ def parse(
     """An instance of the dataclass ``cls``: flags win over ``PREFIX_*`` variables over defaults.
 
     A field ``etcd_root`` is the flag ``--etcd-root`` and the variable ``PREFIX_ETCD_ROOT``. The
-    help text of a field is its ``metadata["help"]``. A value that does not parse ends the program
-    with usage and status 2, naming the flag or variable.
+    help text of a field is its ``metadata["help"]``. A value that does not parse, or that ``cls``
+    refuses, ends the program with usage and status 2, naming the flag or variable.
     """
     hints = typing.get_type_hints(cls)
     parser = argparse.ArgumentParser(prog=prog or f"mast-{prefix.lower()}", description=cls.__doc__)
@@ -78,7 +78,10 @@ def parse(
                 given[field.name] = _typed(hints[field.name])(env[variable])
             except (ValueError, argparse.ArgumentTypeError) as error:
                 parser.error(f"environment variable {variable}: {error}")
-    return cls(**given)
+    try:
+        return cls(**given)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def _flag(name: str) -> str:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from mast.common.exposure import keep_etcd_here, keep_plaintext_here
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -13,6 +15,9 @@ class Config:
     # of /metrics and /ready.
     listen: str = "127.0.0.1:9901"
     monitoring_listen: str = "127.0.0.1:15014"
+    # Plaintext ports, and an etcd without TLS, may be on addresses that others reach: somebody else
+    # keeps strangers away from them.
+    plaintext_beyond_loopback: bool = False
     # Unix socket of the same API: who can open it administers.
     admin_socket: Path | None = None
 
@@ -55,3 +60,7 @@ class Config:
 
     log_level: str = "info"
     log_format: str = "json"
+
+    def __post_init__(self) -> None:
+        keep_plaintext_here(self, "monitoring_listen")
+        keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)

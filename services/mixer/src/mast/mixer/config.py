@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from mast.common.exposure import keep_etcd_here, keep_plaintext_here
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -15,6 +17,9 @@ class Config:
     secure_listen: str = "127.0.0.1:15004"
     prometheus_listen: str = "127.0.0.1:42422"
     monitoring_listen: str = "127.0.0.1:15014"
+    # Plaintext ports, and an etcd without TLS, may be on addresses that others reach: somebody else
+    # keeps strangers away from them.
+    plaintext_beyond_loopback: bool = False
 
     # Rules of this namespace apply to every request.
     config_default_namespace: str = "istio-system"
@@ -64,6 +69,8 @@ class Config:
     log_format: str = "json"
 
     def __post_init__(self) -> None:
+        keep_plaintext_here(self, "listen", "prometheus_listen", "monitoring_listen")
+        keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)
         modes = ("disabled", "logonly", "enforce")
         if self.loadshedding_mode not in modes:
             raise ValueError(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from mast.common.exposure import keep_etcd_here, keep_plaintext_here
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -15,6 +17,9 @@ class Config:
     secure_listen: str = "127.0.0.1:15012"
     http_listen: str = "127.0.0.1:8080"
     monitoring_listen: str = "127.0.0.1:15014"
+    # Plaintext ports, and an etcd without TLS, may be on addresses that others reach: somebody else
+    # keeps strangers away from them.
+    plaintext_beyond_loopback: bool = False
 
     # Callers of debug pages from other machines need a token: one a line, each for everything, or
     # followed by the namespace whose proxies it is for.
@@ -94,3 +99,7 @@ class Config:
     # debug, info, warning or error; json or console.
     log_level: str = "info"
     log_format: str = "json"
+
+    def __post_init__(self) -> None:
+        keep_plaintext_here(self, "listen", "http_listen", "monitoring_listen")
+        keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)
