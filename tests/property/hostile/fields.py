@@ -15,6 +15,33 @@ _JWKS = (
     'UWVRIkdgcKWTjpBP2dPwVZ4WWC-9aGVd-Gyn1o0CLelf4rEjGoXbAAEgAqeGUxrcIlbjXfbcmw","e":"AQAB","kid":"a"}]}'
 )
 
+_ED25519 = '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
+_P256 = (
+    '{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",'
+    '"y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}'
+)
+_KEY_SETS = Pool(
+    (_JWKS, f'{{"keys":[{_ED25519},{_P256}]}}', '{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}'),
+    (
+        "",
+        "{}",
+        "a",
+        '{"keys":[]}',
+        '{"keys":[1]}',
+        '{"keys":[{}]}',
+        '{"keys":[{"kty":"RSA"}]}',
+        '{"keys":[{"kty":"RSA","n":"AQAB","e":"Aw"}]}',
+        '{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}',
+        '{"keys":[{"kty":"OKP","crv":"X25519","x":"AA"}]}',
+        '{"keys":[{"kty":"oct","k":""}]}',
+        _P256.replace("P-256", "P-384").join(['{"keys":[', "]}"]),
+        _JWKS.replace('"e":"AQAB"', '"e":"AQ"'),
+        _JWKS.replace('"kid":"a"', '"kid":"\\ud800"'),
+        _JWKS.replace('"kid":"a"', '"alg":"HS256"'),
+        f'{{"keys":[{_ED25519},{{"kty":"RSA","n":"!"}}]}}',
+    ),
+)
+
 BY_NAME: Mapping[str, Pool] = {
     # Whom objects are about.
     "host": addresses.HOSTS,
@@ -113,9 +140,22 @@ BY_NAME: Mapping[str, Pool] = {
     "ecdh_curves": Pool(("P-256", "X25519"), ("NOPE",)),
     "verify_certificate_hash": Pool(("ab" * 32,), ("", "é", "a")),
     "verify_certificate_spki": Pool(("A" * 43 + "=",), ("", "é", "a")),
-    "jwks": Pool((_JWKS,), ("", "{}", "a", '{"keys":[]}')),
+    "jwks": _KEY_SETS,
     "issuer": Pool(("a", "https://a.example.com"), ("", "é", "\x00")),
-    "jwks_uri": Pool(("https://a.example.com/keys",), ("", "é", "http://", "/a")),
+    "jwks_uri": Pool(
+        ("https://a.example.com/keys",),
+        (
+            "",
+            "é",
+            "http://",
+            "/a",
+            "https://a b/",
+            "https://[::1",
+            "https://a:99999/",
+            "https://@/",
+        ),
+    ),
+    "from_cookies": texts.COOKIES,
     **dict.fromkeys(
         ("client_certificate", "private_key", "ca_certificates", "server_certificate", "ca_crl"),
         texts.FILES,
@@ -150,6 +190,13 @@ BY_PLACE: Mapping[str, Pool] = {
     "TargetSelector.name": addresses.NAMES,
     "Quota.quota": Pool(("requests",), ("", "é", "%")),
     "IstioNetworkGateway.registry_service_name": addresses.HOSTS,
+    "JWTHeader.name": texts.HEADERS,
+    "JWTHeader.prefix": Pool(("Bearer ", "token="), ("\r\n", "\x00", "é", "x" * 20_000)),
+    "JWTRule.from_params": texts.PARAMETERS,
+    "JWTRule.output_payload_to_header": texts.HEADERS,
+    "JWTRule.space_delimited_claims": texts.TEXTS,
+    "ClaimToHeader.header": texts.HEADERS,
+    "ClaimToHeader.claim": Pool(("sub", "a.b"), ("", "é", "\x00", "..", "x" * 20_000)),
     "Condition.key": Pool(
         ("request.headers[x-one]", "source.ip", "request.auth.claims[a]"),
         ("", "é", "request.headers[", "source.namespace", "connection.sni", "nope"),
@@ -241,7 +288,12 @@ MUST: Mapping[str, Sequence[str]] = {
     "Policy": ("peers", "targets peers"),
     "TargetSelector": ("name", "name ports"),
     "PeerAuthenticationMethod": ("mtls",),
-    "JWTRule": ("issuer jwks", "issuer jwks_uri"),
+    "JWTRule": (
+        "issuer jwks",
+        "issuer jwks_uri",
+        "issuer jwks from_headers output_claim_to_headers",
+        "issuer jwks from_params from_cookies output_payload_to_header space_delimited_claims",
+    ),
     "JWTHeader": ("name", "name prefix"),
     "ClaimToHeader": ("header claim",),
     "RequestAuthentication": ("jwt_rules", "selector jwt_rules"),
