@@ -14,13 +14,21 @@ from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 from mast.pilot.core.security.authorization import metadata, values
 from mast.pilot.core.security.authorization.logic import Logic
 from mast.pilot.core.security.authorization.permissions import header_matcher
-from mast.pilot.core.security.authorization.values import ANY, regex_matcher, string_matcher
+from mast.pilot.core.security.authorization.values import (
+    ANY,
+    Unusable,
+    regex_matcher,
+    string_matcher,
+)
 
 SPIFFE: Final = "spiffe://"
 ISSUER: Final = "iss"
 SUBJECT: Final = "sub"
 AUDIENCE: Final = "aud"
 PRESENTER: Final = "azp"
+
+MAX_SLASHES: Final = 32
+"""Of a request principal: each makes one more condition."""
 
 
 def anything() -> Principal:
@@ -106,6 +114,8 @@ def request_principal(pattern: str) -> Principal:
 
     Both may hold slashes, so each slash of the pattern is tried for the one between them.
     """
+    if pattern.count("/") > MAX_SLASHES:
+        raise Unusable(f"{pattern[:60]!r}… has more than {MAX_SLASHES} slashes")
     if pattern == ANY:
         return _issued(_present(), _present())
     if pattern.startswith(ANY):

@@ -119,7 +119,7 @@ class _Writer:
             return ()
         try:
             if self.carrier not in one.carriers:
-                raise _Invisible(f"{one.name} means nothing to {self.carrier}")
+                raise _Invisible(f"it means nothing to {self.carrier}")
             found = []
             if one.values:
                 found.append(logic.any_of([one.render(each) for each in one.values]))
@@ -250,7 +250,7 @@ def _of_request(key: str, carrier: Carrier, value: str) -> Principal:
     if name == _HEADERS and len(keys) == 1:
         header = keys[0].lower()
         if carrier is Carrier.GRPC and header.startswith(_UNSEEN_BY_GRPC):
-            raise _Invisible(f"{key} means nothing to {carrier}")
+            raise _Invisible(f"it means nothing to {carrier}")
         return principals.header(header, value)
     if name == _CLAIMS and keys:
         return principals.claim(keys, value)
