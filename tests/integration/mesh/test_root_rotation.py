@@ -1,4 +1,4 @@
-"""A root follows another under constant load, and nobody notices (citadel-and-agent.md A8.5, D8)."""
+"""A root follows another under load, and nobody notices (citadel-and-agent.md A8.5, D8)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def rotated(machine: Laptop, scratch: Path) -> None:
     tainted = await ca(machine, "taint")
     assert {each["id"]: each["state"] for each in tainted["slots"]}[old["id"]] == "OLD"
     async with asyncio.timeout(120):
-        while len(seen := (await ca(machine, "status"))["slots"]) > 1:
+        while len(seen := (await ca(machine, "status"))["slots"]) > 1:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
     assert [(each["id"], each["state"]) for each in seen] == [(new["id"], "ACTIVE")]
     roots = (await machine.mastctl("ca", "bundle")).out

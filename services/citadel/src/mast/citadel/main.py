@@ -4,24 +4,28 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from random import random
 
 import structlog
 
 from mast.citadel.api.admin import AdminService
+from mast.citadel.api.bundle_endpoint import bundle_endpoint
 from mast.citadel.api.liveness import prove_liveness
 from mast.citadel.api.metrics import CitadelMetrics
-from mast.citadel.api.server_certificate import ServerCertificates
+from mast.citadel.api.server_certificate import OwnCertificate, ServerCertificates
 from mast.citadel.api.signing import OwnSigning
 from mast.citadel.callers import callers
 from mast.citadel.config import Config
 from mast.citadel.core.authority import Authority
+from mast.citadel.core.bundle import Bundle
 from mast.citadel.core.identity import server_names
 from mast.citadel.keeper import Keeper, keeper
 from mast.citadel.store.bundles import Bundles
+from mast.citadel.store.federation import Federation
 from mast.citadel.store.housekeeping import keep_house
 from mast.citadel.store.join_tokens import JoinTokens
 from mast.citadel.store.rotation import FAILURES
@@ -62,13 +66,22 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         ),
         asyncio.TaskGroup() as tasks,
     ):
-        bundles = Bundles(store)
+        federation = Federation(
+            store=store,
+            trust_domain=citadel.domain,
+            now=wall_clock,
+            random=random,
+            roots=config.spiffe_bundle_roots.read_text() if config.spiffe_bundle_roots else "",
+        )
+        bundles = Bundles(store, federation.current)
         kept = keeper(config, store, bundles, citadel.domain, wall_clock)
         background = [
             tasks.create_task(citadel.keep_authority(kept), name="authority"),
             tasks.create_task(citadel.keep_gauges(), name="gauges"),
+            tasks.create_task(federation.run(), name="federation"),
             tasks.create_task(
-                keep_house(store, citadel.authority, bundles, wall_clock), name="housekeeping"
+                keep_house(store, citadel.authority, bundles, wall_clock, others=federation.others),
+                name="housekeeping",
             ),
         ]
         authority = await _unless(stop, citadel.authority)
@@ -76,6 +89,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             if kept.rotation is not None:
                 rotating = kept.rotation.run(citadel.authority)
                 background.append(tasks.create_task(rotating, name="rotation"))
+            published = bundles.follow(citadel.domain, citadel.published)
+            background.append(tasks.create_task(published, name="published bundle"))
             await citadel.serve(store, kept, authority, stop)
         for task in background:
             task.cancel()
@@ -96,6 +111,7 @@ class Citadel:
 
     def __init__(self, config: Config, metrics: CitadelMetrics, domain: str) -> None:
         self.authority: Latest[Authority | None] = Latest(None)
+        self.published: Latest[Bundle | None] = Latest(None)
         self._config = config
         self._metrics = metrics
         self.domain = domain
@@ -146,6 +162,7 @@ class Citadel:
         certificate = Latest(await own.new(authority))
         signing = self._signing(store, kept)
         async with (
+            self._bundle_endpoint(certificate),
             callers(self._config, store, self._metrics, signing, wall_clock) as known,
             asyncio.TaskGroup() as tasks,
             open_ways(
@@ -164,6 +181,17 @@ class Citadel:
             self._open = False
             for task in keeping:
                 task.cancel()
+
+    @asynccontextmanager
+    async def _bundle_endpoint(self, own: Latest[OwnCertificate]) -> AsyncIterator[None]:
+        """Our bundle for other meshes, if they are to have it."""
+        config = self._config
+        if not config.spiffe_bundle_listen:
+            yield
+            return
+        listen, hint = config.spiffe_bundle_listen, config.spiffe_refresh_hint
+        async with bundle_endpoint(listen, own, lambda: self.published.value, hint):
+            yield
 
     def _administration(self, store: Store, kept: Keeper) -> AdminService:
         return AdminService(

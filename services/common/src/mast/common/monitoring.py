@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -103,9 +104,13 @@ def _started(proc: Path) -> float:
 
 @asynccontextmanager
 async def http_server(
-    listen: str, routes: Mapping[str, Handler], *, name: str = "http"
+    listen: str,
+    routes: Mapping[str, Handler],
+    *,
+    name: str = "http",
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[int]:
-    """Serve GET ``routes`` in plaintext on ``host:port``; yields the bound port."""
+    """Serve GET ``routes`` on ``host:port``, plaintext without ``tls``; yields the bound port."""
     app = web.Application()
     for path, handler in routes.items():
         app.router.add_get(path, handler)
@@ -113,7 +118,7 @@ async def http_server(
     await runner.setup()
     host, _, port = listen.rpartition(":")
     try:
-        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls)
         await site.start()
         bound = int(runner.addresses[0][1])
         log.info("service.listening", name=name, address=f"{host}:{bound}")

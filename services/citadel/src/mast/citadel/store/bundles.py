@@ -1,6 +1,7 @@
 """The trust bundles in etcd, for Pilot, agents and the other services (A8.3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -10,6 +11,7 @@ from mast.citadel.core.authority import Authority
 from mast.citadel.core.bundle import Bundle, foreign_bundle, next_bundle
 from mast.common.etcd import Conflict, Entry, Store
 from mast.common.keys import TRUST, trust_key
+from mast.common.latest import Latest
 
 log = structlog.get_logger()
 
@@ -17,17 +19,20 @@ Others = Mapping[str, frozenset[x509.Certificate]]
 """Roots by trust domain that are not our CA's; those of our own domain are trusted beside them."""
 
 
-def nobody() -> Others:
+async def nobody() -> Others:
     """There are no other CAs."""
     return {}
 
 
 @dataclass(frozen=True)
 class Bundles:
-    """Publishes what the authority and ``others`` say; replicas may all do so at once."""
+    """Publishes what the authority and ``others`` say; replicas may all do so at once.
+
+    ``others`` waits until it is known: what is published must not vanish when a replica starts.
+    """
 
     store: Store
-    others: Callable[[], Others] = nobody
+    others: Callable[[], Awaitable[Others]] = nobody
 
     async def publish(self, authority: Authority) -> None:
         """Make the stored bundles say what is trusted now, our own first.
@@ -35,7 +40,7 @@ class Bundles:
         Raises EtcdError if etcd does not answer, CaNotReady if a revocation list cannot be signed.
         """
         own = authority.trust_domain
-        others = self.others()
+        others = await self.others()
         of_ours = others.get(own, frozenset())
         await self._put(own, lambda stored: next_bundle(authority, stored, of_ours))
         listing = await self.store.list(TRUST)
@@ -46,6 +51,14 @@ class Bundles:
                 known.pop(trust_key(domain), None)
         for gone in known.values():
             await self._withdraw(gone)
+
+    async def follow(self, trust_domain: str, bundle: Latest[Bundle | None]) -> None:
+        """Keep ``bundle`` as it is published of a trust domain, for ever."""
+        async with aclosing(self.store.follow_key(trust_key(trust_domain))) as batches:
+            async for batch in batches:
+                for change in batch.changes:
+                    if change.value is not None:
+                        bundle.publish(Bundle.FromString(change.value))
 
     async def published(self, trust_domain: str) -> Bundle:
         """What is published of a trust domain; an empty bundle if that is nothing."""
