@@ -12,7 +12,8 @@ from envoy.service.accesslog.v3 import als_pb2_grpc
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 
 from mast.mixer.api.admission import Admission
-from mast.mixer.api.errors import Context, Overloaded
+from mast.mixer.api.callers import check_reporter
+from mast.mixer.api.errors import Context, Overloaded, aborting
 from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import Engine
 from mast.mixer.core.envoy_attributes import Registry
@@ -56,6 +57,8 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
             if message.HasField("identifier"):
                 identifier = message.identifier
                 stream = Stream.of(identifier.node, identifier.log_name)
+                async with aborting(context):
+                    check_reporter(context, stream.reporter.uid)
                 requests = HttpReports(stream, self._registry)
             if stream is None or requests is None:
                 await context.abort(

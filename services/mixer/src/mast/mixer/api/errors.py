@@ -24,6 +24,10 @@ class Overloaded(Exception):
         super().__init__("Server is currently overloaded. Please try again.")
 
 
+class NotAllowed(Exception):
+    """The caller proved another identity than the one it reports as."""
+
+
 class ReportFailed(Exception):
     """Something of a report was lost; the rest was delivered (B4)."""
 
@@ -33,6 +37,7 @@ class ReportFailed(Exception):
 
 STATUS: Mapping[type[Exception], StatusCode] = {
     Overloaded: StatusCode.UNAVAILABLE,
+    NotAllowed: StatusCode.PERMISSION_DENIED,
     DictionaryMismatch: StatusCode.INTERNAL,
     CheckFailed: StatusCode.INTERNAL,
     ReportFailed: StatusCode.UNKNOWN,

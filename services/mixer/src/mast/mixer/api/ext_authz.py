@@ -14,6 +14,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.protobuf.struct_pb2 import Struct
 
 from mast.mixer.api.admission import Admission
+from mast.mixer.api.callers import check_reporter
 from mast.mixer.api.errors import Context, aborting
 from mast.mixer.core import status_codes
 from mast.mixer.core.api_specs import NOTHING, ApiAttributes
@@ -56,6 +57,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
 
     async def _check(self, request: CheckRequest, context: Context) -> CheckResponse:
         reporter = _reporter(context)
+        check_reporter(context, reporter.uid)
         attributes = check_attributes(request, reporter, self._registry, self._now())
         http = request.attributes.request.HasField("http")
         client, charges = self._client(), Charges()
