@@ -60,6 +60,8 @@ class Config:
     # host:port of our own SPIFFE trust bundle over https, for other meshes (empty: not served), and
     # how often they should ask.
     spiffe_bundle_listen: str = ""
+    # PEM of roots that may vouch for such endpoints of others, beside the machine's own.
+    spiffe_bundle_roots: Path | None = None
     spiffe_refresh_hint: timedelta = timedelta(minutes=5)
 
     # Lifetime of a leaf if none is asked for, and the longest that may be.
