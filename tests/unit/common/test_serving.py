@@ -2,8 +2,10 @@
 
 import asyncio
 import stat
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -49,6 +51,38 @@ async def test_unix_socket_is_private(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
         async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
             assert await status(channel) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def refused(channel: grpc.aio.Channel, **call: Any) -> grpc.StatusCode:
+    """How a health check ends."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    ended = stub.Check(call.pop("request", health_pb2.HealthCheckRequest()), timeout=10, **call)
+    return await ended.code()
+
+
+async def test_messages_and_headers_have_limits() -> None:
+    exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
+    async with serving(lambda _: None, [Listen("127.0.0.1:0")]) as running:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{running.ports[0]}") as channel:
+            large = health_pb2.HealthCheckRequest(service="x" * (5 << 20))
+            assert await refused(channel, request=large) is exhausted
+            assert await refused(channel, metadata=[("x", "y" * 20_000)]) is exhausted
+            assert await refused(channel) is grpc.StatusCode.OK
+
+
+async def test_connections_have_a_limit_that_services_choose() -> None:
+    options = [("grpc.max_allowed_incoming_connections", 2)]
+    apart = [("grpc.use_local_subchannel_pool", 1)]
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(
+            serving(lambda _: None, [Listen("127.0.0.1:0")], options=options)
+        )
+        codes = []
+        for _ in range(3):
+            address = f"127.0.0.1:{running.ports[0]}"
+            channel = grpc.aio.insecure_channel(address, options=apart)
+            codes.append(await refused(await stack.enter_async_context(channel)))
+    assert codes == [grpc.StatusCode.OK, grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE]
 
 
 async def test_stale_socket_file_is_replaced(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +18,17 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 log = structlog.get_logger()
+
+LIMITS: Mapping[str, Any] = {
+    "grpc.max_receive_message_length": 4 << 20,
+    "grpc.max_metadata_size": 16 << 10,
+    "grpc.absolute_max_metadata_size": 16 << 10,
+    "grpc.max_concurrent_streams": 1_000,
+    "grpc.max_allowed_incoming_connections": 20_000,
+    "grpc.server_handshake_timeout_ms": 10_000,
+}
+"""What callers may cost, unless a service says otherwise: bytes of a message and of headers, calls
+at a time on a connection, connections, milliseconds until a handshake is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +75,12 @@ async def serving(
 
     Health is NOT_SERVING until :meth:`Serving.set_serving` says otherwise. On exit health turns
     NOT_SERVING, nothing new is accepted, running calls get ``grace`` to finish.
-    ``services`` are the full service names for reflection and health. Raises OSError if an
-    address cannot be bound. Unix sockets are made with mode 0600.
+    ``options`` go before :data:`LIMITS`. ``services`` are the full service names for reflection and
+    health. Raises OSError if an address cannot be bound. Unix sockets are made with mode 0600.
     """
     server = grpc.aio.server(
-        options=[("grpc.so_reuseport", 0), *options], interceptors=interceptors
+        options=[("grpc.so_reuseport", 0), *{**LIMITS, **dict(options)}.items()],
+        interceptors=interceptors,
     )
     register(server)
     health = health_aio.HealthServicer()
