@@ -12,7 +12,7 @@ LABELS = {"app": "web", "version": "v1"}
 HTTP_PORTS, TCP_PORTS = (8080, 8081), (9000, 9001)
 ADDRESSES = ("10.1.0.7", "10.1.0.8")
 ALIAS = "old-td"
-SET_METADATA = {"test.set": {"colour": "red", "size": "large"}}
+SET_METADATA = {"envoy.filters.test.set": {"colour": "red", "size": "large"}}
 """What a filter before all others leaves for every request."""
 
 IDENTITIES = (

@@ -104,7 +104,7 @@ def metadata(draw: st.DrawFn) -> SourcedMetadata:
             ]
         )
     )
-    made = MetadataMatcher(filter="test.set", value=value, invert=draw(st.booleans()))
+    made = MetadataMatcher(filter="envoy.filters.test.set", value=value, invert=draw(st.booleans()))
     made.path.add(key=draw(st.sampled_from(["colour", "none"])))
     return SourcedMetadata(metadata_matcher=made)
 

@@ -15,7 +15,6 @@ from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.model import Config
 from mast.pilot.core.scope.scope import Scope
 
-
 _ROOT: Final = "/"
 """Stands before the names of roles of the root namespace."""
 
