@@ -7,6 +7,13 @@ from __future__ import annotations
 import pytest
 
 from tests.support.galley_rules import found
+from tests.support.pki import Ca
+
+ROOT = Ca.root()
+YAML_PEM, YAML_LEAF = (
+    pem.decode().replace("\n", "\n\n") for pem in (ROOT.pem, ROOT.leaf(dns=["a"]).chain)
+)
+"""As flow scalars have it: a line break is an empty line."""
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,23 @@ from tests.support.galley_rules import found
         pytest.param("{mixerCheckServer: a, mixerReportServer: 'a:0'}",
                      ["error spec.mixerCheckServer address",
                       "error spec.mixerReportServer address"], id="mixer"),
+        pytest.param("{caCertificates: [{pem: '%s', trustDomains: [b.example]},"
+                     " {spiffeBundleUrl: 'https://b.example:8443/bundle',"
+                     " trustDomains: [b.example, c.example]}]}" % YAML_PEM, [], id="other-cas"),
+        pytest.param("{caCertificates: [{}, {pem: nothing}, {pem: '%s'},"
+                     " {spiffeBundleUrl: 'http://b.example'}, {spiffeBundleUrl: 'https://'}]}"
+                     % YAML_LEAF,
+                     ["error spec.caCertificates[0] required",
+                      "error spec.caCertificates[1].pem certificate",
+                      "error spec.caCertificates[2].pem certificate",
+                      "error spec.caCertificates[3].spiffeBundleUrl url",
+                      "error spec.caCertificates[4].spiffeBundleUrl url"], id="no-cas"),
+        pytest.param("{caCertificates: [{spiffeBundleUrl: 'https://b.example',"
+                     " trustDomains: ['a b', b, b], certSigners: [c]}]}",
+                     ["error spec.caCertificates[0].certSigners unsupported",
+                      "error spec.caCertificates[0].trustDomains[0] trust-domain",
+                      "error spec.caCertificates[0].trustDomains[2] duplicate"],
+                     id="domains-of-cas"),
         pytest.param("{trustDomainAliases: [a, a]}",
                      ["error spec.trustDomainAliases[1] duplicate"], id="aliases"),
         pytest.param("{defaultConfig: {drainDuration: 1500ms, concurrency: -1,"

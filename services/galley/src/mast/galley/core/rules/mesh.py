@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography import x509
 
 from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
 from mast.galley.core.metadata import dns_label, label_key
@@ -122,6 +125,47 @@ def _tls(config: Any, at: Path) -> Iterator[Finding]:
         yield Finding((*at, "ecdhCurves", index), "duplicate", message)
 
 
+def _ca_certificate(entry: Any, at: Path) -> Iterator[Finding]:
+    """Roots to trust: given, or to be fetched (citadel-and-agent.md A8.3, A8.4)."""
+    source = entry.WhichOneof("certificate_data")
+    if source is None or not getattr(entry, source):
+        yield required(at, "pem", "spiffeBundleUrl")
+    elif source == "pem":
+        yield from when(_roots(entry.pem), (*at, "pem"), "certificate")
+    domains = list(entry.trust_domains)
+    for index in values.duplicates(domains):
+        yield Finding(
+            (*at, "trustDomains", index), "duplicate", f"{domains[index]!r} is given twice"
+        )
+
+
+def _roots(pem: str) -> str | None:
+    try:
+        found = x509.load_pem_x509_certificates(pem.encode())
+    except ValueError:
+        return "holds no certificates in PEM"
+    for each in found:
+        try:
+            constraints = each.extensions.get_extension_for_class(x509.BasicConstraints)
+            is_ca = constraints.value.ca
+        except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+            is_ca = False
+        if not is_ca:
+            return f"certificate {each.subject.rfc4514_string()!r} is no CA; allowed: CA:true"
+    return None
+
+
+def _https(text: str) -> str | None:
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host, url = None, None
+    if url is None or url.scheme != "https" or not host or url.username or url.fragment:
+        return f"{text!r} is no https address, such as https://spiffe.example.com/bundle"
+    return values.host_or_ip(host)
+
+
 def _requirement(requirement: Any, at: Path) -> Iterator[Finding]:
     yield from when(label_key(requirement.key), (*at, "key"), "label")
     if requirement.operator not in _OPERATORS:
@@ -194,7 +238,9 @@ _UNSUPPORTED = {
         "a proxy does not know the endpoints of its own service by zone; use localityLbSetting"
     ),
     "MeshConfig.service_entry_visibility": "use exportTo, or defaultServiceExportTo",
-    "MeshConfig.ca_certificates": "Citadel distributes the roots of the mesh",
+    "MeshConfig.CertificateData.cert_signers": (
+        "Citadel signs all certificates; without signers the roots are trusted in general"
+    ),
     "MeshConfig.OutboundTrafficPolicy.tls": "write a ServiceEntry and a DestinationRule",
 }
 _NO_AMBIENT = "there is no ambient mode"
@@ -229,6 +275,8 @@ FAMILY = Family(
             "MeshConfig.proxy_inbound_listen_port": ("port", values.port),
             "MeshConfig.proxy_http_port": ("port", values.port),
             "MeshConfig.trust_domain": ("trust-domain", _trust_domain),
+            "MeshConfig.CertificateData.trust_domains": ("trust-domain", _trust_domain),
+            "MeshConfig.CertificateData.spiffe_bundle_url": ("url", _https),
             "MeshConfig.root_namespace": ("name", dns_label),
             "MeshConfig.ServiceSettings.hosts": ("host", values.wildcard),
             "ProxyConfig.drain_duration": ("duration", values.whole_seconds),
@@ -255,6 +303,7 @@ FAMILY = Family(
             "RemoteService": _remote_service,
             "Tracing": _tracing,
             "MeshConfig.TLSConfig": _tls,
+            "MeshConfig.CertificateData": _ca_certificate,
             "LabelSelectorRequirement": _requirement,
         },
     ),
