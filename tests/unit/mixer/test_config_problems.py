@@ -149,20 +149,22 @@ from tests.support.mixer_objects import DENY, GENERATOR, MANIFEST, NOTHING, metr
             id="legacy-bindings-of-another-form",
         ),
         pytest.param(
-            [NOTHING, "{kind: rule, metadata: {name: r, annotations: "
-             "{policy.istio.io/lang: CEL}}, spec: {}}"],
+            ["{kind: rule, metadata: {name: r, annotations: {policy.istio.io/lang: CEL}}, "
+             "spec: {match: 'a | b'}}"],
             [
-                "r.rule.istio-system: metadata.annotations[policy.istio.io/lang]: "
-                "language 'CEL' is not available; allowed: CEXL"
+                "r.rule.istio-system: match: unable to parse expression 'a | b': 1:3: Syntax "
+                "error: token recognition error at: '| '",
+                "r.rule.istio-system: No valid actions found in rule",
             ],
             id="language-of-a-rule",
         ),
         pytest.param(
-            ["{kind: instance, metadata: {name: i, annotations: {policy.istio.io/lang: COMPAT}},"
-             " spec: {compiledTemplate: checknothing}}"],
+            ["{kind: listentry, metadata: {name: i, annotations: {policy.istio.io/lang: COMPAT}},"
+             " spec: {value: ip(1)}}"],
             [
-                "i.instance.istio-system: metadata.annotations[policy.istio.io/lang]: "
-                "language 'COMPAT' is not available; allowed: CEXL"
+                "i.listentry.istio-system: value: failed to evaluate expression for field 'value'; "
+                "unable to parse expression 'ip(1)': 1:3: found no matching overload for 'ip' "
+                "applied to '(int)'"
             ],
             id="language-of-an-instance",
         ),

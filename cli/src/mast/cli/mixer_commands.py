@@ -6,9 +6,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +19,8 @@ from mast.cli.output import Format, dump
 if TYPE_CHECKING:
     from mast.cli.mixer.calls import Answer
     from mast.mixer.core.values import Value
+
+T = TypeVar("T")
 
 EXAMPLES = """\b
 Examples:
@@ -153,16 +155,20 @@ def evaluate(
     manifest: Annotated[
         str, typer.Option(metavar="NAME=TYPE,...", help="Types of attributes beside the usual.")
     ] = "",
+    dialect: Annotated[
+        str, typer.Option(metavar="CEXL|CEL|COMPAT", help="Language of the expression.")
+    ] = "CEXL",
 ) -> None:
     """Evaluate expressions, and say what they looked up.
 
     A line of standard input is one case: {"expr", "manifest": {attribute: "STRING"|...},
-    "attributes": {name: {"t": type, "v"|"ns"|"hex": ...}}}, and becomes one line: {"outcome":
-    "value"|"compile_error"|"eval_error", "type", "value", "error", "referenced"}. With an
+    "attributes": {name: {"t": type, "v"|"ns"|"hex": ...}}, "dialect": "CEXL"|"CEL"|"COMPAT"}, and
+    becomes one line: {"outcome": "value"|"compile_error"|"eval_error", "type", "value", "error",
+    "referenced"}. With an
     expression as argument the attributes that Istio declares are known, and those that options
     give; the exit status is 1 if it has no value.
     """
-    from mast.cli.mixer.evaluation import Case, outcome
+    from mast.cli.mixer.evaluation import Case, dialect_of, outcome
 
     given = _attributes(locals())
     if not expression:
@@ -170,7 +176,12 @@ def evaluate(
             raise CommandError("attributes of options need an expression as argument", status=2)
         _evaluate_lines()
         return
-    case = Case(expression=expression, types=_types(given, manifest), attributes=given)
+    case = Case(
+        expression=expression,
+        types=_types(given, manifest),
+        attributes=given,
+        dialect=_usable(dialect_of, dialect, "--dialect"),
+    )
     found = outcome(case)
     sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     if found["outcome"] != "value":
@@ -197,13 +208,10 @@ def _types(given: Mapping[str, Value], manifest: str) -> dict[str, Any]:
     """What Istio declares, what options imply, what they say; the later counts."""
     from mast.cli.mixer.evaluation import types_of
     from mast.cli.mixer.manifest import declared
-    from mast.cli.mixer.values import TYPES, BadValue, pairs
+    from mast.cli.mixer.values import TYPES, pairs
 
     implied = {name: TYPES[type(value)] for name, value in given.items()}
-    try:
-        said = types_of(dict(pairs(manifest, "--manifest")))
-    except BadValue as error:
-        raise CommandError(f"--manifest: {error}", status=2) from error
+    said = _usable(types_of, dict(pairs(manifest, "--manifest")), "--manifest")
     return {**implied, **declared(), **said}
 
 
@@ -215,12 +223,20 @@ def _attributes(options: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def _amounts(quotas: str) -> dict[str, int]:
-    from mast.cli.mixer.values import BadValue, amount, pairs
+    from mast.cli.mixer.values import amount, pairs
+
+    given = pairs(quotas, "--quotas")
+    return {name: _usable(amount, text, "--quotas") for name, text in given}
+
+
+def _usable(read: Callable[[Any], T], given: Any, option: str) -> T:
+    """What an option says; CommandError if it cannot be read."""
+    from mast.cli.mixer.values import BadValue
 
     try:
-        return {name: amount(text) for name, text in pairs(quotas, "--quotas")}
+        return read(given)
     except BadValue as error:
-        raise CommandError(f"--quotas: {error}", status=2) from error
+        raise CommandError(f"{option}: {error}", status=2) from error
 
 
 def _address(given: str) -> str:

@@ -69,6 +69,19 @@ CASES = [
         },
     ),
     (
+        {
+            "expr": "pick(m.k, a) + 'x'",
+            "manifest": {"a": "STRING", "m": "STRING_MAP"},
+            "dialect": "CEL",
+        },
+        {
+            "outcome": "value",
+            "type": "STRING",
+            "value": {"t": "string", "v": "x"},
+            "referenced": ["-m", "-a"],
+        },
+    ),
+    (
         {"expr": "b"},
         {"outcome": "compile_error", "error": "unknown attribute b", "referenced": []},
     ),

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from mast.cli.mixer.values import BadValue, from_json, to_json
 from mast.mixer.core.bag import Tracker
 from mast.mixer.core.engine import Condition, Reference
-from mast.mixer.core.lang.expression import Types, compile_expression
+from mast.mixer.core.lang.dialects import Dialect
+from mast.mixer.core.lang.expression import Types
 from mast.mixer.core.lang.tree import EvaluationError, ExpressionError
 from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Attributes
-
-
-class Dialect(StrEnum):
-    """The languages of expressions (mixer.md D12)."""
-
-    CEXL = "CEXL"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +45,7 @@ def case_of(described: Any) -> Case:
         attributes={
             name: _value(name, value) for name, value in _object(described, "attributes").items()
         },
-        dialect=_dialect(described.get("dialect", Dialect.CEXL)),
+        dialect=dialect_of(described.get("dialect", Dialect.CEXL)),
     )
 
 
@@ -78,7 +72,8 @@ def _value(name: str, described: Any) -> Any:
         raise BadValue(f"attributes: {name}: {error}") from error
 
 
-def _dialect(word: Any) -> Dialect:
+def dialect_of(word: Any) -> Dialect:
+    """The language of that name; BadValue if there is none."""
     if word not in set(Dialect):
         raise BadValue(f"dialect: {word!r}; allowed: {', '.join(Dialect)}")
     return Dialect(word)
@@ -91,7 +86,7 @@ def outcome(case: Case) -> dict[str, Any]:
     looked up, ``-`` before what was absent, ``map[key]`` for a key of a map (A7).
     """
     try:
-        compiled = compile_expression(case.expression, case.types)
+        compiled = case.dialect.compile(case.expression, case.types)
     except ExpressionError as error:
         return {"outcome": "compile_error", "error": str(error), "referenced": []}
     request = Tracker(case.attributes)

@@ -28,6 +28,10 @@ class Config:
     # How long changes of the configuration are gathered.
     config_gather: timedelta = timedelta(seconds=1)
 
+    # Language of all expressions: CEXL, CEL or COMPAT, any other word means CEXL; without it the
+    # variable ISTIO_LANG counts, then the annotation policy.istio.io/lang of each object.
+    expression_language: str = ""
+
     # Largest message taken, and calls at a time on one connection.
     max_message_size: int = 1 << 20
     max_concurrent_streams: int = 1024

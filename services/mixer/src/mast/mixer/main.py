@@ -117,7 +117,12 @@ class Mixer:
         engine = LiveEngine(handlers, calls, self._instruments, config.config_default_namespace)
         edges = Edges(wall_clock, time.monotonic, fetch, self._registry, self._world.workloads)
         configuration = Configuration(
-            store, self._world, adapters(edges), engine.swap, config.config_gather
+            store,
+            self._world,
+            adapters(edges),
+            engine.swap,
+            config.config_gather,
+            config.expression_language or os.environ.get("ISTIO_LANG", ""),
         )
         background = [
             tasks.create_task(configuration.run(), name="configuration"),

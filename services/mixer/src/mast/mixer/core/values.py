@@ -117,7 +117,7 @@ def ip_text(address: bytes) -> str:
 
 def same_ip(left: bytes, right: bytes) -> bool:
     """Whether two addresses are equal once both have sixteen bytes (E20)."""
-    return left == right or _sixteen(left) == _sixteen(right)
+    return left == right or sixteen(left) == sixteen(right)
 
 
 def short_ip(address: bytes) -> bytes:
@@ -125,7 +125,8 @@ def short_ip(address: bytes) -> bytes:
     return address.removeprefix(_V4_IN_V6) if len(address) == 16 else address
 
 
-def _sixteen(address: bytes) -> bytes:
+def sixteen(address: bytes) -> bytes:
+    """The address in sixteen bytes, an IPv4 one as IPv6 writes it (E20)."""
     return _V4_IN_V6 + address if len(address) == 4 else address
 
 

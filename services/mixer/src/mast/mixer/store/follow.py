@@ -12,6 +12,7 @@ import structlog
 
 from mast.common.etcd import Store
 from mast.mixer.core.adapter import Adapter
+from mast.mixer.core.config.manifests import Expressions
 from mast.mixer.core.config.snapshot import EMPTY, Snapshot, compile_snapshot
 from mast.mixer.core.templates import TEMPLATES
 from mast.mixer.core.world import PREFIXES, World
@@ -24,7 +25,8 @@ class Configuration:
     """Keeps the configuration in force equal to what etcd holds.
 
     Changes are gathered for ``gather`` before they are compiled. ``complete`` is set once the
-    first complete configuration is in force (D11).
+    first complete configuration is in force (D11). ``language`` is that of all expressions, ""
+    leaves it to their objects (D12).
     """
 
     store: Store
@@ -32,6 +34,7 @@ class Configuration:
     adapters: Mapping[str, Adapter]
     swap: Callable[[Snapshot], Awaitable[None]]
     gather: timedelta = timedelta(seconds=1)
+    language: str = ""
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     _synced: set[str] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -54,7 +57,7 @@ class Configuration:
                     self._changed.set()
 
     async def _apply(self) -> None:
-        snapshot = EMPTY
+        snapshot = replace(EMPTY, expressions=Expressions({}, language=self.language))
         while True:
             await self._changed.wait()
             if len(self._synced) < len(PREFIXES):

@@ -11,7 +11,6 @@ from mast.mixer.core.config.names import fqn
 
 # Selects the language of an object's expressions (D12).
 LANGUAGE_ANNOTATION = "policy.istio.io/lang"
-LANGUAGES = ("CEXL",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,3 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.resource}: {self.field}" if self.field else self.resource
         return f"{where}: {self.text}"
-
-
-def language_problem(entry: Entry) -> Problem | None:
-    """A complaint about the language that an object asks for; None if it can be had (D12)."""
-    wanted = entry.annotations.get(LANGUAGE_ANNOTATION, "")
-    if wanted not in {"CEL", "COMPAT"}:
-        return None
-    text = f"language '{wanted}' is not available; allowed: {', '.join(LANGUAGES)}"
-    return Problem(entry.fqn, f"metadata.annotations[{LANGUAGE_ANNOTATION}]", text)

@@ -13,9 +13,10 @@ from google.protobuf.struct_pb2 import Struct
 
 from istio.policy.v1beta1 import cfg_pb2
 from mast.mixer.core.adapter import InstanceType
-from mast.mixer.core.config.entry import Entry, Problem, language_problem
+from mast.mixer.core.config.entry import Entry, Problem
 from mast.mixer.core.config.manifests import Expressions
 from mast.mixer.core.lang.codegen import Program
+from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.expression import Expression
 from mast.mixer.core.lang.tree import EvaluationError, ExpressionError, Read
 from mast.mixer.core.lang.types import ValueType
@@ -104,11 +105,9 @@ def compile_instance(
 ) -> tuple[CompiledInstance | None, list[Problem]]:
     """An instance of kind ``instance`` or of a legacy kind, and all that is wrong with it."""
     params, template, bindings, complaint = _parts(entry, templates)
-    language = language_problem(entry)
-    if language or template is None:
-        problem = language or Problem(entry.fqn, "", complaint)
-        return None, [problem]
-    compiler = _Compiler(entry.fqn, expressions)
+    if template is None:
+        return None, [Problem(entry.fqn, "", complaint)]
+    compiler = _Compiler(entry.fqn, expressions, expressions.dialect(entry))
     tree = compiler.record(template.shape, params, "")
     bound = compiler.bindings(template, bindings)
     if compiler.problems:
@@ -153,11 +152,12 @@ def _parts(
 class _Compiler:
     """Walks params along the shape of the template; collects problems."""
 
-    def __init__(self, fqn: str, expressions: Expressions) -> None:
+    def __init__(self, fqn: str, expressions: Expressions, dialect: Dialect) -> None:
         self.problems: list[Problem] = []
         self.leaves: dict[str, Expression] = {}
         self._fqn = fqn
         self._expressions = expressions
+        self._dialect = dialect
 
     def record(self, shape: Record, params: Mapping[str, Any], path: str) -> dict[str, Any]:
         known = {spelling: name for name in shape.fields for spelling in (name, camel(name))}
@@ -193,7 +193,7 @@ class _Compiler:
             self._wrong(path, f"must be a string that holds an expression, got {param!r}")
             return None
         try:
-            compiled = self._expressions.compile(param)
+            compiled = self._expressions.compile(param, self._dialect)
         except ExpressionError as error:
             self._wrong(path, f"failed to evaluate expression for field '{path}'; {error}")
             return None
@@ -222,7 +222,7 @@ class _Compiler:
                 self._wrong(path, f"{prefix}: unknown attribute {attribute}")
                 continue
             try:
-                compiled[attribute] = self._expressions.compile(text, outputs)
+                compiled[attribute] = self._expressions.compile(text, self._dialect, outputs)
             except ExpressionError as error:
                 self._wrong(path, f"{prefix}: {error}")
                 continue
@@ -256,7 +256,7 @@ def _binder(bindings: Mapping[str, Expression]) -> Callable[[Get], dict[str, Any
 def _code(program: Program, branch: object) -> ast.expr:
     """Code for a field: an expression, an unset value, or a dict of fields."""
     if isinstance(branch, Expression):
-        return program.result(branch.tree)
+        return program.result(branch.tree) if branch.tree else program.call(branch.evaluate)
     if isinstance(branch, dict):
         keys: list[ast.expr | None] = [ast.Constant(key) for key in branch]
         return ast.Dict(keys, [_code(program, each) for each in branch.values()])

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from istio.policy.v1beta1.cfg_pb2 import AttributeManifest
-from mast.mixer.core.config.entry import Entry
-from mast.mixer.core.lang.expression import Expression, Types, compile_expression
+from mast.mixer.core.config.entry import LANGUAGE_ANNOTATION, Entry
+from mast.mixer.core.lang.dialects import Dialect
+from mast.mixer.core.lang.expression import Expression, Types
 from mast.mixer.core.lang.tree import ExpressionError
 from mast.mixer.core.lang.types import ValueType
 
-_Key: TypeAlias = tuple[str, tuple[tuple[str, ValueType], ...]]
+_Key: TypeAlias = tuple[str, Dialect, tuple[tuple[str, ValueType], ...]]
 _Known: TypeAlias = Expression | ExpressionError
 
 
@@ -30,29 +31,42 @@ class Expressions:
     """Compiles expressions over one set of attributes, each text once.
 
     What the configuration before had compiled is taken over when it is asked for, so the cache
-    never holds more than two configurations.
+    never holds more than two configurations. ``language`` is that of all expressions, whatever
+    their objects ask for; "" leaves it to them (D12).
     """
 
-    def __init__(self, types: Types, before: Mapping[_Key, _Known] | None = None) -> None:
+    def __init__(
+        self, types: Types, before: Mapping[_Key, _Known] | None = None, language: str = ""
+    ) -> None:
         self.types = types
+        self._language = language
         self._before = before or {}
         self._known: dict[_Key, _Known] = {}
 
     def over(self, types: Types) -> Expressions:
         """Expressions for the next configuration, over these attributes."""
-        return Expressions(types, self._known if types == self.types else None)
+        return Expressions(types, self._known if types == self.types else None, self._language)
 
-    def compile(self, text: str, extra: Mapping[str, ValueType] | None = None) -> Expression:
+    def dialect(self, entry: Entry) -> Dialect:
+        """The language of an object's expressions."""
+        return Dialect.of(self._language or entry.annotations.get(LANGUAGE_ANNOTATION, ""))
+
+    def compile(
+        self,
+        text: str,
+        dialect: Dialect = Dialect.CEXL,
+        extra: Mapping[str, ValueType] | None = None,
+    ) -> Expression:
         """A compiled expression; ``extra`` are names known besides (``$out`` fields, D4).
 
         Raises ExpressionError.
         """
-        key = text, tuple(sorted(extra.items())) if extra else ()
+        key = text, dialect, tuple(sorted(extra.items())) if extra else ()
         known = self._known.get(key) or self._before.get(key)
         if known is None:
             types = {**self.types, **extra} if extra else self.types
             try:
-                known = compile_expression(text, types, outputs=bool(extra))
+                known = dialect.compile(text, types, outputs=bool(extra))
             except ExpressionError as error:
                 known = error
         self._known[key] = known

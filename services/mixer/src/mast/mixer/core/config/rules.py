@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from istio.policy.v1beta1.cfg_pb2 import Action, Rule
-from mast.mixer.core.config.entry import Entry, Problem, language_problem
+from mast.mixer.core.config.entry import Entry, Problem
 from mast.mixer.core.config.handlers import ResolvedHandler
 from mast.mixer.core.config.instances import CompiledInstance, mismatch
 from mast.mixer.core.config.manifests import Expressions
@@ -64,8 +64,6 @@ def compile_rule(entry: Entry, parts: Parts) -> tuple[CompiledRule | None, list[
     """A rule and all that is wrong with it; None if it can never be active (D8)."""
     spec = entry.spec
     assert isinstance(spec, Rule)  # noqa: S101  the store decodes by kind
-    if language := language_problem(entry):
-        return None, [language]
     compiler = _Compiler(entry, parts)
     match, active = compiler.match(spec.match)
     actions = tuple(compiler.actions(spec.actions))
@@ -98,6 +96,7 @@ class _Compiler:
         self.problems: list[Problem] = []
         self._entry = entry
         self._parts = parts
+        self._dialect = parts.expressions.dialect(entry)
 
     def wrong(self, field: str, text: str) -> None:
         self.problems.append(Problem(self._entry.fqn, field, text))
@@ -107,7 +106,7 @@ class _Compiler:
         if not text.strip():
             return None, True
         try:
-            compiled = self._parts.expressions.compile(text)
+            compiled = self._parts.expressions.compile(text, self._dialect)
         except ExpressionError as error:
             self.wrong("match", str(error))
             return None, False
@@ -188,7 +187,7 @@ class _Compiler:
         for index, text in enumerate(texts):
             where = f"{field}.values[{index}]"
             try:
-                compiled = self._parts.expressions.compile(text, outputs)
+                compiled = self._parts.expressions.compile(text, self._dialect, outputs)
             except ExpressionError as error:
                 self.wrong(where, f"failed to evaluate expression for field '{where}'; {error}")
                 continue

@@ -18,7 +18,7 @@ from mast.mixer.core.lang.hosts import dns_name, email, same_dns_name, same_emai
 from mast.mixer.core.lang.tree import Attribute, Call, Constant, Node
 from mast.mixer.core.lang.types import SIGNATURES, ValueType
 from mast.mixer.core.lang.uris import same_uri, uri
-from mast.mixer.core.values import Duration, Timestamp, same_ip
+from mast.mixer.core.values import Duration, Get, Timestamp, same_ip
 
 _COMPARISONS: Mapping[str, type[ast.cmpop]] = {
     "EQ": ast.Eq,
@@ -87,6 +87,10 @@ class Program:
         """Code for a whole expression; of a map every key counts as read (A10)."""
         code = self.value(node)
         return self._apply(entire, code) if self._type(node) is ValueType.STRING_MAP else code
+
+    def call(self, evaluate: Callable[[Get], object]) -> ast.expr:
+        """Code for an expression that something else evaluates."""
+        return self._apply(evaluate, _name("get"))
 
     def value(self, node: Node) -> ast.expr:
         """Code that gives the value of the expression or raises EvaluationError."""

@@ -21,20 +21,17 @@ class Expression:
     """An expression that has a type.
 
     ``evaluate(get)`` gives its value or raises EvaluationError. ``reads`` is everything it can
-    read; what it does read depends on the request (E17).
+    read; what it does read depends on the request (E17). ``tree`` is None for what is not compiled
+    to Python; ``constant`` is the value of a literal, None if the expression is more than that.
     """
 
     text: str
     type: ValueType
-    tree: Node
+    tree: Node | None
     types: Types
     reads: frozenset[Read]
     evaluate: Callable[[Get], Any]
-
-    @property
-    def constant(self) -> Value | None:
-        """The value of a literal; None if the expression is more than that."""
-        return self.tree.value if isinstance(self.tree, Constant) else None
+    constant: Value | None = None
 
 
 def compile_expression(text: str, types: Types, *, outputs: bool = False) -> Expression:
@@ -47,4 +44,5 @@ def compile_expression(text: str, types: Types, *, outputs: bool = False) -> Exp
     found = check(tree, types)
     program = Program(types)
     evaluate = program.function(program.result(tree))
-    return Expression(text, found, tree, types, frozenset(reads(tree)), evaluate)
+    constant = tree.value if isinstance(tree, Constant) else None
+    return Expression(text, found, tree, types, frozenset(reads(tree)), evaluate, constant)
