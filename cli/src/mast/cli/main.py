@@ -14,6 +14,7 @@ from mast.cli import (
     config_commands,
     demo_command,
     explain_command,
+    jwt_commands,
     local_commands,
     mixer_commands,
     proxy_commands,
@@ -42,6 +43,7 @@ proxy_config_command.register(app)
 render_command.register(app)
 explain_command.register(app)
 mixer_commands.register(app)
+jwt_commands.register(app)
 workload_commands.register(app)
 demo_command.register(app)
 
