@@ -59,7 +59,18 @@ ONCE = settings(
 )
 
 DOMAINS = ("a.test", "b.test:8080", "b.test", "*.test", "*-x.test", "a.*", "*")
-HOSTS = ("a.test", "A.TEST", "a.test:80", "b.test:8080", "q-x.test", "-x.test", "a.com", "other")
+HOSTS = (
+    "a.test",
+    "A.TEST",
+    "a.test:80",
+    "a.test.:80",
+    "b.test:8080",
+    "q-x.test",
+    "-x.test",
+    "a.com",
+    "other",
+    "a.test.",
+)
 PATHS = (
     "/",
     "/a",
@@ -200,6 +211,7 @@ def managers(draw: st.DrawFn) -> HttpConnectionManager:
     made.merge_slashes = draw(st.booleans())
     made.path_with_escaped_slashes_action = draw(st.sampled_from([0, 1, 2, 3, 4]))
     made.strip_any_host_port = draw(st.booleans())
+    made.strip_trailing_host_dot = draw(st.booleans())
     made.http_filters.add(name="envoy.filters.http.router", typed_config=packed(Router()))
     config = made.route_config
     config.ignore_port_in_host_matching = draw(st.booleans())

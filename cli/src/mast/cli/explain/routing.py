@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,7 @@ from mast.cli.explain.traffic import Request
 from mast.cli.inspect.listeners import path_text
 from mast.common.envoy.matchers import NotUnderstood, regex_matches
 
+_LAST_DOT = re.compile(r"\.(?=(?::\d*)?$)")
 _PORT = re2.compile(r".*:(\d+)$")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _REDIRECT_STATUS = {
@@ -48,14 +50,15 @@ class Chosen:
 
 
 def stripped_authority(manager: HttpConnectionManager, request: Request, port: int) -> Request:
-    """The request without the port in its authority, if the manager takes it away."""
-    found = _PORT.match(request.authority)
-    if found is None:
-        return request
-    number = int(found[1])
-    if manager.strip_any_host_port or (manager.strip_matching_host_port and number == port):
-        return replace(request, authority=request.authority.rpartition(":")[0])
-    return request
+    """The request without what the manager takes away of its authority: the last dot, the port."""
+    authority = request.authority
+    if manager.strip_trailing_host_dot:
+        authority = _LAST_DOT.sub("", authority)
+    if found := _PORT.match(authority):
+        same = manager.strip_matching_host_port and int(found[1]) == port
+        if manager.strip_any_host_port or same:
+            authority = authority.rpartition(":")[0]
+    return replace(request, authority=authority)
 
 
 def virtual_host(routes: RouteConfiguration, authority: str) -> VirtualHost | None:

@@ -12,6 +12,7 @@ from mast.pilot.core.filters.extensions import Guard, Spot
 from mast.pilot.core.model.model import Target
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.security.ambiguity import single_reading
 from mast.pilot.core.security.authentication.request_authentication import request_authentication
 from mast.pilot.core.security.authorization.authorization import (
     NO_AUTHORIZATION,
@@ -33,12 +34,13 @@ class Guards:
     authorization: Authorization = NO_AUTHORIZATION
     tokens: Sequence[HttpFilter] = ()
     legacy: LegacyGuards = NO_LEGACY
+    reading: Sequence[HttpFilter] = ()
 
     def http(self, spot: Spot, guard: Guard) -> Sequence[HttpFilter]:
         """HTTP filters at a place."""
         match guard:
             case Guard.CUSTOM:
-                return self.authorization.custom.http
+                return [*self._unambiguous(spot), *self.authorization.custom.http]
             case Guard.TOKENS:
                 old = self._legacy(spot).tokens
                 return self.tokens if old is None else old
@@ -55,6 +57,10 @@ class Guards:
             case Guard.RULES:
                 return [*self.authorization.rules.network, *self._legacy(spot).network]
 
+    def _unambiguous(self, spot: Spot) -> Sequence[HttpFilter]:
+        """What makes sure that rules mean the request that the application gets, if any hold."""
+        return self.reading if self.authorization.holds or self._legacy(spot).http else ()
+
     def _legacy(self, spot: Spot) -> PortGuards:
         return self.legacy.at(spot.service, spot.service_port or spot.port)
 
@@ -65,4 +71,5 @@ def guards(scope: Scope, proxy: Proxy, served: Sequence[Target]) -> Guards:
         authorization=authorization(scope, proxy),
         tokens=request_authentication(scope, proxy),
         legacy=legacy_guards(scope, proxy, served),
+        reading=[single_reading(scope.mesh)],
     )

@@ -17,7 +17,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from istio.mesh.v1alpha1.proxy_pb2 import ForwardClientCertDetails, Topology
 from mast.pilot.core.clusters.dynamic_hosts import host_resolution
-from mast.pilot.core.filters.extensions import Direction, Extensions, Spot, Traced
+from mast.pilot.core.filters.extensions import Direction, Extensions, Guard, Spot, Traced
 from mast.pilot.core.filters.http_filters import http_filters
 from mast.pilot.core.filters.idle_timeouts import idle_timeout
 from mast.pilot.core.filters.proxy_headers import apply_headers
@@ -71,6 +71,8 @@ def http_connection_manager(
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         use_remote_address=BoolValue(value=False),
         proxy_100_continue=True,
+        # Rules of access compare hosts without the dot of the root (decision 0022).
+        strip_trailing_host_dot=bool(extensions.guards(spot, Guard.CUSTOM)),
     )
     if isinstance(chain.routes, str):
         manager.rds.CopyFrom(rds(chain.routes))
