@@ -36,6 +36,11 @@ def test_peer_authentication(spec: str, expected: list[str]) -> None:
     [
         pytest.param("{}", [], id="allow-nothing"),
         pytest.param("{rules: [{}]}", [], id="allow-all"),
+        pytest.param("{%s, targetRefs: [{kind: Service, name: a}]}" % SELECTOR,
+                     ["error spec.targetRefs one-of"], id="selector-and-target"),
+        pytest.param("{targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: a,"
+                     " namespace: b}}",
+                     ["error spec.targetRef.namespace target-ref"], id="target-elsewhere"),
         pytest.param("{action: DENY}", ["error spec.rules required"], id="deny-nothing"),
         pytest.param("{action: DENY, rules: [{to: [{operation: {ports: ['80']}}]}]}", [],
                      id="deny-port"),
