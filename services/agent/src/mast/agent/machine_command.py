@@ -78,13 +78,16 @@ def install(source: Path | None) -> int:
 
 def act(action: str, here: Machine) -> int:
     """Take capture away, set it up, become the agent: what the action wants of these."""
+    if action == "clean":
+        os.environ.update(here.env)
+        return istio_iptables(["--cleanup-only"]) if here.captured else 0
     account = _account(here.user)
     if here.captured and action != "run":
         os.environ.update(here.capture_environment(account.uid, account.gid))
-        for step in (["--cleanup-only"], []) if action != "clean" else (["--cleanup-only"],):
+        for step in (["--cleanup-only"], []):
             if status := istio_iptables(step):
                 return status
-    if action in {"start", "run"}:
+    if action != "init":
         become_agent(here, account)
     return 0
 
