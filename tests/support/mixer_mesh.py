@@ -190,6 +190,7 @@ def _http_listener(extensions: MixerExtensions, where: Spot, cluster: str) -> Li
         stat_prefix="http",
         http_filters=[
             *extensions.http_filters(where),
+            *extensions.checks(where),
             HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),
         ],
         access_log=extensions.http_access_logs(where),

@@ -60,6 +60,7 @@ def test_nothing_changes_nothing() -> None:
 def test_no_extensions() -> None:
     spot = Spot(proxy=sidecar_proxy(), direction=Direction.INBOUND, port=80)
     assert not NO_EXTENSIONS.http_filters(spot)
+    assert not NO_EXTENSIONS.checks(spot)
     assert not NO_EXTENSIONS.network_filters(spot)
     assert not NO_EXTENSIONS.http_access_logs(spot)
     assert not NO_EXTENSIONS.tcp_access_logs(spot)

@@ -33,6 +33,7 @@ def test_without_an_engine() -> None:
     ]
     assert not found.network_plugins(SPOT, Phase.AUTHN)
     assert not found.http_filters(SPOT)
+    assert not found.checks(SPOT)
     assert not found.network_filters(SPOT)
     assert found.tracing(SPOT) is not None
     (log,) = found.tcp_access_logs(SPOT)

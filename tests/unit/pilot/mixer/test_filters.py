@@ -56,12 +56,13 @@ def spot(
 
 
 def filters(found: MixerExtensions, where: Spot) -> dict[str, dict[str, Any]]:
-    return {each.name: plain(each)["typed_config"] for each in found.http_filters(where)}
+    every = (*found.http_filters(where), *found.checks(where))
+    return {each.name: plain(each)["typed_config"] for each in every}
 
 
 def test_without_mixer_nothing_is_added() -> None:
     found, where = extensions("{}"), spot()
-    assert not found.http_filters(where)
+    assert not filters(found, where)
     assert not found.network_filters(where)
     assert not found.http_access_logs(where)
     assert not found.tcp_access_logs(where)
@@ -207,7 +208,7 @@ def test_fail_policy(mesh, annotations, fail_open) -> None:
 def test_mixer_does_not_ask_itself(host) -> None:
     own = service(f"{host}.istio-system.svc.cluster.local")
     where = spot(owner=own)
-    assert not extensions().http_filters(where)
+    assert not filters(extensions(), where)
     assert not extensions().network_filters(where)
     assert not extensions().http_access_logs(where)
     assert not extensions().tcp_access_logs(where)
@@ -337,4 +338,4 @@ def test_reports_of_connections_say_whether_a_verdict_follows(mesh, checked) -> 
 def test_a_server_that_is_none(server) -> None:
     found = extensions(f"mixerReportServer: {server!r}\nmixerCheckServer: {server!r}")
     assert not found.http_access_logs(spot())
-    assert not found.http_filters(spot())
+    assert not filters(found, spot())

@@ -139,6 +139,10 @@ class Extensions(Protocol):
         """Network filters of security policies, for a chain that is proxied as TCP."""
         return ()
 
+    def checks(self, spot: Spot) -> Sequence[HttpFilter]:
+        """HTTP filters that decide on all that is known of a request by then."""
+        return ()
+
     def plugins(self, spot: Spot, phase: Phase) -> Sequence[HttpFilter]:
         """HTTP filters of a phase, in their order."""
         return ()

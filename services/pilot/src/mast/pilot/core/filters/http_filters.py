@@ -40,6 +40,7 @@ def http_filters(
     yield from extensions.guards(spot, Guard.TOKENS)
     yield from extensions.plugins(spot, Phase.AUTHZ)
     yield from extensions.guards(spot, Guard.RULES)
+    yield from extensions.checks(spot)
     yield from extensions.plugins(spot, Phase.STATS)
     yield from extensions.plugins(spot, Phase.LAST)
     if protocol is Protocol.GRPC_WEB:

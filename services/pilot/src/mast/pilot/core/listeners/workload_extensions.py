@@ -49,6 +49,10 @@ class WorkloadExtensions(Extensions):
         """Those of the engine."""
         return self.engine.http_filters(spot)
 
+    def checks(self, spot: Spot) -> Sequence[HttpFilter]:
+        """Those of the engine."""
+        return self.engine.checks(spot)
+
     def network_filters(self, spot: Spot) -> Sequence[Filter]:
         """Those of the engine."""
         return self.engine.network_filters(spot)

@@ -92,10 +92,18 @@ class MixerExtensions(Extensions):
         return self.mesh.config
 
     def http_filters(self, spot: Spot) -> Sequence[HttpFilter]:
-        """Check cache, check, and what tells the peers who calls."""
+        """What keeps who calls: reports are made of refused requests, too."""
+        return (*peers.received(spot.direction),) if self._involved(spot) else ()
+
+    def checks(self, spot: Spot) -> Sequence[HttpFilter]:
+        """Check cache, check, and what tells the peers who calls.
+
+        They come when tokens have been verified, whose claims are attributes, and for requests that
+        other rules let pass (mixer_proxy.md C.5).
+        """
         if not self._involved(spot):
             return ()
-        filters = [*peers.received(spot.direction)]
+        filters: list[HttpFilter] = []
         check = self._check(spot)
         if check:
             filters += [
