@@ -114,3 +114,18 @@ def test_keys_that_sign_tokens_are_replaced(issuer: Issuer, member: str, kept: b
     redact(provider)
     assert provider.local_jwks.inline_string == expected
     assert plain_redacted({"jwtRules": [{"jwks": keys}]}) == {"jwtRules": [{"jwks": expected}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("http://a:secret@b/c", f"http://a:{REDACTED}@b/c", id="with-user"),
+        pytest.param("redis://:s@cret@b:1", f"redis://:{REDACTED}@b:1", id="password-alone"),
+        pytest.param("x=http://a:1@b, y", f"x=http://a:{REDACTED}@b, y", id="in-a-text"),
+        pytest.param("http://a@b/c:d@e", "http://a@b/c:d@e", id="user-alone"),
+        pytest.param("http://b:80/x@y", "http://b:80/x@y", id="port"),
+        pytest.param("spiffe://td/ns/a/sa/b", "spiffe://td/ns/a/sa/b", id="identity"),
+    ],
+)
+def test_passwords_in_urls(text: str, shown: str) -> None:
+    assert plain_redacted([text]) == [shown]

@@ -24,6 +24,9 @@ _BASE64_PEM: Final = "LS0tLS1CRUdJTi"
 _SECRET_JWK: Final = re.compile(r'"(?:k|d|p|q|dp|dq|qi|oth)"\s*:')
 """Members of symmetric and private keys (RFC 7518 §6)."""
 
+_PASSWORD: Final = re.compile(r"(://[^/?#\s:@]*:)[^/?#\s]+@")
+"""The part of a URL that says who asks (RFC 3986 3.2.1)."""
+
 _SYMBOLS: Final = symbol_database.Default()
 
 
@@ -46,12 +49,17 @@ def redact(message: Message) -> None:
 
 
 def plain_redacted(value: Any) -> Any:
-    """JSON without private keys: texts that hold one, as PEM or in base64, are replaced."""
+    """JSON without private keys and passwords.
+
+    Texts that hold a key, as PEM or in base64, are replaced; of URLs the password is.
+    """
     if isinstance(value, Mapping):
         return {key: plain_redacted(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [plain_redacted(each) for each in value]
-    return REDACTED if isinstance(value, str) and _holds_key(value) else value
+    if not isinstance(value, str):
+        return value
+    return REDACTED if _holds_key(value) else _PASSWORD.sub(rf"\1{REDACTED}@", value)
 
 
 def _redact_packed(packed: AnyMessage) -> None:
