@@ -36,6 +36,32 @@ class Config:
     # Without it Secrets are refused.
     secrets_key_file: Path | None = None
 
+    # The Kubernetes API server: this pod's own, or that of a kubeconfig's context; without, none.
+    in_cluster: bool = False
+    kubeconfig: Path | None = None
+    kube_context: str = ""
+
+    # Whether every namespace gets the roots of the mesh in a ConfigMap (PILOT_CA_CERT_CONFIGMAP is
+    # its name) and the revocation lists in another one, and, as up to 1.4, the control plane's
+    # namespace the map istio-security.
+    root_maps: bool = True
+    ca_cert_configmap: str = "istio-ca-root-cert"
+    crl_configmap: str = "istio-ca-crl"
+    legacy_security_map: bool = False
+
+    # Whether service accounts get Secrets istio.ACCOUNT, as up to 1.4. Galley's identity has to be
+    # among Citadel's registrars then. Namespaces: all or the listed ones, of which those without a
+    # label count or not. Certificates: their life, and the share and length that must be left.
+    workload_secrets: bool = False
+    listened_namespaces: tuple[str, ...] = ()
+    enable_namespaces_by_default: bool = True
+    workload_cert_ttl: timedelta = timedelta(hours=2160)
+    workload_cert_grace_period_ratio: float = 0.5
+    workload_cert_min_grace_period: timedelta = timedelta(minutes=10)
+    # P256, P384, RSA2048, RSA3072 or RSA4096; PKCS #8 instead of the older forms.
+    workload_key_algorithm: str = "RSA2048"
+    pkcs8_keys: bool = False
+
     # How many objects one request may change: at most etcd's --max-txn-ops.
     max_txn_ops: int = 128
 

@@ -15,8 +15,9 @@ from random import random
 
 import structlog
 
-from mast.common.ca_client import KeyPair, service_certificates
+from mast.common.ca_client import CaClient, KeyPair, service_certificates
 from mast.common.etcd import Store, connect, etcd_config
+from mast.common.latest import Latest
 from mast.common.lifecycle import run
 from mast.common.mesh_trust import MeshTrust
 from mast.common.monitoring import Readiness, monitoring
@@ -32,6 +33,8 @@ from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.config import Config
 from mast.galley.core.documents import TEXT_LIMIT_BYTES
 from mast.galley.core.objects import Defaults
+from mast.galley.kubernetes.metrics import SecretMetrics
+from mast.galley.platform import keep_kubernetes, registrar
 from mast.galley.store.configs import Configs
 from mast.galley.store.directory import DirectorySource
 
@@ -60,6 +63,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     metrics = Metrics("galley")
     async with connect(etcd_config(config)) as store:
         galley = Galley(config, store, GalleyMetrics(metrics))
+        secret_metrics = SecretMetrics(metrics)
         async with (
             monitoring(config.monitoring_listen, ready=galley.readiness, metrics=metrics),
             asyncio.TaskGroup() as tasks,
@@ -69,6 +73,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 tasks.create_task(galley.serve_securely(), name="secure"),
                 tasks.create_task(galley.follow_directory(), name="directory"),
                 tasks.create_task(galley.await_store(), name="store"),
+                tasks.create_task(galley.keep_kubernetes(secret_metrics), name="kubernetes"),
             ]
             await stop.wait()
             for task in background:
@@ -87,6 +92,8 @@ class Galley:
             key = sealing_key(config.secrets_key_file, secrets.token_bytes)
         self._configs = Configs(store, wall_clock, config.max_txn_ops, key)
         self._source = self._directory_source()
+        self._registrar: Latest[CaClient | None] = Latest(None)
+        self._identity = f"{socket.gethostname()}-{os.getpid()}"
         self._certified = not config.ca_address
         self._reached = False
 
@@ -133,7 +140,7 @@ class Galley:
         trust = MeshTrust(
             store=self._store,
             trust_domain=config.trust_domain,
-            reporter=f"galley-{socket.gethostname()}-{os.getpid()}",
+            reporter=f"galley-{self._identity}",
             now=wall_clock,
             random=random,
         )
@@ -149,6 +156,9 @@ class Galley:
             tasks.create_task(certificates.run(), name="certificates")
             tasks.create_task(trust.run(certificates), name="trust")
             first = await certificates.changed(None)
+            self._registrar.publish(
+                registrar(config, certificates, lambda: trust.roots, wall_clock)
+            )
 
             def current() -> KeyPair:
                 return certificates.current or first
@@ -159,6 +169,12 @@ class Galley:
                 await running.set_serving(True)
                 self._certified = True
                 await asyncio.Event().wait()
+
+    async def keep_kubernetes(self, metrics: SecretMetrics) -> None:
+        """What the leader among us does in Kubernetes; until cancelled."""
+        await keep_kubernetes(
+            self._config, self._store, self._identity, self._registrar, metrics, wall_clock
+        )
 
     async def follow_directory(self) -> None:
         """Keep what the directory holds in the store; until cancelled."""
@@ -173,7 +189,7 @@ class Galley:
             self._configs,
             config.config_dir,
             name=config.config_dir_name,
-            identity=f"{socket.gethostname()}-{os.getpid()}",
+            identity=self._identity,
             defaults=Defaults(config.default_namespace, secrets=self._configs.keeps_secrets),
             report=self._metrics.source,
         )

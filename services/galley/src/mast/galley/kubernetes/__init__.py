@@ -1,0 +1,1 @@
+"""Galley's edge to Kubernetes: what is written there on behalf of the mesh."""

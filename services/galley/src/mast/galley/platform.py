@@ -1,0 +1,133 @@
+"""Puts Galley's edge to Kubernetes together (wiring, with main)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import random
+from typing import cast
+
+from mast.common.ca_client import Algorithm, CaClient, Certificate, WorkloadCertificates
+from mast.common.etcd import Store
+from mast.common.kubernetes import Access, Api, connect, in_cluster, kubeconfig
+from mast.common.latest import Latest
+from mast.common.spiffe import SpiffeId
+from mast.galley.config import Config
+from mast.galley.core.root_maps import MapNames
+from mast.galley.core.workload_secrets import SecretPolicy
+from mast.galley.kubernetes.metrics import SecretMetrics
+from mast.galley.kubernetes.root_maps import RootMaps
+from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
+
+
+def access(config: Config) -> Access | None:
+    """The API server that is configured, None if there is no Kubernetes; else InvalidAccess."""
+    if config.in_cluster:
+        return in_cluster(os.environ)
+    if config.kubeconfig is None:
+        return None
+    path = config.kubeconfig
+    return kubeconfig(path.read_text(), config.kube_context, base=path.parent)
+
+
+def registrar(
+    config: Config,
+    certificates: WorkloadCertificates,
+    mesh_roots: Callable[[], bytes],
+    now: Callable[[], datetime],
+) -> CaClient:
+    """Calls Citadel by our own certificate only: what it proves makes us a registrar."""
+    file = config.ca_root_file
+
+    def own() -> tuple[bytes, bytes] | None:
+        pair = certificates.current
+        return (pair.chain_pem, pair.key_pem) if pair else None
+
+    return CaClient(
+        address=config.ca_address,
+        root_pem=lambda: b"\n".join((file.read_bytes(), mesh_roots())) if file else b"",
+        token=lambda: None,
+        client_cert=own,
+        now=now,
+    )
+
+
+async def keep_kubernetes(
+    config: Config,
+    store: Store,
+    identity: str,
+    caller: Latest[CaClient | None],
+    metrics: SecretMetrics,
+    now: Callable[[], datetime],
+) -> None:
+    """Do what the leader among Galleys does in Kubernetes, whenever we are; for ever.
+
+    ``caller`` calls Citadel by our own certificate, as soon as there is one.
+    """
+    found = access(config)
+    if found is None:
+        return
+    async with connect(found) as api, asyncio.TaskGroup() as tasks:
+        if config.root_maps:
+            maps = _root_maps(config, store, api)
+            leading = store.lead("namespace-controller", identity, lambda _: maps().run())
+            tasks.create_task(leading, name="root maps")
+        if config.workload_secrets:
+            secrets = _workload_secrets(config, store, api, caller, metrics, now)
+            leading = store.lead("workload-secrets", identity, lambda _: secrets().run())
+            tasks.create_task(leading, name="workload secrets")
+
+
+def _root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]:
+    names = MapNames(
+        config.ca_cert_configmap,
+        config.crl_configmap,
+        config.namespace if config.legacy_security_map else "",
+    )
+    return lambda: RootMaps(api, store, config.trust_domain, names, random)
+
+
+def _workload_secrets(
+    config: Config,
+    store: Store,
+    api: Api,
+    caller: Latest[CaClient | None],
+    metrics: SecretMetrics,
+    now: Callable[[], datetime],
+) -> Callable[[], WorkloadSecrets]:
+    policy = SecretPolicy(
+        namespace=config.namespace,
+        by_default=config.enable_namespaces_by_default,
+        only=frozenset(config.listened_namespaces),
+        ttl=config.workload_cert_ttl,
+        grace_ratio=config.workload_cert_grace_period_ratio,
+        least_grace=config.workload_cert_min_grace_period,
+    )
+    return lambda: WorkloadSecrets(
+        api=api,
+        store=store,
+        trust_domain=config.trust_domain,
+        policy=policy,
+        sign=_signer(caller),
+        now=now,
+        random=random,
+        metrics=metrics,
+        algorithm=cast(Algorithm, config.workload_key_algorithm),
+        pkcs8=config.pkcs8_keys,
+    )
+
+
+def _signer(caller: Latest[CaClient | None]) -> Sign:
+    """Asks Citadel for somebody else's certificate, which it gives to registrars only."""
+
+    async def sign(identity: SpiffeId, csr_pem: bytes, ttl: timedelta) -> Certificate:
+        client = await caller.after(None)
+        asking = replace(
+            cast(CaClient, client), request_metadata={"ImpersonatedIdentity": str(identity)}
+        )
+        return await asking.sign(csr_pem, ttl)
+
+    return sign
