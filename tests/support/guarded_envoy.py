@@ -90,12 +90,14 @@ async def guarded_envoy(
     workloads: Iterable[str],
     *texts: str,
     world: World | None = None,
-    elsewhere: Mapping[str, int] | None = None,
+    grpc_servers: Mapping[str, int] | None = None,
     with_gateway: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Guarded]:
     """Run the listeners of these workloads in a mesh of these objects.
 
-    `elsewhere` are ports of other servers by the name of their cluster.
+    `grpc_servers` are ports by the name of the cluster that leads there; `environment` is what
+    Envoy sees of variables.
     """
     listed = list(workloads)
     world = World() if world is None else world
@@ -112,12 +114,14 @@ async def guarded_envoy(
             resources = resources_of(snapshot.view(proxy))
             listeners += _served(name, resources)
             clusters |= resources.clusters.keys() if name == EDGE else set()
-        elsewhere = elsewhere or {}
-        made = [cluster(each, application.port) for each in clusters - elsewhere.keys()]
-        made += [cluster(each, port) for each, port in elsewhere.items()]
+        servers = grpc_servers or {}
+        made = [cluster(each, application.port) for each in clusters - servers.keys()]
+        made += [cluster(each, port, http2=True) for each, port in servers.items()]
         made += [black_hole(each) for each in {names.BLACK_HOLE} - clusters]
         config = bootstrap(listeners, made)
-        envoy = await stack.enter_async_context(envoy_server(config, directory))
+        envoy = await stack.enter_async_context(
+            envoy_server(config, directory, environment=environment)
+        )
         yield Guarded(envoy, application)
         assert complaints(envoy.log.read_text()) == []
 
