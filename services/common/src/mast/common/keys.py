@@ -103,6 +103,11 @@ def jwks_key(jwks_uri: str, issuer: str) -> str:
     return JWKS + sha256(f"{jwks_uri}\n{issuer}".encode()).hexdigest()
 
 
+def quota_key(handler: str, cell: str) -> str:
+    """Key of a cell of a quota that replicas count together."""
+    return f"{QUOTA}{_part('handler', handler)}/{_part('cell', cell)}"
+
+
 def proxy_status_key(node_id: str) -> str:
     """Key of a connected proxy's status."""
     return STATUS_PROXIES + _part("node id", node_id)

@@ -115,7 +115,9 @@ class Mixer:
         handlers = Handlers(tasks, self._instruments)
         calls = Calls(self._instruments, config.adapter_timeout)
         engine = LiveEngine(handlers, calls, self._instruments, config.config_default_namespace)
-        edges = Edges(wall_clock, time.monotonic, fetch, self._registry, self._world.workloads)
+        edges = Edges(
+            wall_clock, time.monotonic, fetch, self._registry, self._world.workloads, store
+        )
         configuration = Configuration(
             store,
             self._world,

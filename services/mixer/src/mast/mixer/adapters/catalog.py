@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from mast.common.etcd import Store
 from mast.mixer.adapters import (
     denier,
+    etcdquota,
     kubernetesenv,
     listchecker,
     memquota,
@@ -26,18 +28,24 @@ from mast.mixer.core.workloads import Workloads
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What adapters touch of the world: time of day, seconds that never go back, HTTP, state."""
+    """What adapters touch of the world: time of day, seconds that never go back, HTTP, state.
+
+    ``store`` is the state that replicas share; without it there are no shared quotas.
+    """
 
     now: Callable[[], datetime]
     clock: Callable[[], float]
     fetch: Fetch
     registry: Registry
     workloads: Workloads
+    store: Store | None = None
 
 
 def adapters(edges: Edges) -> Mapping[str, Adapter]:
     """The adapters by name."""
+    shared = (etcdquota.adapter(edges.store, edges.now),) if edges.store else ()
     found = (
+        *shared,
         denier.ADAPTER,
         noop.ADAPTER,
         kubernetesenv.adapter(edges.workloads),

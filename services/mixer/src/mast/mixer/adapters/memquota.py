@@ -36,12 +36,12 @@ class Cell:
 
     ticks: int
     used: int = 0
-    _spent: deque[tuple[int, int]] = field(default_factory=deque)
+    spent: deque[tuple[int, int]] = field(default_factory=deque)
 
     def expire(self, tick: int) -> None:
         """Free what was granted before the window that ends with this tick."""
-        while self.ticks and self._spent and self._spent[0][0] < tick - self.ticks:
-            self.used -= self._spent.popleft()[1]
+        while self.ticks and self.spent and self.spent[0][0] < tick - self.ticks:
+            self.used -= self.spent.popleft()[1]
 
     def allocate(self, amount: int, limit: int, *, best_effort: bool, tick: int) -> int:
         """What is granted of a positive amount: all, the rest if that will do, or nothing."""
@@ -52,17 +52,17 @@ class Cell:
         if granted:
             self.used += granted
             if self.ticks:
-                self._spent.append((tick, granted))
+                self.spent.append((tick, granted))
         return granted
 
     def release(self, amount: int, tick: int) -> None:
         """Give back, the newest grants first."""
         self.expire(tick)
         self.used -= min(amount, self.used)
-        while self._spent and amount:
-            at, spent = self._spent.pop()
+        while self.spent and amount:
+            at, spent = self.spent.pop()
             if spent > amount:
-                self._spent.append((at, spent - amount))
+                self.spent.append((at, spent - amount))
             amount -= min(amount, spent)
 
 
@@ -88,13 +88,33 @@ class Deduplication:
         self._recent[instance, id] = answer
 
 
+class Limits:
+    """The limits of a handler's quotas."""
+
+    def __init__(self, params: Params) -> None:
+        self._quotas = {quota.name: quota for quota in params.quotas}
+
+    def of(self, name: str, dimensions: Dimensions) -> tuple[int, timedelta]:
+        """Limit and window: those of the first override that fits, else the quota's own."""
+        quota = self._quotas[name]
+        for override in quota.overrides:
+            if all(same(value, dimensions.get(key)) for key, value in override.dimensions.items()):
+                return override.max_amount, override.valid_duration.ToTimedelta()
+        return quota.max_amount, quota.valid_duration.ToTimedelta()
+
+
+def window_ticks(duration: timedelta) -> int:
+    """Length of a window; 0 if amounts do not come free by themselves."""
+    return ceil(duration.total_seconds()) * TICKS_PER_SECOND
+
+
 class Memquota:
     """All quotas of one handler."""
 
     def __init__(self, params: Params, clock: Callable[[], float]) -> None:
         """``clock`` counts seconds and never goes back."""
         self._clock = clock
-        self._quotas = {quota.name: quota for quota in params.quotas}
+        self._limits = Limits(params)
         period = params.min_deduplication_duration.ToTimedelta()
         self._answers = Deduplication(period, clock())
         self._cells: dict[str, Cell] = {}
@@ -115,7 +135,7 @@ class Memquota:
 
     def _answer(self, instance: Instance, arguments: QuotaArguments, tick: int) -> QuotaResult:
         dimensions: Dimensions = instance.fields["dimensions"]
-        limit, duration = self._limit(instance.name, dimensions)
+        limit, duration = self._limits.of(instance.name, dimensions)
         cell = self._cell(cell_key(instance.name, dimensions), duration, tick)
         if arguments.amount < 0:
             cell.release(-arguments.amount, tick)
@@ -125,21 +145,12 @@ class Memquota:
         )
         return QuotaResult(granted, duration)
 
-    def _limit(self, name: str, dimensions: Dimensions) -> tuple[int, timedelta]:
-        """Limit and window: those of the first override that fits, else the quota's own."""
-        quota = self._quotas[name]
-        for override in quota.overrides:
-            if all(same(value, dimensions.get(key)) for key, value in override.dimensions.items()):
-                return override.max_amount, override.valid_duration.ToTimedelta()
-        return quota.max_amount, quota.valid_duration.ToTimedelta()
-
     def _cell(self, key: str, duration: timedelta, tick: int) -> Cell:
         cell = self._cells.get(key)
         if cell is None:
             if len(self._cells) >= self._sweep_at:
                 self._sweep(tick)
-            ticks = ceil(duration.total_seconds()) * TICKS_PER_SECOND
-            cell = self._cells[key] = Cell(ticks)
+            cell = self._cells[key] = Cell(window_ticks(duration))
         return cell
 
     def _sweep(self, tick: int) -> None:
@@ -155,7 +166,8 @@ def cell_key(name: str, dimensions: Dimensions) -> str:
     return ";".join([name, *(f"{key}={text(dimensions[key])}" for key in sorted(dimensions))])
 
 
-def _validate(config: HandlerConfig) -> Sequence[str]:
+def validate(config: HandlerConfig) -> Sequence[str]:
+    """All problems of limits, and instances that have none."""
     params = config.params
     problems = [
         f"did not find limit defined for quota {instance.name}"
@@ -192,5 +204,5 @@ def adapter(clock: Callable[[], float]) -> Adapter:
         templates=frozenset({"quota"}),
         defaults=Params(min_deduplication_duration=Duration(seconds=1)),
         build=build,
-        validate=_validate,
+        validate=validate,
     )

@@ -38,6 +38,7 @@ from istio.mixer.template.metric import template_pb2 as metric
 from istio.mixer.template.quota import template_pb2 as quota
 from istio.mixer.template.reportnothing import template_pb2 as reportnothing
 from istio.mixer.template.tracespan import template_pb2 as tracespan
+from mast.common.kinds import LEGACY_ADAPTERS, LEGACY_TEMPLATES
 from mast.galley.core.decode import decode, is_map, map_entry
 from mast.galley.core.documents import from_json
 from mast.galley.core.objects import ConfigObject
@@ -54,6 +55,7 @@ from mast.galley.core.rules.table import (
 ADAPTERS: Mapping[str, Any] = {
     "bypass": bypass.Params,
     "denier": denier.Params,
+    "etcdquota": memquota.Params,
     "fluentd": fluentd.Params,
     "kubernetesenv": kubernetesenv.Params,
     "listchecker": listchecker.Params,
@@ -266,7 +268,7 @@ FAMILY = Family(
         "instance": _instance,
         "template": _descriptor_resource,
         "adapter": _adapter_resource,
-        **dict.fromkeys({*ADAPTERS, *OTHER_ADAPTERS, *TEMPLATES}, _legacy),
+        **dict.fromkeys({*LEGACY_ADAPTERS, *LEGACY_TEMPLATES}, _legacy),
     },
     # The object's name serves; the compiled forms and the resources are alternatives.
     optional=frozenset(
