@@ -165,6 +165,23 @@ def test_who_calls_is_told_by_the_policy_that_holds() -> None:
     assert b"jwt_authn" not in found.at(service, 80).http[0].SerializeToString()
 
 
+BY_PATH = ORIGINS.replace("{jwt: {", "{jwt: {triggerRules: [{includedPaths: [{exact: /a}]}], ", 1)
+
+
+@pytest.mark.parametrize(
+    ("texts", "looking"),
+    [
+        pytest.param([], False, id="nothing"),
+        pytest.param([OF_NAMESPACE], False, id="tokens"),
+        pytest.param([policy("default", f"{{{BY_PATH}}}")], True, id="tokens-by-path"),
+        pytest.param([switch()], True, id="roles"),
+    ],
+)
+def test_what_looks_at_requests(texts: list[str], looking: bool) -> None:
+    found, service = guards(web(), *texts)
+    assert found.at(service, 80).look_at_requests is looking
+
+
 def test_equal_content_is_equal() -> None:
     assert guards(web())[0] is NO_LEGACY
     one, other = (guards(web(), switch())[0] for _ in range(2))

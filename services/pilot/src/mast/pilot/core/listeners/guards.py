@@ -59,7 +59,8 @@ class Guards:
 
     def _unambiguous(self, spot: Spot) -> Sequence[HttpFilter]:
         """What makes sure that rules mean the request that the application gets, if any hold."""
-        return self.reading if self.authorization.holds or self._legacy(spot).http else ()
+        looking = self.authorization.holds or self._legacy(spot).look_at_requests
+        return self.reading if looking else ()
 
     def _legacy(self, spot: Spot) -> PortGuards:
         return self.legacy.at(spot.service, spot.service_port or spot.port)

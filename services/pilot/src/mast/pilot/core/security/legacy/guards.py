@@ -24,6 +24,7 @@ from mast.pilot.core.security.legacy.access_control import access_rules
 from mast.pilot.core.security.legacy.destinations import destination
 from mast.pilot.core.security.legacy.policies import Held, Level, authentication_policies
 from mast.pilot.core.security.legacy.tokens import token_filters
+from mast.pilot.core.security.legacy.triggers import TRIGGERS_FILTER
 
 
 class Where(NamedTuple):
@@ -43,6 +44,12 @@ class PortGuards:
     tokens: Sequence[HttpFilter] | None = None
     http: Sequence[HttpFilter] = ()
     network: Sequence[Filter] = ()
+
+    @property
+    def look_at_requests(self) -> bool:
+        """They depend on what exactly is asked for: on methods, on paths."""
+        by_path = any(each.name == TRIGGERS_FILTER for each in self.tokens or ())
+        return by_path or bool(self.http)
 
     @property
     def content(self) -> Iterator[bytes]:
