@@ -449,3 +449,44 @@ async def test_a_proxy_reaches_a_program_that_has_none(mesh: Mesh, tmp_path: Pat
     ):
         answer: bytes = await channel.unary_unary("/test.Echo/Say")(b"a", timeout=20)
         assert answer.decode() == f"{name} heard a from spiffe://cluster.local/ns/{name}/sa/{name}"
+
+
+GUARD = """
+{{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy,
+ metadata: {{name: {name}, namespace: guarded}}, spec: {{action: {action}, {more}rules: [{rule}]}}}}
+"""
+
+
+async def test_servers_refuse_what_policies_do(mesh: Mesh) -> None:
+    """RBAC in gRPC itself: callers, methods, headers; what it cannot judge is refused (J4)."""
+    port = free_port()
+    allow = "{from: [{source: {principals: [cluster.local/ns/default/sa/client]}}]}"
+    deny = (
+        "{to: [{operation: {paths: ['/test.Echo/{*}'], methods: [POST]}}],"
+        " when: [{key: 'request.headers[x-tier]', values: ['free*']}]}"
+    )
+    ask = "{when: [{key: 'request.headers[x-ask]', values: ['*']}]}"
+    await mesh.apply(
+        service(
+            "guarded", at(port, labels="{security.istio.io/tlsMode: istio}"), namespace="guarded"
+        ),
+        POLICY.format(namespace="guarded", mode="STRICT"),
+        GUARD.format(name="allow", action="ALLOW", more="", rule=allow),
+        GUARD.format(name="deny", action="DENY", more="", rule=deny),
+        GUARD.format(name="ask", action="CUSTOM", more="provider: {name: x}, ", rule=ask),
+        GUARD.format(name="audit", action="AUDIT", more="", rule="{}"),
+    )
+    environment = mesh.workload("guarded", "guarded", labels=ISTIO)
+    target = "xds:///guarded.guarded:8080"
+    async with (
+        server(environment, "guarded", f"0.0.0.0:{port}", secure=True),
+        caller(mesh.workload("client"), target, secure=True) as client,
+        caller(mesh.workload("other"), target, secure=True) as other,
+    ):
+        assert (await client.until("guarded", text="a")).startswith("guarded heard a")
+        assert (await client.call("b", metadata={"x-tier": "gold"})).startswith("guarded heard b")
+        for told in ({"x-tier": "free"}, {"x-tier": "freemium"}, {"x-ask": "me"}):
+            assert (await client.call("c", metadata=told)).startswith("PERMISSION_DENIED")
+        assert (await other.until("PERMISSION_DENIED", text="a")).startswith("PERMISSION_DENIED")
+        await mesh.remove(GUARD.format(name="allow", action="ALLOW", more="", rule=allow))
+        assert (await other.until("guarded", text="d")).startswith("guarded heard d")

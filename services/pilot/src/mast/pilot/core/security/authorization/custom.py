@@ -1,7 +1,7 @@
 """Policies with action CUSTOM: an external authorizer decides what they match (pilot.md J6)."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,10 +47,15 @@ def delegated(found: Policies, scope: Scope) -> list[Delegated]:
     Sorted, no provider's policies are taken for those of one whose name begins with its own: the
     shadow rules of such a one have not run yet.
     """
-    by_provider: dict[str, list[Config[AuthorizationPolicy]]] = defaultdict(list)
+    return [_delegated(name, those, scope) for name, those in by_provider(found).items()]
+
+
+def by_provider(found: Policies) -> Mapping[str, Policies]:
+    """Policies by the provider that they name, sorted by its name."""
+    result: dict[str, list[Config[AuthorizationPolicy]]] = defaultdict(list)
     for each in found:
-        by_provider[each.spec.provider.name].append(each)
-    return [_delegated(name, by_provider[name], scope) for name in sorted(by_provider)]
+        result[each.spec.provider.name].append(each)
+    return {name: result[name] for name in sorted(result)}
 
 
 def http_filters(those: Delegated, scope: Scope) -> Iterator[HttpFilter]:
@@ -82,7 +87,7 @@ def denied(those: Delegated, carrier: Carrier, scope: Scope) -> RBAC | None:
     return RBAC(action=RBAC.DENY, policies=policies)
 
 
-def _delegated(name: str, found: list[Config[AuthorizationPolicy]], scope: Scope) -> Delegated:
+def _delegated(name: str, found: Policies, scope: Scope) -> Delegated:
     try:
         asked = authorizer(scope, name)
     except Unusable as error:
