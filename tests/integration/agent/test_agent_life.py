@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -175,6 +176,24 @@ async def test_orders_over_http(plane: ControlPlane, work: Path, path: str) -> N
             running.process.send_signal(signal.SIGTERM)
         assert await running.ended() == 0
         assert len(running.events("envoy.draining")) == (1 if path == "/drain" else 0)
+
+
+async def test_profiles(plane: ControlPlane, work: Path) -> None:
+    """What the agent is doing, for callers on this machine (B7)."""
+    async with agent(work, environment(plane, loopback(), DISABLE_ENVOY="true")) as running:
+        await running.until(15020, "/healthz/ready", lambda status, _: status == 200)
+        status, stacks = await running.get(15020, "/debug/pprof/profile?seconds=0.2")
+        assert status == 200
+        assert re.search(r"^[^ ]*;\S*:Runner.run;\S* \d+$", stacks, re.MULTILINE), stacks
+        _, activities = await running.get(15020, "/debug/pprof/goroutine")
+        assert "thread MainThread" in activities
+        assert "task ads" in activities or "task bundle-changes" in activities, activities
+        _, objects = await running.get(15020, "/debug/pprof/heap")
+        assert re.search(r"^\d+ builtins\.dict$", objects, re.MULTILINE)
+        assert "proxy\0sidecar" in (await running.get(15020, "/debug/pprof/cmdline"))[1]
+        assert "goroutine" in (await running.get(15020, "/debug/pprof/"))[1]
+        assert (await running.get(15020, "/debug/pprof/mutex"))[0] == 404
+        assert (await running.get(15020, "/debug/pprof/profile?seconds=x"))[0] == 400
 
 
 async def test_starts_without_ca_and_recovers(plane: ControlPlane, work: Path) -> None:

@@ -34,6 +34,7 @@ from mast.agent.store.modules import Modules
 from mast.agent.store.pilot import DIAL, Call, Pilot, Unreachable
 from mast.agent.store.registry import Registries, Unavailable
 from mast.agent.store.resolver import Upstream
+from mast.agent.store.token_endpoint import check_url
 from mast.common.ca_client import WorkloadCertificates
 from mast.common.latest import Latest
 from mast.common.telemetry import Metrics
@@ -87,6 +88,7 @@ class Agent:
 def assemble(inputs: Inputs, clocks: Clocks) -> Agent:
     """Make the parts. Raises ValueError or OSError for what cannot work (B10)."""
     config, proxy_config = inputs.config, inputs.proxy_config
+    check_url(config.token_exchange_url)
     metrics = Metrics("agent")
     meters = Meters(metrics, clocks.monotonic)
     secrets = SecretServer()

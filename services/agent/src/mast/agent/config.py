@@ -73,7 +73,8 @@ class Config:
 
     Variables of our own begin with `MAST_`: `MAST_BIND_ADDRESS` is where admin, status and
     metrics ports listen instead of on every address, `MAST_ENVOY` another Envoy binary,
-    `MAST_SUPERVISE` restarts a crashed Envoy instead of ending the agent.
+    `MAST_SUPERVISE` restarts a crashed Envoy instead of ending the agent,
+    `MAST_TOKEN_EXCHANGE_URL` where the service on `--stsPort` exchanges tokens.
     """
 
     instance_ip: str = _env("INSTANCE_IP", "")
@@ -133,6 +134,8 @@ class Config:
     xds_agent_config: bool = _env("PROXY_CONFIG_XDS_AGENT", default=False)
     xds_bootstrap: bool = _env("BOOTSTRAP_XDS_AGENT", default=False)
     disable_envoy: bool = _env("DISABLE_ENVOY", default=False)
+
+    token_exchange_url: str = _env("MAST_TOKEN_EXCHANGE_URL", "")
 
     grpc_bootstrap: str = _env("GRPC_XDS_BOOTSTRAP", "")
     delta_xds: bool = _env("ISTIO_DELTA_XDS", default=True)

@@ -27,7 +27,7 @@ from mast.agent.core.command import Launch, arguments
 from mast.agent.core.proxy_config import concurrency
 from mast.agent.core.readiness import READINESS_FILTER
 from mast.agent.core.scrape import Page
-from mast.agent.servers import ads_server, background, dns_server, secret_server
+from mast.agent.servers import ads_server, background, dns_server, secret_server, token_exchange
 from mast.agent.store import (
     bootstrap_patches,
     envoy,
@@ -99,6 +99,7 @@ async def operate(agent: Agent, ending: Ending, stop: asyncio.Event) -> None:
         status = status_of(agent, ending, admin, scraper)
         async with (
             status_server(status, agent.status_host, agent.places.agent_port),
+            token_exchange(agent, http),
             dns_server(agent),
             secret_server(agent),
             ads_server(agent),

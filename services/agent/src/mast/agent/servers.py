@@ -6,11 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import structlog
 
+from mast.agent.api.exchange import exchange_server
 from mast.agent.assembly import Agent
 from mast.agent.core.names import names
 from mast.agent.store import sockets
+from mast.agent.store.token_endpoint import TokenEndpoint
 from mast.common.serving import Listen, serving
 
 log = structlog.get_logger()
@@ -50,6 +53,19 @@ async def follow_names(agent: Agent) -> None:
         )
         agent.readiness.names_known = True
         log.info("names.updated", hosts=len(table.table))
+
+
+@asynccontextmanager
+async def token_exchange(agent: Agent, http: aiohttp.ClientSession) -> AsyncIterator[None]:
+    """Exchange tokens for this machine if ``--stsPort`` asks for it."""
+    port = agent.inputs.flags.sts_port
+    if not port:
+        yield
+        return
+    url = agent.inputs.config.token_exchange_url
+    tokens = TokenEndpoint(http, url, agent.clocks.now)
+    async with exchange_server(tokens, agent.places.local, port):
+        yield
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from aiohttp import web
 from google.protobuf.json_format import MessageToDict
 
 from istio.networking.nds.v1.nds_pb2 import NameTable
+from mast.agent.api import profiles
 from mast.agent.core.probers import Probe
 from mast.agent.core.scrape import Page
 
@@ -60,6 +62,8 @@ async def status_server(status: Status, host: str, port: int) -> AsyncIterator[i
     app.router.add_get("/app-health/{container}/{kind}", pages.app_probe)
     app.router.add_get("/app-lifecycle/{container}/{kind}", pages.app_probe)
     app.router.add_get("/debug/ndsz", pages.names)
+    app.router.add_get("/debug/pprof/", pages.profiles)
+    app.router.add_get("/debug/pprof/{page}", pages.profiles)
     app.router.add_route("*", "/quitquitquit", pages.quit)
     app.router.add_route("*", "/drain", pages.drain)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -111,6 +115,29 @@ class _Pages:
             return refusal
         table = self._status.names()
         return web.json_response(MessageToDict(table) if table is not None else {})
+
+    async def profiles(self, request: web.Request) -> web.Response:
+        if refusal := _refuse(request, "GET"):
+            return refusal
+        match request.match_info.get("page"):
+            case None:
+                text = profiles.INDEX
+            case "profile":
+                try:
+                    seconds = float(request.query.get("seconds", profiles.DEFAULT.total_seconds()))
+                    length = timedelta(seconds=max(0.0, seconds))
+                except (ValueError, OverflowError):
+                    return web.Response(status=400, text="seconds: want a number\n")
+                text = await profiles.profile(length)
+            case "goroutine":
+                text = profiles.activities()
+            case "heap":
+                text = await profiles.objects()
+            case "cmdline":
+                text = profiles.command_line()
+            case other:
+                return web.Response(status=404, text=f"no page {other!r}:\n{profiles.INDEX}")
+        return web.Response(text=text)
 
     async def quit(self, request: web.Request) -> web.Response:
         if refusal := _refuse(request, "POST"):
