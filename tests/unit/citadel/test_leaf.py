@@ -168,3 +168,19 @@ def test_lifetime(requested: timedelta, left: timedelta, granted: timedelta) -> 
 def test_lifetime_above_the_maximum_is_refused_not_clamped() -> None:
     with pytest.raises(TtlTooLong, match="above the maximum 90 days"):
         TtlPolicy().lifetime(2160 * HOUR + timedelta(seconds=1), 3650 * DAY)
+
+
+def test_a_leaf_that_signs() -> None:
+    """1.4's --sign-ca-certs."""
+    made = leaf(
+        authority().active.signer,
+        private_key("P256").public_key(),
+        (ME,),
+        lifetime=HOUR,
+        now=NOW,
+        serial=1,
+        ca=True,
+    )
+    assert made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    usage = made.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert (usage.key_cert_sign, usage.digital_signature, usage.crl_sign) == (True, True, False)
