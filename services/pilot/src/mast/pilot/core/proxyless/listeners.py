@@ -30,7 +30,9 @@ from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.packing import packed
 from mast.pilot.core.proxyless import tls
 from mast.pilot.core.proxyless.names import ServerAddress, Target
+from mast.pilot.core.proxyless.unsupported import left_out
 from mast.pilot.core.scope.scope import Scope
+from mast.pilot.core.security.authentication.request_authentication import policies as for_tokens
 from mast.pilot.core.security.peer_authentication import Mode, called_policies
 
 _TLS_MODE: Final = "security.istio.io/tlsMode"
@@ -61,8 +63,12 @@ def server_listener(
     `target` is the service port that it serves, if any. Whether it demands mutual TLS is what
     PeerAuthentication says of the port, or an old Policy of the service (pilot.md J1, J8). A gRPC
     server cannot have both: where both are allowed it is mutual TLS if callers are told that the
-    workload can do it, by its label. So it changes over when its callers do.
+    workload can do it, by its label. So it changes over when its callers do. Nobody checks tokens
+    there.
     """
+    for each in for_tokens(scope, proxy):
+        if told := left_out(name, each.meta.object_name, ["the check of tokens"]):
+            scope.report(told)
     chain = FilterChain(name=f"inbound-{address.port}", filters=[_manager(address.port, filters)])
     service, port = (target.service, target.port) if target else (None, None)
     policies = called_policies(scope, proxy.namespace)
