@@ -154,15 +154,19 @@ async def fetch(
     tls: ssl.SSLContext | None = None,
     server_name: str = "",
     seconds: float = SECONDS,
+    address: str = "127.0.0.1",
 ) -> Reply:
     """Send one request and read the answer; raises `Closed` if none comes."""
     try:
         async with (
             asyncio.timeout(seconds),
-            dial(port, captured_for=captured_for, tls=tls, server_name=server_name) as (
-                reader,
-                writer,
-            ),
+            dial(
+                port,
+                address=address,
+                captured_for=captured_for,
+                tls=tls,
+                server_name=server_name,
+            ) as (reader, writer),
         ):
             lines = [f"{method} {path} HTTP/1.1", f"host: {host}"]
             lines += [f"{name}: {value}" for name, value in (headers or {}).items()]

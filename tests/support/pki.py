@@ -14,6 +14,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = timedelta(days=1)
 
+_LEAF_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    key_encipherment=True,
+    content_commitment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 def wall_clock() -> datetime:
     """The real time: certificates that real TLS peers check must be valid now."""
@@ -100,6 +112,7 @@ class Ca:
             ),
             critical=False,
         )
+        builder = builder.add_extension(_LEAF_USAGE, critical=True)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
         leaf = builder.sign(self.key, hashes.SHA256())

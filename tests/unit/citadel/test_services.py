@@ -22,8 +22,11 @@ from mast.citadel.api.entrances import on_socket
 from mast.citadel.api.status import CA_SERVICE, CERTIFICATE_SERVICE
 from mast.citadel.core import refusals
 from mast.citadel.core.authority import Authority, Slot, State, pem
+from mast.citadel.core.knowledge import Knowledge
+from mast.citadel.core.rotation import Overview
 from mast.common.spiffe import SpiffeId
 from mastapi.citadel.v1 import citadel_pb2, citadel_pb2_grpc
+from mastapi.trust.v1.trust_pb2 import TrustBundle
 from tests.support.pki import Ca, wall_clock
 from tests.unit.citadel.examples import DOMAIN, HOUR, NOW, authority, csr_pem
 from tests.unit.citadel.fakes import Desk
@@ -31,6 +34,12 @@ from tests.unit.citadel.fakes import Desk
 VM = SpiffeId(DOMAIN, "vms", "db")
 TOKEN = (("authorization", "Bearer t"),)
 Status = grpc.StatusCode
+
+
+async def seen(authority: Authority) -> Overview:
+    """One of two proxies trusts what is published."""
+    bundle = TrustBundle(trust_domain=DOMAIN, sequence=4)
+    return Overview(authority, bundle, Knowledge(2, 1, lagging=("web-1",)))
 
 
 @asynccontextmanager
@@ -43,6 +52,7 @@ async def served(desk: Desk) -> AsyncIterator[grpc.aio.Channel]:
         authority=lambda: desk.authority,
         add=desk.tokens.add,
         commands=lambda: None,
+        seen=seen,
         passing=(),
         trust_domain=DOMAIN,
         now=desk.clock,
@@ -395,3 +405,33 @@ async def test_bundle() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.GetBundle(citadel_pb2.GetBundleRequest(), timeout=10)
     assert caught.value.code() is Status.UNAVAILABLE
+
+
+async def test_a_plugged_in_ca_is_shown_and_not_commanded() -> None:
+    desk = Desk()
+    async with served(desk) as channel:
+        stub = citadel_pb2_grpc.CitadelAdminStub(channel)
+        shown = await stub.GetAuthorities(citadel_pb2.GetAuthoritiesRequest(), timeout=10)
+        assert shown.plugged_in
+        assert [slot.state for slot in shown.slots] == [citadel_pb2.Authority.Slot.ACTIVE]
+        known = shown.knowledge
+        assert (shown.sequence, known.connected, known.holding) == (4, 2, 1)
+        assert list(known.lagging) == ["web-1"]
+        calls: list[Callable[[], Any]] = [
+            lambda: stub.PrepareAuthority(citadel_pb2.PrepareAuthorityRequest(), timeout=10),
+            lambda: stub.ActivateAuthority(citadel_pb2.ActivateAuthorityRequest(), timeout=10),
+            lambda: stub.TaintAuthority(citadel_pb2.TaintAuthorityRequest(), timeout=10),
+            lambda: stub.RevokeAuthority(citadel_pb2.RevokeAuthorityRequest(), timeout=10),
+            lambda: stub.RevokeCertificates(
+                citadel_pb2.RevokeCertificatesRequest(serials=["1"]), timeout=10
+            ),
+        ]
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call()
+            assert caught.value.code() is Status.FAILED_PRECONDITION
+            assert "the CA is plugged in: replace its files" in (caught.value.details() or "")
+        desk.authority = None
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetAuthorities(citadel_pb2.GetAuthoritiesRequest(), timeout=10)
+        assert caught.value.code() is Status.UNAVAILABLE

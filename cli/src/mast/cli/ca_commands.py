@@ -166,7 +166,6 @@ def tell(seen: citadel_pb2.Authorities, format: Format) -> None:
         return
     if seen.plugged_in:
         note("The CA is plugged in: it is replaced by replacing its files.")
-        return
     known = seen.knowledge
     note(
         f"{known.holding} of {known.connected} that are connected confirmed the roots "

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,12 +15,12 @@ from mast.citadel.config import Config
 from mast.citadel.core import authority as ca
 from mast.citadel.core.authority import Authority, Slot
 from mast.citadel.core.leaf import serial_number
-from mast.citadel.core.rotation import Policy
+from mast.citadel.core.rotation import Overview, Policy
 from mast.citadel.store.authorities import StoredAuthority
 from mast.citadel.store.bundles import Bundles
 from mast.citadel.store.key_managers.keyring import Keyring
 from mast.citadel.store.plugged_in import PluggedInAuthority
-from mast.citadel.store.rotation import Rotation
+from mast.citadel.store.rotation import Rotation, overview
 from mast.common.etcd import Health, Store
 from mast.common.sealing import sealing_key
 
@@ -35,6 +35,7 @@ class Keeper:
     changes: Callable[[], AsyncGenerator[Authority, None]]
     rotation: Rotation | None
     grace: timedelta
+    seen: Callable[[Authority], Awaitable[Overview]]
 
     def may_sign(self, health: Health, now: datetime) -> bool:
         """Whether what this replica knows of the CAs still holds.
@@ -62,8 +63,9 @@ def keeper(
         multiroot=config.multiroot_mesh,
         more_roots=more_roots,
     )
+    seen = partial(overview, store, bundles)
     if (found := plugged_in.load()) is not None:
-        return Keeper(partial(plugged_in.changes, found), None, config.old_ca_grace)
+        return Keeper(partial(plugged_in.changes, found), None, config.old_ca_grace, seen)
     keyring = Keyring()
     new_slot = partial(_new_slot, config, keyring, domain, now)
     stored = StoredAuthority(
@@ -87,7 +89,7 @@ def keeper(
         interval=config.self_signed_root_cert_check_interval,
         jitter=config.enable_jitter_for_root_cert_rotator,
     )
-    return Keeper(stored.changes, rotation, config.old_ca_grace)
+    return Keeper(stored.changes, rotation, config.old_ca_grace, seen)
 
 
 def _more_roots(config: Config) -> tuple[Certificate, ...]:

@@ -198,6 +198,7 @@ class Citadel:
             authority=lambda: self.authority.value,
             add=JoinTokens(store).add,
             commands=lambda: kept.rotation,
+            seen=kept.seen,
             passing=FAILURES,
             trust_domain=self.domain,
             now=wall_clock,

@@ -14,6 +14,7 @@ from mast.citadel.api.authorities import Commands, commanding
 from mast.citadel.api.status import Context
 from mast.citadel.core import join_tokens
 from mast.citadel.core.authority import Authority
+from mast.citadel.core.rotation import Overview
 from mast.common.etcd import EtcdError
 from mast.common.spiffe import SpiffeId
 from mastapi.citadel.v1 import citadel_pb2, citadel_pb2_grpc
@@ -29,13 +30,14 @@ AddToken = Callable[[str, citadel_pb2.JoinTokenRecord], Awaitable[None]]
 class AdminService(citadel_pb2_grpc.CitadelAdminServicer):
     """Whoever can open the socket administers; ``add`` keeps the record of a token.
 
-    ``commands`` rotate the stored CA, None if the CA is plugged in; ``passing`` are their failures
-    that may pass.
+    ``commands`` rotate the stored CA, None if the CA is plugged in; ``seen`` tells who trusts a
+    CA; ``passing`` are failures of both that may pass.
     """
 
     authority: Callable[[], Authority | None]
     add: AddToken
     commands: Callable[[], Commands | None]
+    seen: Callable[[Authority], Awaitable[Overview]]
     passing: tuple[type[Exception], ...]
     trust_domain: str
     now: Callable[[], datetime]
@@ -83,7 +85,8 @@ class AdminService(citadel_pb2_grpc.CitadelAdminServicer):
         """The CAs, and who trusts what is published."""
         authority = self.authority()
         if self.commands() is None and authority is not None:
-            return authorities.told_plugged_in(authority)
+            async with commanding(context, self.passing):
+                return authorities.told(await self.seen(authority), plugged_in=True)
         async with self._commanding(context) as commands:
             seen = await commands.overview()
         return authorities.told(seen)

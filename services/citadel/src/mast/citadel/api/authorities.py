@@ -7,7 +7,7 @@ from typing import Protocol
 import grpc
 
 from mast.citadel.api.status import Context
-from mast.citadel.core.authority import Authority, Slot
+from mast.citadel.core.authority import Slot
 from mast.citadel.core.rotation import NotPossible, Overview
 from mastapi.citadel.v1 import citadel_pb2
 
@@ -53,11 +53,12 @@ def serial_numbers(texts: Sequence[str]) -> list[int]:
     return found
 
 
-def told(seen: Overview) -> citadel_pb2.Authorities:
-    """What operators are shown of the stored CAs."""
+def told(seen: Overview, *, plugged_in: bool = False) -> citadel_pb2.Authorities:
+    """What operators are shown of the CAs."""
     known = seen.known
     return citadel_pb2.Authorities(
         trust_domain=seen.authority.trust_domain,
+        plugged_in=plugged_in,
         slots=[_slot(slot) for slot in seen.authority.slots],
         sequence=seen.bundle.sequence,
         knowledge=citadel_pb2.Authorities.Knowledge(
@@ -68,15 +69,6 @@ def told(seen: Overview) -> citadel_pb2.Authorities:
             reporters=known.reporters,
             problem=seen.problem,
         ),
-    )
-
-
-def told_plugged_in(authority: Authority) -> citadel_pb2.Authorities:
-    """What operators are shown of a CA that they brought."""
-    return citadel_pb2.Authorities(
-        trust_domain=authority.trust_domain,
-        plugged_in=True,
-        slots=[_slot(slot) for slot in authority.slots],
     )
 
 

@@ -35,6 +35,15 @@ WAITING = timedelta(seconds=2)
 """How often the mesh is looked at while a step waits for it."""
 
 
+async def overview(store: Store, bundles: Bundles, authority: Authority) -> Overview:
+    """What is published of an authority, and who trusts that. Raises EtcdError."""
+    bundle = await bundles.published(authority.trust_domain)
+    listing = await store.list(STATUS_TRUST)
+    reports = [TrustStatus.FromString(each.value) for each in listing.entries]
+    known = knowledge(reports, authority.trust_domain, bundle.sequence)
+    return Overview(authority, bundle, known)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rotation:
     """``new_slot`` makes a CA with a fresh key. Without an ``interval`` only commands rotate.
@@ -54,12 +63,7 @@ class Rotation:
 
     async def overview(self) -> Overview:
         """What operators are shown."""
-        authority = await self.authorities.current()
-        bundle = await self.bundles.published(authority.trust_domain)
-        listing = await self.store.list(STATUS_TRUST)
-        reports = [TrustStatus.FromString(each.value) for each in listing.entries]
-        known = knowledge(reports, authority.trust_domain, bundle.sequence)
-        seen = Overview(authority, bundle, known)
+        seen = await overview(self.store, self.bundles, await self.authorities.current())
         return replace(seen, problem=rotation.problem(seen, now=self.now(), policy=self.policy))
 
     async def prepare(self) -> Overview:
