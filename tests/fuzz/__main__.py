@@ -1,10 +1,12 @@
-"""Has Envoy judge configuration that no test has seen: new cases of what Galley accepts.
+"""Tries what no test has seen: configuration that Galley accepts on an Envoy, and parsers on noise.
 
-    python -m tests.fuzz                          100,000 cases
-    python -m tests.fuzz --cases 5000 --seed 7    the ones with these numbers
+    python -m tests.fuzz                          100,000 cases of each
+    python -m tests.fuzz --cases 5000 --seed 7    the configuration with these numbers
+    python -m tests.fuzz --of parsers             Citadel's parsers of CSRs, tokens and headers only
 
-Cases come in series, each a test of `tests/property/test_accepted_configuration.py` that is named
-after the seed it was drawn with; it stands for the same cases as long as the strategies do.
+Configuration comes in series, each a test of `tests/property/test_accepted_configuration.py` that
+is named after the seed it was drawn with; it stands for the same cases as long as the strategies
+do. Parsers are tried as often by every test of `tests/property/test_citadel_parsers.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-TEST = "tests/property/test_accepted_configuration.py"
+TESTS = {
+    "configuration": "tests/property/test_accepted_configuration.py",
+    "parsers": "tests/property/test_citadel_parsers.py",
+}
 
 
 def main() -> int:
@@ -25,13 +30,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
+    parser.add_argument("--of", choices=sorted(TESTS), action="append")
     known, others = parser.parse_known_args()
     sys.stdout.write(f"python -m tests.fuzz --cases {known.cases} --seed {known.seed}\n")
     sys.stdout.flush()
     workers = str(len(os.sched_getaffinity(0)))
-    command = [sys.executable, "-m", "pytest", "-n", workers, TEST, *others]
-    chosen = {"MAST_CASES": str(known.cases), "MAST_SEED": str(known.seed)}
-    return subprocess.run(command, env=os.environ | chosen, cwd=ROOT, check=False).returncode
+    chosen = [TESTS[name] for name in known.of or sorted(TESTS)]
+    unlimited = ["--timeout", "0"]
+    command = [sys.executable, "-m", "pytest", "-n", workers, *unlimited, *chosen, *others]
+    cases = str(known.cases)
+    drawn = {"MAST_CASES": cases, "MAST_SEED": str(known.seed), "MAST_PARSER_CASES": cases}
+    return subprocess.run(command, env=os.environ | drawn, cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":
