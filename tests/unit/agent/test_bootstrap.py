@@ -118,6 +118,25 @@ def test_wrong_buckets_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("annotations", "problem"),
+    [
+        ({"FlushInterval": "soon"}, "statsFlushInterval: 'soon' is no duration"),
+        ({"FlushInterval": "5m"}, "statsFlushInterval: want at least 1ms, less than 5m"),
+        ({"EvictionInterval": "7s"}, "want a multiple of the flush interval, 5s"),
+        (
+            {"FlushInterval": "3s", "EvictionInterval": "10s"},
+            "want a multiple of the flush interval, 3s",
+        ),
+    ],
+)
+def test_wrong_intervals_are_named(annotations: dict[str, str], problem: str) -> None:
+    """Envoy would not start with them."""
+    named = {f"sidecar.istio.io/stats{name}": value for name, value in annotations.items()}
+    with pytest.raises(ValueError, match=problem):
+        made({"surroundings": {"hostname": "h", "annotations": named}})
+
+
+@pytest.mark.parametrize(
     ("tracing", "clusters"),
     [
         pytest.param({"zipkin": {"address": "z:1"}}, ["zipkin"], id="zipkin"),

@@ -35,7 +35,7 @@ from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
 from mast.agent.core import listeners, messages, paths, tls
 from mast.agent.core.collectors import collectors
 from mast.agent.core.node import Node
-from mast.agent.core.stats import stats_config
+from mast.agent.core.stats import intervals, stats_config
 
 XDS_CLUSTER: Final = "xds-grpc"
 FILES_CLUSTER: Final = "sds-files-grpc"
@@ -120,6 +120,11 @@ def bootstrap(
             listeners.status(places.bind, places.status_port),
         ]
     )
+    every = intervals(annotations)
+    if every.flush is not None:
+        result.stats_flush_interval.CopyFrom(messages.duration(every.flush))
+    if every.eviction is not None:
+        result.stats_eviction_interval.CopyFrom(messages.duration(every.eviction))
     result.deferred_stat_options.enable_deferred_creation_stats = True
     ParseDict(LOG_FORMAT, result.application_log_config.log_format.json_format)
     return result

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from envoy.config.metrics.v3.stats_pb2 import (
@@ -15,6 +17,7 @@ from envoy.type.matcher.v3.string_pb2 import ListStringMatcher, StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
+from mast.common.settings import duration
 
 TAGS: Final[Mapping[str, str]] = {
     "cluster_name": r"^cluster(\.(.+);)",
@@ -54,6 +57,7 @@ PATTERNS: Final = (r"vhost\..*\.route\..*",)
 ACTIVE_CONNECTIONS: Final = "downstream_cx_active"
 
 ANNOTATION: Final = "sidecar.istio.io/stats"
+_FLUSH: Final = timedelta(seconds=5)
 
 
 def stats_config(
@@ -88,6 +92,39 @@ def stats_config(
         stats_matcher=StatsMatcher(inclusion_list=ListStringMatcher(patterns=patterns)),
         histogram_bucket_settings=_buckets(annotations),
     )
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """How often statistics go to sinks, and after which time unused ones are forgotten."""
+
+    flush: timedelta | None = None
+    eviction: timedelta | None = None
+
+
+def intervals(annotations: Mapping[str, str]) -> Intervals:
+    """Of the pod's annotations; None leaves Envoy its own: 5 s, and never.
+
+    Raises ValueError that names the annotation that Envoy would not start with.
+    """
+    flush = _interval(annotations, "FlushInterval")
+    eviction = _interval(annotations, "EvictionInterval")
+    if flush is not None and not timedelta(milliseconds=1) <= flush < timedelta(minutes=5):
+        raise ValueError(f"annotation {ANNOTATION}FlushInterval: want at least 1ms, less than 5m")
+    if eviction is not None and (not eviction or eviction % (flush or _FLUSH)):
+        raise ValueError(
+            f"annotation {ANNOTATION}EvictionInterval: want a multiple of the flush interval,"
+            f" {(flush or _FLUSH).total_seconds():g}s"
+        )
+    return Intervals(flush, eviction)
+
+
+def _interval(annotations: Mapping[str, str], what: str) -> timedelta | None:
+    text = annotations.get(f"{ANNOTATION}{what}", "")
+    try:
+        return duration(text) if text else None
+    except ValueError as error:
+        raise ValueError(f"annotation {ANNOTATION}{what}: {error}") from error
 
 
 def _standard_tags() -> list[TagSpecifier]:
