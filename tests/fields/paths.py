@@ -1,6 +1,6 @@
 """The fields of a message, all the way down, as paths: `http[].match[].uri.exact`, `labels{}`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -10,12 +10,13 @@ LEAVES: Final = ("google.protobuf.",)
 """Messages that count as one value."""
 
 
-def paths(descriptor: Descriptor) -> Sequence[str]:
+def paths(descriptor: Descriptor, refused: Container[str] = ()) -> Sequence[str]:
     """Every field that holds a value, in the order of the .proto file.
 
-    A message that was entered before, with the same meaning elsewhere, counts as one value there.
+    A message that was entered before, with the same meaning elsewhere, counts as one value there,
+    and so does one in a `refused` field, given by its full name.
     """
-    return list(_paths(descriptor, "", set()))
+    return list(_paths(descriptor, "", set(), refused))
 
 
 def set_paths(message: Message, prefix: str = "") -> Iterator[str]:
@@ -43,15 +44,18 @@ def without(message: Message, path: str) -> None:
         without(each, rest)
 
 
-def _paths(descriptor: Descriptor, prefix: str, entered: set[str]) -> Iterator[str]:
+def _paths(
+    descriptor: Descriptor, prefix: str, entered: set[str], refused: Container[str]
+) -> Iterator[str]:
     entered.add(descriptor.full_name)
     for field in descriptor.fields:
         here = prefix + _step(field)
         inner = _inner(field)
-        if inner is None or inner.full_name in entered or not inner.fields:
+        whole = field.full_name in refused
+        if whole or inner is None or inner.full_name in entered or not inner.fields:
             yield here
         else:
-            yield from _paths(inner, f"{here}.", entered)
+            yield from _paths(inner, f"{here}.", entered, refused)
 
 
 def _inner(field: FieldDescriptor) -> Descriptor | None:

@@ -26,6 +26,8 @@ KINDS: Final = tuple(
             "WorkloadGroup EnvoyFilter ProxyConfig",
         ),
         ("security.istio.io", "PeerAuthentication RequestAuthentication AuthorizationPolicy"),
+        ("authentication.istio.io", "Policy MeshPolicy"),
+        ("rbac.istio.io", "ServiceRole ServiceRoleBinding ClusterRbacConfig RbacConfig"),
         ("extensions.istio.io", "WasmPlugin"),
         ("telemetry.istio.io", "Telemetry"),
         ("mesh.istio.io", "MeshConfig"),

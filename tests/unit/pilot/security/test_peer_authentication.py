@@ -67,6 +67,12 @@ MTLS, PERMISSIVE = "{peers: [{mtls: {}}]}", "{peers: [{mtls: {mode: PERMISSIVE}}
             Mode.PERMISSIVE,
             id="old-optional",
         ),
+        pytest.param(
+            [old_policy("{peers: [{mtls: {allowTls: true}}]}", "MeshPolicy")],
+            WEB,
+            Mode.PERMISSIVE,
+            id="old-other-tls",
+        ),
         pytest.param([old_policy(MTLS, name="x")], WEB, Mode.PERMISSIVE, id="old-other-name"),
         pytest.param(
             [old_policy("{targets: [{name: a}], peers: [{mtls: {}}]}")],
