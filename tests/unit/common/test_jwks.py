@@ -5,12 +5,14 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mast.common.jwks import MAX_BYTES, MAX_KEYS, NotAKeySet, key_set
-from tests.support.pki import Ca, pem
+from tests.support.pki import DAY, Ca, pem, wall_clock
 from tests.support.tokens import Issuer, base64url, public_part
 
 RSA, EC, EC_384, EC_521, ED, HMAC = (
@@ -85,7 +87,7 @@ def test_keys_are_written_in_one_way(key: dict[str, Any], written: dict[str, str
             "'n' has 8193 bits; allowed: 1024 to 8192",
             id="n-large",
         ),
-        pytest.param({**RSA, "n": number(1 << 2047)}, "'n' and 'e' are no RSA key", id="n-even"),
+        pytest.param({**RSA, "n": number(1 << 2047)}, "'n' is even, and so of no RSA key", id="n-even"),
         pytest.param(
             {**RSA, "e": "EQ"}, "'e' is not allowed; allowed: 3 (Aw), 65537 (AQAB)", id="e-17"
         ),
@@ -201,6 +203,20 @@ def test_certificates_by_key_id() -> None:
     ]
     assert [(each.where, each.message) for each in found.defects] == [
         ("c", "is no certificate in PEM")
+    ]
+
+
+def test_a_certificate_of_another_kind_of_key() -> None:
+    key, name = Ed25519PrivateKey.generate(), x509.Name([])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(wall_clock())
+        .not_valid_after(wall_clock() + DAY)
+        .sign(key, None)
+    )
+    found = key_set(json.dumps({"a": pem(made).decode()}), published=True)
+    assert [each.message for each in found.defects] == [
+        "is a certificate with a key that is neither RSA nor ECDSA"
     ]
 
 

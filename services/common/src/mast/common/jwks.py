@@ -1,7 +1,9 @@
 """JSON Web Key Sets (RFC 7517): which of their keys Envoy can verify tokens with, and why not all.
 
-Envoy refuses a whole listener because of one key that it does not understand (pilot.md J3). So it
-is given sets that are written anew, of usable keys and nothing else about them.
+Envoy refuses a whole listener because of a set without keys that it understands (pilot.md J3). So
+it is given sets that are written anew, of usable keys and nothing else about them.
+
+Differs from Istio: published symmetric keys, and keys for other uses than signatures, do not count.
 """
 
 from __future__ import annotations
@@ -194,12 +196,8 @@ def _rsa(key: Mapping[str, Any]) -> Mapping[str, str]:
         raise _Unusable(f"'n' has {bits} bits; allowed: {least} to {most}")
     if exponent not in RSA_EXPONENTS:
         raise _Unusable("'e' is not allowed; allowed: 3 (Aw), 65537 (AQAB)")
-    try:
-        rsa.RSAPublicNumbers(exponent, modulus).public_key()
-    except ValueError as error:
-        raise _Unusable("'n' and 'e' are no RSA key") from error
     if modulus % 2 == 0:
-        raise _Unusable("'n' and 'e' are no RSA key")
+        raise _Unusable("'n' is even, and so of no RSA key")
     return {"kty": "RSA", "n": _encoded(modulus), "e": _encoded(exponent), **algorithm}
 
 

@@ -111,6 +111,11 @@ def test_what_is_left_to_proxies(fetching: str, texts: list[str], expected: set[
     assert found.keys() == {*expected, discovered}
 
 
+def test_a_url_that_is_none_is_left_to_the_fetch_to_refuse() -> None:
+    found = wanted(policy("a", "{jwksUri: 'https://[::1'}"), fetching="hybrid")
+    assert found.keys() == {KeySource(jwks_uri="https://[::1")}
+
+
 def wanted(*texts: str, fetching: str = "false") -> dict[KeySource, timedelta]:
     world = World(key_fetching=KeyFetching.of(fetching))
     assert not world.apply(changes(*texts))

@@ -24,6 +24,7 @@ _FRAMING = frozenset(
 
 
 def _request_authentication(obj: ConfigObject) -> Iterator[Finding]:
+    """Differs from Istio: what a rule sets must not be where tokens are looked for."""
     yield from common.attachment(obj)
     looked_at = {each for rule in obj.spec.jwt_rules for each in _token_headers(rule)}
     for index, rule in enumerate(obj.spec.jwt_rules):
@@ -117,7 +118,10 @@ def _output_headers(rule: Any, at: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _output_header(name: str) -> str | None:
-    """A header that may say what a token says."""
+    """A header that may say what a token says.
+
+    Differs from Istio: those that frame a request are refused.
+    """
     if name.lower() in _FRAMING:
         return f"header {name!r} is not allowed: it decides how the request is read"
     return values.token(name)
