@@ -17,7 +17,6 @@ from tests.support.golden_view import resources_of
 from tests.support.mesh_yaml import Put, changes
 from tests.unit.pilot.test_golden import Case
 
-
 REFUSED = frozenset({"istio.authentication.v1alpha1.PeerAuthenticationMethod.jwt"})
 """Refused fields whose message counts where it is not refused."""
 
