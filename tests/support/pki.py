@@ -53,6 +53,11 @@ class Pair:
     chain: bytes
     key: bytes
 
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The first certificate of the chain."""
+        return x509.load_pem_x509_certificate(self.chain)
+
 
 @dataclass(frozen=True)
 class Ca:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
 
 from mastapi.citadel.v1 import citadel_pb2
 from tests.integration.trust.meshes import (
@@ -25,7 +24,7 @@ DOMAIN = "a.example"
 
 
 def serial(pair: Pair) -> str:
-    return f"{x509.load_pem_x509_certificate(pair.chain).serial_number:x}"
+    return f"{pair.leaf.serial_number:x}"
 
 
 async def revoke(made: Mesh, *serials: str) -> citadel_pb2.Authorities:

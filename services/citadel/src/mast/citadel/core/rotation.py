@@ -256,7 +256,7 @@ def activate_at(slot: Slot) -> datetime:
 
 
 def _life(slot: Slot) -> timedelta:
-    return slot.not_after - slot.certificate.not_valid_before_utc
+    return slot.not_after - slot.created_at
 
 
 def obstacle(
