@@ -87,7 +87,9 @@ def test_keys_are_written_in_one_way(key: dict[str, Any], written: dict[str, str
             "'n' has 8193 bits; allowed: 1024 to 8192",
             id="n-large",
         ),
-        pytest.param({**RSA, "n": number(1 << 2047)}, "'n' is even, and so of no RSA key", id="n-even"),
+        pytest.param(
+            {**RSA, "n": number(1 << 2047)}, "'n' is even, and so of no RSA key", id="n-even"
+        ),
         pytest.param(
             {**RSA, "e": "EQ"}, "'e' is not allowed; allowed: 3 (Aw), 65537 (AQAB)", id="e-17"
         ),

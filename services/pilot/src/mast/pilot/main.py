@@ -159,7 +159,7 @@ class Pilot:
         self._self_check = SelfCheck(
             store, world, self._work, self._mirror, random.random, done, repaired, every
         )
-        blocked = tuple(map(ip_network, config.blocked_cidrs_in_jwks_uris))
+        blocked = [ip_network(each, strict=False) for each in config.blocked_cidrs_in_jwks_uris]
         fetch = KeyFetch(roots_file=config.jwks_ca_file, blocked=blocked)
         self._keys = PublicKeyKeeper(
             store,
