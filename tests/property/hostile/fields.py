@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from tests.property.hostile import addresses, kubernetes_fields, numbers, texts
+from tests.property.hostile import access_fields, addresses, kubernetes_fields, numbers, texts
 from tests.property.hostile.pools import Pool
 
 _JWKS = (
@@ -76,9 +76,6 @@ BY_NAME: Mapping[str, Pool] = {
     "from_cidr": addresses.CIDRS,
     "from_registry": Pool(("east", "Kubernetes"), ("", "é")),
     "ip_blocks": addresses.CIDRS,
-    "not_ip_blocks": addresses.CIDRS,
-    "remote_ip_blocks": addresses.CIDRS,
-    "not_remote_ip_blocks": addresses.CIDRS,
     "bind": addresses.BINDS,
     "default_endpoint": addresses.ENDPOINTS,
     "locality": addresses.LOCALITIES,
@@ -163,6 +160,7 @@ BY_NAME: Mapping[str, Pool] = {
 }
 BY_PLACE: Mapping[str, Pool] = {
     **kubernetes_fields.BY_PLACE,
+    **access_fields.BY_PLACE,
     "RegexRewrite.match": texts.REGEXES,
     "Subset.name": addresses.SUBSETS,
     "Port.name": addresses.PORT_NAMES,
@@ -170,7 +168,6 @@ BY_PLACE: Mapping[str, Pool] = {
     "SidecarPort.name": addresses.PORT_NAMES,
     "IstioEgressListener.hosts": addresses.EGRESS,
     "Server.hosts": addresses.HOSTS + Pool(("*",), ("shop/*", "./one", "*/*", "~/*")),
-    "Operation.ports": Pool(("80", "443"), ("", "a", "0", "65536")),
     "Delegate.name": addresses.NAMES,
     "HTTPRoute.name": texts.TEXTS + texts.STAT_PREFIXES,
     # Envoy writes there.
@@ -197,10 +194,6 @@ BY_PLACE: Mapping[str, Pool] = {
     "JWTRule.space_delimited_claims": texts.TEXTS,
     "ClaimToHeader.header": texts.HEADERS,
     "ClaimToHeader.claim": Pool(("sub", "a.b"), ("", "é", "\x00", "..", "x" * 20_000)),
-    "Condition.key": Pool(
-        ("request.headers[x-one]", "source.ip", "request.auth.claims[a]"),
-        ("", "é", "request.headers[", "source.namespace", "connection.sni", "nope"),
-    ),
 }
 """Pools of fields by the last two parts of their names; else by their name, else by their type."""
 
@@ -232,6 +225,7 @@ SCALARS: Mapping[int, Pool] = {
 
 MUST: Mapping[str, Sequence[str]] = {
     **kubernetes_fields.MUST,
+    **access_fields.MUST,
     "VirtualService": ("hosts http", "hosts tcp", "hosts tls", "http", "hosts http tcp tls",
                        "hosts gateways http"),
     "HTTPRoute": ("route", "route match", "match route rewrite", "redirect", "direct_response",
@@ -297,8 +291,6 @@ MUST: Mapping[str, Sequence[str]] = {
     "JWTHeader": ("name", "name prefix"),
     "ClaimToHeader": ("header claim",),
     "RequestAuthentication": ("jwt_rules", "selector jwt_rules"),
-    "AuthorizationPolicy": ("rules", "action rules", "selector action rules"),
-    "Condition": ("key values", "key not_values"),
     "WasmPlugin": ("url phase", "url plugin_config"),
     "WasmConfig": ("url",),
     "TrafficExtension": ("lua", "wasm"),
