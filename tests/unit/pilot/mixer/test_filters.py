@@ -216,6 +216,7 @@ def test_mixer_does_not_ask_itself(host) -> None:
     config = called.typed_per_filter_config["envoy.filters.http.ext_authz"]
     assert b"ExtAuthzPerRoute" in config.type_url.encode()
     assert MessageToDict(config)["disabled"] is True
+    assert not extensions().destination(where, own.host, own).typed_per_filter_config
 
 
 def test_the_script_runs_under_the_name_of_the_routes_metadata() -> None:

@@ -132,6 +132,24 @@ TABLE = {
         config("PeerAuthentication", "plain", "shop", "{mtls: {mode: DISABLE}}", "security"),
         {"cds outbound|*.shop.*", "eds outbound|80||a.*"},
     ),
+    "authorization-policy": (
+        config("AuthorizationPolicy", "a", "web", "{rules: [{}]}", "security"),
+        {"lds virtualInbound"},
+    ),
+    "authorization-policy-of-the-root-namespace": (
+        config("AuthorizationPolicy", "a", "istio-system", "{rules: [{}]}", "security"),
+        {"lds virtualInbound"},
+    ),
+    "authorization-policy-of-others": (
+        config("AuthorizationPolicy", "a", "shop", "{rules: [{}]}", "security"),
+        set(),
+    ),
+    "authorization-policy-for-other-workloads": (
+        config(
+            "AuthorizationPolicy", "a", "web", "{selector: {matchLabels: {app: x}}}", "security"
+        ),
+        set(),
+    ),
     "new-http-service": (
         config(
             "ServiceEntry",

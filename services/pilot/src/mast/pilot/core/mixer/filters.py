@@ -160,12 +160,13 @@ class MixerExtensions(Extensions):
     def destination(self, spot: Spot, host: str, service: Service | None) -> Additions:
         """The service as metadata, for checks, cache and reports alike.
 
-        Calls of Mixer itself are not checked. Who calls is told inside the mesh only.
+        Calls of Mixer itself are not checked; before it there is no check anyway, and none of
+        another authorizer is switched off. Who calls is told inside the mesh only.
         """
         if not self._configured():
             return NOTHING
         if host in self._mixer_hosts():
-            return _unchecked()
+            return _unchecked() if spot.direction is Direction.OUTBOUND else NOTHING
         if spot.direction is Direction.INBOUND and service is None:
             return NOTHING
         leaves = spot.direction is Direction.OUTBOUND and (service is None or service.external)
