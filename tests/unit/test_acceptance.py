@@ -1,4 +1,4 @@
-"""docs/acceptance.md names tests that exist, for everything there is to show."""
+"""The pages of acceptance name tests that exist, for everything there is to show."""
 
 import re
 from pathlib import Path
@@ -8,34 +8,42 @@ import pytest
 from tests.support.named_tests import named_in
 
 TESTS = Path(__file__).parents[1]
-DOCUMENT = TESTS.parent / "docs" / "acceptance.md"
+DOCS = TESTS.parent / "docs"
+PAGES = ("acceptance.md", "acceptance-security.md")
 ELSEWHERE = "with the security work"
 
 _NAMED = re.compile(r"`([\w/]+\.py)(?:::(\w+(?:::\w+)?))?`")
 
 
-def rows() -> dict[str, list[str]]:
-    """Lines of each table by its title."""
+def rows(page: str) -> dict[str, list[str]]:
+    """Lines of each table of a page by its title."""
     found: dict[str, list[str]] = {}
-    for part in DOCUMENT.read_text().split("\n## ")[1:]:
+    for part in (DOCS / page).read_text().split("\n## ")[1:]:
         title, *lines = part.splitlines()
         found[title] = [line for line in lines if re.match(r"\| \d", line)]
     return found
 
 
 @pytest.mark.parametrize(
-    ("table", "count"), [("Acceptance checklist", 38), ("Costly problems", 25)]
+    ("page", "table", "count"),
+    [
+        ("acceptance.md", "Acceptance checklist", 38),
+        ("acceptance.md", "Costly problems", 25),
+        ("acceptance-security.md", "Acceptance checklist", 21),
+        ("acceptance-security.md", "Attacks on the CA", 8),
+    ],
 )
-def test_every_item_is_there(table: str, count: int) -> None:
-    lines = rows()[table]
+def test_every_item_is_there(page: str, table: str, count: int) -> None:
+    lines = rows(page)[table]
     assert [int(line.split("|")[1]) for line in lines] == list(range(1, count + 1))
     for line in lines:
         assert _NAMED.search(line) or ELSEWHERE in line, line
 
 
-def test_tests_that_are_named_exist() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_tests_that_are_named_exist(page: str) -> None:
     known: dict[str, set[str]] = {}
-    for path, name in _NAMED.findall(DOCUMENT.read_text()):
+    for path, name in _NAMED.findall((DOCS / page).read_text()):
         assert (TESTS / path).is_file(), path
         known.setdefault(path, named_in(TESTS / path))
         assert not name or name in known[path], f"{path}::{name}"

@@ -73,11 +73,11 @@ async def keep_kubernetes(
     async with connect(found) as api, asyncio.TaskGroup() as tasks:
         if config.root_maps:
             maps = _root_maps(config, store, api)
-            leading = store.lead("namespace-controller", identity, lambda _: maps().run())
+            leading = store.lead("galley-namespace-controller", identity, lambda _: maps().run())
             tasks.create_task(leading, name="root maps")
         if config.workload_secrets:
             secrets = _workload_secrets(config, store, api, caller, metrics, now)
-            leading = store.lead("workload-secrets", identity, lambda _: secrets().run())
+            leading = store.lead("galley-workload-secrets", identity, lambda _: secrets().run())
             tasks.create_task(leading, name="workload secrets")
 
 
