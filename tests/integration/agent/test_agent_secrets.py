@@ -95,6 +95,27 @@ async def test_rotation_under_traffic(
         }, "then by its own certificate"
 
 
+async def test_serves_on_without_citadel(
+    plane: ControlPlane, work: Path, application: Application, tmp_path: Path
+) -> None:
+    """Renewals fail, requests do not: the last certificate counts until it ends (D12)."""
+    plane.certificates.life = timedelta(seconds=60)  # and 2 s back: renewed after 3.7 s
+    early = {"SECRET_GRACE_PERIOD_RATIO": "0.94", "SECRET_GRACE_PERIOD_RATIO_JITTER": "0"}
+    async with agent(work, environment(plane, loopback(), **early)) as running:
+        await serve_mutual_tls(plane, running, application)
+        context = client_context(plane, tmp_path)
+        _, serial = await exchange(running.address, context)
+        plane.certificates.down = True
+        await running.logged("certificate.refused", lambda each: "UNAVAILABLE" in each["error"])
+        status, again = await exchange(running.address, context)
+        assert status == b"HTTP/1.1 200 OK"
+        assert (running.process.returncode, again) == (None, serial)
+        plane.certificates.down = False
+        async with asyncio.timeout(30):
+            while serial == again:
+                _, again = await exchange(running.address, context)
+
+
 async def test_new_root_goes_first(
     plane: ControlPlane, work: Path, application: Application, tmp_path: Path
 ) -> None:
@@ -229,14 +250,20 @@ async def test_mounted_certificates_need_no_ca(plane: ControlPlane, work: Path) 
         )
 
 
-async def test_output_certs(plane: ControlPlane, work: Path) -> None:
-    """Copies for others, readable by the owner only; the agent itself keeps asking the CA."""
-    env = environment(plane, loopback(), OUTPUT_CERTS="./etc/certs", DISABLE_ENVOY="true")
+@pytest.mark.parametrize(
+    ("where", "mode"), [({}, 0o600), ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, 0o644)]
+)
+async def test_output_certs(
+    plane: ControlPlane, work: Path, where: dict[str, str], mode: int
+) -> None:
+    """Copies for others, in a pod for its other users; the agent itself keeps asking the CA."""
+    chosen = {"OUTPUT_CERTS": "./etc/certs", "DISABLE_ENVOY": "true", **where}
+    env = environment(plane, loopback(), **chosen)
     async with agent(work, env) as running:
         await running.logged("secret.published", lambda each: each["name"] == "default")
         written = sorted((work / "etc/certs").iterdir())
         assert [each.name for each in written] == ["cert-chain.pem", "key.pem", "root-cert.pem"]
-        assert {each.stat().st_mode & 0o777 for each in written} == {0o600}
+        assert {each.stat().st_mode & 0o777 for each in written} == {mode}
     async with agent(work, env) as running:
         await running.logged("certificate.renewed")
         assert len(plane.certificates.callers) == 2

@@ -58,6 +58,11 @@ def request(argv: Sequence[str]) -> int:
     return 0 if 200 <= status < 300 else 1
 
 
+def istio_clean_iptables(argv: Sequence[str]) -> int:
+    """Take capture away: `istio-iptables --cleanup-only`, as Istio's scripts call it."""
+    return istio_iptables([*argv, "--cleanup-only"])
+
+
 def _call(method: str, url: str, seconds: float) -> tuple[int, str]:
     """Status and body; status 0 and the reason if there is no answer."""
     message = urllib.request.Request(url, method=method)  # noqa: S310 - the user names the URL
@@ -76,5 +81,6 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "request": request,
     "version": version,
     "istio-iptables": istio_iptables,
+    "istio-clean-iptables": istio_clean_iptables,
     "vm": vm,
 }
