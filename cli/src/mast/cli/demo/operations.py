@@ -75,12 +75,18 @@ async def survives(stage: Stage) -> Verdict:
 
     returned = await stage.until(back)
     converged = returned and await _follows(stage)
-    failed = sum(a.status != 200 for a in answers)
+    problems = [f"{a.status} {a.error}{a.body[:100]}" for a in answers if a.status != 200]
+    failed = len(problems)
     evidence = (
-        f"killed {', '.join(names)}: {len(answers)} requests, {failed} failed; "
+        f"killed {', '.join(names)}: {len(answers)} requests, {failed} failed{_first(problems)}; "
         f"{'all back, a change reached the proxies' if converged else 'not all came back'}"
     )
     return evidence, failed == 0 and converged
+
+
+def _first(problems: list[str]) -> str:
+    """What the first of them was, for evidence."""
+    return f" ({problems[0].strip()})" if problems else ""
 
 
 async def _follows(stage: Stage) -> bool:

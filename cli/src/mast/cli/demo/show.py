@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc.aio
 
-from mast.cli.demo import operations, routing, samples, security
+from mast.cli.demo import access, operations, routing, samples, security, trust
 from mast.cli.demo.stage import Stage
 from mast.cli.errors import CommandError
 from mast.cli.local import fleet
@@ -20,6 +20,7 @@ from mast.cli.local import mesh as meshes
 from mast.cli.local.home import Home
 
 Progress = Callable[[str], None]
+CLAIM_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ SCRIPT: Sequence[tuple[str, Callable[[Stage], Awaitable[tuple[str, bool]]]]] = (
     ("calls time out and are retried", routing.timeout_and_retry),
     ("a failing instance is ejected", routing.circuit_breaker),
     ("plain text is upgraded to mutual TLS", security.mutual_tls),
+    ("users are known by their tokens", access.tokens),
+    ("a policy says who may call", access.modern),
+    ("so do roles of Istio 1.4", access.legacy),
+    ("a new root replaces the old one", trust.new_root),
     ("telemetry counts every request", operations.telemetry),
     ("access is denied by a Mixer rule", security.denied_by_rule),
     ("access is denied by a list", security.denied_by_list),
@@ -88,7 +93,7 @@ async def perform(on: Stage, say: Callable[[int, str], None]) -> list[Claim]:
     for number, (text, show) in enumerate(SCRIPT, 1):
         say(number, text)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(CLAIM_SECONDS):
                 evidence, ok = await show(on)
         except (CommandError, grpc.aio.AioRpcError, OSError, TimeoutError) as error:
             evidence, ok = f"it broke down: {type(error).__name__}: {error}", False
