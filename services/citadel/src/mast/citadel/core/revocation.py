@@ -37,18 +37,17 @@ def crl_pem(authority: Authority, published: str) -> str:
         known = lists(published.encode())
     except ValueError:
         known = ()
-    return "".join(
-        _text(_kept(slot, known) or _signed(slot)) for slot in authority.slots if not slot.issuers
-    )
+    return "".join(_text(_current(slot, known)) for slot in authority.slots)
 
 
-def _kept(slot: Slot, known: Iterable[Crl]) -> Crl | None:
+def _current(slot: Slot, known: Iterable[Crl]) -> Crl:
+    """The list of a CA: a known one if that still says what it should, else a new one."""
     wanted = {each.serial: each.at.replace(microsecond=0) for each in slot.revocations}
     for each in known:
         ours = each.next_update_utc == slot.certificate.not_valid_after_utc
         if ours and _revoked(each) == wanted and _is_signed_by(each, slot):
             return each
-    return None
+    return _signed(slot)
 
 
 def _revoked(crl: Crl) -> Mapping[int, object]:
