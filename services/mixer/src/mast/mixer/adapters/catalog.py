@@ -6,20 +6,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from random import random
 
 from mast.common.etcd import Store
 from mast.mixer.adapters import (
     denier,
+    dogstatsd,
     etcdquota,
+    fluentd,
     kubernetesenv,
     listchecker,
     memquota,
     noop,
     prometheus,
+    statsd,
     stdio,
+    zipkin,
 )
+from mast.mixer.adapters.fetching import post
 from mast.mixer.adapters.lines import sink_of
 from mast.mixer.adapters.listchecker import Fetch
+from mast.mixer.adapters.zipkin import Post
 from mast.mixer.core.adapter import Adapter
 from mast.mixer.core.series import Registry
 from mast.mixer.core.values import Timestamp
@@ -39,19 +46,29 @@ class Edges:
     registry: Registry
     workloads: Workloads
     store: Store | None = None
+    post: Post = post
+    random: Callable[[], float] = random
 
 
 def adapters(edges: Edges) -> Mapping[str, Adapter]:
     """The adapters by name."""
     shared = (etcdquota.adapter(edges.store, edges.now),) if edges.store else ()
+
+    def timestamp() -> Timestamp:
+        return Timestamp.of(edges.now())
+
     found = (
         *shared,
         denier.ADAPTER,
+        dogstatsd.adapter(edges.random),
+        fluentd.adapter(timestamp),
         noop.ADAPTER,
         kubernetesenv.adapter(edges.workloads),
         listchecker.adapter(edges.fetch, edges.clock),
         memquota.adapter(edges.clock),
         prometheus.adapter(edges.registry, edges.clock),
-        stdio.adapter(partial(sink_of, now=edges.now), lambda: Timestamp.of(edges.now())),
+        statsd.adapter(edges.random),
+        stdio.adapter(partial(sink_of, now=edges.now), timestamp),
+        zipkin.adapter(edges.post),
     )
     return {adapter.name: adapter for adapter in found}

@@ -1,4 +1,4 @@
-"""Fetching lists over HTTP."""
+"""Fetching lists and posting spans over HTTP."""
 
 from __future__ import annotations
 
@@ -28,3 +28,20 @@ async def fetch(
     if len(body) > max_bytes:
         raise OSError(f"could not fetch {url}: longer than {max_bytes} bytes")
     return Fetched(status, body)
+
+
+async def post(
+    url: str, body: bytes, content_type: str, timeout: timedelta = timedelta(seconds=10)
+) -> None:
+    """POST a body; OSError unless the answer is a success in time."""
+    limit = aiohttp.ClientTimeout(total=timeout.total_seconds())
+    headers = {"Content-Type": content_type}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=limit) as session,
+            session.post(url, data=body, headers=headers) as response,
+        ):
+            if not response.ok:
+                raise OSError(f"{url} answers {response.status}")
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise OSError(f"could not post to {url}: {str(error) or type(error).__name__}") from error

@@ -51,10 +51,12 @@ from mast.galley.core.rules.table import (
     prefixed,
     required,
 )
+from mastapi.dogstatsd.v1 import dogstatsd_pb2 as dogstatsd
 
 ADAPTERS: Mapping[str, Any] = {
     "bypass": bypass.Params,
     "denier": denier.Params,
+    "dogstatsd": dogstatsd.Params,
     "etcdquota": memquota.Params,
     "fluentd": fluentd.Params,
     "kubernetesenv": kubernetesenv.Params,
@@ -70,7 +72,7 @@ ADAPTERS: Mapping[str, Any] = {
 }
 # Vendor adapters of 1.0 to 1.4, and noop: known by name, their parameters are not.
 OTHER_ADAPTERS = frozenset(
-    {"circonus", "cloudwatch", "dogstatsd", "noop", "signalfx", "solarwinds", "stackdriver"}
+    {"circonus", "cloudwatch", "noop", "signalfx", "solarwinds", "stackdriver"}
 )
 TEMPLATES: Mapping[str, Any] = {
     "apikey": apikey.Template,
