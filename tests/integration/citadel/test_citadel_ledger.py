@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from mast.citadel.core.issued import PREFIX
 from mast.citadel.store.ledger import Ledger
+from mast.cli.main import app
 from mast.common.etcd import Store
 from mastapi.citadel.v1 import issued_pb2
+from tests.integration.citadel.process import Citadel
 from tests.support.etcd_server import EtcdServer
 from tests.support.pki import wall_clock
 from tests.support.until import until
@@ -106,3 +110,25 @@ async def test_a_damaged_record_harms_no_other(store: Store) -> None:
             return [each.serial for each in await ledger.records()] == ["a"]
 
         await until(there)
+
+
+async def mastctl(*arguments: str) -> str:
+    """What the command line prints; it runs a loop of its own."""
+    ended = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
+
+
+async def test_the_command_line_makes_tokens_and_lists_certificates(ca: Citadel) -> None:
+    await ca.service.address("admin")
+    socket = f"unix:{ca.admin_socket}"
+    token = (await mastctl("ca", "join-token", "vms", "db", "--citadel", socket)).strip()
+    await ca.new_pair(token)
+    identity = "spiffe://cluster.local/ns/vms/sa/db"
+
+    async def listed() -> bool:
+        text = await mastctl("ca", "issued", identity, "--citadel", socket, "-o", "json")
+        return [each["names"] for each in json.loads(text)] == [[identity]]
+
+    await until(listed)
+    assert "join token" in await mastctl("ca", "issued", "--citadel", socket)

@@ -10,7 +10,7 @@ import grpc.aio
 
 from mast.cli.errors import CommandError
 from mast.cli.local.home import Mesh
-from mastapi.citadel.v1 import citadel_pb2_grpc
+from mastapi.citadel.v1 import citadel_pb2_grpc, issued_pb2_grpc
 from mastapi.galley.v1 import config_pb2_grpc
 
 _UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -35,6 +35,13 @@ async def citadel_at(address: str) -> AsyncIterator[citadel_pb2_grpc.CitadelAdmi
     """Citadel's administration API at its socket."""
     async with _channel("citadel", address) as channel:
         yield citadel_pb2_grpc.CitadelAdminStub(channel)
+
+
+@asynccontextmanager
+async def ledger_at(address: str) -> AsyncIterator[issued_pb2_grpc.CitadelLedgerStub]:
+    """What Citadel has on record, at its administration socket."""
+    async with _channel("citadel", address) as channel:
+        yield issued_pb2_grpc.CitadelLedgerStub(channel)
 
 
 @asynccontextmanager

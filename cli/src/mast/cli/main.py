@@ -14,6 +14,7 @@ from mast.cli import (
     config_commands,
     demo_command,
     explain_command,
+    issued_commands,
     jwt_commands,
     local_commands,
     mixer_commands,
@@ -38,6 +39,7 @@ _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 local_commands.register(app)
 config_commands.register(app)
 ca_commands.register(app)
+issued_commands.register(ca_commands.commands)
 proxy_commands.register(app)
 proxy_config_command.register(app)
 render_command.register(app)
