@@ -210,7 +210,14 @@ def policy(name: str, action: str = ALLOWING, *rules: Document, **more: Any) -> 
     }
 
 
+TEMPLATES = {"to": [{"operation": {"paths": ["/a/{*}", "/b/{**}"]}}]}
+NOT_TEMPLATES = {"to": [{"operation": {"notPaths": ["/a/{*}", "/b/{**}"]}}]}
+
 SETS: Mapping[str, list[Document]] = {
+    "templates-allow": [policy("a", ALLOWING, TEMPLATES)],
+    "templates-deny": [policy("a", DENYING, TEMPLATES)],
+    "not-templates-allow": [policy("a", ALLOWING, NOT_TEMPLATES)],
+    "not-templates-deny": [policy("a", DENYING, NOT_TEMPLATES)],
     "none": [],
     "allow-nothing": [policy("a")],
     "allow-everything": [policy("a", ALLOWING, {})],
@@ -353,6 +360,18 @@ async def test_requests(judge: Judge, name: str, change: Mapping[str, Any], allo
 async def test_bytes(judge: Judge, name: str, change: Mapping[str, Any], allowed: bool) -> None:
     """What holds for connections that carry no HTTP (pilot.md J5)."""
     assert await judge.allows(name, replace(BYTES, **change)) is allowed
+
+
+@pytest.mark.parametrize("path", ["/a/[x]", "/a/[", "/b/x/]", "/b/[/y"])
+@pytest.mark.parametrize(
+    "name", ["templates-allow", "templates-deny", "not-templates-allow", "not-templates-deny"]
+)
+async def test_characters_that_templates_do_not_cover(judge: Judge, name: str, path: str) -> None:
+    """Envoy's operators leave them out; nothing is allowed for that reason.
+
+    The others are percent-encoded when Envoy normalises the path.
+    """
+    assert not await judge.allows(name, replace(REQUEST, path=path))
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,11 @@ def header(name: str, **matcher: Any) -> Mapping[str, Any]:
             id="template-as-regex",
         ),
         pytest.param(
+            permissions.path_of_any_characters("/a*"),
+            {"urlPath": {"path": {"prefix": "/a"}}},
+            id="no-template-at-all",
+        ),
+        pytest.param(
             permissions.path_by_regex("/a"),
             {"urlPath": {"path": {"exact": "/a"}}},
             id="no-template",
@@ -102,7 +107,10 @@ def test_metadata_of_filters(pattern: str, value: Mapping[str, Any]) -> None:
     }
 
 
-@pytest.mark.parametrize("build", [permissions.path, permissions.path_by_regex])
+@pytest.mark.parametrize(
+    "build",
+    [permissions.path, permissions.path_by_regex, permissions.path_of_any_characters],
+)
 @pytest.mark.parametrize("path", ["/a b/{*}", "/{**}/{*}", "/{x}"])
 def test_no_template(build: Callable[[str], Permission], path: str) -> None:
     """Envoy would abort (pilot.md J4)."""

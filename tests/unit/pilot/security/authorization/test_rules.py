@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from envoy.config.rbac.v3.rbac_pb2 import RBAC, Policy
+from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy
 from google.protobuf.json_format import ParseDict
 
 from istio.security.v1beta1.authorization_policy_pb2 import Rule
@@ -151,9 +151,8 @@ def test_translated(rule: str, expected: Policy) -> None:
     ],
 )  # fmt: skip
 def test_conditions(key: str, value: str, expected: Any) -> None:
-    own = (
-        policy(expected) if isinstance(expected, type(asked.anything())) else policy(None, expected)
-    )
+    about_what = isinstance(expected, Permission)
+    own = policy(expected) if about_what else policy(principal=expected)
     assert made(f"{{when: [{{key: '{key}', values: ['{value}']}}]}}").policy == own
 
 
@@ -211,6 +210,26 @@ def test_what_cannot_be_used_allows_nothing_and_denies_more(rule: str) -> None:
     assert allowed.policy is None
     assert denied.policy == policy()
     assert len(allowed.unusable) == len(denied.unusable) == 1
+
+
+ONE_PART = "/a/{*}"
+IN_DOUBT = asked.any_of([asked.path(ONE_PART), asked.path_by_regex(ONE_PART)])
+
+
+@pytest.mark.parametrize(
+    ("action", "values", "others"),
+    [
+        pytest.param(ALLOW, asked.path(ONE_PART), IN_DOUBT, id="allow"),
+        pytest.param(DENY, IN_DOUBT, asked.path(ONE_PART), id="deny"),
+        pytest.param(LOG, IN_DOUBT, asked.path(ONE_PART), id="audit"),
+    ],
+)
+def test_templates_open_nothing(action: Action, values: Permission, others: Permission) -> None:
+    """Characters that Envoy's operators do not cover are denied and not allowed."""
+    found = made(f"{{to: [{{operation: {{paths: ['{ONE_PART}']}}}}]}}", action)
+    assert found.policy == policy(values)
+    found = made(f"{{to: [{{operation: {{notPaths: ['{ONE_PART}']}}}}]}}", action)
+    assert found.policy == policy(asked.negated(others))
 
 
 def test_only_the_field_is_left_out() -> None:

@@ -80,6 +80,16 @@ def path(pattern: str) -> Permission:
     return Permission(uri_template=typed_extension(_URI_TEMPLATE, config))
 
 
+def path_of_any_characters(pattern: str) -> Permission:
+    """As `path`; a template covers characters, too, that Envoy's operators do not, as `|`.
+
+    Differs from Istio: there a rule that denies `/admin/{*}` lets `/admin/a|` pass.
+    """
+    if not path_templates.is_template(pattern):
+        return path(pattern)
+    return any_of([path(pattern), path_by_regex(pattern)])
+
+
 def path_by_regex(pattern: str) -> Permission:
     """As `path`, for proxies that know no templates (gRPC)."""
     if not path_templates.is_template(pattern):

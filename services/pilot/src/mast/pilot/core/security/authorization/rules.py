@@ -60,13 +60,17 @@ _TOKENS: Final = frozenset({Carrier.HTTP})
 
 @dataclass(frozen=True, kw_only=True)
 class _Field(Generic[T]):
-    """A field of a rule: one of the values must be there, none of the others may be."""
+    """A field of a rule: one of the values must be there, none of the others may be.
+
+    `render_other` is for the others, where they are looked for in another way.
+    """
 
     name: str
     render: Callable[[str], T]
     values: Sequence[str]
     others: Sequence[str]
     carriers: frozenset[Carrier] = _ANYWHERE
+    render_other: Callable[[str], T] | None = None
 
 
 def translated(rule: Rule, action: Action, place: Place) -> Translation:
@@ -80,7 +84,7 @@ def translated(rule: Rule, action: Action, place: Place) -> Translation:
     try:
         result.policy = Policy(
             permissions=[
-                writer.written([*_of_operation(each, place), *asked], permissions.LOGIC)
+                writer.written([*_of_operation(each, place, strict), *asked], permissions.LOGIC)
                 for each in operations
             ],
             principals=[
@@ -124,7 +128,8 @@ class _Writer:
             if one.values:
                 found.append(logic.any_of([one.render(each) for each in one.values]))
             if one.others:
-                none = logic.any_of([one.render(each) for each in one.others])
+                render = one.render_other or one.render
+                none = logic.any_of([render(each) for each in one.others])
                 found.append(logic.negated(none))
         except Unusable as error:
             if self.carrier is not Carrier.TCP or not isinstance(error, _Invisible):
@@ -177,16 +182,25 @@ _UNSEEN_BY_GRPC: Final = ("grpc-", ":scheme")
 """Beginnings of the names of headers that gRPC refuses rules about (gRFC A41)."""
 
 
-def _of_operation(asked: Operation, place: Place) -> Iterator[_Field[Permission]]:
-    path = permissions.path_by_regex if place.carrier is Carrier.GRPC else permissions.path
+def _of_operation(asked: Operation, place: Place, strict: bool) -> Iterator[_Field[Permission]]:
     for name, render, carriers in (
         ("hosts", permissions.host, _REQUESTS),
         ("methods", permissions.method, _REQUESTS),
-        ("paths", path, _REQUESTS),
         ("ports", permissions.destination_port, _ANYWHERE),
     ):
         values, others = getattr(asked, name), getattr(asked, f"not_{name}")
         yield _Field(name=name, render=render, values=values, others=others, carriers=carriers)
+    surely, maybe = permissions.path, permissions.path_of_any_characters
+    if place.carrier is Carrier.GRPC:
+        surely = maybe = permissions.path_by_regex
+    yield _Field(
+        name="paths",
+        render=surely if strict else maybe,
+        render_other=maybe if strict else surely,
+        values=asked.paths,
+        others=asked.not_paths,
+        carriers=_REQUESTS,
+    )
 
 
 def _of_source(source: Source, place: Place) -> Iterator[_Field[Principal]]:
