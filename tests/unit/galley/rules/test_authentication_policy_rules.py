@@ -7,10 +7,15 @@ import pytest
 from tests.support.galley_rules import found
 
 DEPRECATED = "warning kind deprecated"
-TRIGGERED = ", ".join(
-    f"{{jwt: {{issuer: https://i{number}, triggerRules: [{{includedPaths: [{{exact: /{number}}}]}}]}}}}"
-    for number in range(7)
-)
+
+
+def triggered(number: int, paths: str) -> str:
+    """An origin that concerns some paths."""
+    rules = f"triggerRules: [{{includedPaths: [{paths}]}}]"
+    return f"{{jwt: {{issuer: https://i{number}, {rules}}}}}"
+
+
+TRIGGERED = ", ".join(triggered(number, f"{{exact: /{number}}}") for number in range(7))
 
 
 @pytest.mark.parametrize(

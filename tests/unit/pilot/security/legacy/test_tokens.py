@@ -67,11 +67,11 @@ def test_optional_origins() -> None:
 def test_origins_by_path() -> None:
     triggered = {"jwt": {**ORIGIN["jwt"], "triggerRules": [{"includedPaths": [{"exact": "/a"}]}]}}
     names, config = made({"origins": [triggered, OTHER]})
-    assert names == [TRIGGERS_FILTER, "envoy.filters.http.jwt_authn"]
+    assert names == ["envoy.filters.http.rbac", TRIGGERS_FILTER, "envoy.filters.http.jwt_authn"]
     assert "rules" not in config
     demanded = config["filterStateRules"]["requires"]
     assert demanded["0"] == {"providerName": "origins-1"}
-    assert set(demanded) == {"0", "1", "", "-"}
+    assert set(demanded) == {"0", "1", "-"}
 
 
 def test_words_of_claims_that_bindings_look_at() -> None:

@@ -13,7 +13,7 @@ from mast.galley.core.rules.access_roles import deprecated
 from mast.galley.core.rules.table import SPEC, Family, prefixed, required, when, without_effect
 
 DEFAULT = "default"
-# A proxy looks at every combination of them.
+# A proxy has rules for every combination of them (pilot.md J8).
 TRIGGERS_LIMIT = 6
 
 _INSTEAD = "write a PeerAuthentication or a RequestAuthentication"

@@ -31,7 +31,7 @@ from mast.pilot.core.security.legacy.principals import claims
 from mast.pilot.core.security.legacy.triggers import (
     demands_by_path,
     differ,
-    triggers_filter,
+    triggers_filters,
 )
 
 _WHOLE: Final = frozenset({"iss", "sub", "aud", "azp"})
@@ -51,7 +51,7 @@ def token_filters(scope: Scope, proxy: Proxy, policy: Policy) -> Sequence[HttpFi
     rules = [_rule(each, words) for each in origins]
     demands = partial(_demands, origins, optional=policy.origin_is_optional)
     check = token_check(scope, proxy, rules, demands)
-    return [triggers_filter(origins), check] if differ(origins) else [check]
+    return [*triggers_filters(origins), check] if differ(origins) else [check]
 
 
 def _demands(

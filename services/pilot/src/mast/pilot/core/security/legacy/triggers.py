@@ -1,38 +1,48 @@
 """On which paths tokens are looked at: `triggerRules` of origins (pilot.md J8).
 
 Envoy's jwt_authn tells paths apart by single conditions, one after the other; a trigger rule has
-several that hold together. So a filter before it finds out which origins a path concerns, and
-writes that down as one word: a digit for each different list of trigger rules.
+several that hold together. RBAC has all of them. So a filter whose rules decide nothing finds out
+which origins a path concerns: it names the one policy that fits, a word with a sign for each
+different list of trigger rules. Another filter hands the word on to jwt_authn.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from string import ascii_letters, digits
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import FilterStateRule, JwtRequirement
+from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as HttpRbac
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
     HttpFilter,
 )
+from envoy.type.matcher.v3.path_pb2 import PathMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
 from istio.authentication.v1alpha1.policy_pb2 import Jwt, StringMatch
 from mast.pilot.core.packing import packed
+from mast.pilot.core.security.authorization import permissions, principals
+from mast.pilot.core.security.authorization.rbac import HTTP_RBAC
+from mast.pilot.core.security.authorization.values import regex_matcher
 
 TRIGGERS_FILTER: Final = "mast.triggers"
 STATE: Final = "mast.triggers"
-"""Names of the filter, and of what it writes down."""
+"""Names of the filter that hands the word on, and of the state that has it."""
 
+_PREFIX: Final = "mast_triggers_"
+_FOUND: Final = f"%DYNAMIC_METADATA({HTTP_RBAC}:{_PREFIX}shadow_effective_policy_id)%"
 _FACTORY: Final = "envoy.string"
-_PATH: Final = "request.url_path"
-_PLAIN: Final = frozenset(ascii_letters + digits + "/_.~-")
-_NOT_FOUND_OUT: Final = ("", "-")
-"""What is written down of a request without a path."""
+_YES: Final = "1"
+_NO: Final = "0"
+_UNKNOWN: Final = "-"
+"""What Envoy writes if there is no word. Some policy fits every request; to be on the safe side
+such a request concerns all origins."""
 
-Rules = tuple[bytes, ...]
+_Rules = tuple[bytes, ...]
 
 
 def differ(origins: Sequence[Jwt]) -> bool:
@@ -40,17 +50,28 @@ def differ(origins: Sequence[Jwt]) -> bool:
     return any(each.trigger_rules for each in origins)
 
 
-def triggers_filter(origins: Sequence[Jwt]) -> HttpFilter:
-    """The filter that finds out which origins the path of a request concerns."""
-    expression = _word([_any_rule(each) for each in _lists(origins).values()])
+def triggers_filters(origins: Sequence[Jwt]) -> Sequence[HttpFilter]:
+    """The filters that find out which origins the path of a request concerns."""
+    rules = RBAC(action=RBAC.ALLOW)
+    conditions = [_any_rule(each) for each in _lists(origins).values()]
+    for word in _words(len(conditions)):
+        asked = [
+            each if sign == _YES else permissions.negated(each)
+            for sign, each in zip(word, conditions, strict=True)
+        ]
+        rules.policies[word].CopyFrom(
+            Policy(permissions=[permissions.all_of(asked)], principals=[principals.anything()])
+        )
+    looking = HttpRbac(shadow_rules=rules, shadow_rules_stat_prefix=_PREFIX)
     value = FilterStateValue(
         object_key=STATE,
         factory_key=_FACTORY,
-        format_string=SubstitutionFormatString(
-            text_format_source=DataSource(inline_string=f"%CEL({expression})%")
-        ),
+        format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=_FOUND)),
     )
-    return HttpFilter(name=TRIGGERS_FILTER, typed_config=packed(Config(on_request_headers=[value])))
+    return [
+        HttpFilter(name=HTTP_RBAC, typed_config=packed(looking)),
+        HttpFilter(name=TRIGGERS_FILTER, typed_config=packed(Config(on_request_headers=[value]))),
+    ]
 
 
 def demands_by_path(
@@ -58,73 +79,57 @@ def demands_by_path(
 ) -> FilterStateRule:
     """What is demanded of requests, given what is of those that concern some of the origins.
 
-    `demand` is asked with the places of origins. What concerns none passes. Requests of which
-    nothing could be found out concern all.
+    `demand` is asked with the places of origins. What concerns none passes.
     """
     lists = list(_lists(origins))
-    every = list(range(len(origins)))
     result = FilterStateRule(name=STATE)
-    for bits in product("01", repeat=len(lists)):
-        triggered = {key for key, bit in zip(lists, bits, strict=True) if bit == "1"}
-        found = [
-            place
-            for place in every
-            if not origins[place].trigger_rules or _rules(origins[place]) in triggered
-        ]
+    for word in _words(len(lists)):
+        out = {key for key, sign in zip(lists, word, strict=True) if sign == _NO}
+        found = [place for place, each in enumerate(origins) if _rules(each) not in out]
         if found:
-            result.requires["".join(bits)].CopyFrom(demand(found))
-    for each in _NOT_FOUND_OUT:
-        result.requires[each].CopyFrom(demand(every))
+            result.requires[word].CopyFrom(demand(found))
+    result.requires[_UNKNOWN].CopyFrom(demand(range(len(origins))))
     return result
 
 
-def _lists(origins: Sequence[Jwt]) -> Mapping[Rules, Jwt]:
+def _words(length: int) -> Iterator[str]:
+    for signs in product((_YES, _NO), repeat=length):
+        yield "".join(signs)
+
+
+def _lists(origins: Sequence[Jwt]) -> Mapping[_Rules, Jwt]:
     """The different lists of trigger rules, each with an origin that has it."""
     return {_rules(each): each for each in origins if each.trigger_rules}
 
 
-def _rules(origin: Jwt) -> Rules:
+def _rules(origin: Jwt) -> _Rules:
     return tuple(each.SerializeToString(deterministic=True) for each in origin.trigger_rules)
 
 
-def _word(conditions: Sequence[str], before: str = "") -> str:
-    """An expression for a word with a digit for each condition."""
-    if not conditions:
-        return f"'{before}'"
-    first, *rest = conditions
-    return f"({first}) ? ({_word(rest, before + '1')}) : ({_word(rest, before + '0')})"
+def _any_rule(origin: Jwt) -> Permission:
+    return permissions.any_of([_rule(each) for each in origin.trigger_rules])
 
 
-def _any_rule(origin: Jwt) -> str:
-    return " || ".join(f"({_rule(each)})" for each in origin.trigger_rules)
-
-
-def _rule(rule: Jwt.TriggerRule) -> str:
+def _rule(rule: Jwt.TriggerRule) -> Permission:
     """None of the excluded paths, and one of the included ones if there are any."""
-    parts = [f"!({_path(each)})" for each in rule.excluded_paths]
+    parts = [permissions.negated(_path(each)) for each in rule.excluded_paths]
     if rule.included_paths:
-        parts.append("(" + " || ".join(_path(each) for each in rule.included_paths) + ")")
-    return " && ".join(parts) or "true"
+        parts.append(permissions.any_of([_path(each) for each in rule.included_paths]))
+    return permissions.all_of(parts)
 
 
-def _path(match: StringMatch) -> str:
+def _path(match: StringMatch) -> Permission:
     """Paths are compared without their query; regular expressions fit a path as a whole."""
+    return Permission(url_path=PathMatcher(path=_matcher(match)))
+
+
+def _matcher(match: StringMatch) -> StringMatcher:
     match match.WhichOneof("match_type"):
         case "prefix":
-            return f"{_PATH}.startsWith({_literal(match.prefix)})"
+            return StringMatcher(prefix=match.prefix)
         case "suffix":
-            return f"{_PATH}.endsWith({_literal(match.suffix)})"
+            return StringMatcher(suffix=match.suffix)
         case "regex":
-            return f"{_PATH}.matches({_literal(f'^(?:{match.regex})$')})"
+            return regex_matcher(match.regex)
         case _:
-            return f"{_PATH} == {_literal(match.exact)}"
-
-
-def _literal(text: str) -> str:
-    """A text in CEL; none of its signs means anything to Envoy's formats."""
-    return "'" + "".join(each if each in _PLAIN else _escaped(each) for each in text) + "'"
-
-
-def _escaped(sign: str) -> str:
-    code = ord(sign)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+            return StringMatcher(exact=match.exact)
