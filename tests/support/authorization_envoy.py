@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import yaml
+from envoy.config.core.v3.base_pb2 import Node
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.http.set_metadata.v3.set_metadata_pb2 import Config as SetMetadata
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
@@ -22,11 +23,12 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 
 from mast.agent.core.bootstrap import RUNTIME
+from mast.cli.explain import traffic
 from mast.cli.explain.addresses import remote_address
 from mast.cli.explain.rbac import Arrival
-from mast.cli.explain.traffic import HTTP_1, RAW, TLS, Connection, Request
 from mast.pilot.core import names
 from mast.pilot.core.listeners.http_connection_manager import HTTP_CONNECTION_MANAGER
+from mast.pilot.core.model.proxy import parse
 from mast.pilot.core.packing import packed
 from mast.pilot.core.xds.resources import LDS
 from tests.support.authorization_cases import (
@@ -41,8 +43,9 @@ from tests.support.authorization_cases import (
 )
 from tests.support.authorization_reference import Call
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
-from tests.support.envoy_static import black_hole, bootstrap, cluster, told_destination
-from tests.support.http_probe import SECONDS, EchoServer, echo_server
+from tests.support.envoy_static import black_hole, bootstrap, cluster, told_destination, with_routes
+from tests.support.golden_view import resources_of
+from tests.support.http_probe import SECONDS, echo_server
 from tests.support.mesh_yaml import sidecar_proxy, world
 from tests.support.outbound_envoy import answering
 from tests.support.pki import Ca
@@ -71,6 +74,18 @@ MESH = """
  spec: {{hosts: [{host}], addresses: [10.9.0.1], resolution: STATIC,
         location: MESH_INTERNAL, workloadSelector: {{labels: {{app: web}}}},
         ports: [{ports}]}}}}
+"""
+
+GATEWAY = f"""
+{{apiVersion: networking.istio.io/v1, kind: Gateway,
+ metadata: {{name: edge, namespace: {NAMESPACE}}},
+ spec: {{selector: {{istio: ingressgateway}}, servers: [
+   {{port: {{number: 8080, name: http, protocol: HTTP}}, hosts: ["*"]}}]}}}}
+---
+{{apiVersion: networking.istio.io/v1, kind: VirtualService,
+ metadata: {{name: edge, namespace: {NAMESPACE}}},
+ spec: {{hosts: ["*"], gateways: [edge],
+        http: [{{route: [{{destination: {{host: {HOST}, port: {{number: 8080}}}}}}]}}]}}}}
 """
 
 SIGNERS = {each: Issuer(each, "ES256") for each in ISSUERS}
@@ -122,6 +137,18 @@ def inbound(case: Case, *more: str) -> Listener:
     return Listener.FromString(bodies[names.VIRTUAL_INBOUND])
 
 
+def gateway(case: Case, *more: str) -> Listener:
+    """The listener of a gateway that policies of the case are for, with its routes."""
+    node = Node(id=f"router~10.1.0.9~edge-1.{NAMESPACE}~{NAMESPACE}.svc.cluster.local")
+    labels = {**LABELS, "istio": "ingressgateway"}
+    node.metadata.update({"NAMESPACE": NAMESPACE, "LABELS": labels})
+    found = resources_of(world(*texts(case), GATEWAY, *more).snapshot(1).view(parse(node)))
+    (made,) = with_routes(list(found.listeners.values()), found.routes)
+    made.address.socket_address.address = "127.0.0.1"
+    made.address.socket_address.port_value = 0
+    return made
+
+
 def observed(listener: Listener, name: str) -> Listener:
     """The listener with another name, whose answers tell what its filters decided."""
     result = Listener()
@@ -154,17 +181,17 @@ def _observe(manager: HttpConnectionManager) -> None:
     manager.http_filters.extend(kept)
 
 
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
 @dataclass
 class Callers:
     """Clients of all identities; connections of HTTP are kept until others are used."""
 
     ports: Mapping[str, int]
     contexts: Mapping[tuple[str, bool], ssl.SSLContext]
-    application: EchoServer
     stack: AsyncExitStack
-    open: dict[tuple[str, ...], tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(
-        default_factory=dict
-    )
+    open: dict[tuple[str, ...], Connection] = field(default_factory=dict)
 
     async def decision(self, listener: str, call: Call) -> Decision:
         """What becomes of a call to a listener."""
@@ -173,7 +200,8 @@ class Callers:
     async def _request(self, listener: str, call: Call) -> Decision:
         key = (listener, call.principal, call.sni, call.source_ip, call.address, str(call.port))
         if key not in self.open:
-            self.open[key] = await self._connect(listener, call)
+            connecting = self.connected(listener, call)
+            self.open[key] = await self.stack.enter_async_context(connecting)
         reader, writer = self.open[key]
         writer.write(self._head(call))
         status, headers, body = await _answer(reader)
@@ -194,30 +222,34 @@ class Callers:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     async def _bytes(self, listener: str, call: Call) -> Decision:
-        reader, writer = await self._connect(listener, call)
-        try:
+        async with self.connected(listener, call) as (reader, writer):
             writer.write(b"?" * 32)
-            async with asyncio.timeout(SECONDS):
-                return Decision(bool(await reader.read(1)))
-        except ConnectionError:
-            return Decision(False)
-        finally:
-            writer.transport.abort()
+            try:
+                async with asyncio.timeout(SECONDS):
+                    return Decision(bool(await reader.read(1)))
+            except ConnectionError:
+                return Decision(False)
 
-    async def _connect(
-        self, listener: str, call: Call
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    @asynccontextmanager
+    async def connected(
+        self, listener: str, call: Call, *, captured: bool = True
+    ) -> AsyncIterator[Connection]:
+        """A connection of the caller; one that is not captured is dialled to the proxy itself."""
         async with asyncio.timeout(SECONDS):
             reader, writer = await asyncio.open_connection(
                 "127.0.0.1", self.ports[listener], local_addr=(call.source_ip, 0)
             )
-            self.stack.callback(writer.transport.abort)
-            source = f"{call.source_ip} {call.address} 40000 {call.port}"
-            writer.write(f"PROXY TCP4 {source}\r\n".encode())
+        try:
+            if captured:
+                source = f"{call.source_ip} {call.address} 40000 {call.port}"
+                writer.write(f"PROXY TCP4 {source}\r\n".encode())
             if call.principal:
                 context = self.contexts[call.principal, call.http]
-                await writer.start_tls(context, server_hostname=call.sni or None)
-        return reader, writer
+                async with asyncio.timeout(SECONDS):
+                    await writer.start_tls(context, server_hostname=call.sni or None)
+            yield reader, writer
+        finally:
+            writer.transport.abort()
 
 
 def _known(told: Mapping[str, object]) -> dict[str, str]:
@@ -242,21 +274,23 @@ async def running(
     made: Mapping[str, Listener],
     identities: Iterable[str],
     gateways: Mapping[str, Listener] = MappingProxyType({}),
+    application: int = 0,
 ) -> AsyncIterator[tuple[EnvoyServer, Callers]]:
     """An Envoy with these listeners, and callers of these identities.
 
-    Requests are answered by an echo server, bytes by another; the clusters of gateways are those
-    of the services `http-PORT`. Envoy runs with what agents tell theirs (B5).
+    Requests are answered on a port of `application`, by default by an echo server, bytes by
+    another. Envoy runs with what agents tell theirs (citadel-and-agent.md B5).
     """
     ca = Ca.root()
     write_secrets(directory, ca, ca.leaf(uris=[f"{SPIFFE}cluster.local/ns/{NAMESPACE}/sa/web"]))
     prepared = [told_destination(with_secret_files(each, directory)) for each in made.values()]
     async with AsyncExitStack() as stack:
-        echo = await stack.enter_async_context(echo_server("web"))
+        if not application:
+            application = (await stack.enter_async_context(echo_server("web"))).port
         stream = await stack.enter_async_context(answering("web"))
-        clusters = [cluster(names.inbound_cluster(each), echo.port) for each in HTTP_PORTS]
+        clusters = [cluster(names.inbound_cluster(each), application) for each in HTTP_PORTS]
         clusters += [
-            cluster(names.outbound_cluster(each, "", HOST), echo.port) for each in HTTP_PORTS
+            cluster(names.outbound_cluster(each, "", HOST), application) for each in HTTP_PORTS
         ]
         clusters += [cluster(names.inbound_cluster(each), stream) for each in TCP_PORTS]
         clusters += [
@@ -272,7 +306,7 @@ async def running(
             for identity in identities
             for http in (True, False)
         }
-        yield envoy, Callers(envoy.ports, contexts, echo, inner)
+        yield envoy, Callers(envoy.ports, contexts, inner)
         assert complaints(envoy.log.read_text()) == []
 
 
@@ -291,19 +325,19 @@ def _client(ca: Ca, identity: str, directory: Path, *, http: bool) -> ssl.SSLCon
 
 def arrival(call: Call) -> Arrival:
     """A call as the command line explains it."""
-    connection = Connection(
+    connection = traffic.Connection(
         address=call.address,
         port=call.port,
         source_address=call.source_ip,
-        transport=TLS if call.principal else RAW,
+        transport=traffic.TLS if call.principal else traffic.RAW,
         server_name=call.sni,
         alpns=tuple(_HTTP_ALPNS if call.http else _TCP_ALPNS) if call.principal else (),
-        speaks=HTTP_1 if call.http else "",
+        speaks=traffic.HTTP_1 if call.http else "",
         identities=(SPIFFE + call.principal,) if call.principal else (),
     )
     if not call.http:
         return Arrival(connection)
-    request = Request(
+    request = traffic.Request(
         authority=call.host,
         path=call.path,
         method=call.method,
