@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -67,12 +68,14 @@ async def test_control_plane_sees_identity_and_node(plane: ControlPlane, work: P
 
 
 async def test_metrics_merge(plane: ControlPlane, work: Path, application: Application) -> None:
-    annotations = '{"scrape":"true","port":"9080","path":"/metrics"}'
+    """The agent's, Envoy's, the application's; a page that is dead fails no other (D16)."""
+    pages = [{"port": "9081", "path": "/metrics"}, {"port": "9080", "path": "/metrics"}]
+    places = {"9080": f"127.0.0.1:{application.port}", "9081": "127.0.0.1:9"}
     env = environment(
         plane,
         loopback(),
-        ISTIO_PROMETHEUS_ANNOTATIONS=annotations,
-        ISTIO_META_APP_ENDPOINTS=f'{{"9080":"127.0.0.1:{application.port}"}}',
+        ISTIO_PROMETHEUS_ANNOTATIONS=json.dumps({"scrape": "true", "targets": pages}),
+        ISTIO_META_APP_ENDPOINTS=json.dumps(places),
     )
     async with agent(work, env) as running:
         await running.ready()
