@@ -16,6 +16,7 @@ from mast.common.jwks import MAX_BYTES
 from mast.pilot.core.model.public_keys import KeySource
 from mast.pilot.store.key_fetch import FetchFailed, KeyFetch
 from tests.support.etcd_server import free_port
+from tests.support.http_probe import serving
 from tests.support.http_site import http_site
 from tests.support.pki import DAY, Ca
 from tests.support.tls_contexts import tls_server
@@ -152,6 +153,34 @@ async def test_reasons(site: str, source: KeySource, reason: str) -> None:
         await KeyFetch()(at(site, source), LONG)
     assert reason in str(failure.value)
     assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x00\xff\x15\x03\x01", id="bytes"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n", id="ssh"),
+        pytest.param(b"HTTP/1.1 2000 OK\r\n\r\n", id="status-too-long"),
+        pytest.param(b"HTTP/9.9 200 OK\r\n\r\n", id="version"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nx\r\n\r\n", id="header-without-value"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n", id="long-header"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", id="negative-length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", id="half-a-body"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", id="no-chunk"),
+        pytest.param(b"HTTP/1.1 302 Found\r\nlocation: http://[\r\n\r\n", id="bad-location"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n\xff\xfe", id="no-text"),
+    ],
+)
+async def test_servers_that_speak_otherwise(said: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    async with serving(answer) as port:
+        with pytest.raises(FetchFailed):
+            await KeyFetch()(KeySource(jwks_uri=f"http://127.0.0.1:{port}/"), LONG)
 
 
 async def test_no_answer(site: str) -> None:

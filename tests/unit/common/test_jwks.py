@@ -117,6 +117,9 @@ def test_keys_are_written_in_one_way(key: dict[str, Any], written: dict[str, str
         pytest.param(without(ED, "crv"), "'crv' is not allowed; allowed: Ed25519", id="no-curve"),
         pytest.param({**HMAC, "k": ""}, "'k' is not base64url", id="empty-secret"),
         pytest.param({**RSA, "kid": "a\x00"}, "'kid' has control characters", id="kid-control"),
+        pytest.param(
+            {**RSA, "kid": "k" * 1025}, "'kid' has 1025 characters; allowed: 1024", id="kid-long"
+        ),
         pytest.param({**RSA, "kid": "\ud800"}, "'kid' is not Unicode", id="kid-half-a-letter"),
     ],
 )  # fmt: skip

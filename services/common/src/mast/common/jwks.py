@@ -24,6 +24,7 @@ MAX_BYTES: Final = 1 << 20
 MAX_KEYS: Final = 100
 RSA_BITS: Final = (1024, 8192)
 RSA_EXPONENTS: Final = (3, 65537)
+LONGEST_KID: Final = 1024
 """Limits of Envoy's library, and ours: a set is part of every listener of a workload."""
 
 _RSA_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
@@ -170,6 +171,8 @@ def _name(key: Mapping[str, Any]) -> Mapping[str, str]:
         raise _Unusable("'kid' is not Unicode") from error
     if _CONTROL.search(kid):
         raise _Unusable("'kid' has control characters")
+    if len(kid) > LONGEST_KID:
+        raise _Unusable(f"'kid' has {len(kid)} characters; allowed: {LONGEST_KID}")
     return {"kid": kid}
 
 

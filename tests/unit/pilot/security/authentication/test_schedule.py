@@ -57,7 +57,7 @@ def test_refreshes_are_spread() -> None:
     schedule.want({A: None, B: None}, {}, NOW)
     assert schedule.due(NOW) == sorted([A, B])
     for source, random in ((A, 0.0), (B, 0.99)):
-        schedule.begun(source, NOW)
+        schedule.begun(source)
         schedule.ended(source, NOW, random, success=True)
     assert schedule.due(minutes(19)) == [A]
     assert schedule.due(minutes(21)) == sorted([A, B])
@@ -66,9 +66,11 @@ def test_refreshes_are_spread() -> None:
 def test_nothing_is_fetched_twice_at_a_time() -> None:
     schedule = Schedule(REFRESH)
     schedule.want({A: None}, {}, NOW)
-    schedule.begun(A, NOW)
+    schedule.begun(A)
     schedule.want({A: None}, {}, NOW)
-    assert schedule.due(minutes(1)) == []
+    assert (schedule.due(minutes(99)), schedule.next()) == ([], None)
+    schedule.ended(A, minutes(99), 0.5, success=True)
+    assert schedule.next() == minutes(119)
 
 
 def test_failures_are_repeated_ever_more_slowly() -> None:
@@ -107,7 +109,7 @@ def test_what_is_not_wanted_any_more() -> None:
 def test_a_fetch_may_outlive_the_wish() -> None:
     schedule = Schedule(REFRESH)
     schedule.want({A: None}, {}, NOW)
-    schedule.begun(A, NOW)
+    schedule.begun(A)
     schedule.want({}, {}, NOW)
     schedule.ended(A, NOW, 0.5, success=True)
     assert schedule.next() is None

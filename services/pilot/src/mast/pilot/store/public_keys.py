@@ -16,6 +16,7 @@ from mast.common.jwks import KeySet
 from mast.common.latest import Latest
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.public_keys import KeySource, source_of
+from mast.pilot.core.security.authentication.keys import FETCH_TIMEOUT
 from mast.pilot.core.security.authentication.schedule import REFRESH, Schedule, failed, fetched
 from mast.pilot.core.security.authentication.sources import COLLECTIONS, wanted_sources
 from mast.pilot.core.xds.work import Clock
@@ -91,7 +92,7 @@ class PublicKeyKeeper:
             now = self.clock.now()
             schedule.want(self._timeouts, self._records, now)
             for source in schedule.due(now):
-                schedule.begun(source, now)
+                schedule.begun(source)
                 fetching = self._fetch(source, schedule, guard, slots, ended)
                 tasks.create_task(fetching, name=f"fetch {source}")
             for source in schedule.outdated(now):
@@ -127,9 +128,12 @@ class PublicKeyKeeper:
         async with slots:
             before = self._records.get(source)
             try:
-                found = await self.fetch(source, self._timeouts.get(source, timedelta()))
+                found = await self.fetch(source, self._timeouts.get(source, FETCH_TIMEOUT))
             except FetchFailed as error:
                 after = failed(source, before, str(error), self.clock.now())
+            except Exception as error:  # noqa: BLE001 - no issuer may end Pilot; it is tried again
+                reason = f"{source}: {type(error).__name__}"
+                after = failed(source, before, reason, self.clock.now())
             else:
                 after = fetched(source, found, self.clock.now())
         self.told(not after.failure)

@@ -51,6 +51,7 @@ class Schedule:
 
     refresh: timedelta = REFRESH
     _due: dict[KeySource, datetime] = field(default_factory=dict)
+    _running: set[KeySource] = field(default_factory=set)
     _retries: dict[KeySource, Backoff] = field(default_factory=dict)
     _unwanted: dict[KeySource, datetime] = field(default_factory=dict)
 
@@ -73,7 +74,7 @@ class Schedule:
 
     def due(self, now: datetime) -> Sequence[KeySource]:
         """What is to be fetched now, sorted."""
-        return sorted(source for source, at in self._due.items() if at <= now)
+        return sorted(source for source, at in self._planned.items() if at <= now)
 
     def outdated(self, now: datetime) -> Sequence[KeySource]:
         """Records to be deleted: nobody has wanted them for long, sorted."""
@@ -84,12 +85,13 @@ class Schedule:
         """There is no record any more."""
         self._unwanted.pop(source, None)
 
-    def begun(self, source: KeySource, now: datetime) -> None:
+    def begun(self, source: KeySource) -> None:
         """It is being fetched: not due until that ends."""
-        self._due[source] = now + self.refresh
+        self._running.add(source)
 
     def ended(self, source: KeySource, now: datetime, random: float, *, success: bool) -> None:
         """A fetch has ended; `random` in [0, 1) spreads the next one."""
+        self._running.discard(source)
         if source not in self._due:
             return
         if success:
@@ -102,7 +104,12 @@ class Schedule:
     def next(self) -> datetime | None:
         """When something is to be done next, None if nothing is planned."""
         deletions = (since + self.refresh for since in self._unwanted.values())
-        return min((*self._due.values(), *deletions), default=None)
+        return min((*self._planned.values(), *deletions), default=None)
+
+    @property
+    def _planned(self) -> Mapping[KeySource, datetime]:
+        """When what is not being fetched is due."""
+        return {each: at for each, at in self._due.items() if each not in self._running}
 
     def _first(self, record: PublishedKeys | None, now: datetime) -> datetime:
         """A new leader goes on where the last one was; what fails is tried at once."""
