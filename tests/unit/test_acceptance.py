@@ -9,7 +9,7 @@ from tests.support.named_tests import named_in
 
 TESTS = Path(__file__).parents[1]
 DOCS = TESTS.parent / "docs"
-PAGES = ("acceptance.md", "acceptance-security.md")
+PAGES = ("acceptance.md", "acceptance-security.md", "security.md")
 ELSEWHERE = "with the security work"
 
 _NAMED = re.compile(r"`([\w/]+\.py)(?:::(\w+(?:::\w+)?))?`")

@@ -16,7 +16,7 @@ SERVICES: dict[str, Any] = {"galley": Galley, "pilot": Pilot, "mixer": Mixer, "c
 DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"
 ROWS = [
     [each.strip(" `") for each in line.strip("|").split("|")]
-    for line in DOCUMENT.read_text().splitlines()
+    for line in DOCUMENT.read_text().partition("## Ports")[2].partition("\n## ")[0].splitlines()
     if line.startswith(tuple(f"| {name} |" for name in SERVICES))
 ]
 """Service, flag, default, encryption and callers of each port."""
