@@ -41,7 +41,7 @@ from mast.citadel.store.join_tokens import JoinTokens
 from mast.citadel.store.kubernetes_signer import KubernetesSigner
 from mast.citadel.store.ledger import Ledger
 from mast.common.etcd import Store
-from mast.common.kubernetes import Api, connect, in_cluster, kubeconfig
+from mast.common.kubernetes import Access, Api, connect, in_cluster, kubeconfig
 from mast.common.spiffe import SpiffeId, trust_domain
 
 KUBERNETES_RA = "ISTIOD_RA_KUBERNETES_API"
@@ -94,6 +94,16 @@ async def callers(
                 task.cancel()
 
 
+def kubernetes_access(config: Config) -> Access | None:
+    """How the local cluster is reached, None if none is configured; InvalidAccess says why not."""
+    if config.in_cluster:
+        return in_cluster(os.environ)
+    if config.kubeconfig is None:
+        return None
+    path = config.kubeconfig
+    return kubeconfig(path.read_text(), config.kube_context, base=path.parent)
+
+
 @dataclass(frozen=True)
 class _Parts:
     config: Config
@@ -107,14 +117,8 @@ class _Parts:
 
     async def api(self, stack: AsyncExitStack) -> Api | None:
         """The local cluster's API server, None if none is configured."""
-        config = self.config
-        if config.in_cluster:
-            return await stack.enter_async_context(connect(in_cluster(os.environ)))
-        if config.kubeconfig is None:
-            return None
-        path = config.kubeconfig
-        access = kubeconfig(path.read_text(), config.kube_context, base=path.parent)
-        return await stack.enter_async_context(connect(access))
+        access = kubernetes_access(self.config)
+        return None if access is None else await stack.enter_async_context(connect(access))
 
     def tokens(
         self, known: Clusters | None, run: Callable[[FetchedKeys], None]

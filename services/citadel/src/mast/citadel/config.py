@@ -31,6 +31,10 @@ class Config:
     namespace: str = "istio-system"
     revision: str = ""
     server_names: tuple[str, ...] = ()
+    # Where Citadel's own certificate is from: istiod (its own CA), custom (tls.crt and tls.key in
+    # cert_dir, read again when they change), or k8s.io/SIGNER (a signer of the cluster).
+    cert_provider: str = "istiod"
+    cert_dir: Path = Path("var/run/secrets/istiod/tls")
     # SERVICE-ACCOUNT.NAMESPACE:DNS-NAME, added to that account's certificates.
     custom_dns_names: tuple[str, ...] = ()
 
@@ -45,6 +49,15 @@ class Config:
     ca_key_file: Path = Path("var/lib/mast/citadel/ca.key")
     # P256, P384, RSA2048, RSA3072 or RSA4096.
     ca_key_algorithm: str = "P256"
+    # Where new keys of the CA are kept: etcd (sealed in the store), file (key_directory, 0600),
+    # memory (end with the process), pkcs11 (a token) or kms (a plug-in). Keys made before stay where
+    # they are, as long as their keeper is configured, too.
+    key_manager: str = "etcd"
+    key_directory: Path | None = None
+    kms_socket: Path | None = None
+    pkcs11_module: Path | None = None
+    pkcs11_token: str = ""
+    pkcs11_pin_file: Path | None = None
     ca_cert_ttl: timedelta = timedelta(days=3650)
 
     # The rotator of the self-signed CA: how often it looks (0: only commands rotate), whether the

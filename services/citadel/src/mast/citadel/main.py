@@ -22,8 +22,8 @@ from mast.citadel.callers import callers
 from mast.citadel.config import Config
 from mast.citadel.core.authority import Authority
 from mast.citadel.core.bundle import Bundle
-from mast.citadel.core.identity import server_names
 from mast.citadel.keeper import Keeper, keeper
+from mast.citadel.own_certificate import server_certificates
 from mast.citadel.store.bundles import Bundles
 from mast.citadel.store.federation import Federation
 from mast.citadel.store.housekeeping import keep_house
@@ -153,13 +153,18 @@ class Citadel:
         self, store: Store, kept: Keeper, authority: Authority, stop: asyncio.Event
     ) -> None:
         """Open the ways in until ``stop``; then let running calls finish."""
-        own = ServerCertificates(
-            names=self._own_names(),
-            aliases=self._aliases,
-            now=wall_clock,
-            entropy=secrets.token_bytes,
-        )
-        certificate = Latest(await own.new(authority))
+        async with server_certificates(self._config, wall_clock) as own:
+            certificate = Latest(await own.new(authority))
+            await self._serve(store, kept, own, certificate, stop)
+
+    async def _serve(
+        self,
+        store: Store,
+        kept: Keeper,
+        own: ServerCertificates,
+        certificate: Latest[OwnCertificate],
+        stop: asyncio.Event,
+    ) -> None:
         signing = self._signing(store, kept)
         async with (
             self._bundle_endpoint(certificate),
@@ -218,9 +223,3 @@ class Citadel:
         if config.liveness_file is not None:
             own = OwnSigning(authority=authority, now=wall_clock, entropy=secrets.token_bytes)
             await prove_liveness(own, config.liveness_file, config.liveness_interval)
-
-    def _own_names(self) -> Sequence[str]:
-        config = self._config
-        host = config.listen.rpartition(":")[0].strip("[]")
-        concrete = () if host in {"", "0.0.0.0", "::"} else (host,)  # noqa: S104
-        return server_names(config.namespace, config.revision, (*config.server_names, *concrete))
