@@ -17,9 +17,9 @@ DRY_RUN = "istio.io/dry-run"
 SPACE_DELIMITED = ("permission", "scope")
 """Claims whose text is a list of words (J2)."""
 
-# Templates of Envoy do without brackets.
-_SEGMENT = r"[^/\[\]]+"
-_SEGMENTS = r"[^\[\]]*"
+# Templates of Envoy do without brackets; where that would open something, these count (0019).
+_SEGMENT, _SEGMENTS = r"[^/\[\]]+", r"[^\[\]]*"
+_ANY_SEGMENT, _ANY_SEGMENTS = r"[^/]+", ".*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +125,14 @@ def _matching(
 
 @dataclass(frozen=True)
 class _Field:
-    """What a field of a rule compares its values with, and whether that is there in HTTP only."""
+    """What a field of a rule compares its values with, and whether that is there in HTTP only.
+
+    ``unwanted`` is what values that may not fit are compared with, if it is something else.
+    """
 
     fits: Callable[[str], bool]
     http: bool = False
+    unwanted: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,9 @@ class _Asked:
 
     @property
     def met(self) -> bool:
-        return any(map(self.compared.fits, self.values)) == self.wanted
+        if self.wanted:
+            return any(map(self.compared.fits, self.values))
+        return not any(map(self.compared.unwanted or self.compared.fits, self.values))
 
 
 def _rule(rule: Document, action: str, namespace: str, place: Place, call: Call) -> bool:
@@ -151,7 +157,7 @@ def _rule(rule: Document, action: str, namespace: str, place: Place, call: Call)
         known = _sources(namespace, place, call)
         choices.append([list(_asked(each["source"], known)) for each in rule["from"]])
     if "to" in rule:
-        known = _operations(call)
+        known = _operations(call, action)
         choices.append([list(_asked(each["operation"], known)) for each in rule["to"]])
     choices += [[list(_condition(each, namespace, place, call))] for each in rule.get("when", ())]
     if not call.http:
@@ -187,10 +193,15 @@ def _sources(namespace: str, place: Place, call: Call) -> Mapping[str, _Field]:
     }
 
 
-def _operations(call: Call) -> Mapping[str, _Field]:
+def _operations(call: Call, action: str = "ALLOW") -> Mapping[str, _Field]:
+    doubtful = action != "ALLOW"
     return {
         "methods": _Field(lambda value: text_fits(value, call.method), http=True),
-        "paths": _Field(lambda value: path_fits(value, call.path), http=True),
+        "paths": _Field(
+            lambda value: path_fits(value, call.path, doubtful=doubtful),
+            http=True,
+            unwanted=lambda value: path_fits(value, call.path, doubtful=not doubtful),
+        ),
         "hosts": _Field(lambda value: text_fits(value.lower(), call.host.lower()), http=True),
         "ports": _Field(lambda value: int(value) == call.port),
     }
@@ -246,16 +257,18 @@ def text_fits(pattern: str, text: str | None) -> bool:
     return text == pattern
 
 
-def path_fits(pattern: str, path: str) -> bool:
+def path_fits(pattern: str, path: str, *, doubtful: bool) -> bool:
     """As a text, or as a template: ``{*}`` is one segment, ``{**}`` any number of them.
 
-    The query is no part of a path.
+    The query is no part of a path. ``doubtful`` says that characters count, too, that templates do
+    without.
     """
     bare = path.partition("#")[0].partition("?")[0]
     if "{*" not in pattern:
         return text_fits(pattern, bare)
     parts = [re2.escape(each) for each in pattern.replace("{**}", "\0").split("{*}")]
-    regex = _SEGMENT.join(parts).replace(re2.escape("\0"), _SEGMENTS)
+    one, several = (_ANY_SEGMENT, _ANY_SEGMENTS) if doubtful else (_SEGMENT, _SEGMENTS)
+    regex = one.join(parts).replace(re2.escape("\0"), several)
     return re2.fullmatch(regex, bare) is not None
 
 
