@@ -6,6 +6,8 @@ Acceptance 26.
 import base64
 import hmac
 import json
+import random
+import string
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -13,11 +15,12 @@ import pytest
 import pytest_asyncio
 
 from tests.support.guarded_envoy import Guarded
-from tests.support.token_policies import FAR, FORGER, STRANGER, A, B, bearer, token_site
+from tests.support.token_policies import FAR, FORGER, SHARED, STRANGER, A, B, bearer, token_site
 from tests.support.tokens import base64url, encoded, public_pem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+LETTERS = f"{string.ascii_letters}{string.digits}-_"
 NO_KEY = b"Jwks doesn't have key to match kid or alg from Jwt"
 BAD_SIGNATURE = b"Jwt verification fails"
 EXPIRED, TOO_EARLY = b"Jwt is expired", b"Jwt not yet valid"
@@ -122,6 +125,22 @@ async def test_garbage(site: Guarded, token: str) -> None:
     """Everything that is no good token is refused, and Envoy goes on."""
     assert (await site.ask("plain", headers=bearer(token))).status == 401
     assert (await site.ask("plain", headers=bearer(A.token()))).status == 200
+
+
+async def test_no_changed_token_passes(site: Guarded) -> None:
+    """Whatever letter of a good token is another one, of keys of each kind."""
+    chosen = random.Random(7)  # noqa: S311 - the same letters each time
+    passed = []
+    for issuer in (A, B, SHARED):
+        token = issuer.token()
+        # The last letters of parts have bits that mean nothing.
+        places = [at for at in range(len(token) - 1) if "." not in token[at : at + 2]]
+        for at in chosen.sample(places, 100):
+            letter = chosen.choice([each for each in LETTERS if each != token[at]])
+            changed = f"{token[:at]}{letter}{token[at + 1 :]}"
+            reply = await site.ask("issuers", headers=bearer(changed))
+            passed += [changed] if reply.status != 401 else []
+    assert passed == []
 
 
 @pytest.mark.parametrize(
