@@ -47,6 +47,11 @@ VIRTUAL_SERVICES = "istio/networking/v1alpha3/virtualservices"
         ),
         pytest.param(keys.trust_key("cluster.local"), "trust/cluster.local", id="trust"),
         pytest.param(
+            keys.jwks_key("https://a.test/keys", ""),
+            "jwks/2dc10f6e04c1eee189cf3fab935b708942f872e7d7775e5d5873da71fad3c83f",
+            id="keys-of-an-issuer",
+        ),
+        pytest.param(
             keys.proxy_status_key("sidecar~10.0.0.1~a.b~b.svc.cluster.local"),
             "status/proxies/sidecar~10.0.0.1~a.b~b.svc.cluster.local",
             id="proxy-status",
@@ -138,3 +143,8 @@ def test_statuses_of_an_object_share_a_prefix() -> None:
     prefix = keys.config_status_prefix("istio/a/v1/bs", "", "c")
     assert prefix == "status/config/istio/a/v1/bs/-/c/"
     assert keys.config_status_key("istio/a/v1/bs", "", "c", "pilot-1") == f"{prefix}pilot-1"
+
+
+def test_a_uri_and_an_issuer_are_two_sources() -> None:
+    one, other = keys.jwks_key("https://a.test", ""), keys.jwks_key("", "https://a.test")
+    assert one != other
