@@ -16,8 +16,8 @@ from tests.support.traffic import Stage, details_under_load
 pytestmark = pytest.mark.timeout(300)
 
 URL = "http://details:9080/details/0"
-COURSE = ("DISABLE", "PERMISSIVE", "STRICT", "PERMISSIVE", "DISABLE", "STRICT", "DISABLE")
-"""There and back, and both ways at one go; it begins in PERMISSIVE, which is the default."""
+COURSE = ("DISABLE", "PERMISSIVE", "STRICT", "DISABLE", "STRICT", "PERMISSIVE")
+"""On step by step, off and on at one go, and back to PERMISSIVE, where it begins."""
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Mutual TLS modes of workloads (pilot.md J1, J8)."""
 
 import pytest
+from envoy.config.core.v3.base_pb2 import Node
 
+from mast.pilot.core.model.proxy import parse
 from mast.pilot.core.security.peer_authentication import (
     Mode,
     PeerPolicy,
@@ -9,8 +11,9 @@ from mast.pilot.core.security.peer_authentication import (
     served_mode,
     served_policy,
 )
+from tests.support.golden_view import resources_of
 from tests.support.legacy_objects import service
-from tests.support.mesh_yaml import scope, sidecar_proxy
+from tests.support.mesh_yaml import scope, sidecar_proxy, world
 
 WEB = {"app": "web"}
 
@@ -175,3 +178,22 @@ def test_the_root_namespace_follows_the_mesh_policy() -> None:
 def test_policies_of_a_namespace_are_worked_out_once() -> None:
     found = scope(sidecar_proxy("web"), MESH)
     assert called_policies(found, "shop") is called_policies(found, "shop")
+
+
+ROUTER = Node(id="router~10.1.0.7~in-1.edge~edge.svc.cluster.local")
+ROUTER.metadata.update({"NAMESPACE": "edge", "LABELS": {"istio": "in"}})
+GATEWAY = """
+{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: in, namespace: edge},
+ spec: {selector: {istio: in},
+        servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}}
+"""
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_gateways_do_as_their_servers_say(mode: Mode) -> None:
+    """Policies are for what workloads take from the mesh (pilot.md J1)."""
+
+    def listeners(*texts: str) -> object:
+        return resources_of(world(GATEWAY, *texts).snapshot(1).view(parse(ROUTER))).listeners
+
+    assert listeners(policy("all", f"{{mtls: {{mode: {mode}}}}}", "edge")) == listeners() != {}

@@ -8,6 +8,7 @@ from mast.pilot.core.security.peer_authentication import (
     served_policy,
 )
 from mast.pilot.core.world.world import World
+from tests.support.golden_view import resources_of
 from tests.support.mesh_yaml import Put, changes, sidecar_proxy
 
 WEB = {"app": "web"}
@@ -139,9 +140,7 @@ def test_only_pilots_worlds_are_gradual() -> None:
     assert course(made, policy(STRICT))[0] == (STRICT, STRICT)
 
 
-def test_endpoints_are_pushed_step_by_step() -> None:
-    """The views of servers and callers follow, not only the policies."""
-    entry = """
+ENTRY = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: web, namespace: shop}
@@ -153,7 +152,28 @@ spec:
   endpoints: [{address: 10.0.0.1, labels: {security.istio.io/tlsMode: istio}}]
 ---
 """
-    made = gradual(entry, policy(DISABLE))
+
+
+@pytest.mark.parametrize("before", list(Mode))
+@pytest.mark.parametrize("now", list(Mode))
+def test_in_the_end_it_is_as_if_it_had_always_been_so(before: Mode, now: Mode) -> None:
+    """Whatever was kept between is made anew where it matters."""
+    made = gradual(ENTRY, policy(before))
+    proxies = [sidecar_proxy(), sidecar_proxy(ip="10.0.0.1", labels=WEB)]
+    for each in proxies:
+        resources_of(made.snapshot().view(each))
+    for _ in course(made, policy(now)):
+        for each in proxies:
+            resources_of(made.snapshot().view(each))
+    fresh = gradual(ENTRY, policy(now))
+    for each in proxies:
+        told = resources_of(made.snapshot().view(each))
+        assert told == resources_of(fresh.snapshot().view(each))
+
+
+def test_endpoints_are_pushed_step_by_step() -> None:
+    """The views of servers and callers follow, not only the policies."""
+    made = gradual(ENTRY, policy(DISABLE))
     caller = sidecar_proxy()
     name = "outbound|80||web.shop.svc.cluster.local"
 
