@@ -116,7 +116,13 @@ class Mixer:
         calls = Calls(self._instruments, config.adapter_timeout)
         engine = LiveEngine(handlers, calls, self._instruments, config.config_default_namespace)
         edges = Edges(
-            wall_clock, time.monotonic, fetch, self._registry, self._world.workloads, store
+            wall_clock,
+            time.monotonic,
+            fetch,
+            self._registry,
+            self._world.workloads,
+            self._world.roles,
+            store,
         )
         configuration = Configuration(
             store,

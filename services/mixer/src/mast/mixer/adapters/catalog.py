@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from random import random
@@ -18,7 +18,9 @@ from mast.mixer.adapters import (
     listchecker,
     memquota,
     noop,
+    opa,
     prometheus,
+    rbac,
     redisquota,
     statsd,
     stdio,
@@ -29,6 +31,7 @@ from mast.mixer.adapters.lines import sink_of
 from mast.mixer.adapters.listchecker import Fetch
 from mast.mixer.adapters.zipkin import Post
 from mast.mixer.core.adapter import Adapter
+from mast.mixer.core.roles import Roles
 from mast.mixer.core.series import Registry
 from mast.mixer.core.values import Timestamp
 from mast.mixer.core.workloads import Workloads
@@ -46,6 +49,7 @@ class Edges:
     fetch: Fetch
     registry: Registry
     workloads: Workloads
+    roles: Roles = field(default_factory=Roles)
     store: Store | None = None
     post: Post = post
     random: Callable[[], float] = random
@@ -68,6 +72,8 @@ def adapters(edges: Edges) -> Mapping[str, Adapter]:
         listchecker.adapter(edges.fetch, edges.clock),
         memquota.adapter(edges.clock),
         prometheus.adapter(edges.registry, edges.clock),
+        opa.ADAPTER,
+        rbac.adapter(edges.roles),
         redisquota.adapter(),
         statsd.adapter(edges.random),
         stdio.adapter(partial(sink_of, now=edges.now), timestamp),

@@ -16,8 +16,10 @@ from mast.common.keys import (
     parse_config_key,
 )
 from mast.common.kinds import BY_COLLECTION, unpack
+from mast.mixer.core import roles
 from mast.mixer.core.client_config import COLLECTIONS, ClientConfig
 from mast.mixer.core.config.entry import Entry, Problem
+from mast.mixer.core.roles import Roles
 from mast.mixer.core.workloads import Workloads, pod_of_entry, pod_of_workload
 from mastapi.registry.v1.registry_pb2 import Workload
 
@@ -29,6 +31,7 @@ PREFIXES = (
     f"{CONFIG}istio/config/v1alpha2/",
     f"{CONFIG}istio/mixer/v1/config/client/",
     collection_prefix(_WORKLOAD_ENTRIES),
+    *map(collection_prefix, roles.COLLECTIONS),
     REGISTRY_WORKLOADS,
 )
 
@@ -39,6 +42,7 @@ class World:
     def __init__(self) -> None:
         self.workloads = Workloads()
         self.client = ClientConfig()
+        self.roles = Roles()
         self._entries: dict[str, Entry] = {}
         self._broken: dict[str, Problem] = {}
 
@@ -75,6 +79,9 @@ class World:
         if value is None and where.collection in COLLECTIONS:
             self._put_client(where, None)
             return False
+        if value is None and where.collection in roles.COLLECTIONS:
+            self.roles.put(where.namespace, where.name, where.collection, None)
+            return False
         if value is None:
             self.workloads.remove(key)
             return self._entries.pop(key, None) is not None
@@ -90,6 +97,9 @@ class World:
             return False
         if where.collection in COLLECTIONS:
             self._put_client(where, spec)
+            return False
+        if where.collection in roles.COLLECTIONS:
+            self.roles.put(where.namespace, where.name, where.collection, spec)
             return False
         self._entries[key] = Entry(kind.name, where.namespace, where.name, spec, annotations)
         return True
