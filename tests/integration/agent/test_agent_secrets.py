@@ -266,7 +266,8 @@ async def test_output_certs(
         assert {each.stat().st_mode & 0o777 for each in written} == {mode}
     async with agent(work, env) as running:
         await running.logged("certificate.renewed")
-        assert len(plane.certificates.callers) == 2
+        own = ("spiffe://cluster.local/ns/shop/sa/reviews",)
+        assert plane.certificates.callers == [(), own], "what it left is what it shows"
 
 
 async def test_unusable_files_do_not_end_the_agent(plane: ControlPlane, work: Path) -> None:
@@ -330,9 +331,10 @@ async def test_key_stays_in_memory(plane: ControlPlane, work: Path) -> None:
         )
 
 
-async def test_external_server_is_used(plane: ControlPlane, work: Path) -> None:
+@pytest.mark.parametrize("name", ["socket", "spire"])
+async def test_external_server_is_used(plane: ControlPlane, work: Path, name: str) -> None:
     """A live socket, SPIRE's for example, stays; the agent serves files on its own (B3.1)."""
-    path = work / "var/run/secrets/workload-spiffe-uds/socket"
+    path = work / "var/run/secrets/workload-spiffe-uds" / name
     path.parent.mkdir(parents=True)
     link = work.parent / "other"
     link.symlink_to(path.parent)
@@ -342,9 +344,9 @@ async def test_external_server_is_used(plane: ControlPlane, work: Path) -> None:
         asked.set()
         writer.close()
 
-    server = await asyncio.start_unix_server(taken, link / "socket")
+    server = await asyncio.start_unix_server(taken, link / name)
     async with server:
-        env = environment(plane, loopback())
+        env = environment(plane, loopback(), WORKLOAD_IDENTITY_SOCKET_FILE=name)
         async with agent(work, env) as running:
             await running.logged(
                 "service.listening", lambda each: "files-socket" in each["address"]

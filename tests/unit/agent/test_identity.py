@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,18 @@ def test_presented_certificate(ca: Ca) -> None:
     assert presented() == (pair.chain, pair.key)
     current.publish(Identity(b"chain", b"key", b"roots"))
     assert presented() == (b"chain", b"key")
+
+
+def test_what_an_earlier_agent_left_is_presented(ca: Ca) -> None:
+    """Of ``PROV_CERT`` and ``OUTPUT_CERTS`` whichever ends later (B2.1)."""
+    env = {"PROV_CERT": "prov", "OUTPUT_CERTS": "out"}
+    pair = identity.presented(Config.parse(env), Latest(None))
+    assert pair() is None
+    left = put("out", ca)
+    assert pair() == (left.chain, left.key)
+    longer = ca.leaf(dns=["a"], valid=(timedelta(0), timedelta(days=400)))
+    write_pair(Path("prov"), longer.chain, longer.key, ca.pem, 0o600)
+    assert pair() == (longer.chain, longer.key)
 
 
 def test_token() -> None:

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
+
 from mast.agent.config import Config
 from mast.agent.core import paths, trust
 from mast.agent.core.node import Node
@@ -44,20 +46,31 @@ def token() -> str | None:
 def presented(
     config: Config, identity: Latest[Identity | None]
 ) -> Callable[[], tuple[bytes, bytes] | None]:
-    """Gives the client certificate: the workload's own, before that the one of ``PROV_CERT``."""
-    provisioned = Mounted(config.provisioned_certs)
+    """Gives the client certificate: the workload's own, before there is one that of a file.
+
+    Files are those of ``PROV_CERT`` and those that an agent before this one left in
+    ``OUTPUT_CERTS``: whichever ends later (B2.1).
+    """
+    directories = [each for each in (config.provisioned_certs, config.output_certs) if each]
 
     def pair() -> tuple[bytes, bytes] | None:
         if identity.value is not None:
             return identity.value.chain, identity.value.key
-        if not config.provisioned_certs:
-            return None
-        try:
-            return read_pair(*provisioned.files[:2])
-        except BadKeyPair:
-            return None
+        found = [pair for each in directories if (pair := _pair_in(each)) is not None]
+        return max(found, key=_ends_at) if found else None
 
     return pair
+
+
+def _pair_in(directory: str) -> tuple[bytes, bytes] | None:
+    try:
+        return read_pair(*Mounted(directory).files[:2])
+    except BadKeyPair:
+        return None
+
+
+def _ends_at(pair: tuple[bytes, bytes]) -> datetime:
+    return x509.load_pem_x509_certificate(pair[0]).not_valid_after_utc
 
 
 def ca_roots(
