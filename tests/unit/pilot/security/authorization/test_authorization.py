@@ -16,7 +16,8 @@ from mast.pilot.core.security.authorization.authorization import (
     authorization,
     hidden_authorizers,
 )
-from tests.support.mesh_yaml import reported, scope, sidecar_proxy
+from mast.pilot.core.xds.resources import LDS
+from tests.support.mesh_yaml import Put, changes, reported, scope, sidecar_proxy, world
 from tests.support.view_mesh import config
 
 PROXY = sidecar_proxy("shop", labels={"app": "web", "tier": "front"})
@@ -311,3 +312,20 @@ def test_who_cannot_be_asked_refuses() -> None:
 def test_authorizers_that_a_sidecar_hides(more: str, ports: list[int]) -> None:
     found = seen(PROVIDER, SERVICE, "---\n", asking("one"), asking("two"), more)
     assert [port.number for _, port in hidden_authorizers(found, PROXY)] == ports
+
+
+def test_an_authorizer_may_come_later() -> None:
+    """Whoever depends on it is told (work follows change)."""
+    mesh = world(PROVIDER, asking("one"))
+
+    def asked() -> bool:
+        found = mesh.snapshot().view(PROXY).named(LDS, "virtualInbound")
+        assert found is not None
+        return b"envoy.filters.http.ext_authz" in found.body
+
+    assert not asked()
+    (service,) = changes(SERVICE)
+    assert not mesh.apply([service])
+    assert asked()
+    assert not mesh.apply([Put(service.key, None)])
+    assert not asked()

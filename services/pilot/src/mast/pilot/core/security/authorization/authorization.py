@@ -121,8 +121,8 @@ def _rules(found: Policies, carrier: Carrier, scope: Scope) -> Iterator[Rules]:
         live = [each for each in own if each not in dry]
         if own:
             yield Rules(
-                enforced=rbac(live, meaning, carrier, scope),
-                shadow=rbac(dry, meaning, carrier, scope),
+                enforced=rbac(live, meaning, carrier, scope) if live else None,
+                shadow=rbac(dry, meaning, carrier, scope) if dry else None,
                 shadow_prefix=dry_prefix if dry else "",
             )
 

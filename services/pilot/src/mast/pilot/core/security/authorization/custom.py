@@ -78,13 +78,13 @@ def network_filters(those: Delegated, scope: Scope) -> Iterator[Filter]:
         yield Filter(name=NETWORK_EXT_AUTHZ, typed_config=packed(those.authorizer.network))
 
 
-def denied(those: Delegated, carrier: Carrier, scope: Scope) -> RBAC | None:
+def denied(those: Delegated, carrier: Carrier, scope: Scope) -> RBAC:
     """Rules that refuse all that an authorizer would be asked about."""
-    made = rbac(those.policies, RBAC.DENY, carrier, scope, before=policy_prefix(those.provider))
-    if made is None:
-        return None
-    policies = {f"{name}{_DENIED}": policy for name, policy in made.policies.items()}
-    return RBAC(action=RBAC.DENY, policies=policies)
+    result = RBAC(action=RBAC.DENY)
+    asked = rbac(those.policies, RBAC.DENY, carrier, scope, before=policy_prefix(those.provider))
+    for name, policy in asked.policies.items():
+        result.policies[f"{name}{_DENIED}"].CopyFrom(policy)
+    return result
 
 
 def _delegated(name: str, found: Policies, scope: Scope) -> Delegated:

@@ -41,25 +41,24 @@ def server_rules(scope: Scope, proxy: Proxy) -> Sequence[HttpFilter]:
     for each in found:
         if is_dry_run(each) or each.spec.action == AuthorizationPolicy.AUDIT:
             scope.report(_told(each, "servers of gRPC without a proxy leave no trace of it"))
-    allowed = rbac(_of(live, AuthorizationPolicy.ALLOW), RBAC.ALLOW, Carrier.GRPC, scope)
-    wanted = ((DENY_FILTER, _denied(live, scope)), (ALLOW_FILTER, allowed))
-    return [_filter(name, rules) for name, rules in wanted if rules is not None]
+    filters = []
+    if (denials := _denied(live, scope)).policies:
+        filters.append(_filter(DENY_FILTER, denials))
+    if allowing := _of(live, AuthorizationPolicy.ALLOW):
+        allowed = rbac(allowing, RBAC.ALLOW, Carrier.GRPC, scope)
+        filters.append(_filter(ALLOW_FILTER, allowed))
+    return filters
 
 
-def _denied(found: Policies, scope: Scope) -> RBAC | None:
-    parts = [rbac(_of(found, AuthorizationPolicy.DENY), RBAC.DENY, Carrier.GRPC, scope)]
+def _denied(found: Policies, scope: Scope) -> RBAC:
+    result = rbac(_of(found, AuthorizationPolicy.DENY), RBAC.DENY, Carrier.GRPC, scope)
     for provider, policies in by_provider(_of(found, AuthorizationPolicy.CUSTOM)).items():
+        why = f"servers of gRPC without a proxy cannot ask {provider}; what it matches is denied"
         for each in policies:
-            why = (
-                f"servers of gRPC without a proxy cannot ask {provider}; what it matches is denied"
-            )
             scope.report(_told(each, why))
         those = Delegated(provider=provider, policies=policies, authorizer=None)
-        parts.append(denied(those, Carrier.GRPC, scope))
-    united = RBAC(action=RBAC.DENY)
-    for part in parts:
-        united.MergeFrom(part or RBAC(action=RBAC.DENY))
-    return united if united.policies else None
+        result.MergeFrom(denied(those, Carrier.GRPC, scope))
+    return result
 
 
 def _filter(name: str, rules: RBAC) -> HttpFilter:

@@ -65,15 +65,11 @@ class Rules:
         return Filter(name=NETWORK_RBAC, typed_config=packed(made))
 
 
-def rbac(
-    found: Policies, action: Action, carrier: Carrier, scope: Scope, before: str = ""
-) -> RBAC | None:
-    """The rules of policies by their names, with a text `before` them; None without policies.
+def rbac(found: Policies, action: Action, carrier: Carrier, scope: Scope, before: str = "") -> RBAC:
+    """The rules of policies by their names, with a text `before` them.
 
     What of a rule cannot be used is reported (see `rules`).
     """
-    if not found:
-        return None
     result = RBAC(action=action)
     for config in found:
         for name, policy in _policies(config, action, carrier, scope):
