@@ -17,14 +17,14 @@ import yaml
 from envoy.config.listener.v3.listener_pb2 import Listener
 
 from mast.cli.envoy.configuration import connection_manager
-from mast.cli.explain.access import guarded
+from mast.cli.explain.access import Author, guarded
 from mast.cli.explain.causes import Causes
 from mast.cli.explain.chains import filter_chain
 from mast.cli.explain.story import Story
 from mast.common.kinds import BY_GROUP_KIND
 from mast.pilot.core.model.index import Index
 from tests.support.accepted import Candidate, complaints
-from tests.support.authorization_cases import ALIAS, IDENTITIES, Case, cases
+from tests.support.authorization_cases import ALIAS, IDENTITIES, NAMESPACE, Case, cases
 from tests.support.authorization_envoy import Decision, arrival, inbound, observed, running
 from tests.support.authorization_reference import Call, Document, Verdict, verdict
 from tests.support.mesh_yaml import world
@@ -90,7 +90,7 @@ def explained(listener: Listener, call: Call, index: Index) -> Story:
     assert chain is not None
     manager = connection_manager(chain)
     filters = manager.http_filters if manager else chain.filters
-    guarded(filters, arrived, Causes(index), story)
+    guarded(filters, arrived, Author(Causes(index), NAMESPACE), story)
     return story
 
 

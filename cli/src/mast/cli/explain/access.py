@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from envoy.config.rbac.v3.rbac_pb2 import RBAC
 from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthz
 from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthentication
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as HttpRbac
@@ -16,20 +14,21 @@ from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as NetworkRba
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from google.protobuf.any_pb2 import Any as Packed
 
+from mast.cli.envoy.access_rules import TRIGGERS, RuleName, RuleSet, rule_sets, shown
 from mast.cli.explain.causes import Causes
 from mast.cli.explain.matchers import metadata_matches
 from mast.cli.explain.rbac import Arrival, Ruling, Tried, ruling
 from mast.cli.explain.story import Cause, Judged, Story
 from mast.cli.explain.tokens import UNAUTHORIZED, checked
 from mast.pilot.core.scope.matches import JWT_FILTER
+from mast.pilot.core.security.legacy.triggers import STATE
 
 FORBIDDEN = 403
 HTTP_RBAC = "envoy.filters.http.rbac"
 NETWORK_RBAC = "envoy.filters.network.rbac"
 
-_RULE = re.compile(r"ns\[(?P<namespace>.*?)\]-policy\[(?P<name>.*?)\]-rule\[(?P<rule>\d+)\]")
-_ACTIONS = {RBAC.ALLOW: "ALLOW", RBAC.DENY: "DENY", RBAC.LOG: "AUDIT"}
-_CUSTOM_PREFIX = "istio_ext_authz_"
+_CUSTOM, _TRIGGERS = "CUSTOM", "TRIGGERS"
+_DECIDED, _RESULT = "shadow_effective_policy_id", "shadow_engine_result"
 
 
 class Filter(Protocol):
@@ -42,22 +41,22 @@ class Filter(Protocol):
 
 
 @dataclass(frozen=True)
-class RuleName:
-    """The rule of a policy, as its name in Envoy says (pilot.md J4)."""
+class Author:
+    """Where the rules before a workload come from: the mesh, and the workload's namespace."""
 
+    causes: Causes
     namespace: str
-    name: str
-    rule: int
 
-    @classmethod
-    def of(cls, text: str) -> RuleName | None:
-        """None for names of other rules."""
-        found = _RULE.search(text)
-        return cls(found["namespace"], found["name"], int(found["rule"])) if found else None
+    def of(self, rule: str) -> Cause | None:
+        """The object of a rule by its name in Envoy; None for rules of the proxy's own."""
+        found = RuleName.of(rule)
+        if found is not None:
+            return self.causes.authorization_rule(found.namespace, found.name, found.rule)
+        return self.causes.role(rule, self.namespace)
 
 
 def guarded(
-    filters: Iterable[Filter], arrival: Arrival, causes: Causes, story: Story
+    filters: Iterable[Filter], arrival: Arrival, author: Author, story: Story
 ) -> Arrival | None:
     """Tell what the guards among filters do; None if one refuses.
 
@@ -67,19 +66,20 @@ def guarded(
         guard = _GUARDS.get(each.typed_config.TypeName())
         if guard is None:
             continue
-        passed = guard(each.typed_config, arrival, causes, story)
+        passed = guard(each.typed_config, arrival, author, story)
         if passed is None:
             return None
         arrival = passed
     return arrival
 
 
-def _tokens(config: Packed, arrival: Arrival, causes: Causes, story: Story) -> Arrival | None:
+def _tokens(config: Packed, arrival: Arrival, author: Author, story: Story) -> Arrival | None:
     filter_ = JwtAuthentication()
     config.Unpack(filter_)
     if arrival.request is None:
         return arrival
-    found = checked(filter_, arrival.request)
+    triggered = arrival.left.get(HTTP_RBAC, {}).get(f"{TRIGGERS}{_DECIDED}", "")
+    found = checked(filter_, arrival.request, {STATE: triggered})
     if not found.passes:
         story.status = UNAUTHORIZED
         story.tell("token", f"refused with {UNAUTHORIZED}: {found.reason}")
@@ -88,86 +88,72 @@ def _tokens(config: Packed, arrival: Arrival, causes: Causes, story: Story) -> A
     return _with(arrival, JWT_FILTER, found.left) if found.left else arrival
 
 
-def _http_rules(config: Packed, arrival: Arrival, causes: Causes, story: Story) -> Arrival | None:
+def _http_rules(config: Packed, arrival: Arrival, author: Author, story: Story) -> Arrival | None:
     filter_ = HttpRbac()
     config.Unpack(filter_)
-    return _rules(filter_, HTTP_RBAC, arrival, causes, story)
+    return _rules(filter_, HTTP_RBAC, arrival, author, story)
 
 
 def _network_rules(
-    config: Packed, arrival: Arrival, causes: Causes, story: Story
+    config: Packed, arrival: Arrival, author: Author, story: Story
 ) -> Arrival | None:
     filter_ = NetworkRbac()
     config.Unpack(filter_)
-    return _rules(filter_, NETWORK_RBAC, arrival, causes, story)
+    return _rules(filter_, NETWORK_RBAC, arrival, author, story)
 
 
 def _rules(
-    filter_: HttpRbac | NetworkRbac, name: str, arrival: Arrival, causes: Causes, story: Story
+    filter_: HttpRbac | NetworkRbac, name: str, arrival: Arrival, author: Author, story: Story
 ) -> Arrival | None:
-    """Shadow rules first, as Envoy does: they never refuse, but later filters may ask for them."""
-    if filter_.HasField("shadow_rules"):
-        prefix = filter_.shadow_rules_stat_prefix
-        said = ruling(filter_.shadow_rules, arrival)
-        _tell_shadow(prefix, said, causes, story)
-        left = {f"{prefix}shadow_engine_result": "allowed" if said.allowed else "denied"}
-        if said.decided:
-            left[f"{prefix}shadow_effective_policy_id"] = said.decided
-        arrival = _with(arrival, name, left)
-    if not filter_.HasField("rules"):
-        return arrival
-    said = ruling(filter_.rules, arrival)
-    _tell_ruling(said, causes, story)
-    if said.allowed:
-        return arrival
-    story.status = FORBIDDEN
-    return None
+    """What rules that only tell say is left for filters behind; the others may refuse."""
+    for each in rule_sets(filter_):
+        said = ruling(each.rules, arrival)
+        if each.action != _TRIGGERS:
+            _tell(each, said, author, story)
+        if not each.enforced:
+            left = {_RESULT: "allowed" if said.allowed else "denied"}
+            left |= {_DECIDED: said.decided} if said.decided else {}
+            prefix = filter_.shadow_rules_stat_prefix
+            arrival = _with(arrival, name, {f"{prefix}{key}": left[key] for key in left})
+        elif not said.allowed:
+            story.status = FORBIDDEN
+            return None
+    return arrival
 
 
-def _tell_ruling(said: Ruling, causes: Causes, story: Story) -> None:
-    action = _ACTIONS[said.action]
-    deciding = _reference(said.decided)
-    match said.action, bool(said.decided):
-        case RBAC.DENY, True:
-            result = f"refused with {FORBIDDEN}: {deciding} matches"
-        case RBAC.ALLOW, False:
-            result = f"refused with {FORBIDDEN}: no rule that allows matches"
-        case _, True:
-            result = f"passes: {deciding} matches"
-        case _:
-            result = "passes: no rule matches"
-    _tell(action, result, said, causes, story, enforced=True)
-
-
-def _tell_shadow(prefix: str, said: Ruling, causes: Causes, story: Story) -> None:
-    """What rules would do that are only tried, or that tell whom an authoriser is asked about."""
-    why = f"{_reference(said.decided)} matches" if said.decided else "no rule matches"
-    if prefix == _CUSTOM_PREFIX:
-        _tell("CUSTOM", why, said, causes, story, enforced=False)
-        return
-    outcome = "would pass" if said.allowed else f"would be refused with {FORBIDDEN}"
-    action = f"{_ACTIONS[said.action]} (dry run)"
-    _tell(action, f"{outcome}: {why}", said, causes, story, enforced=False)
-
-
-def _tell(
-    action: str, result: str, said: Ruling, causes: Causes, story: Story, *, enforced: bool
-) -> None:
+def _tell(rules: RuleSet, said: Ruling, author: Author, story: Story) -> None:
     """Add a step, and every rule that was tried."""
-    decided = _cause(said.decided, causes)
+    decided = author.of(said.decided)
     story.tell(
         "access",
-        f"{action}: {result}",
-        [f"not {_reference(each.policy)}: {each.lacking}" for each in said.tried if each.lacking],
+        f"{rules.action}: {_outcome(rules, said)}",
+        [f"not {shown(each.policy)}: {each.lacking}" for each in said.tried if each.lacking],
         [decided] if decided else (),
     )
     story.access += [
-        Judged(action, each.policy, each.lacking, _cause(each.policy, causes), enforced=enforced)
-        for each in _tried_first(said)
+        Judged(
+            rules.action,
+            each.policy,
+            each.lacking,
+            author.of(each.policy),
+            enforced=rules.enforced,
+        )
+        for each in _until_decided(said)
     ]
 
 
-def _tried_first(said: Ruling) -> Iterable[Tried]:
+def _outcome(rules: RuleSet, said: Ruling) -> str:
+    matching = f"{shown(said.decided)} matches" if said.decided else "no rule matches"
+    if rules.action == _CUSTOM:
+        return matching
+    if rules.enforced:
+        outcome = "passes" if said.allowed else f"refused with {FORBIDDEN}"
+    else:
+        outcome = "would pass" if said.allowed else f"would be refused with {FORBIDDEN}"
+    return f"{outcome}: {matching}"
+
+
+def _until_decided(said: Ruling) -> Iterable[Tried]:
     """Rules that Envoy looks at: none after the one that decides."""
     for each in said.tried:
         yield each
@@ -175,20 +161,8 @@ def _tried_first(said: Ruling) -> Iterable[Tried]:
             return
 
 
-def _reference(rule: str) -> str:
-    found = RuleName.of(rule)
-    return f"{found.namespace}/{found.name} rule {found.rule}" if found else rule
-
-
-def _cause(rule: str, causes: Causes) -> Cause | None:
-    found = RuleName.of(rule)
-    if found is None:
-        return None
-    return causes.authorization_rule(found.namespace, found.name, found.rule)
-
-
 def _http_authorizer(
-    config: Packed, arrival: Arrival, causes: Causes, story: Story
+    config: Packed, arrival: Arrival, author: Author, story: Story
 ) -> Arrival | None:
     filter_ = ExtAuthz()
     config.Unpack(filter_)
@@ -197,7 +171,7 @@ def _http_authorizer(
 
 
 def _network_authorizer(
-    config: Packed, arrival: Arrival, causes: Causes, story: Story
+    config: Packed, arrival: Arrival, author: Author, story: Story
 ) -> Arrival | None:
     filter_ = NetworkExtAuthz()
     config.Unpack(filter_)

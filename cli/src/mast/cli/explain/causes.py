@@ -147,6 +147,20 @@ class Causes:
                 return self.of(each, path)
         return Cause("AuthorizationPolicy", namespace, name, path_text(path))
 
+    def role(self, name: str, namespace: str) -> Cause | None:
+        """A role of Istio 1.4 by its name in Envoy: `/NAME` is one of the root namespace, and
+        `binding[NAME]` are rules of a binding (pilot.md J7).
+        """
+        collection, home = collection_names.SERVICE_ROLES, namespace
+        if name.startswith("/"):
+            name, home = name[1:], self.index.mesh.root_namespace
+        elif name.startswith("binding["):
+            collection, name = collection_names.SERVICE_ROLE_BINDINGS, name[8:-1]
+        for each in self.index.configs.get((collection, home), ()):
+            if each.meta.name == name:
+                return self.of(each, ("spec",))
+        return None
+
     def mixer_rules(self, namespace: str) -> Sequence[Cause]:
         """Rules by which Mixer would judge a request to a namespace (mixer.md)."""
         homes = dict.fromkeys((self.index.mesh.root_namespace, namespace))

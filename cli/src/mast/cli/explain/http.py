@@ -12,7 +12,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 
 from mast.cli.explain import routing
-from mast.cli.explain.access import guarded
+from mast.cli.explain.access import Author, guarded
 from mast.cli.explain.actions import described
 from mast.cli.explain.addresses import remote_address
 from mast.cli.explain.paths import Refused, normalised
@@ -46,7 +46,8 @@ def through_manager(
     request = routing.stripped_authority(manager, request, connection.port)
     _filters(manager, side, around, story)
     arrival = Arrival(connection, request, remote_address(manager, request, connection))
-    passed = guarded(manager.http_filters, arrival, around.causes, story)
+    author = Author(around.causes, side.proxy.namespace)
+    passed = guarded(manager.http_filters, arrival, author, story)
     if passed is None:
         return (), request
     request = replace(request, metadata=passed.left)

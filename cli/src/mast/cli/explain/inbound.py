@@ -12,7 +12,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 
 from mast.cli.envoy.configuration import connection_manager
 from mast.cli.explain import chains
-from mast.cli.explain.access import guarded
+from mast.cli.explain.access import Author, guarded
 from mast.cli.explain.http import through_manager
 from mast.cli.explain.rbac import Arrival
 from mast.cli.explain.routing import Share
@@ -88,7 +88,8 @@ def _to_program(
     around: Surroundings,
     story: Story,
 ) -> None:
-    if guarded(chain.filters, Arrival(connection), around.causes, story) is None:
+    author = Author(around.causes, side.proxy.namespace)
+    if guarded(chain.filters, Arrival(connection), author, story) is None:
         return
     manager = connection_manager(chain)
     shares: Sequence[Share] = ()

@@ -15,7 +15,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 
 from mast.cli.envoy.configuration import connection_manager
 from mast.cli.explain import chains
-from mast.cli.explain.access import guarded
+from mast.cli.explain.access import Author, guarded
 from mast.cli.explain.http import through_manager
 from mast.cli.explain.inbound import arrive
 from mast.cli.explain.rbac import Arrival
@@ -224,7 +224,8 @@ def _through(
     story: Story,
 ) -> tuple[Sequence[Share], Request | None]:
     """Clusters that the filters of a chain send to; the request if it was read as HTTP."""
-    if guarded(chain.filters, Arrival(connection), around.causes, story) is None:
+    author = Author(around.causes, side.proxy.namespace)
+    if guarded(chain.filters, Arrival(connection), author, story) is None:
         return (), None
     terminated = chain.transport_socket.typed_config.Is(DownstreamTlsContext.DESCRIPTOR)
     manager = connection_manager(chain)

@@ -50,8 +50,13 @@ Claims = Mapping[str, Any]
 Providers = Mapping[str, JwtProvider]
 
 
-def checked(filter_: JwtAuthentication, request: Request) -> Checked:
-    """What the filter does with a request and the claims of its token, if it has one."""
+def checked(
+    filter_: JwtAuthentication, request: Request, state: Mapping[str, str] | None = None
+) -> Checked:
+    """What the filter does with a request and the claims of its token, if it has one.
+
+    ``state`` is what filters before it found out, by name; the empty text stands for nothing.
+    """
     if filter_.bypass_cors_preflight and _preflight(request):
         return Checked(Outcome.GOOD, "preflight requests need no token")
     for rule in filter_.rules:
@@ -60,6 +65,11 @@ def checked(filter_: JwtAuthentication, request: Request) -> Checked:
         demand = rule.requires
         if rule.WhichOneof("requirement_type") == "requirement_name":
             demand = filter_.requirement_map[rule.requirement_name]
+        return _met(demand, filter_.providers, request.claims, list(filter_.providers))
+    by_state = filter_.filter_state_rules
+    found = (state or {}).get(by_state.name, "")
+    if found in by_state.requires:
+        demand = by_state.requires[found]
         return _met(demand, filter_.providers, request.claims, list(filter_.providers))
     return Checked(Outcome.GOOD, "no token is asked for here")
 
