@@ -50,8 +50,8 @@ class Config:
     # P256, P384, RSA2048, RSA3072 or RSA4096.
     ca_key_algorithm: str = "P256"
     # Where new keys of the CA are kept: etcd (sealed in the store), file (key_directory, 0600),
-    # memory (end with the process), pkcs11 (a token) or kms (a plug-in). Keys made before stay where
-    # they are, as long as their keeper is configured, too.
+    # memory (end with the process), pkcs11 (a token) or kms (a plug-in). Keys made before stay
+    # where they are, as long as their keeper is configured, too.
     key_manager: str = "etcd"
     key_directory: Path | None = None
     kms_socket: Path | None = None

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from importlib import import_module
 from random import random
 
 from cryptography.x509 import Certificate
@@ -15,10 +16,13 @@ from mast.citadel.config import Config
 from mast.citadel.core import authority as ca
 from mast.citadel.core.authority import Authority, Slot
 from mast.citadel.core.leaf import serial_number
+from mast.citadel.core.records import STORED_HERE
 from mast.citadel.core.rotation import Overview, Policy
 from mast.citadel.store.authorities import StoredAuthority
 from mast.citadel.store.bundles import Bundles
-from mast.citadel.store.key_managers.keyring import Keyring
+from mast.citadel.store.key_managers.files import FileKeys
+from mast.citadel.store.key_managers.keyring import KeyManager, Keyring, MemoryKeys, StoredKeys
+from mast.citadel.store.key_managers.plugin import PluginKeys
 from mast.citadel.store.plugged_in import PluggedInAuthority
 from mast.citadel.store.rotation import Rotation, overview
 from mast.common.etcd import Health, Store
@@ -66,7 +70,7 @@ def keeper(
     seen = partial(overview, store, bundles)
     if (found := plugged_in.load()) is not None:
         return Keeper(partial(plugged_in.changes, found), None, config.old_ca_grace, seen)
-    keyring = Keyring()
+    keyring = keys(config, domain)
     new_slot = partial(_new_slot, config, keyring, domain, now)
     stored = StoredAuthority(
         store=store,
@@ -98,6 +102,26 @@ def _more_roots(config: Config) -> tuple[Certificate, ...]:
     if config.external_ca and config.external_ca_root.exists():
         files.append(config.external_ca_root)
     return tuple(root for file in files for root in ca.certificates(file.read_bytes()))
+
+
+def keys(config: Config, domain: str) -> Keyring:
+    """Every key manager that is configured; ValueError if the one for new keys is not."""
+    managers: dict[str, KeyManager] = {STORED_HERE: StoredKeys(), "memory": MemoryKeys()}
+    if config.key_directory is not None:
+        managers["file"] = FileKeys(config.key_directory)
+    if config.kms_socket is not None:
+        managers["kms"] = PluginKeys(config.kms_socket, domain)
+    if config.pkcs11_module is not None:
+        # An optional extra, which needs a library of C.
+        token_keys = import_module("mast.citadel.store.key_managers.token").TokenKeys
+        pin = config.pkcs11_pin_file.read_text().strip() if config.pkcs11_pin_file else ""
+        managers["pkcs11"] = token_keys(config.pkcs11_module, config.pkcs11_token, pin)
+    if config.key_manager not in managers:
+        raise ValueError(
+            f"key_manager {config.key_manager!r}: configured are {', '.join(sorted(managers))} "
+            "(file needs key_directory, kms needs kms_socket, pkcs11 needs pkcs11_module)"
+        )
+    return Keyring(managers, config.key_manager)
 
 
 def policy(config: Config) -> Policy:

@@ -84,11 +84,11 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 name="housekeeping",
             ),
         ]
+        if kept.rotation is not None:
+            rotating = kept.rotation.run(citadel.authority)
+            background.append(tasks.create_task(rotating, name="rotation"))
         authority = await _unless(stop, citadel.authority)
         if authority is not None:
-            if kept.rotation is not None:
-                rotating = kept.rotation.run(citadel.authority)
-                background.append(tasks.create_task(rotating, name="rotation"))
             published = bundles.follow(citadel.domain, citadel.published)
             background.append(tasks.create_task(published, name="published bundle"))
             await citadel.serve(store, kept, authority, stop)
@@ -97,13 +97,20 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
 
 
 async def _unless(stop: asyncio.Event, slot: Latest[Authority | None]) -> Authority | None:
-    """The first authority; None if ``stop`` comes before."""
+    """The first authority that can sign; None if ``stop`` comes before."""
     async with asyncio.TaskGroup() as tasks:
-        waiting = [tasks.create_task(stop.wait()), tasks.create_task(slot.after(None))]
+        waiting = [tasks.create_task(stop.wait()), tasks.create_task(_able(slot))]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
-    return slot.value
+    return None if stop.is_set() else slot.value
+
+
+async def _able(slot: Latest[Authority | None]) -> None:
+    """Until the authority has its key, which may be lost: then another CA takes over."""
+    seen = None
+    while seen is None or seen.active.key is None:
+        seen = await slot.after(seen)
 
 
 class Citadel:

@@ -3,9 +3,11 @@
 Section numbers are those of citadel-and-agent.md.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from cryptography import x509
@@ -14,6 +16,7 @@ from mast.citadel.core.authority import Authority, pem
 from mast.citadel.core.csr import Csr
 from mast.citadel.core.leaf import TtlPolicy, serial_number
 from mast.citadel.core.refusals import CaNotReady, SigningFailed
+from mast.citadel.core.remote_keys import KeyUnavailable, is_remote
 
 SERIAL_BYTES = 16
 
@@ -36,11 +39,15 @@ class Order:
 
 @dataclass(frozen=True)
 class Signed:
-    """A leaf, the intermediates above it (PEM, each apart), and the whole trust bundle."""
+    """A leaf, the intermediates above it (PEM, each apart), and the whole trust bundle.
+
+    ``names`` are its SANs if those are not all that were ordered.
+    """
 
     leaf: x509.Certificate
     intermediates: tuple[str, ...]
     roots_pem: str
+    names: tuple[str, ...] = ()
 
     @property
     def leaf_pem(self) -> str:
@@ -81,17 +88,20 @@ class OwnSigning:
     async def sign(self, order: Order) -> Signed:
         """A leaf of the active slot."""
         authority = self._ready()
+        issue = partial(
+            authority.issue,
+            order.csr,
+            order.names,
+            order.ttl,
+            policy=self.policy,
+            now=self.now(),
+            serial=serial_number(self.entropy(SERIAL_BYTES)),
+            subject=order.subject,
+        )
         try:
-            leaf = authority.issue(
-                order.csr,
-                order.names,
-                order.ttl,
-                policy=self.policy,
-                now=self.now(),
-                serial=serial_number(self.entropy(SERIAL_BYTES)),
-                subject=order.subject,
-            )
-        except (ValueError, TypeError) as error:
+            remote = is_remote(authority.active.key)
+            leaf = await asyncio.to_thread(issue) if remote else issue()
+        except (ValueError, TypeError, KeyUnavailable) as error:
             raise SigningFailed(str(error)) from error
         *intermediates, roots_pem = authority.chain_elements
         return Signed(leaf, tuple(intermediates), roots_pem)

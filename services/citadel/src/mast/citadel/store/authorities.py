@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from mast.citadel.core.authority import Authority, Slot
 from mast.citadel.core.keys import PrivateKey
 from mast.citadel.core.records import Record, from_record, record
+from mast.citadel.core.remote_keys import KeyUnavailable
 from mast.citadel.core.sealing import (
     NONCE_BYTES,
     DamagedSeal,
@@ -25,7 +26,7 @@ from mast.citadel.core.sealing import (
     seal,
     unseal,
 )
-from mast.citadel.store.key_managers.keyring import Keyring, KeyUnavailable
+from mast.citadel.store.key_managers.keyring import Keyring
 from mast.common.backoff import Backoff
 from mast.common.etcd import Conflict, EtcdError, Store
 from mast.common.keys import CA

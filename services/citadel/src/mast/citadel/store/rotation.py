@@ -17,10 +17,10 @@ from mast.citadel.core.authority import Authority, Slot
 from mast.citadel.core.bundle import is_published
 from mast.citadel.core.knowledge import knowledge
 from mast.citadel.core.refusals import CaNotReady
+from mast.citadel.core.remote_keys import KeyUnavailable
 from mast.citadel.core.rotation import NotPossible, NotYet, Overview, Policy, Step
 from mast.citadel.store.authorities import StoredAuthority, UnusableAuthority
 from mast.citadel.store.bundles import Bundles
-from mast.citadel.store.key_managers.keyring import KeyUnavailable
 from mast.common.etcd import EtcdError, Store
 from mast.common.keys import STATUS_TRUST
 from mast.common.latest import Latest
@@ -141,6 +141,7 @@ class Rotation:
     async def run(self, authority: Latest[Authority | None]) -> None:
         """Take every step that is due, for ever; failures change nothing and are tried again."""
         failing = False
+        await authority.after(None)
         pause = self.interval * self.random() if self.jitter else self.interval
         while True:
             seen = authority.value

@@ -7,11 +7,8 @@ from typing import Protocol
 
 from mast.citadel.core.keys import PrivateKey, key_name
 from mast.citadel.core.records import STORED_HERE
+from mast.citadel.core.remote_keys import KeyUnavailable
 from mast.common.ca_client import new_private_key
-
-
-class KeyUnavailable(Exception):
-    """A key cannot be reached now, or there is none of that name; says where it was sought."""
 
 
 @dataclass(frozen=True)
