@@ -23,7 +23,9 @@ def test_record(kind: str, told: str) -> None:
         now=NOW,
         serial=0xABC,
     )
-    record = issued(leaf, authenticator="join token", peer="10.0.0.7")
+    key = read_csr(csr_pem(private_key(kind))).public_key
+    names = (ME, "a.example", "10.0.0.1")
+    record = issued(leaf, names, key, authenticator="join token", peer="10.0.0.7")
     assert (record.serial, record.key) == ("abc", told)
     assert list(record.names) == [ME, "a.example", "10.0.0.1"]
     assert record.not_after.ToDatetime(tzinfo=NOW.tzinfo) == NOW + HOUR

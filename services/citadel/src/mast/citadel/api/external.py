@@ -46,4 +46,4 @@ class ExternalSigning:
         ttl = self.policy.lifetime(order.ttl, _UNLIMITED)
         answer = await self.sign_at(order.csr_pem, signer, ttl)
         chain = external_chain(answer, self.roots(signer), order.csr_pem, identities)
-        return Signed(chain.leaf, chain.intermediates_pem, chain.roots_pem)
+        return Signed(chain.leaf, chain.intermediates_pem, chain.roots_pem, chain.identities)

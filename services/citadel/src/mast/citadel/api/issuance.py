@@ -132,9 +132,10 @@ class Issuance:
         self._limit("identity", self.limits.identity, decision.names[0])
         self.signing.check_ready()
         csr = self._csr(request)
-        signed = await self.signing.sign(self._order(request, csr, decision.names))
+        order = self._order(request, csr, decision.names)
+        signed = await self.signing.sign(order)
         await self._use_up(caller)
-        self._issued(request, signed, decision)
+        self._issued(order, signed, decision)
         return signed
 
     def _limit_peer(self, request: Request) -> None:
@@ -169,15 +170,17 @@ class Issuance:
             log.warning("common_name.left_out", identity=names[0], length=len(names[0]))
         return Order(csr, request.csr_pem, names, request.ttl, name, request.signer)
 
-    def _issued(self, request: Request, signed: Signed, decision: _Decision) -> None:
+    def _issued(self, order: Order, signed: Signed, decision: _Decision) -> None:
         leaf, facts = signed.leaf, decision.facts()
         lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
         self.metrics.issued()
         self.record(
             issued(
                 leaf,
+                signed.names or order.names,
+                order.csr.public_key,
                 authenticator=str(facts["authenticator"]),
-                peer=request.peer,
+                peer=decision.peer,
                 caller=str(facts.get("caller", "")),
             )
         )

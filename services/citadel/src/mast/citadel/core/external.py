@@ -47,11 +47,15 @@ def _names(csr: x509.CertificateSigningRequest) -> Sequence[x509.GeneralName]:
 
 @dataclass(frozen=True)
 class ExternalChain:
-    """What a signer answered, sorted: the leaf, what is between it and the roots, and the roots."""
+    """What a signer answered, sorted: the leaf, what is between it and the roots, and the roots.
+
+    ``identities`` are the leaf's URI SANs.
+    """
 
     leaf: x509.Certificate
     intermediates: tuple[x509.Certificate, ...]
     roots: tuple[x509.Certificate, ...]
+    identities: tuple[str, ...]
 
     @property
     def intermediates_pem(self) -> tuple[str, ...]:
@@ -90,7 +94,7 @@ def external_chain(
     top = (leaf, *between)[-1]
     if not any(issued_by(top, root) for root in trusted):
         raise SigningFailed("signer: no root that is known vouches for the certificate")
-    return ExternalChain(leaf, between, trusted)
+    return ExternalChain(leaf, between, trusted, tuple(uris))
 
 
 def signer_name(fixed: str, domain: str, wished: str) -> str:

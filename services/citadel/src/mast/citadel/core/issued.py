@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from mast.citadel.core.keys import PublicKey
 from mast.common.keys import CA
 from mastapi.citadel.v1 import issued_pb2
 
@@ -13,17 +14,22 @@ DEFAULT_LIMIT = 1000
 
 
 def issued(
-    leaf: x509.Certificate, *, authenticator: str, peer: str, caller: str = ""
+    leaf: x509.Certificate,
+    names: Iterable[str],
+    key: PublicKey,
+    *,
+    authenticator: str,
+    peer: str,
+    caller: str = "",
 ) -> issued_pb2.IssuedCertificate:
-    """The record of a leaf."""
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    """The record of a leaf for these names and this key."""
     record = issued_pb2.IssuedCertificate(
         serial=f"{leaf.serial_number:x}",
-        names=[str(name.value) for name in names],
+        names=names,
         authenticator=authenticator,
         peer=peer,
         caller=caller,
-        key=_kind(leaf),
+        key=_kind(key),
         issuer=leaf.issuer.rfc4514_string(),
     )
     record.not_before.FromDatetime(leaf.not_valid_before_utc)
@@ -58,8 +64,6 @@ def _has(record: issued_pb2.IssuedCertificate, identity: str) -> bool:
     return not identity or identity in record.names
 
 
-def _kind(leaf: x509.Certificate) -> str:
-    key = leaf.public_key()
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return f"P-{key.curve.key_size}"
-    return f"RSA {key.key_size}" if isinstance(key, rsa.RSAPublicKey) else "unknown"
+def _kind(key: PublicKey) -> str:
+    rsa_key = isinstance(key, rsa.RSAPublicKey)
+    return f"RSA {key.key_size}" if rsa_key else f"P-{key.key_size}"

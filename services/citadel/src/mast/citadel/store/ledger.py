@@ -21,6 +21,7 @@ from mastapi.citadel.v1 import issued_pb2
 log = structlog.get_logger()
 
 _AT_ONCE = 100
+_COLLECTED_FOR = timedelta(milliseconds=100)
 _KEPT_BACK = 50_000
 # Certificates that end within the same time share a lease.
 _GRAIN = timedelta(hours=1)
@@ -79,6 +80,8 @@ class Ledger:
 
     async def _batch(self) -> list[issued_pb2.IssuedCertificate]:
         batch = [await self._queue.get()]
+        if self._queue.qsize() < _AT_ONCE:
+            await asyncio.sleep(_COLLECTED_FOR.total_seconds())  # many writes are one
         while len(batch) < _AT_ONCE and not self._queue.empty():
             batch.append(self._queue.get_nowait())
         return batch
