@@ -9,6 +9,7 @@ import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import aiohttp
@@ -21,7 +22,10 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc
 from istio.mixer.v1 import mixer_pb2, mixer_pb2_grpc
+from mast.cli.local.etcd import certificate
 from mast.cli.local.home import NAMESPACES
+from mast.cli.local.plan import etcd_pki
+from mast.common.etcd import EtcdConfig, Rejected, connect
 from tests.support.credentials import secret_yaml
 from tests.support.laptop import BOOKINFO, MODES, Laptop, mesh
 from tests.support.listening import listening
@@ -56,6 +60,7 @@ class Site:
 
     machine: Laptop
     secrets: dict[str, str]
+    broken: Path
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -87,6 +92,11 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
             ended = await machine.mastctl(*arguments)
             assert ended.status == 0, ended.err
         body = pair.key.decode().split("\n")[1]
+        broken = scratch / "broken.yaml"
+        stranger = Ca.root().leaf(dns=["bookinfo.test"])
+        broken.write_text(
+            secret_yaml("broken", "default", tls_crt=stranger.chain, tls_key=pair.key)
+        )
         yield Site(
             machine,
             {
@@ -96,6 +106,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
                 "a password in a URL": PASSWORD,
                 "a caller's token": TOKEN,
             },
+            broken,
         )
 
 
@@ -113,6 +124,40 @@ async def test_only_encrypted_ports_leave_the_machine(site: Site) -> None:
     assert {by_port.get(port, str(port)) for port in found} == set(by_port.values())
     away = {by_port[port] for port, address in found.items() if not address.is_loopback}
     assert away == ({*SECURE} - {"galley"} if site.machine.mode == NAMESPACES else set())
+
+
+async def test_beside_a_workload_only_istios_ports_are_open(site: Site) -> None:
+    """Envoy and agent listen as in a pod; administration and DNS are for the workload itself."""
+    (workload,) = [each for each in site.machine.home.workloads() if each.service == "details"]
+    agent = psutil.Process(workload.processes["agent"].pid)
+    found = {
+        (str(address), port)
+        for each in (agent, *agent.children(recursive=True))
+        for address, port in listening(each.pid)
+    }
+    open_to_all = {port for address, port in found if address in ("0.0.0.0", "::")}  # noqa: S104
+    if site.machine.mode == NAMESPACES:
+        assert open_to_all == {15001, 15006, 15020, 15021, 15090}
+    else:
+        assert open_to_all == set()
+    assert 15000 in {port for address, port in found if ip_address(address).is_loopback}
+
+
+async def test_services_have_users_in_etcd(site: Site) -> None:
+    """Mixer's certificate opens its own prefixes of the running mesh's store, not the CA's."""
+    home = site.machine.home
+    chain, key = certificate(etcd_pki(home), "mixer")
+    config = EtcdConfig(
+        endpoints=(home.running().addresses["etcd"],),
+        ca=etcd_pki(home) / "ca.pem",
+        cert=chain,
+        key=key,
+    )
+    async with connect(config) as store:
+        assert (await store.list("config/")).entries
+        for prefix in ("ca/", "secrets/", ""):
+            with pytest.raises(Rejected, match="permission denied"):
+                await store.list(prefix)
 
 
 @pytest.mark.parametrize("name", SECURE)
@@ -198,8 +243,11 @@ async def test_keys_are_for_their_owner_only(site: Site) -> None:
         assert stat.S_IMODE(path.stat().st_mode) & 0o177 == 0
 
 
-async def outputs(machine: Laptop) -> AsyncIterator[tuple[str, str]]:
-    """Everything that an operator might put into a report of a problem."""
+async def outputs(machine: Laptop, broken: Path) -> AsyncIterator[tuple[str, str]]:
+    """Everything that an operator might put into a report of a problem.
+
+    `broken` is a file that Galley refuses.
+    """
     home = machine.home
     for path in home.path("logs").iterdir():
         yield f"log {path.name}", path.read_text(errors="replace")
@@ -224,6 +272,7 @@ async def outputs(machine: Laptop) -> AsyncIterator[tuple[str, str]]:
                 yield f"page {each}", await answer.text()
     for line in (
         ("status", "-o", "json"),
+        ("apply", "-f", str(broken)),
         # What authors wrote they get back, but for Secrets.
         ("get", "all", "-A"),
         ("get", "secrets", "-A", "-o", "yaml"),
@@ -238,7 +287,7 @@ async def outputs(machine: Laptop) -> AsyncIterator[tuple[str, str]]:
 async def test_secrets_are_told_to_nobody(site: Site) -> None:
     """Logs, pages, dumps and commands are free of keys, tokens and passwords."""
     told, seen = [], 0
-    async for where, text in outputs(site.machine):
+    async for where, text in outputs(site.machine, site.broken):
         told += [f"{what} in {where}" for what, secret in site.secrets.items() if secret in text]
         seen += len(text)
     assert told == []
