@@ -44,6 +44,7 @@ class Certificates(ca_pb2_grpc.IstioCertificateServiceServicer):
         self.life = timedelta(hours=1)
         self.callers: list[tuple[str, ...]] = []
         self.metadata: list[dict[str, str | bytes]] = []
+        self.requests: list[ca_pb2.IstioCertificateRequest] = []
         self.down = False
         self._peers = peers
         self._identity = identity
@@ -59,6 +60,7 @@ class Certificates(ca_pb2_grpc.IstioCertificateServiceServicer):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "request authenticate failure")
         self.callers.append(proved)
         self.metadata.append(metadata)
+        self.requests.append(request)
         chain = signed(self.ca, request.csr, proved[0] if proved else self._identity, self.life)
         return ca_pb2.IstioCertificateResponse(cert_chain=[chain, self.roots.decode()])
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from dnslib import QTYPE, DNSQuestion, DNSRecord
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from google.protobuf.message import Message
@@ -145,6 +148,37 @@ async def test_headers_and_cluster(plane: ControlPlane, work: Path) -> None:
     assert plane.certificates.metadata[-1]["clusterid"] == "laptop"
     assert plane.certificates.metadata[-1]["x_team"] == "shop"
     assert "authorization" not in plane.discovery.metadata[-1], "the certificate is enough"
+
+
+@pytest.mark.parametrize(
+    ("env", "kind", "bits"),
+    [
+        pytest.param({}, ec.EllipticCurvePublicKey, 256, id="default"),
+        pytest.param({"WORKLOAD_RSA_KEY_SIZE": "2048"}, rsa.RSAPublicKey, 2048, id="rsa"),
+        pytest.param(
+            {"ECC_SIGNATURE_ALGORITHM": "ECDSA", "ECC_CURVE": "P384"},
+            ec.EllipticCurvePublicKey,
+            384,
+            id="p384",
+        ),
+    ],
+)
+async def test_what_citadel_is_asked(
+    plane: ControlPlane, work: Path, env: dict[str, str], kind: type, bits: int
+) -> None:
+    """Key, life and signer are those of the variables; the identity is the workload's (B2.2)."""
+    asking = {"SECRET_TTL": "2h", "ISTIO_META_CERT_SIGNER": "mesh", "DISABLE_ENVOY": "true", **env}
+    async with agent(work, environment(plane, loopback(), **asking)) as running:
+        await running.logged("certificate.renewed")
+    (request,) = plane.certificates.requests
+    assert request.validity_duration == 7200
+    assert dict(request.metadata) == {"CertSigner": "mesh"}
+    csr = x509.load_pem_x509_csr(request.csr.encode())
+    key = csr.public_key()
+    assert isinstance(key, kind)
+    assert key.key_size == bits
+    names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [each.value for each in names] == ["spiffe://cluster.local/ns/shop/sa/reviews"]
 
 
 @asynccontextmanager
