@@ -329,3 +329,16 @@ def test_an_authorizer_may_come_later() -> None:
     assert asked()
     assert not mesh.apply([Put(service.key, None)])
     assert not asked()
+
+
+def test_rules_are_written_once_for_all_workloads() -> None:
+    """And again only if their policy changes."""
+    mesh = world(ALLOW_ALL, DENY_ALL)
+    snapshot = mesh.snapshot()
+    for app in ("a", "b"):
+        snapshot.view(sidecar_proxy("shop", labels={"app": app})).collection(LDS)
+    assert snapshot.results.sizes()["access rules"] == 4  # for requests and for bytes
+    assert not mesh.apply(changes(policy("allow", "")))
+    snapshot = mesh.snapshot()
+    snapshot.view(PROXY).collection(LDS)
+    assert snapshot.results.sizes()["access rules"] == 6  # the new ones of one policy

@@ -1,6 +1,6 @@
 """RBAC filters of the policies of one action (pilot.md J4 to J6)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,15 +72,22 @@ def rbac(found: Policies, action: Action, carrier: Carrier, scope: Scope, before
     """
     result = RBAC(action=action)
     for config in found:
-        for name, policy in _policies(config, action, carrier, scope):
+        for name, policy in _policies(config, action, carrier, scope).items():
             result.policies[before + name].CopyFrom(policy)
     return result
 
 
 def _policies(
     config: Config[AuthorizationPolicy], action: Action, carrier: Carrier, scope: Scope
+) -> Mapping[str, Policy]:
+    """RBAC policies by name (pilot.md J4), made once for all proxies: what is in the key does."""
+    key = ("access rules", config, action, carrier)
+    return scope.shared(key, lambda inner: dict(_made(config, action, carrier, inner)))
+
+
+def _made(
+    config: Config[AuthorizationPolicy], action: Action, carrier: Carrier, scope: Scope
 ) -> Iterator[tuple[str, Policy]]:
-    """RBAC policies by name (pilot.md J4)."""
     meta = config.meta
     place = Place(carrier=carrier, namespace=meta.namespace, trust_domains=scope.mesh.trust_domains)
     whole = f"ns[{meta.namespace}]-policy[{meta.name}]"
