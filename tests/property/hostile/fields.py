@@ -5,7 +5,14 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from tests.property.hostile import access_fields, addresses, kubernetes_fields, numbers, texts
+from tests.property.hostile import (
+    access_fields,
+    addresses,
+    kubernetes_fields,
+    legacy_fields,
+    numbers,
+    texts,
+)
 from tests.property.hostile.pools import Pool
 
 _JWKS = (
@@ -161,6 +168,7 @@ BY_NAME: Mapping[str, Pool] = {
 BY_PLACE: Mapping[str, Pool] = {
     **kubernetes_fields.BY_PLACE,
     **access_fields.BY_PLACE,
+    **legacy_fields.BY_PLACE,
     "RegexRewrite.match": texts.REGEXES,
     "Subset.name": addresses.SUBSETS,
     "Port.name": addresses.PORT_NAMES,
@@ -184,7 +192,6 @@ BY_PLACE: Mapping[str, Pool] = {
     "IstioService.service": addresses.HOSTS,
     "HTTPAPISpecReference.name": addresses.NAMES,
     "QuotaSpecReference.name": addresses.NAMES,
-    "TargetSelector.name": addresses.NAMES,
     "Quota.quota": Pool(("requests",), ("", "é", "%")),
     "IstioNetworkGateway.registry_service_name": addresses.HOSTS,
     "JWTHeader.name": texts.HEADERS,
@@ -198,6 +205,7 @@ BY_PLACE: Mapping[str, Pool] = {
 """Pools of fields by the last two parts of their names; else by their name, else by their type."""
 
 KEYS: Mapping[str, Pool] = {
+    **legacy_fields.KEYS,
     **dict.fromkeys(("headers", "without_headers", "set", "add"), texts.HEADERS),
     **dict.fromkeys(
         ("append_headers", "append_request_headers", "append_response_headers"), texts.HEADERS
@@ -226,6 +234,7 @@ SCALARS: Mapping[int, Pool] = {
 MUST: Mapping[str, Sequence[str]] = {
     **kubernetes_fields.MUST,
     **access_fields.MUST,
+    **legacy_fields.MUST,
     "VirtualService": ("hosts http", "hosts tcp", "hosts tls", "http", "hosts http tcp tls",
                        "hosts gateways http"),
     "HTTPRoute": ("route", "route match", "match route rewrite", "redirect", "direct_response",
@@ -279,8 +288,6 @@ MUST: Mapping[str, Sequence[str]] = {
     "HTTPAPISpecBinding": ("services api_specs",),
     "HTTPAPISpecReference": ("name", "name namespace"),
     "IstioService": ("name", "name namespace", "service"),
-    "Policy": ("peers", "targets peers"),
-    "TargetSelector": ("name", "name ports"),
     "PeerAuthenticationMethod": ("mtls",),
     "JWTRule": (
         "issuer jwks",
