@@ -86,8 +86,8 @@ from tests.support.mixer_objects import DENY, GENERATOR, MANIFEST, NOTHING, metr
             id="adapter-not-found",
         ),
         pytest.param(
-            ["{kind: fluentd, metadata: {name: h}, spec: {address: 'x:1'}}"],
-            ["h.fluentd.istio-system: adapter 'fluentd' not found"],
+            ["{kind: signalfx, metadata: {name: h}, spec: {ingest_url: 'x:1'}}"],
+            ["h.signalfx.istio-system: adapter 'signalfx' not found"],
             id="legacy-adapter-not-found",
         ),
         pytest.param(
