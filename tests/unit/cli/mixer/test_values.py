@@ -67,6 +67,7 @@ def test_what_is_no_value(described: Any, complaint: str) -> None:
         ("1m30s", Duration(90_000_000_000)),
         ("0a:0b", b"\x0a\x0b"),
         ("TRUE", True),
+        ("t", True),
         ("a:1;b:2", {"a": "1", "b": "2"}),
         ("kubernetes://pod", "kubernetes://pod"),
         ("", ""),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -22,19 +21,18 @@ CALL_SECONDS = 10
 _UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Answer:
-    """One Check: the verdict, and how long the call took."""
+    """The verdict of one Check."""
 
     response: mixer_pb2.CheckResponse
-    took: timedelta
 
     @property
     def status(self) -> str:
-        """Name of the status code, and its message."""
+        """Name of the status code, and its message if there is one."""
         status = self.response.precondition.status
         code = _NAMES.get(status.code, str(status.code))
-        return f"{code}: {status.message}" if status.message else code
+        return f"{code} ({status.message})" if status.message else code
 
     def document(self) -> dict[str, Any]:
         """For programs; words in place of indices."""
@@ -62,26 +60,26 @@ class Answer:
         return found
 
     def lines(self) -> Iterator[str]:
-        """For people."""
-        document = self.document()
-        milliseconds = self.took / timedelta(milliseconds=1)
-        yield f"Check: {self.status} ({milliseconds:.1f} ms)"
-        yield (
-            f"  valid for {document['validDuration']} and {document['validUseCount']} uses of "
-            "equal requests"
-        )
-        yield f"  depends on: {', '.join(document['referencedAttributes']) or 'nothing'}"
-        directive = document.get("routeDirective", {})
-        if directive.get("directResponseCode"):
-            yield f"  answer: {directive['directResponseCode']} {directive['directResponseBody']}"
-        for side in ("requestHeaders", "responseHeaders"):
-            for change in directive.get(side, ()):
-                yield f"  {side}: {change['operation']} {change['name']} {change['value']}".rstrip()
-        for name, quota in document["quotas"].items():
-            yield (
-                f"  quota {name}: {quota['grantedAmount']} granted for {quota['validDuration']}, "
-                f"depends on: {', '.join(quota['referencedAttributes']) or 'nothing'}"
-            )
+        """As mixc prints it (mixer.md I3), and what is to become of headers."""
+        precondition = self.response.precondition
+        duration = _duration(precondition.valid_duration)
+        yield f"Check RPC completed successfully. Check status was {self.status}"
+        yield f"  Valid use count: {precondition.valid_use_count}, valid duration: {duration}"
+        yield "  Referenced Attributes"
+        for name in sorted(_matches(precondition.referenced_attributes)):
+            yield f"    {name}"
+        if precondition.HasField("route_directive"):
+            yield from _directive_lines(_directive(precondition.route_directive))
+        if self.response.quotas:
+            rows = [("Quota", "Granted Amount", "Duration")]
+            rows += [
+                (name, str(result.granted_amount), _duration(result.valid_duration))
+                for name, result in sorted(self.response.quotas.items())
+            ]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            for row in rows:
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                yield f"  {'  '.join(cells)}".rstrip()
 
 
 @asynccontextmanager
@@ -91,25 +89,24 @@ async def mixer(address: str) -> AsyncIterator[mixer_pb2_grpc.MixerStub]:
         try:
             yield mixer_pb2_grpc.MixerStub(channel)
         except grpc.aio.AioRpcError as error:
-            hint = "name its plaintext address with --mixer HOST:PORT (port 9091)"
-            if error.code() not in _UNREACHABLE:
-                raise CommandError(f"{error.code().name}: {error.details()}") from error
+            away = error.code() in _UNREACHABLE
             raise CommandError(
-                f"mixer at {address} does not answer: {error.details()}", hint=hint
+                f"RPC to {address} failed with: {error.code().name} ({error.details()})",
+                hint="name its plaintext address with --mixer HOST:PORT" if away else "",
             ) from error
 
 
 def check_request(
-    attributes: Attributes, quotas: Mapping[str, int], *, best_effort: bool, deduplication_id: str
+    attributes: Attributes, quotas: Mapping[str, int], deduplication_id: str
 ) -> mixer_pb2.CheckRequest:
-    """A call about one request; ``quotas`` are amounts by name."""
+    """A call about one request; of quotas, amounts by name, the rest will do (mixer.md I2)."""
     asked = {
-        name: mixer_pb2.CheckRequest.QuotaParams(amount=amount, best_effort=best_effort)
+        name: mixer_pb2.CheckRequest.QuotaParams(amount=amount, best_effort=True)
         for name, amount in quotas.items()
     }
     return mixer_pb2.CheckRequest(
-        attributes=encode(attributes),
-        global_word_count=len(WORDS),
+        attributes=encode(attributes, known=0),
+        global_word_count=0,
         deduplication_id=deduplication_id,
         quotas=asked,
     )
@@ -117,13 +114,13 @@ def check_request(
 
 def report_request(records: Sequence[Attributes]) -> mixer_pb2.ReportRequest:
     """A report of records that each stand alone and share their words (B1, B2)."""
-    numbering = Numbering()
+    numbering = Numbering(known=0)
     messages: list[CompressedAttributes] = [encode_shared(each, numbering) for each in records]
     return mixer_pb2.ReportRequest(
         attributes=messages,
         repeated_attributes_semantics=mixer_pb2.ReportRequest.INDEPENDENT_ENCODING,
         default_words=numbering.own,
-        global_word_count=len(WORDS),
+        global_word_count=0,
     )
 
 
@@ -134,20 +131,39 @@ def _duration(message: Any) -> str:
     return str(Duration(message.ToNanoseconds()))
 
 
-def _references(message: mixer_pb2.ReferencedAttributes) -> list[str]:
-    """Names, with ``-`` before what was absent and ``[key]`` after a map."""
+def _references(message: mixer_pb2.ReferencedAttributes) -> list[dict[str, str]]:
+    conditions = mixer_pb2.ReferencedAttributes.Condition
+    return [
+        {"name": name, **({"key": key} if key else {}), "condition": conditions.Name(condition)}
+        for name, key, condition in _named(message)
+    ]
+
+
+def _matches(message: mixer_pb2.ReferencedAttributes) -> Iterator[str]:
+    """``name::key CONDITION``."""
+    conditions = mixer_pb2.ReferencedAttributes.Condition
+    for name, key, condition in _named(message):
+        yield f"{name}{f'::{key}' if key else ''} {conditions.Name(condition)}"
+
+
+def _named(message: mixer_pb2.ReferencedAttributes) -> Iterator[tuple[str, str, Any]]:
+    """Names and keys in place of their indices."""
     own = message.words
 
     def word(index: int) -> str:
         return WORDS[index] if index >= 0 else own[-index - 1]
 
-    absent = mixer_pb2.ReferencedAttributes.ABSENCE
-    return [
-        ("-" if each.condition == absent else "")
-        + word(each.name)
-        + (f"[{word(each.map_key)}]" if each.map_key else "")
-        for each in message.attribute_matches
-    ]
+    for each in message.attribute_matches:
+        yield word(each.name), word(each.map_key) if each.map_key else "", each.condition
+
+
+def _directive_lines(directive: Mapping[str, Any]) -> Iterator[str]:
+    if directive["directResponseCode"]:
+        yield f"  Answer: {directive['directResponseCode']} {directive['directResponseBody']}"
+    for side in ("request", "response"):
+        for change in directive[f"{side}Headers"]:
+            operation = f"{change['operation']} {change['name']} {change['value']}".rstrip()
+            yield f"  Header of the {side}: {operation}"
 
 
 def _directive(directive: mixer_pb2.RouteDirective) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _map_text(text: str) -> Mapping[str, str]:
 
 def sensed(text: str) -> Value:
     """The value of the first type that reads the text, as mixc senses it; else the string."""
-    for read in (_int64, _double, _timestamp, _duration_text, _sensed_bytes, _bool, _sensed_map):
+    for read in (_int64, _double, _bool, _timestamp, _duration_text, _sensed_bytes, _sensed_map):
         try:
             return read(text)
         except BadValue:
