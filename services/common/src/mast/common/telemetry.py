@@ -23,11 +23,16 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from mast.common.redaction import redact_event
+
 LEVELS = ("debug", "info", "warning", "error")
 
 
 def configure_logging(service: str, level: str = "info", format: str = "json") -> None:
-    """Log to stdout, one event a line, as JSON or (format ``console``) for people."""
+    """Log to stdout, one event a line, as JSON or (format ``console``) for people.
+
+    Whatever is logged, keys, tokens and passwords are not.
+    """
     if level not in LEVELS:
         raise ValueError(f"log level {level!r}; allowed: {', '.join(LEVELS)}")
     if format not in {"json", "console"}:
@@ -43,6 +48,7 @@ def configure_logging(service: str, level: str = "info", format: str = "json") -
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
+            redact_event,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),

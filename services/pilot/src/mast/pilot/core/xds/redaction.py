@@ -16,16 +16,13 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from udpa.annotations import sensitive_pb2
 
-REDACTED: Final = "[redacted]"
+from mast.common.redaction import REDACTED, without_passwords
 
 _PRIVATE: Final = "PRIVATE KEY-----"
 _BASE64_PEM: Final = "LS0tLS1CRUdJTi"
 """How PEM in base64 begins."""
 _SECRET_JWK: Final = re.compile(r'"(?:k|d|p|q|dp|dq|qi|oth)"\s*:')
 """Members of symmetric and private keys (RFC 7518 §6)."""
-
-_PASSWORD: Final = re.compile(r"(://[^/?#\s:@]*:)[^/?#\s]+@")
-"""The part of a URL that says who asks (RFC 3986 3.2.1)."""
 
 _SYMBOLS: Final = symbol_database.Default()
 
@@ -59,7 +56,7 @@ def plain_redacted(value: Any) -> Any:
         return [plain_redacted(each) for each in value]
     if not isinstance(value, str):
         return value
-    return REDACTED if _holds_key(value) else _PASSWORD.sub(rf"\1{REDACTED}@", value)
+    return REDACTED if _holds_key(value) else without_passwords(value)
 
 
 def _redact_packed(packed: AnyMessage) -> None:
