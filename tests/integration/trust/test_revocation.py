@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 
+from mast.common.ca_client import CaClient, CaError, new_key_and_csr
 from mastapi.citadel.v1 import citadel_pb2
 from tests.integration.trust.meshes import (
     Mesh,
@@ -21,10 +23,20 @@ from tests.support.etcd_server import EtcdServer
 from tests.support.pki import Ca, Pair
 
 DOMAIN = "a.example"
+HOUR = timedelta(hours=1)
 
 
 def serial(pair: Pair) -> str:
     return f"{pair.leaf.serial_number:x}"
+
+
+async def no_longer(client: CaClient, csr: bytes) -> bool:
+    """Whether Citadel does not take the certificate for another one any more."""
+    try:
+        await client.sign(csr, HOUR)
+    except CaError as error:
+        return error.code is grpc.StatusCode.UNAVAILABLE
+    return False
 
 
 async def revoke(made: Mesh, *serials: str) -> citadel_pb2.Authorities:
@@ -50,6 +62,10 @@ async def test_a_revoked_certificate_is_refused_and_others_go_on(
             await until(lambda: refused(server.address, contexts["lost"]), seconds=30)
             assert await admitted(server.address, contexts["good"])
             await client.reaches("server.a.example")
+            _, csr = new_key_and_csr(server.identity)
+            renewing = await made.citadel.client(pair=lost)
+            await until(lambda: no_longer(renewing, csr), seconds=30)
+            await (await made.citadel.client(pair=good)).sign(csr, HOUR)
 
             await made.command("PrepareAuthority", citadel_pb2.PrepareAuthorityRequest())
             await made.confirmed()

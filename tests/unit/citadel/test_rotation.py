@@ -129,7 +129,7 @@ def test_revoked_certificates_are_listed_once_by_the_slot_that_issued_them() -> 
     assert [
         each.serial for each in rotation.revoked(AGED, [1], OLD.id, now=NOW).slots[1].revocations
     ] == [1]
-    with pytest.raises(NotPossible, match="is lost: taint the slot"):
+    with pytest.raises(NotPossible, match="is lost, so it can have no revocation list"):
         rotation.revoked(Authority(DOMAIN, (replace(ACTIVE, key=None),)), [1], now=NOW)
 
 

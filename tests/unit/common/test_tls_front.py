@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,19 @@ async def test_refused_certificates(world: World, pair_of: Any) -> None:
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         assert await world.who() == "127.0.0.1 "
         await world.deserted()
+
+
+async def test_a_revoked_certificate_is_refused(world: World) -> None:
+    lost, good = (world.ca.leaf(uris=[ME]) for _ in range(2))
+    below = world.ca.intermediate()
+    gone = frozenset((lost.leaf.serial_number, below.certificate.serial_number))
+    async with running(world):
+        assert ME in await world.who(lost)
+        world.material = replace(world.material, revoked=gone)
+        for pair in (lost, below.leaf(uris=[ME])):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await world.who(pair)
+        assert ME in await world.who(good)
 
 
 async def test_who_reaches_the_socket_past_the_front_has_no_identity(world: World) -> None:

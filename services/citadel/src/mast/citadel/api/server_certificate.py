@@ -18,6 +18,7 @@ from mast.citadel.core.authority import Authority, certificates, pem, pem_of
 from mast.citadel.core.keys import PrivateKey, private_key_pem
 from mast.citadel.core.leaf import general_name, leaf, serial_number
 from mast.citadel.core.refusals import Refusal
+from mast.citadel.core.revocation import revoked_serials
 from mast.common.ca_client import new_private_key, renewal_at
 from mast.common.latest import Latest
 from mast.common.tls_front import Material
@@ -77,6 +78,7 @@ class ServerCertificates:
             cert_chain_pem=made.chain_pem,
             key_pem=made.key_pem,
             trust=dict.fromkeys((authority.trust_domain, *self.aliases), roots),
+            revoked=revoked_serials(authority),
         )
         return OwnCertificate(material, authority, made.renew_at)
 

@@ -23,6 +23,13 @@ def lists(pem: bytes) -> tuple[Crl, ...]:
     return tuple(map(x509.load_pem_x509_crl, _BLOCK.findall(pem)))
 
 
+def revoked_serials(authority: Authority) -> frozenset[int]:
+    """Serial numbers that our own ports refuse."""
+    listed = (each.serial_number for crl in lists(authority.crl_pem.encode()) for each in crl)
+    own = (each.serial for slot in authority.slots for each in slot.revocations)
+    return frozenset((*own, *listed))
+
+
 def crl_pem(authority: Authority, published: str) -> str:
     """The lists to publish, PEM: one of each of our CAs, or none at all if nothing is revoked.
 

@@ -162,11 +162,11 @@ def revoked(
 ) -> Authority:
     """With certificates on the list of the slot that issued them, by default the active one.
 
-    NotPossible if its key, which signs the list, is lost.
+    NotPossible if the key of a slot, which signs its list, is lost: with lists each needs one.
     """
     slot = slot_named(authority, name) if name else authority.active
-    if slot.key is None:
-        raise NotPossible(f"the key of slot {slot.id} is lost: taint the slot")
+    if lost := [each.id for each in authority.slots if each.key is None]:
+        raise NotPossible(f"the key of slot {lost[0]} is lost, so it can have no revocation list")
     known = {each.serial for each in slot.revocations}
     new = tuple(Revocation(serial, now) for serial in dict.fromkeys(serials) if serial not in known)
     if not new:

@@ -21,7 +21,6 @@ from mast.common.tls_front.trust import (
     PeerRefused,
     Trust,
     verified_chain,
-    verified_names,
 )
 
 log = structlog.get_logger()
@@ -226,7 +225,7 @@ class _TlsDoor:
         return caller
 
     def peer(self, caller: _End, address: str) -> Peer:
-        names = verified_names(verified_chain(caller.transport), self.trust.pools)
+        names = self.trust.names(verified_chain(caller.transport))
         return Peer(names[:1], address, names)
 
 

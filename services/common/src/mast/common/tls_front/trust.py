@@ -21,11 +21,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Material:
-    """The server's certificate chain and key, and the roots (PEM) of each trust domain."""
+    """The server's certificate chain and key, and the roots (PEM) of each trust domain.
+
+    ``revoked`` are serial numbers of certificates that count no more.
+    """
 
     cert_chain_pem: bytes
     key_pem: bytes
     trust: Mapping[str, bytes]
+    revoked: frozenset[int] = frozenset()
 
 
 class PeerRefused(Exception):
@@ -84,6 +88,10 @@ class Trust:
             log.error("tls_front.material_rejected", error=str(error))
         return server_context(self.current)
 
+    def names(self, chain: list[bytes]) -> tuple[str, ...]:
+        """What a verified chain proves by the material in force; see ``verified_names``."""
+        return verified_names(chain, self.pools, self.current.revoked)
+
 
 def _ders(roots_pem: bytes) -> frozenset[bytes]:
     return frozenset(
@@ -111,15 +119,21 @@ def verified_identities(
     return verified_names(chain, pools)[:1]
 
 
-def verified_names(chain: list[bytes], pools: Mapping[str, frozenset[bytes]]) -> tuple[str, ...]:
-    """All SANs of a verified chain, the one URI first; as ``verified_identities`` otherwise."""
+def verified_names(
+    chain: list[bytes],
+    pools: Mapping[str, frozenset[bytes]],
+    revoked: frozenset[int] = frozenset(),
+) -> tuple[str, ...]:
+    """All SANs of a verified chain, the one URI first; as ``verified_identities`` otherwise.
+
+    Raises PeerRefused also if a certificate below the root is ``revoked``.
+    """
     if not chain:
         return ()
     try:
+        certificates = [x509.load_der_x509_certificate(each) for each in chain[:-1] or chain]
         names = (
-            x509.load_der_x509_certificate(chain[0])
-            .extensions.get_extension_for_class(x509.SubjectAlternativeName)
-            .value
+            certificates[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         )
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except _UNREADABLE as error:
@@ -132,6 +146,8 @@ def verified_names(chain: list[bytes], pools: Mapping[str, frozenset[bytes]]) ->
         raise PeerRefused(f"client certificate: {error}") from error
     if chain[-1] not in pools.get(domain, ()):
         raise PeerRefused(f"client certificate: {uris[0]} under a root of another trust domain")
+    if any(each.serial_number in revoked for each in certificates):
+        raise PeerRefused(f"client certificate: {uris[0]}, revoked")
     addresses = map(str, names.get_values_for_type(x509.IPAddress))
     return (uris[0], *names.get_values_for_type(x509.DNSName), *addresses)
 

@@ -27,5 +27,6 @@ class Credentials:
             domains = dict.fromkeys((self._trust_domain, *index.mesh.trust_domains))
             told = pair.certificate.roots_pem.encode()
             trusted = trust.own_pools(index.trust, tuple(domains), told)
-            self._made = of, Material(pair.chain_pem, pair.key_pem, trusted)
+            gone = trust.revoked(index.trust)
+            self._made = of, Material(pair.chain_pem, pair.key_pem, trusted, gone)
         return self._made[1]

@@ -1,9 +1,15 @@
 """Which roots vouch for callers: the pools that the TLS front verifies client certificates with."""
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Final
+
+from cryptography import x509
 
 from mastapi.trust.v1.trust_pb2 import TrustBundle
+
+_CRL: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
 def pools(bundles: Mapping[str, TrustBundle]) -> Mapping[str, bytes]:
@@ -13,6 +19,18 @@ def pools(bundles: Mapping[str, TrustBundle]) -> Mapping[str, bytes]:
         for domain, bundle in bundles.items()
     }
     return MappingProxyType({domain: roots for domain, roots in trusted.items() if roots})
+
+
+def revoked(bundles: Mapping[str, TrustBundle]) -> frozenset[int]:
+    """Serial numbers on revocation lists; a bundle whose lists cannot be read has none."""
+    found: set[int] = set()
+    for bundle in bundles.values():
+        for block in _CRL.findall(bundle.crl_pem.encode()):
+            try:
+                found.update(each.serial_number for each in x509.load_pem_x509_crl(block))
+            except ValueError:
+                continue
+    return frozenset(found)
 
 
 def own_pools(
