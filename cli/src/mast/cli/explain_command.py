@@ -81,7 +81,7 @@ def explain(
         to,
         path=path,
         method=method,
-        headers=[_header(each) for each in header or ()],
+        headers=[mesh_files.header(each) for each in header or ()],
         http2=http2,
         sni=sni,
         alpns=tuple(filter(None, alpn.split(","))),
@@ -153,13 +153,6 @@ def question(to: str, *, path: str, **more: Any) -> Asked:
         path=path or own or "/",
         **more,
     )
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not (colon and name.strip()):
-        raise CommandError(f"--header {text!r}: write 'NAME: VALUE'", status=2)
-    return name.strip().lower(), value.strip()
 
 
 def _claims(text: str) -> dict[str, Any] | None:

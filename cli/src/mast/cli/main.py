@@ -10,6 +10,7 @@ import grpc.aio
 import typer
 
 from mast.cli import (
+    authz_command,
     ca_commands,
     config_commands,
     demo_command,
@@ -44,6 +45,7 @@ proxy_commands.register(app)
 proxy_config_command.register(app)
 render_command.register(app)
 explain_command.register(app)
+authz_command.register(app)
 mixer_commands.register(app)
 jwt_commands.register(app)
 workload_commands.register(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,6 +104,22 @@ def chosen_node(mesh: Mesh, wanted: str, metadata: str, namespace: str) -> Node:
     except InvalidNode as error:
         raise CommandError(str(error), status=2) from error
     return made
+
+
+def header(text: str) -> tuple[str, str]:
+    """Name, in lower case, and value of ``NAME: VALUE``."""
+    name, colon, value = text.partition(":")
+    if not (colon and name.strip()):
+        raise CommandError(f"--header {text!r}: write 'NAME: VALUE'", status=2)
+    return name.strip().lower(), value.strip()
+
+
+def address(text: str, option: str) -> str:
+    """The IP address of an option."""
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise CommandError(f"{option}: {text!r} is no IP address", status=2) from error
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:

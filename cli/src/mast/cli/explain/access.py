@@ -21,6 +21,7 @@ from mast.cli.explain.rbac import Arrival, Ruling, Tried, ruling
 from mast.cli.explain.story import Cause, Judged, Story
 from mast.cli.explain.tokens import UNAUTHORIZED, checked
 from mast.pilot.core.scope.matches import JWT_FILTER
+from mast.pilot.core.security.ambiguity import OWN_RULES
 from mast.pilot.core.security.legacy.triggers import STATE
 
 FORBIDDEN = 403
@@ -122,7 +123,9 @@ def _rules(
 
 
 def _tell(rules: RuleSet, said: Ruling, author: Author, story: Story) -> None:
-    """Add a step, and every rule that was tried."""
+    """Add a step, and every rule that was tried; rules of our own count only if they match."""
+    if not said.decided and all(each.policy in OWN_RULES for each in said.tried) and said.tried:
+        return
     decided = author.of(said.decided)
     story.tell(
         "access",

@@ -57,28 +57,37 @@ def lacking(condition: Condition) -> str:
     """The first thing that keeps a condition from being fulfilled, in words; empty if it is."""
     if holds(condition):
         return ""
+    return ", and ".join(dict.fromkeys(_told(list(_missing(condition))))) or "nothing fits"
+
+
+def _missing(condition: Condition) -> Iterator[Is | Not]:
+    """What does not hold: of parts that all have to the first, of alternatives each."""
+    if holds(condition):
+        return
     match condition:
-        case Is():
-            return _compared(condition.what, condition.found, [condition.wanted])
         case Every():
-            return next(filter(None, map(lacking, condition.parts)))
+            yield from _missing(next(each for each in condition.parts if not holds(each)))
         case Some():
-            return _none_of(condition.parts)
-        case Not():
-            found = next(_holding(condition.part), None)
-            return f"{found.what} {found.found} is excluded" if found else "everything is excluded"
+            for each in condition.parts:
+                yield from _missing(each)
+        case Not(part=Not(part=inner)):
+            yield from _missing(inner)
+        case _:
+            yield condition
 
 
-def _none_of(parts: Sequence[Condition]) -> str:
-    """Why no alternative holds; alternatives for one thing are told together."""
-    plain = [each for each in parts if isinstance(each, Is)]
-    if len(plain) == len(parts) and len({(each.what, each.found) for each in plain}) == 1:
-        return _compared(plain[0].what, plain[0].found, [each.wanted for each in plain])
-    return ", and ".join(dict.fromkeys(map(lacking, parts))) or "there is no alternative"
-
-
-def _compared(what: str, found: str, wanted: Sequence[str]) -> str:
-    return f"{what} is {found}, not {' or '.join(dict.fromkeys(wanted))}"
+def _told(missing: Sequence[Is | Not]) -> Iterator[str]:
+    """Each thing that is missing; different wishes for one thing are told together."""
+    wishes: dict[tuple[str, str], list[str]] = {}
+    for each in missing:
+        if isinstance(each, Is):
+            wishes.setdefault((each.what, each.found), []).append(each.wanted)
+    for (what, found), wanted in wishes.items():
+        yield f"{what} is {found}, not {' or '.join(dict.fromkeys(wanted))}"
+    for each in missing:
+        if isinstance(each, Not):
+            why = next(_holding(each.part), None)
+            yield f"{why.what} {why.found} is excluded" if why else "everything is excluded"
 
 
 def _holding(condition: Condition) -> Iterator[Is]:

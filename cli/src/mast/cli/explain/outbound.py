@@ -86,10 +86,11 @@ class Asked:
         )
 
 
-def explain(asked: Asked, side: Side, around: Surroundings) -> Story:
+def explain(asked: Asked, side: Side, around: Surroundings, *, onwards: bool = True) -> Story:
     """Everything that is decided about a request of the program beside a proxy.
 
-    Beside a router the request comes from outside: it is made to the router itself.
+    Beside a router the request comes from outside: it is made to the router itself. Without
+    ``onwards`` the story ends where the proxy has chosen clusters.
     """
     story = Story()
     story.tell("from", side.node.id, _sidecar(side), _filters_of_users(side, around))
@@ -111,7 +112,8 @@ def explain(asked: Asked, side: Side, around: Surroundings) -> Story:
     if chain is None:
         return story
     shares, request = _through(chain, asked, connection, side, around, story)
-    _onwards(shares, request, connection, side, around, story)
+    if onwards:
+        _onwards(shares, request, connection, side, around, story)
     return story
 
 

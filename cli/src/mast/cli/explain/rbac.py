@@ -202,8 +202,7 @@ def _header(matcher: HeaderMatcher, arrival: Arrival) -> Condition:
     found = arrival.request.header(matcher.name) if arrival.request else None
     kind = matcher.WhichOneof("header_match_specifier")
     wanted = matcher_text(matcher.string_match) if kind == "string_match" else "any value"
-    shown = NOTHING if found is None else found
-    return Is(what, shown, wanted, header_line_matches(matcher, arrival.request))
+    return Is(what, found or NOTHING, wanted, header_line_matches(matcher, arrival.request))
 
 
 def _path(matcher: StringMatcher, arrival: Arrival) -> Condition:

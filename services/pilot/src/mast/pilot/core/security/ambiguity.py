@@ -21,6 +21,8 @@ from mast.pilot.core.packing import packed
 
 AMBIGUOUS_HOST: Final = "mast-ambiguous-host"
 AMBIGUOUS_PATH: Final = "mast-ambiguous-path"
+OWN_RULES: Final = frozenset({AMBIGUOUS_HOST, AMBIGUOUS_PATH})
+"""Rules that no policy stands behind, by their names in Envoy."""
 
 _FILTER: Final = "envoy.filters.http.rbac"
 _SEVERAL_HOSTS: Final = ".*[,@].*"
