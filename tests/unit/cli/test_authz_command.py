@@ -67,8 +67,8 @@ def test_the_policies_of_a_running_proxy(tmp_path: Path) -> None:
         ["ACTION", "AuthorizationPolicy", "RULES"],
         ["DENY", "mast-ambiguous-host", "1"],
         ["DENY", "mast-ambiguous-path", "1"],
-        ["DENY", "(dry", "run)", "tried.default", "1"],
         ["DENY", "no-admin.default", "1"],
+        ["DENY", "(dry", "run)", "tried.default", "1"],
         ["ALLOW", "readers.istio-system", "2"],
     ]
     data = json.loads(run("--file", str(file), "-o", "json").stdout)
