@@ -185,9 +185,30 @@ PAIRS: Mapping[str, tuple[Sequence[Document], Sequence[Document]]] = {
             )
         ],
     ),
+    "by-peer": (
+        [
+            *roles(
+                {},
+                [
+                    {"properties": {"request.auth.principal": each}}
+                    for each in (CART, "https://one.test/alice")
+                ],
+            ),
+            old_policy(
+                targets=TARGETS, peers=PERMISSIVE, origins=[{"jwt": JWT}], originIsOptional=True
+            ),
+        ],
+        [allowing({**source(principals=[CART]), **operation(methods=["*"])})],
+    ),
     "by-token": (
         [
-            *roles({}, [{"user": "https://one.test/alice"}, {"user": CART}]),
+            *roles(
+                {},
+                [
+                    {"properties": {"request.auth.principal": "https://one.test/alice"}},
+                    {"user": CART},
+                ],
+            ),
             old_policy(
                 targets=TARGETS,
                 peers=PERMISSIVE,
@@ -199,7 +220,7 @@ PAIRS: Mapping[str, tuple[Sequence[Document], Sequence[Document]]] = {
         [
             allowing(
                 source(requestPrincipals=["https://one.test/alice"]),
-                {**source(principals=[CART]), **operation(ports=[str(each) for each in TCP_PORTS])},
+                source(principals=[CART]),
             )
         ],
     ),

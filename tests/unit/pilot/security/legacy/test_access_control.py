@@ -91,9 +91,10 @@ def test_a_switch_that_is_only_tried_refuses_nothing() -> None:
 
 
 def test_whose_identity_counts() -> None:
-    seen = scope(sidecar_proxy(), switch(), READERS, binding("b", "readers", "{user: a/b}"))
-    by_peer = access_rules(seen, destination(), Carrier.HTTP)
-    by_token = access_rules(seen, destination(), Carrier.HTTP, by_origin=True)
+    ann = "{properties: {request.auth.principal: a/b}}"
+    seen = scope(sidecar_proxy(), switch(), READERS, binding("b", "readers", ann))
+    by_peer = access_rules(seen, destination(), Carrier.HTTP, bound_to_peer=True)
+    by_token = access_rules(seen, destination(), Carrier.HTTP)
     assert by_peer is not None
     assert by_token is not None
     assert "authenticated" in str(by_peer.enforced)

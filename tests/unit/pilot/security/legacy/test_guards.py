@@ -152,17 +152,31 @@ def test_the_more_special_kind_says_what_tokens_are_needed(
     assert filters(web(), 80, old, new)[0] == (None if silent else [TOKENS])
 
 
-def test_who_calls_is_told_by_the_policy_that_holds() -> None:
-    texts = [
-        switch(),
-        role("r", "{services: [web]}"),
-        binding("b", "r", "{user: https://a.test/ann}"),
-        policy("web", f"{{targets: [{{name: web}}], principalBinding: USE_ORIGIN, {ORIGINS}}}"),
-    ]
-    found, service = guards(web(), *texts)
-    assert b"jwt_authn" in found.at(service, 80).http[0].SerializeToString()
-    found, service = guards(web(), *texts, request_authentication(selector=SELECTED))
-    assert b"jwt_authn" not in found.at(service, 80).http[0].SerializeToString()
+BOUND_TO_TOKEN = policy("default", f"{{principalBinding: USE_ORIGIN, {ORIGINS}}}")
+MUTUAL = policy("default", "{peers: [{mtls: {}}]}")
+
+
+@pytest.mark.parametrize(
+    ("texts", "by_token"),
+    [
+        pytest.param([], True, id="no-policy"),
+        pytest.param([OF_NAMESPACE], False, id="peer"),
+        pytest.param([BOUND_TO_TOKEN], True, id="origin"),
+        pytest.param([MUTUAL], False, id="no-origins"),
+        pytest.param([OF_NAMESPACE, request_authentication()], True, id="silent"),
+        pytest.param([OF_NAMESPACE, request_authentication("istio-system")], False, id="special"),
+        pytest.param(
+            [MUTUAL, request_authentication("istio-system")], True, id="only-newer-tokens"
+        ),
+    ],
+)
+def test_who_a_request_speaks_for_is_told_by_the_policy_that_holds(
+    texts: list[str], by_token: bool
+) -> None:
+    ann = "{properties: {request.auth.principal: https://a.test/ann}}"
+    roles = [switch(), role("r", "{services: [web]}"), binding("b", "r", ann)]
+    found, service = guards(web(), *roles, *texts)
+    assert (b"jwt_authn" in found.at(service, 80).http[0].SerializeToString()) is by_token
 
 
 BY_PATH = ORIGINS.replace("{jwt: {", "{jwt: {triggerRules: [{includedPaths: [{exact: /a}]}], ", 1)

@@ -12,7 +12,7 @@ from mast.pilot.core.security.legacy.principals import Callers, claims, principa
 
 DOMAINS = ("cluster.local", "old")
 HTTP = Callers(carrier=Carrier.HTTP, trust_domains=DOMAINS)
-BY_ORIGIN = Callers(carrier=Carrier.HTTP, trust_domains=DOMAINS, by_origin=True)
+BOUND = Callers(carrier=Carrier.HTTP, trust_domains=DOMAINS, bound_to_peer=True)
 TCP = Callers(carrier=Carrier.TCP, trust_domains=DOMAINS)
 GRPC = Callers(carrier=Carrier.GRPC, trust_domains=DOMAINS)
 ANYBODY: dict[str, Any] = {"any": True}
@@ -128,17 +128,16 @@ def test_request_principals() -> None:
 @pytest.mark.parametrize(
     ("subject", "expected"),
     [
-        pytest.param("{user: one/ann}", issued("one", "ann"), id="user"),
-        pytest.param("{names: [one/ann]}", issued("one", "ann"), id="name"),
-        pytest.param("{user: '*'}", ANYBODY, id="anybody"),
-        pytest.param("{namespaces: [shop]}", NOBODY, id="no-namespace"),
-        pytest.param("{notNamespaces: [shop]}", {"notId": NOBODY}, id="of-no-namespace"),
-        pytest.param(f"{{properties: {{source.user: {ANN}}}}}", ANN_ANYWHERE, id="peer"),
+        pytest.param(f"request.auth.principal: {ANN}", ANN_ANYWHERE, id="principal"),
+        pytest.param(f"source.principal: {ANN}", ANN_ANYWHERE, id="peer"),
+        pytest.param(
+            "request.auth.audiences: web", claim("aud", **text_or_item("web")), id="audience"
+        ),
     ],
 )
-def test_requests_that_are_known_by_their_tokens(subject: str, expected: dict[str, Any]) -> None:
-    """`principalBinding: USE_ORIGIN` (pilot.md J8)."""
-    assert rendered(subject, BY_ORIGIN) == expected
+def test_requests_that_are_known_by_their_peers(subject: str, expected: dict[str, Any]) -> None:
+    """`principalBinding: USE_PEER` (pilot.md J8)."""
+    assert rendered(f"{{properties: {{{subject}}}}}", BOUND) == expected
 
 
 @pytest.mark.parametrize(

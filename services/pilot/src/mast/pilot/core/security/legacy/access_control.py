@@ -15,18 +15,20 @@ from mast.pilot.core.security.legacy.switch import Enforcement, enforcement
 
 
 def access_rules(
-    scope: Scope, destination: Destination, carrier: Carrier, *, by_origin: bool = False
+    scope: Scope, destination: Destination, carrier: Carrier, *, bound_to_peer: bool = False
 ) -> Rules | None:
     """What decides about access to a destination, None where roles do not.
 
     Rules refuse what no role allows; shadow rules tell which role that is only tried would allow
-    something, under the names that Mixer's `rbac.permissive.*` come from. Requests are known
-    `by_origin` as `Callers` are; what is about requests allows nothing on TCP.
+    something, under the names that Mixer's `rbac.permissive.*` come from. `bound_to_peer` is as in
+    `Callers`; what is about requests allows nothing on TCP.
     """
     switch = enforcement(scope, destination)
     if switch is None:
         return None
-    callers = Callers(carrier=carrier, trust_domains=scope.mesh.trust_domains, by_origin=by_origin)
+    callers = Callers(
+        carrier=carrier, trust_domains=scope.mesh.trust_domains, bound_to_peer=bound_to_peer
+    )
     every = grants(scope, destination.namespace)
     if switch is Enforcement.PERMISSIVE:
         return Rules(shadow=_rbac(scope, every, destination, callers))

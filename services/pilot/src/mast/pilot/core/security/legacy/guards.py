@@ -10,7 +10,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
 )
 
-from istio.authentication.v1alpha1.policy_pb2 import USE_ORIGIN
+from istio.authentication.v1alpha1.policy_pb2 import USE_PEER
 from istio.security.v1beta1.authorization_policy_pb2 import AuthorizationPolicy
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.model import Config, Service, ServiceKey, Target
@@ -128,14 +128,15 @@ class _Workshop:
             target.service, target.port, self.proxy.labels
         )
         tokens: Sequence[HttpFilter] | None = None
-        by_origin = False
-        if held is not None and held.policy.origins and not self._is_silent(held):
-            tokens = token_filters(self.scope, self.proxy, held.policy)
-            by_origin = held.policy.principal_binding == USE_ORIGIN
+        bound_to_peer = False
+        if held is not None and not self._is_silent(held):
+            bound_to_peer = held.policy.principal_binding == USE_PEER
+            if held.policy.origins:
+                tokens = token_filters(self.scope, self.proxy, held.policy)
         if self.by_newer_kind:
             return PortGuards(tokens=tokens)
         dialled = destination(target.service, self.proxy)
-        requests = access_rules(self.scope, dialled, Carrier.HTTP, by_origin=by_origin)
+        requests = access_rules(self.scope, dialled, Carrier.HTTP, bound_to_peer=bound_to_peer)
         connections = access_rules(self.scope, dialled, Carrier.TCP)
         return PortGuards(
             tokens=tokens,
@@ -144,7 +145,10 @@ class _Workshop:
         )
 
     def _is_silent(self, held: Held) -> bool:
-        return self.tokens_level is not None and self.tokens_level >= held.level
+        """Whether a RequestAuthentication says which tokens count, and who they speak for."""
+        if self.tokens_level is None:
+            return False
+        return self.tokens_level >= held.level or not held.policy.origins
 
 
 def _by_newer_kind(scope: Scope, proxy: Proxy) -> bool:

@@ -22,11 +22,12 @@ ALL_AUTHENTICATED_USERS: Final = "allAuthenticatedUsers"
 """Anybody of whom it is known who that is."""
 
 _HEADERS: Final = "request.headers"
+_PRINCIPAL: Final = "request.auth.principal"
 _CLAIMS: Final = "request.auth.claims"
 _GROUPS: Final = "request.auth.claims[groups]"
 _KEYED: Final = re.compile(r"(request\.headers|request\.auth\.claims)\[([^\[\]]+)\]")
 _OF_TOKENS: Final[Mapping[str, _Render]] = {
-    "request.auth.principal": principals.request_principal,
+    _PRINCIPAL: principals.request_principal,
     "request.auth.audiences": principals.audience,
     "request.auth.presenter": principals.presenter,
 }
@@ -43,13 +44,15 @@ _LISTS: Final[Mapping[str, str]] = {
 class Callers:
     """How callers are told apart where a rule counts.
 
-    With `by_origin` requests are known by their tokens (`principalBinding: USE_ORIGIN`, J8), not by
-    certificates; connections always are by certificates. `trust_domains` are the mesh's.
+    What `request.auth.principal` says is bound by the authentication Policy (J8): it is the token's
+    issuer and subject, with `bound_to_peer` (`principalBinding: USE_PEER`) the caller's identity by
+    mutual TLS, which is all that `source.principal` and `user` ever are. `trust_domains` are the
+    mesh's.
     """
 
     carrier: Carrier
     trust_domains: Sequence[str]
-    by_origin: bool = False
+    bound_to_peer: bool = False
 
 
 def principal(subject: Subject, callers: Callers) -> Principal | None:
@@ -101,8 +104,10 @@ def _property(key: str, callers: Callers) -> _Render:
     if key == "source.principal":
         return partial(_principal, callers)
     if key == "source.namespace":
-        return _nobody if callers.by_origin else principals.namespace
+        return principals.namespace
     if key == "source.user" and callers.carrier is not Carrier.TCP:
+        return partial(_peer, callers)
+    if key == _PRINCIPAL and callers.bound_to_peer and callers.carrier is not Carrier.TCP:
         return partial(_peer, callers)
     if key in _OF_TOKENS and callers.carrier is Carrier.HTTP:
         return _OF_TOKENS[key]
@@ -118,18 +123,9 @@ def _property(key: str, callers: Callers) -> _Render:
 def _principal(callers: Callers, value: str) -> Principal:
     if value in {ANY, ALL_USERS}:
         return principals.anything()
-    pattern = ANY if value == ALL_AUTHENTICATED_USERS else value
-    if callers.by_origin:
-        return principals.request_principal(pattern)
-    return _peer(callers, pattern)
+    return _peer(callers, ANY if value == ALL_AUTHENTICATED_USERS else value)
 
 
 def _peer(callers: Callers, pattern: str) -> Principal:
     names = expanded([pattern], callers.trust_domains)
     return principals.any_of([principals.identity(each) for each in names])
-
-
-def _nobody(namespace: str) -> Principal:
-    """A token tells no namespace."""
-    del namespace
-    return principals.nobody()
