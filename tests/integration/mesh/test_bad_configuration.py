@@ -17,6 +17,12 @@ metadata: {name: good}
 spec: {hosts: [a], http: [{route: [{destination: {host: a}}]}]}
 """
 
+TEMPLATE = """apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: bad}
+spec: {action: DENY, rules: [{to: [{operation: {paths: ["/a/{*}", "/a/{id}"]}}]}]}
+"""
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def up() -> AsyncIterator[Laptop]:
@@ -37,6 +43,12 @@ async def up() -> AsyncIterator[Laptop]:
         ),
         pytest.param(
             GOOD.replace("VirtualService", "VirtualServize"), 2, ["VirtualServize"], id="kind"
+        ),
+        pytest.param(
+            TEMPLATE,
+            4,
+            ["spec.rules[0].to[0].operation.paths[1]", "'{id}' cannot be a part"],
+            id="a-template-that-aborts-envoy",
         ),
     ],
 )
