@@ -87,13 +87,13 @@ class Galley:
         self._config = config
         self._store = store
         self._metrics = metrics
+        self._registrar: Latest[CaClient | None] = Latest(None)
+        self._identity = f"{socket.gethostname()}-{os.getpid()}"
         key = None
         if config.secrets_key_file is not None:
             key = sealing_key(config.secrets_key_file, secrets.token_bytes)
         self._configs = Configs(store, wall_clock, config.max_txn_ops, key)
         self._source = self._directory_source()
-        self._registrar: Latest[CaClient | None] = Latest(None)
-        self._identity = f"{socket.gethostname()}-{os.getpid()}"
         self._certified = not config.ca_address
         self._reached = False
 
