@@ -37,7 +37,10 @@ def test_peer_authentication(spec: str, expected: list[str]) -> None:
         pytest.param("{}", [], id="allow-nothing"),
         pytest.param("{rules: [{}]}", [], id="allow-all"),
         pytest.param("{%s, targetRefs: [{kind: Service, name: a}]}" % SELECTOR,
-                     ["error spec.targetRefs one-of"], id="selector-and-target"),
+                     ["error spec.targetRefs one-of",
+                      "warning spec.targetRefs[0].kind nobody"], id="selector-and-target"),
+        pytest.param("{targetRef: {group: networking.istio.io, kind: ServiceEntry, name: a}}",
+                     ["warning spec.targetRef.kind nobody"], id="target-of-a-waypoint"),
         pytest.param("{targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: a,"
                      " namespace: b}}",
                      ["error spec.targetRef.namespace target-ref"], id="target-elsewhere"),

@@ -59,6 +59,7 @@ def _peer_authentication(obj: ConfigObject) -> Iterator[Finding]:
 def _authorization_policy(obj: ConfigObject) -> Iterator[Finding]:
     spec = obj.spec
     yield from common.attachment(obj)
+    yield from _waypoints(spec)
     yield from _dry_run(obj)
     if spec.action == spec.CUSTOM:
         if not spec.provider.name:
@@ -77,6 +78,17 @@ def _authorization_policy(obj: ConfigObject) -> Iterator[Finding]:
             if _http_only(rule):
                 message = "the rule looks at HTTP only, and so denies all plain TCP traffic"
                 yield warning((*SPEC, "rules", index), "http-only", message)
+
+
+def _waypoints(spec: Any) -> Iterator[Finding]:
+    """Only Gateways are targets that there are proxies of."""
+    given = [((*SPEC, "targetRefs", index), each) for index, each in enumerate(spec.targetRefs)]
+    if spec.HasField("targetRef"):
+        given.append(((*SPEC, "targetRef"), spec.targetRef))
+    for at, target in given:
+        if target.kind and target.kind != "Gateway":
+            message = f"policies for a {target.kind} are for waypoints, which this mesh has not"
+            yield warning((*at, "kind"), "nobody", message)
 
 
 def _dry_run(obj: ConfigObject) -> Iterator[Finding]:
