@@ -28,6 +28,9 @@ Call = grpc.aio.StreamStreamCall[Message, DiscoveryResponse]
 
 SERVICE = "/envoy.service.secret.v3.SecretDiscoveryService"
 PORT = 9080
+OFTEN = {"SECRET_GRACE_PERIOD_RATIO": "0.9", "SECRET_GRACE_PERIOD_RATIO_JITTER": "0"}
+"""Certificates of 20 s, which begin 2 s back, are renewed 0.2 s after they came."""
+
 CLIENT = "spiffe://cluster.local/ns/shop/sa/productpage"
 
 
@@ -75,20 +78,19 @@ async def serve_mutual_tls(
 async def test_rotation_under_traffic(
     plane: ControlPlane, work: Path, application: Application, tmp_path: Path
 ) -> None:
-    """Certificates of 4 s are renewed every 2 s; requests on new connections never fail."""
-    plane.certificates.life = timedelta(seconds=2)  # and 2 s back: half of it is over at once
-    async with agent(work, environment(plane, loopback())) as running:
+    """Certificates are renewed again and again; requests on new connections never fail."""
+    plane.certificates.life = timedelta(seconds=20)
+    async with agent(work, environment(plane, loopback(), **OFTEN)) as running:
         await serve_mutual_tls(plane, running, application)
         context = client_context(plane, tmp_path)
         serials: set[int] = set()
         requests = 0
         async with asyncio.timeout(30):
-            while len(serials) < 4:
+            while len(serials) < 4 or requests < 10:
                 status, serial = await exchange(running.address, context)
                 assert status == b"HTTP/1.1 200 OK"
                 serials.add(serial)
                 requests += 1
-        assert requests > 4
         assert plane.certificates.callers[0] == (), "first by token"
         assert set(plane.certificates.callers[1:]) == {
             ("spiffe://cluster.local/ns/shop/sa/reviews",)
@@ -120,8 +122,8 @@ async def test_new_root_goes_first(
     plane: ControlPlane, work: Path, application: Application, tmp_path: Path
 ) -> None:
     """A root that joins the bundle is trusted by Envoy before a leaf of it is shown (B3.4)."""
-    plane.certificates.life = timedelta(seconds=2)
-    async with agent(work, environment(plane, loopback())) as running:
+    plane.certificates.life = timedelta(seconds=20)
+    async with agent(work, environment(plane, loopback(), **OFTEN)) as running:
         await serve_mutual_tls(plane, running, application)
         old = client_context(plane, tmp_path)
         plane.rotate(Ca.root("second root"))
@@ -267,7 +269,8 @@ async def test_output_certs(
     async with agent(work, env) as running:
         await running.logged("certificate.renewed")
         own = ("spiffe://cluster.local/ns/shop/sa/reviews",)
-        assert plane.certificates.callers == [(), own], "what it left is what it shows"
+        first, *later = plane.certificates.callers
+        assert (first, set(later)) == ((), {own}), "what it left is what it shows"
 
 
 async def test_unusable_files_do_not_end_the_agent(plane: ControlPlane, work: Path) -> None:
