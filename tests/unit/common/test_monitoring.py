@@ -1,5 +1,7 @@
 """The monitoring endpoints over real HTTP."""
 
+import asyncio
+
 import aiohttp
 import psutil
 import pytest
@@ -7,6 +9,7 @@ from aiohttp import web
 
 from mast.common.monitoring import Readiness, monitoring
 from mast.common.telemetry import Metrics
+from tests.support.ads_server import until
 
 
 async def get(port: int, path: str) -> tuple[int, str]:
@@ -43,6 +46,33 @@ async def test_metrics_version_health_and_own_routes() -> None:
         assert (await get(port, "/healthz"))[0] == 200
         assert (await get(port, "/debug/mine"))[1] == "mine"
         assert (await get(port, "/nothing"))[0] == 404
+
+
+async def test_what_is_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many connections, and headers that are too long."""
+    monkeypatch.setattr("mast.common.monitoring.CONNECTIONS", 2)
+    async with monitoring(
+        "127.0.0.1:0", ready=lambda: Readiness(True), metrics=Metrics("t")
+    ) as port:
+        url = f"http://127.0.0.1:{port}/healthz"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(url, headers={"x": "y" * 10_000}) as answer:
+                assert answer.status == 400
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await session.get(url)
+        for _, writer in idle:
+            writer.close()
+            await writer.wait_closed()
+        await until(lambda: serves(port))
+
+
+async def serves(port: int) -> bool:
+    try:
+        return (await get(port, "/healthz"))[0] == 200
+    except aiohttp.ClientConnectionError:
+        return False
 
 
 async def test_the_process_is_described() -> None:

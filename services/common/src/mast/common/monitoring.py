@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from aiohttp import web
 from mast.common.telemetry import Metrics, number
 
 log = structlog.get_logger()
+
+CONNECTIONS = 1_000
+"""How many may be open at a time on one port."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -110,18 +115,40 @@ async def http_server(
     name: str = "http",
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[int]:
-    """Serve GET ``routes`` on ``host:port``, plaintext without ``tls``; yields the bound port."""
-    app = web.Application()
+    """Serve GET ``routes`` on ``host:port``, plaintext without ``tls``; yields the bound port.
+
+    Headers are bounded by aiohttp (8 KiB a line), connections by :data:`CONNECTIONS`.
+    """
+    app = web.Application(client_max_size=0)
     for path, handler in routes.items():
         app.router.add_get(path, handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=30)
     await runner.setup()
     host, _, port = listen.rpartition(":")
     try:
-        site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls)
-        await site.start()
-        bound = int(runner.addresses[0][1])
-        log.info("service.listening", name=name, address=f"{host}:{bound}")
-        yield bound
+        server = await asyncio.get_running_loop().create_server(
+            partial(_connection, runner), host.strip("[]") or None, int(port), ssl=tls
+        )
+        try:
+            bound = int(server.sockets[0].getsockname()[1])
+            log.info("service.listening", name=name, address=f"{host}:{bound}")
+            yield bound
+        finally:
+            server.close()
     finally:
         await runner.cleanup()
+
+
+class _Refusal(asyncio.Protocol):
+    """Ends a connection at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _connection(runner: web.AppRunner) -> asyncio.BaseProtocol:
+    """What becomes of another connection."""
+    server = runner.server
+    if server is None or len(server.connections) >= CONNECTIONS:
+        return _Refusal()
+    return server()
