@@ -22,6 +22,8 @@ class Signers:
     by_name: dict[str, Ca] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     failing: set[str] = field(default_factory=set)
+    # Those that answer with the leaf and intermediates only.
+    without_roots: set[str] = field(default_factory=set)
 
     def check(self, body: Object) -> None:
         """What admission wants of a request: a signer, a CSR that parses, usages."""
@@ -69,4 +71,7 @@ class Signers:
             .add_extension(san.value, critical=True)
             .sign(ca.key, hashes.SHA256())
         )
-        return b"".join(map(pem, (leaf, ca.certificate, *ca.issuers)))
+        above = (ca.certificate, *ca.issuers)
+        if spec["signerName"] in self.without_roots:
+            above = above[:-1]
+        return b"".join(map(pem, (leaf, *above)))

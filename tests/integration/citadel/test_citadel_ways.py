@@ -23,7 +23,12 @@ from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from google.protobuf.json_format import ParseDict
 
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc, ca_service_pb2, ca_service_pb2_grpc
+from istio.mcp.v1alpha1.resource_pb2 import Resource
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from mast.common import kinds
 from mast.common.ca_client import CaError, new_key_and_csr
+from mast.common.etcd import Store
+from mast.common.keys import config_key
 from mast.common.kubernetes.objects import CERTIFICATE_SIGNING_REQUESTS
 from tests.fakes.kubernetes.server import api_server
 from tests.integration.citadel.process import SERVER_NAME, Citadel, citadel
@@ -256,6 +261,30 @@ async def test_signers_of_a_cluster(
                 code, _ = await refusal(stub.CreateCertificate(evil, timeout=30))
                 assert code is Status.INVALID_ARGUMENT
             assert cluster.objects.list(CERTIFICATE_SIGNING_REQUESTS, "", lambda _: True) == []
+
+
+async def test_roots_of_a_signer_by_the_mesh_settings(
+    etcd: EtcdServer, store: Store, directory: Path, external_flags: Mapping[str, str]
+) -> None:
+    """meshConfig.caCertificates[] of the signer: its answers need not bring the root."""
+    outer = Ca.root("outer")
+    entry = MeshConfig.CertificateData(pem=outer.pem.decode(), cert_signers=[SIGNER])
+    resource = Resource()
+    resource.body.Pack(MeshConfig(ca_certificates=[entry]))
+    kind = kinds.BY_GROUP_KIND["mesh.istio.io", "MeshConfig"]
+    key = config_key(kind.collection, "istio-system", "mesh")
+    await store.put(key, resource.SerializeToString())
+    async with api_server() as cluster:
+        cluster.signers.by_name[SIGNER] = Ca(outer.certificate, outer.key)
+        cluster.signers.without_roots.add(SIGNER)
+        (directory / "kubeconfig").write_text(cluster.kubeconfig())
+        flags = [text for pair in external_flags.items() for text in pair]
+        async with citadel(etcd.endpoint, directory, flags) as ca:
+            mine = await ca.join_token()
+            client = await ca.client(token=mine, request_metadata={"CertSigner": "mesh"})
+            certificate = await client.sign(new_key_and_csr(REVIEWS)[1], HOUR)
+    assert certificate.roots_pem.encode() == outer.pem
+    assert len(certificate.chain_pem) == 1
 
 
 async def test_settings_that_cannot_work_end_the_process(etcd: EtcdServer, directory: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +15,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.citadel.api.external import ExternalSigning
 from mast.citadel.api.signing import Order
+from mast.citadel.callers import outer_roots
+from mast.citadel.config import Config
 from mast.citadel.core.csr import read_csr
-from mast.citadel.core.external import check_csr, external_chain, signer_name
+from mast.citadel.core.external import check_csr, external_chain, roots_by_signer, signer_name
 from mast.citadel.core.refusals import BadCsr, SigningFailed, TtlTooLong
 from tests.support.pki import DAY, Ca, pem, wall_clock
 from tests.unit.citadel.examples import HOUR, ME, csr_pem, private_key
@@ -175,3 +181,40 @@ async def test_the_whole_way() -> None:
     with pytest.raises(BadCsr):
         await signing.sign(order(HOUR, (OTHER,)))
     assert len(asked) == 1
+
+
+def test_roots_of_signers_in_the_mesh_settings() -> None:
+    other = Ca.root("other")
+    entries = [
+        MeshConfig.CertificateData(pem=ROOT.pem.decode(), cert_signers=["a.b/c", "a.b/d"]),
+        MeshConfig.CertificateData(pem=other.pem.decode(), cert_signers=["a.b/c"]),
+        MeshConfig.CertificateData(pem="-----BEGIN CERTIFICATE-----", cert_signers=["a.b/e"]),
+        MeshConfig.CertificateData(spiffe_bundle_url="https://x", cert_signers=["a.b/f"]),
+        MeshConfig.CertificateData(pem=other.pem.decode()),
+    ]
+    assert roots_by_signer(entries) == {
+        "a.b/c": (ROOT.certificate, other.certificate),
+        "a.b/d": (ROOT.certificate,),
+    }
+
+
+def test_where_outer_roots_are_from(tmp_path: Path) -> None:
+    """Mounted; else, for a signer that callers do not pick, the cluster's own (A7)."""
+    server = {"server": "https://k8s", "certificate-authority-data": encoded(ROOT.pem)}
+    config = {
+        "current-context": "x",
+        "contexts": [{"name": "x", "context": {"cluster": "c"}}],
+        "clusters": [{"name": "c", "cluster": server}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    settings = {"kubeconfig": tmp_path / "kubeconfig", "external_ca_root": tmp_path / "root.pem"}
+    assert outer_roots(Config(k8s_signer="a/b", **settings)) == (ROOT.certificate,)
+    assert outer_roots(Config(cert_signer_domain="a", **settings)) == ()
+    assert outer_roots(Config(external_ca_root=tmp_path / "root.pem")) == ()
+    mounted = Ca.root("mounted")
+    (tmp_path / "root.pem").write_bytes(mounted.pem)
+    assert outer_roots(Config(k8s_signer="a/b", **settings)) == (mounted.certificate,)
+
+
+def encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -40,6 +40,7 @@ from mast.citadel.store.issuer_keys import FetchedKeys, FileKeys, checked_url
 from mast.citadel.store.join_tokens import JoinTokens
 from mast.citadel.store.kubernetes_signer import KubernetesSigner
 from mast.citadel.store.ledger import Ledger
+from mast.citadel.store.signer_roots import SignerRoots
 from mast.common.etcd import Store
 from mast.common.kubernetes import Access, Api, connect, in_cluster, kubeconfig
 from mast.common.spiffe import SpiffeId, trust_domain
@@ -79,10 +80,12 @@ async def callers(
         if api is not None:
             following = clusters(api, config.cluster_id, config.namespace)
             known = await stack.enter_async_context(following)
-        ledger = Ledger(store, now, random)
-        issuance = parts.issuance(metrics, authority, api, known, ledger)
+        ledger, signers = Ledger(store, now, random), SignerRoots(store)
+        issuance = parts.issuance(metrics, parts.signing(authority, api, signers), known, ledger)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         running = [tasks.create_task(ledger.run(), name="ledger")]
+        if config.external_ca:
+            running.append(tasks.create_task(signers.run(), name="signer roots"))
 
         def run(keys: FetchedKeys) -> None:
             running.append(tasks.create_task(keys.run(), name="issuer keys"))
@@ -102,6 +105,18 @@ def kubernetes_access(config: Config) -> Access | None:
         return None
     path = config.kubeconfig
     return kubeconfig(path.read_text(), config.kube_context, base=path.parent)
+
+
+def outer_roots(config: Config) -> Sequence[Certificate]:
+    """The roots of the CA outside, () if only the mesh settings or its answers tell (A7).
+
+    Mounted ones are read anew, for they are replaced. A signer that is not picked by callers is
+    the cluster's own unless told otherwise: its root is in the service account.
+    """
+    if config.external_ca_root.exists():
+        return certificates(config.external_ca_root.read_bytes())
+    access = None if config.cert_signer_domain else kubernetes_access(config)
+    return certificates(access.ca_pem) if access is not None else ()
 
 
 @dataclass(frozen=True)
@@ -192,15 +207,14 @@ class _Parts:
     def issuance(
         self,
         metrics: CitadelMetrics,
-        authority: Callable[[], Authority | None],
-        api: Api | None,
+        signing: Signing,
         known: Clusters | None,
         ledger: Ledger,
     ) -> Issuance:
         """What every way in leads to."""
         config = self.config
         return Issuance(
-            signing=self._signing(authority, api),
+            signing=signing,
             use=JoinTokens(self.store).use,
             record=ledger.record if config.record_issued else lambda _: None,
             monotonic=time.monotonic,
@@ -219,7 +233,13 @@ class _Parts:
             ),
         )
 
-    def _signing(self, authority: Callable[[], Authority | None], api: Api | None) -> Signing:
+    def signing(
+        self,
+        authority: Callable[[], Authority | None],
+        api: Api | None,
+        signers: SignerRoots,
+    ) -> Signing:
+        """Who signs: our CA, or a signer of the cluster."""
         config = self.config
         policy = TtlPolicy(
             config.workload_cert_ttl, config.max_workload_cert_ttl, config.sign_ca_certs
@@ -237,13 +257,8 @@ class _Parts:
             )
         return ExternalSigning(
             sign_at=KubernetesSigner(api, secrets.token_bytes).sign,
-            roots=self._outer_roots,
+            roots=lambda signer: outer_roots(config) or signers.of(signer),
             signer=config.k8s_signer,
             domain=config.cert_signer_domain,
             policy=policy,
         )
-
-    def _outer_roots(self, signer: str) -> Sequence[Certificate]:
-        """The roots of a signer outside, as they are mounted; read anew, for they are replaced."""
-        file = self.config.external_ca_root
-        return certificates(file.read_bytes()) if file.exists() else ()

@@ -12,6 +12,7 @@ from random import random
 from cryptography.x509 import Certificate
 
 from mast.citadel.api.signing import SERIAL_BYTES
+from mast.citadel.callers import outer_roots
 from mast.citadel.config import Config
 from mast.citadel.core import authority as ca
 from mast.citadel.core.authority import Authority, Slot
@@ -98,10 +99,9 @@ def keeper(
 
 def _more_roots(config: Config) -> tuple[Certificate, ...]:
     """What is trusted beside our own CA: what the operator names, and the CA outside that signs."""
-    files = [config.root_cert_file] if config.root_cert_file else []
-    if config.external_ca and config.external_ca_root.exists():
-        files.append(config.external_ca_root)
-    return tuple(root for file in files for root in ca.certificates(file.read_bytes()))
+    file = config.root_cert_file
+    named = ca.certificates(file.read_bytes()) if file else ()
+    return (*named, *(outer_roots(config) if config.external_ca else ()))
 
 
 def keys(config: Config, domain: str) -> Keyring:

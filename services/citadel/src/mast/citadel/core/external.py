@@ -3,12 +3,13 @@
 Section numbers are those of citadel-and-agent.md.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.citadel.core.authority import certificates, issued_by, pem, pem_of
 from mast.citadel.core.refusals import BadCsr, SigningFailed
 
@@ -95,6 +96,24 @@ def external_chain(
     if not any(issued_by(top, root) for root in trusted):
         raise SigningFailed("signer: no root that is known vouches for the certificate")
     return ExternalChain(leaf, between, trusted, tuple(uris))
+
+
+def roots_by_signer(
+    entries: Iterable[MeshConfig.CertificateData],
+) -> Mapping[str, tuple[x509.Certificate, ...]]:
+    """The roots that the mesh settings name for each signer; what is no PEM is left out.
+
+    Galley refuses such settings; these may be older than its rule.
+    """
+    found: dict[str, tuple[x509.Certificate, ...]] = {}
+    for entry in entries:
+        try:
+            roots = certificates(entry.pem)
+        except ValueError:
+            continue
+        for signer in entry.cert_signers if roots else ():
+            found[signer] = (*found.get(signer, ()), *roots)
+    return found
 
 
 def signer_name(fixed: str, domain: str, wished: str) -> str:
