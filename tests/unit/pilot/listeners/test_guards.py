@@ -22,7 +22,7 @@ MESH = """
  spec: {extensionProviders: [{name: authz, envoyExtAuthzGrpc: {service: web.test, port: 81}}]}}
 ---
 {apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: web, namespace: shop},
- spec: {hosts: [web.test], resolution: STATIC, addresses: [10.9.0.1],
+ spec: {hosts: [web.test], resolution: STATIC, addresses: [10.9.0.1], location: MESH_INTERNAL,
    workloadSelector: {labels: {app: web}},
    ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: tcp, protocol: TCP},
            {number: 82, name: any}]}}
@@ -31,6 +31,10 @@ MESH = """
  spec: {selector: {istio: ingressgateway}, servers: [
    {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]},
    {port: {number: 443, name: tls, protocol: TLS}, hosts: ["*.test"], tls: {mode: PASSTHROUGH}},
+   {port: {number: 8443, name: https, protocol: HTTPS}, hosts: ["*.test"],
+    tls: {mode: SIMPLE, credentialName: web}},
+   {port: {number: 15443, name: mesh, protocol: TLS}, hosts: ["*.test"],
+    tls: {mode: AUTO_PASSTHROUGH}},
    {port: {number: 81, name: tcp, protocol: TCP}, hosts: ["*"]}]}}
 ---
 {apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: all, namespace: edge},
@@ -119,13 +123,17 @@ def test_callers_are_not_guarded() -> None:
     ("port", "http"),
     [
         pytest.param(80, True, id="requests"),
+        pytest.param(8443, True, id="https"),
         pytest.param(443, False, id="tls-that-is-passed-on"),
+        pytest.param(15443, False, id="mutual-tls-that-is-passed-on"),
         pytest.param(81, False, id="bytes"),
     ],
 )
 def test_every_server_of_a_gateway_is_guarded(port: int, http: bool) -> None:
-    (chain,) = listeners(gateway())[f"0.0.0.0_{port}"].filter_chains
-    if http:
-        assert of_http(chain)[: len(HTTP)] == HTTP
-    else:
-        assert of_network(chain) == NETWORK
+    chains = listeners(gateway())[f"0.0.0.0_{port}"].filter_chains
+    assert chains
+    for each in chains:
+        if http:
+            assert of_http(each)[: len(HTTP)] == HTTP
+        else:
+            assert of_network(each) == NETWORK
