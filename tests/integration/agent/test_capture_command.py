@@ -184,6 +184,15 @@ def test_wrong_parameters_change_nothing(site: Site, flags: tuple[str, ...], pro
     assert site.rules() == []
 
 
+def test_what_istios_injector_writes(site: Site) -> None:
+    """The init container's command line, word by word."""
+    line = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x <> -b * -d 15090,15021,15020"
+    words = [word.replace("<>", "") for word in line.split()]
+    assert site.captured(*words, "--log_output_level=default:warn") == ""
+    assert any("ISTIO_IN_REDIRECT" in each for each in site.rules())
+    assert "capture.unchanged" in site.captured(*words, "--dual-stack=false")
+
+
 def test_variables_are_flags_too(site: Site) -> None:
     """Init containers are told by variables as well; flags win (C1)."""
     done = site.capture("-i", "*", ISTIO_INBOUND_PORTS=PORT, ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE="1")

@@ -94,6 +94,9 @@ def test_flags() -> None:
             "t",
             "--stsPort",
             "15463",
+            "--outlierLogPath",
+            "/dev/stdout",
+            "--log_as_json",
         ]
     )
     assert flags == Flags(
@@ -107,6 +110,8 @@ def test_flags() -> None:
         concurrency=3,
         template_file="t",
         sts_port=15463,
+        outlier_log_path="/dev/stdout",
+        log_as_json=True,
     )
     assert Flags.parse([]) == Flags(role="sidecar")
 

@@ -142,3 +142,9 @@ def test_draining() -> None:
         timedelta(seconds=9),
         timedelta(seconds=3),
     )
+
+
+def test_a_log_of_ejections() -> None:
+    manager = made(Flags(outlier_log_path="/dev/stdout")).bootstrap.cluster_manager
+    assert manager.outlier_detection.event_log_path == "/dev/stdout"
+    assert not made().bootstrap.cluster_manager.HasField("outlier_detection")

@@ -160,6 +160,7 @@ def _bootstrap(inputs: Inputs, places: Places) -> Bootstrap:
         places,
         exit_on_zero=config.exit_on_zero,
         delta=config.delta_xds,
+        outlier_log=inputs.flags.outlier_log_path,
     )
 
 

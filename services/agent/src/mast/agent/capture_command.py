@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from mast.agent.config import log_level
 from mast.agent.core import dns
 from mast.agent.core.capture import Capture, Family
 from mast.agent.core.comparison import Comparison, State
@@ -97,7 +98,8 @@ _SWITCHES: Mapping[str, tuple[str, str]] = {
     "skip_rule_apply": ("--skip-rule-apply", "SKIP_RULE_APPLY"),
     "native_nftables": ("--native-nftables", "NATIVE_NFTABLES"),
 }
-_ACTIONS = frozenset(_SWITCHES) - {"redirect_dns", "capture_all_dns", "drop_invalid"}
+_LOGGING = frozenset({"log_output_level", "log_as_json"})
+_ACTIONS = (frozenset(_SWITCHES) | _LOGGING) - {"redirect_dns", "capture_all_dns", "drop_invalid"}
 
 
 class Rules(Protocol):
@@ -114,9 +116,10 @@ class Rules(Protocol):
 
 def istio_iptables(argv: Sequence[str]) -> int:
     """Apply, check or remove the rules; 0 if what was asked for holds afterwards."""
-    configure_logging("agent", "info", os.environ.get("MAST_LOG_FORMAT", "json"))
     flags = parse(argv, os.environ)
+    form = "json" if flags["log_as_json"] else os.environ.get("MAST_LOG_FORMAT", "json")
     try:
+        configure_logging("agent", log_level(flags["log_output_level"]), form)
         capture = capture_of(flags, files.text_if_there("/etc/resolv.conf"))
         wanted = families(flags)
         if flags["dry_run"]:
@@ -144,6 +147,8 @@ def parse(argv: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
         parser.add_argument(
             spelling, dest=name, nargs="?", type=boolean, const=True, default=on, metavar="BOOL"
         )
+    parser.add_argument("--log_output_level", default="info", help="level, or scopes with levels")
+    parser.add_argument("--log_as_json", nargs="?", type=boolean, const=True, default=False)
     parser.add_argument("-n", dest="dry_run", action="store_true", help="the same as --dry-run")
     return vars(parser.parse_args(argv))
 

@@ -35,6 +35,8 @@ class Flags:
     concurrency: int | None = None
     template_file: str = ""
     sts_port: int = 0
+    outlier_log_path: str = ""
+    log_as_json: bool = False
 
     @classmethod
     def parse(cls, argv: Sequence[str]) -> "Flags":
@@ -54,17 +56,24 @@ class Flags:
         parser.add_argument("--concurrency", type=int, default=None)
         parser.add_argument("--templateFile", dest="template_file", default="")
         parser.add_argument("--stsPort", dest="sts_port", type=int, default=0)
+        parser.add_argument("--outlierLogPath", dest="outlier_log_path", default="")
+        parser.add_argument("--log_as_json", nargs="?", type=boolean, const=True, default=False)
         return cls(**vars(parser.parse_args(argv)))
 
     @property
     def own_log_level(self) -> str:
-        """The agent's own level, of a list like `default:info,xds:debug` (Istio log scopes)."""
-        scopes = {}
-        for each in self.log_output_level.split(","):
-            scope, _, level = each.rpartition(":")
-            scopes[scope or "default"] = level
-        level = scopes.get("default", scopes.get("all", "info"))
-        return {"warn": "warning", "fatal": "error", "none": "error"}.get(level, level)
+        """The agent's own level."""
+        return log_level(self.log_output_level)
+
+
+def log_level(text: str) -> str:
+    """Our level, of a list like `default:info,xds:debug` (Istio log scopes)."""
+    scopes = {}
+    for each in text.split(","):
+        scope, _, level = each.rpartition(":")
+        scopes[scope or "default"] = level
+    level = scopes.get("default", scopes.get("all", "info"))
+    return {"warn": "warning", "fatal": "error", "none": "error"}.get(level, level)
 
 
 @dataclass(frozen=True, kw_only=True)

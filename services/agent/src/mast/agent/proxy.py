@@ -54,7 +54,8 @@ def proxy(argv: Sequence[str]) -> int:
     clocks = Clocks(now=_now, monotonic=time.monotonic, random=SystemRandom())
     try:
         inputs = gather(flags, os.environ)
-        configure_logging("agent", flags.own_log_level, inputs.config.log_format)
+        form = "json" if flags.log_as_json else inputs.config.log_format
+        configure_logging("agent", flags.own_log_level, form)
         agent = assemble(inputs, clocks)
     except (ValueError, OSError) as error:
         print(f"mast-agent proxy: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet

@@ -89,8 +89,10 @@ def bootstrap(
     *,
     exit_on_zero: bool = False,
     delta: bool = True,
+    outlier_log: str = "",
 ) -> Bootstrap:
-    """Envoy's bootstrap (citadel-and-agent.md B5, pilot.md A6); ``delta`` is the ADS variant.
+    """Envoy's bootstrap (citadel-and-agent.md B5, pilot.md A6); ``delta`` is the ADS variant,
+    ``outlier_log`` the file that gets ejections and returns of endpoints.
 
     Raises ValueError that names the field of ProxyConfig or the annotation that cannot be used.
     """
@@ -125,6 +127,8 @@ def bootstrap(
         result.stats_flush_interval.CopyFrom(messages.duration(every.flush))
     if every.eviction is not None:
         result.stats_eviction_interval.CopyFrom(messages.duration(every.eviction))
+    if outlier_log:
+        result.cluster_manager.outlier_detection.event_log_path = outlier_log
     result.deferred_stat_options.enable_deferred_creation_stats = True
     ParseDict(LOG_FORMAT, result.application_log_config.log_format.json_format)
     return result
