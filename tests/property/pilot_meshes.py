@@ -8,6 +8,7 @@ from hypothesis.strategies import SearchStrategy
 
 from istio.mcp.v1alpha1.resource_pb2 import Resource
 from mast.common import keys, kinds
+from mastapi.jwks.v1.jwks_pb2 import PublishedKeys
 from mastapi.registry.v1 import registry_pb2 as registry
 from tests.support.mesh_yaml import Put
 
@@ -24,6 +25,7 @@ PORTS = (
     {"number": 83, "name": "grpc", "protocol": "GRPC"},
 )
 IPS = ("10.1.0.1", "10.1.0.2", "10.1.0.3")
+KEYS_OF_B = "https://b.test/keys"
 GATEWAYS = ("mesh", "shop/gate")
 DISTRIBUTIONS = (
     {"networking.istio.io/traffic-distribution": "PreferClose"},
@@ -149,6 +151,15 @@ def peer_authentications(draw: Any) -> dict[str, Any]:
     return spec
 
 
+@st.composite
+def request_authentications(draw: Any) -> dict[str, Any]:
+    issuers = st.sampled_from(({"issuer": "https://a.test"}, {"jwksUri": KEYS_OF_B}))
+    spec: dict[str, Any] = {"jwtRules": draw(st.lists(issuers, max_size=2))}
+    if draw(st.booleans()):
+        spec["selector"] = {"matchLabels": draw(labels)}
+    return spec
+
+
 mesh_configs = st.sampled_from(
     (
         {},
@@ -167,6 +178,7 @@ SPECS: dict[str, SearchStrategy[dict[str, Any]]] = {
     "DestinationRule": destination_rules(),
     "Sidecar": sidecars(),
     "PeerAuthentication": peer_authentications(),
+    "RequestAuthentication": request_authentications(),
 }
 
 
@@ -264,11 +276,29 @@ def annotated_namespaces(draw: Any) -> Put:
     return Put(keys.config_key(kind.collection, "", name), resource.SerializeToString())
 
 
+@st.composite
+def published_keys(draw: Any) -> Put:
+    """What an issuer publishes, or failed to, put or deleted."""
+    source = draw(st.sampled_from((("", "https://a.test"), (KEYS_OF_B, ""))))
+    key = keys.jwks_key(*source)
+    if draw(st.integers(0, 3)) == 0:
+        return Put(key, None)
+    record = PublishedKeys(
+        jwks_uri=source[0],
+        issuer=source[1],
+        keys=draw(st.sampled_from(("", "one", "two"))),
+        failure=draw(st.sampled_from(("", "no answer"))),
+    )
+    record.fetched.seconds = draw(st.integers(1, 3))
+    return Put(key, record.SerializeToString(deterministic=True))
+
+
 changes = st.one_of(
     *(configured() for _ in range(3)),
     *(reported() for _ in range(2)),
     mesh_config(),
     annotated_namespaces(),
+    published_keys(),
 )
 
 
