@@ -116,6 +116,14 @@ def test_demands(
     assert outcome(demand, claims) == (result, reason)
 
 
+def test_a_token_for_somebody_else_is_forbidden_not_unknown() -> None:
+    """Envoy tells them apart (pilot.md J2): 401 for bad tokens, 403 for other audiences."""
+    config = made(rules=[{"match": {"prefix": "/"}, "requires": {"providerName": "them"}}])
+    other = checked(config, Request(authority="a", claims={"iss": "them", "aud": "web"}))
+    assert (other.passes, other.status) == (False, 403)
+    assert checked(config, Request(authority="a")).status == 401
+
+
 def test_claims_are_left_for_rules() -> None:
     rules = [{"match": {"prefix": "/"}, "requires": {"providerName": "us"}}]
     found = checked(made(rules=rules), Request(authority="a", claims=US))

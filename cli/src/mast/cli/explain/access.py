@@ -19,12 +19,11 @@ from mast.cli.explain.causes import Causes
 from mast.cli.explain.matchers import metadata_matches
 from mast.cli.explain.rbac import Arrival, Ruling, Tried, ruling
 from mast.cli.explain.story import Cause, Judged, Story
-from mast.cli.explain.tokens import UNAUTHORIZED, checked
+from mast.cli.explain.tokens import FORBIDDEN, checked
 from mast.pilot.core.scope.matches import JWT_FILTER
 from mast.pilot.core.security.ambiguity import OWN_RULES
 from mast.pilot.core.security.legacy.triggers import STATE
 
-FORBIDDEN = 403
 HTTP_RBAC = "envoy.filters.http.rbac"
 NETWORK_RBAC = "envoy.filters.network.rbac"
 
@@ -82,8 +81,8 @@ def _tokens(config: Packed, arrival: Arrival, author: Author, story: Story) -> A
     triggered = arrival.left.get(HTTP_RBAC, {}).get(f"{TRIGGERS}{_DECIDED}", "")
     found = checked(filter_, arrival.request, {STATE: triggered})
     if not found.passes:
-        story.status = UNAUTHORIZED
-        story.tell("token", f"refused with {UNAUTHORIZED}: {found.reason}")
+        story.status = found.status
+        story.tell("token", f"refused with {found.status}: {found.reason}")
         return None
     story.tell("token", f"passes: {found.reason}")
     return _with(arrival, JWT_FILTER, found.left) if found.left else arrival

@@ -115,28 +115,6 @@ class Causes:
             if server.port.number == port
         ]
 
-    def peer_authentications(self, namespace: str, labels: Labels, port: int) -> Sequence[Cause]:
-        """PeerAuthentications that decide on a workload's port, the most specific first (J1)."""
-        collection = collection_names.PEER_AUTHENTICATIONS
-        own = self.index.configs.get((collection, namespace), ())
-        root = self.index.configs.get((collection, self.index.mesh.root_namespace), ())
-        selecting = [
-            each
-            for each in own
-            if each.spec.selector.match_labels and selects(each.spec.selector.match_labels, labels)
-        ]
-        general = [
-            next((each for each in level if not each.spec.selector.match_labels), None)
-            for level in (own, root)
-        ]
-        found = []
-        for each in dict.fromkeys([*selecting[:1], *general]):
-            if each is not None:
-                by_port = port in each.spec.port_level_mtls
-                last: Path = ("portLevelMtls", str(port)) if by_port else ("mtls", "mode")
-                found.append(self.of(each, ("spec", *last)))
-        return found
-
     def authorization_rule(self, namespace: str, name: str, rule: int) -> Cause:
         """A rule of an AuthorizationPolicy, which may be known by its name only (pilot.md J4)."""
         path: Path = ("spec", "rules", rule)

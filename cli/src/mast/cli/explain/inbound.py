@@ -14,6 +14,7 @@ from mast.cli.envoy.configuration import connection_manager
 from mast.cli.explain import chains
 from mast.cli.explain.access import Author, guarded
 from mast.cli.explain.http import through_manager
+from mast.cli.explain.policies import of_connections, of_requests
 from mast.cli.explain.rbac import Arrival
 from mast.cli.explain.routing import Share
 from mast.cli.explain.site import Side, Surroundings
@@ -25,12 +26,6 @@ from mast.cli.inspect.tables import address_text
 from mast.pilot.core import names
 from mast.pilot.core.model import collection_names
 
-_POLICIES = (
-    collection_names.REQUEST_AUTHENTICATIONS,
-    collection_names.AUTHORIZATION_POLICIES,
-    collection_names.ENVOY_FILTERS,
-)
-
 
 def arrive(
     connection: Connection,
@@ -40,15 +35,14 @@ def arrive(
     story: Story,
 ) -> None:
     """Tell what the proxy of a workload does with a connection that reaches it."""
-    story.tell("arrives at", side.node.id, (), _policies(side, around))
+    policies = of_requests(side, around.causes, connection.port)
+    story.tell("arrives at", side.node.id, (), [*policies, *_patches(side, around)])
     listener = _listener(connection, side)
     if listener is None:
         story.tell("listener", f"{connection.address}:{connection.port} is not led to the proxy")
         return
     chain = chains.filter_chain(listener, connection)
-    causes = around.causes.peer_authentications(
-        side.proxy.namespace, side.proxy.labels, connection.port
-    )
+    causes = list(of_connections(side, around.causes, connection.port))
     story.tell("listener", f"{listener.name} at {address_text(listener.address)}")
     offered = f"protocols {', '.join(connection.alpns)}" if connection.alpns else "no protocols"
     what = f"{'TLS' if connection.transport == TLS else 'plain text'}, {offered}"
@@ -63,12 +57,10 @@ def arrive(
     _to_program(chain, connection, request, secured=secured, side=side, around=around, story=story)
 
 
-def _policies(side: Side, around: Surroundings) -> list[Cause]:
-    return [
-        cause
-        for collection in _POLICIES
-        for cause in around.causes.selecting(collection, side.proxy.namespace, side.proxy.labels)
-    ]
+def _patches(side: Side, around: Surroundings) -> Sequence[Cause]:
+    return around.causes.selecting(
+        collection_names.ENVOY_FILTERS, side.proxy.namespace, side.proxy.labels
+    )
 
 
 def _listener(connection: Connection, side: Side) -> Listener | None:

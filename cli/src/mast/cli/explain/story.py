@@ -18,8 +18,9 @@ class Cause:
     where: str = ""
 
     def __str__(self) -> str:
-        named = f"{self.kind} {self.namespace}/{self.name}" if self.namespace else self.name
-        return " ".join(filter(None, [named, self.field, f"({self.where})" if self.where else ""]))
+        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        where = f"({self.where})" if self.where else ""
+        return " ".join(filter(None, [self.kind, name, self.field, where]))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from mast.cli.explain.routing import lacking
 from mast.cli.explain.traffic import Request
 from mast.common.envoy.matchers import NotUnderstood
 
-UNAUTHORIZED = 401
+UNAUTHORIZED, FORBIDDEN = 401, 403
+"""What a bad token is answered with, and one that is meant for somebody else."""
 
 
 class Outcome(Enum):
@@ -34,11 +35,15 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Checked:
-    """The outcome, why it is so, and what filters behind may know of the token."""
+    """The outcome, why it is so, and what filters behind may know of the token.
+
+    ``status`` is the answer if it is not good.
+    """
 
     outcome: Outcome
     reason: str
     left: Mapping[str, Any] = field(default_factory=dict)
+    status: int = UNAUTHORIZED
 
     @property
     def passes(self) -> bool:
@@ -153,7 +158,8 @@ def _provided(provider: JwtProvider, claims: Claims | None) -> Checked:
     if provider.audiences and audiences.isdisjoint(provider.audiences):
         wanted = " or ".join(provider.audiences)
         said = ", ".join(sorted(audiences)) or "nobody"
-        return Checked(Outcome.BAD, f"the audience is {said}, not {wanted}")
+        reason = f"the audience is {said}, not {wanted}"
+        return Checked(Outcome.BAD, reason, status=FORBIDDEN)
     left = {}
     if provider.payload_in_metadata:
         left[provider.payload_in_metadata] = dict(_normalised(provider, claims))
