@@ -85,6 +85,22 @@ ROOT = Ca.root("outer")
 INTER = ROOT.intermediate("inner", valid=(-DAY, 30 * DAY))
 
 
+def nameless() -> bytes:
+    """A leaf for the CSR's key that is for nobody."""
+    now = wall_clock()
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(ROOT.certificate.subject)
+        .public_key(private_key("P256").public_key())
+        .serial_number(7)
+        .not_valid_before(now - HOUR)
+        .not_valid_after(now + HOUR)
+        .sign(ROOT.key, hashes.SHA256())
+    )
+    return pem(leaf)
+
+
 def signed(by: Ca, uri: str = ME, key: str = "P256") -> bytes:
     """A leaf for the CSR's key, as a signer makes it."""
     now = wall_clock()
@@ -125,6 +141,7 @@ def test_answers(answer: bytes, roots: list[x509.Certificate], between: int) -> 
         pytest.param(signed(ROOT, OTHER) + ROOT.pem, [], "is for spiffe", id="other-identity"),
         pytest.param(signed(ROOT, key="P384") + ROOT.pem, [], "another key", id="other-key"),
         pytest.param(signed(ROOT), [], "no root", id="no-root"),
+        pytest.param(nameless() + ROOT.pem, [], "has no SAN", id="for-nobody"),
         pytest.param(
             signed(INTER) + INTER.pem + ROOT.pem,
             [Ca.root("third").certificate],

@@ -101,3 +101,15 @@ def test_server_names() -> None:
         "citadel.example.com",
     )
     assert "istiod-.mesh.svc" not in server_names("mesh", "", [])
+
+
+def test_names_of_several_identities() -> None:
+    """As XFCC may bring them: DNS names stay, those of an account come once."""
+    me = "spiffe://cluster.local/ns/istio-system/sa/istio-galley-service-account"
+    dns = {("istio-system", "istio-galley-service-account"): ("istio-galley", "a.example")}
+    assert subject_names((me, "a.example", "b.example"), dns) == (
+        me,
+        "a.example",
+        "b.example",
+        "istio-galley",
+    )

@@ -109,10 +109,8 @@ def parse_keys(text: str | bytes) -> tuple[VerifyingKey, ...]:
 
 
 def _key(entry: Mapping[str, Any]) -> VerifyingKey | None:
-    try:
-        key = jwt.PyJWK(dict(entry))
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
-        return None
+    """A key that `key_set` found whole; None if it verifies nothing that counts."""
+    key = jwt.PyJWK(dict(entry))
     algorithms = _algorithms(entry, key)
     return VerifyingKey(str(entry.get("kid") or ""), key.key, algorithms) if algorithms else None
 
