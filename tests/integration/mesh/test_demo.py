@@ -13,7 +13,7 @@ from mast.cli.demo.show import SCRIPT
 from mast.cli.demo.stage import sum_of
 from tests.support.laptop import MODES, Laptop, laptop
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(500)
 
 
 def demo_of(machine: Laptop) -> Laptop:
@@ -27,7 +27,7 @@ async def test_every_claim_holds_and_keep_leaves_it_running(mode: str) -> None:
     async with laptop(mode) as machine:
         kept = demo_of(machine)
         try:
-            ended = await machine.mastctl("demo", "--mode", mode, "--json", "--keep", seconds=300)
+            ended = await machine.mastctl("demo", "--mode", mode, "--json", "--keep", seconds=400)
             report = json.loads(ended.out)
             assert [c for c in report["claims"] if not c["ok"]] == []
             assert len(report["claims"]) == len(SCRIPT)
