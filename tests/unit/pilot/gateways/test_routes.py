@@ -8,6 +8,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 
 from mast.pilot.core.filters.extensions import NO_EXTENSIONS
 from mast.pilot.core.gateways.routes import route_configuration
+from mast.pilot.core.model.finding import Fault
 from mast.pilot.core.scope.memo import Reads
 from tests.support.mesh_yaml import world
 from tests.unit.pilot.gateways.test_servers import TLS, gateway, router, server
@@ -138,3 +139,37 @@ def test_own_hosts_without_routes_are_unknown_not_misdirected() -> None:
 def test_an_only_server_without_routes_knows_nobody() -> None:
     alone = gateway("a", server(443, "HTTPS", "a.test", more=TLS))
     assert statuses(hosts("https.443.p.a.edge", alone)) == {"*": []}
+
+
+CLAIMS = virtual_service(
+    "claims",
+    "a.test",
+    answer(200, "{headers: {'@request.auth.claims.group': {exact: admin}}}"),
+)
+TOKENS = """
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens, namespace: NAMESPACE}
+spec: {jwtRules: [{issuer: a}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        pytest.param([CLAIMS], [Fault.CLAIMS_WITHOUT_TOKENS], id="no-policy"),
+        pytest.param(
+            [CLAIMS, TOKENS.replace("NAMESPACE", "shop")],
+            [Fault.CLAIMS_WITHOUT_TOKENS],
+            id="policy-of-another-namespace",
+        ),
+        pytest.param([CLAIMS, TOKENS.replace("NAMESPACE", "edge")], [], id="policy"),
+        pytest.param([virtual_service("plain", "a.test", answer(200))], [], id="no-claims"),
+    ],
+)
+def test_claims_that_nobody_has_are_told(texts: list[str], expected: list[Fault]) -> None:
+    reads = Reads()
+    every = [gateway("a", server(80, "HTTP", "*")), *texts]
+    scope = world("\n---\n".join(every)).snapshot(1).scope("edge", reads)
+    assert route_configuration("http.80", scope, router(), (), NO_EXTENSIONS) is not None
+    assert [each.fault for each in reads.findings] == expected

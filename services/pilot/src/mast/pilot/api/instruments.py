@@ -44,6 +44,7 @@ FAULTS: Final[Mapping[Fault, str]] = {
     Fault.MISSING_KEYS: "Rules about tokens that refuse all tokens, for want of keys",
     Fault.OLD_KEYS: "Rules about tokens whose keys could not be fetched again",
     Fault.UNUSABLE_KEYS: "Rules about tokens some of whose keys cannot be used",
+    Fault.CLAIMS_WITHOUT_TOKENS: "Routes by claims at gateways that check no tokens",
 }
 """What the metric of a fault counts; its value is how often it is so now."""
 

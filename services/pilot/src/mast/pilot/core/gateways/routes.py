@@ -26,6 +26,7 @@ from mast.pilot.core.gateways.servers import (
     Translation,
     shared_ports,
 )
+from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.model import Config
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.routes.backends import Backends
@@ -34,6 +35,7 @@ from mast.pilot.core.routes.route_actions import MAX_DIRECT_RESPONSE_BYTES
 from mast.pilot.core.scope.matches import Caller
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.scope.virtual_services import gateway_semantics
+from mast.pilot.core.security.authentication.request_authentication import policies
 
 MISDIRECTED: Final = "misdirected"
 """Virtual host, and route, of names that other servers of the port have (pilot.md I6, N8)."""
@@ -88,7 +90,27 @@ class _Site:
             scheme="https" if server.ends_https else "http",
             gateway_semantics=gateway_semantics(config.meta),
         )
-        return list(virtual_service_routes(config, caller, setting))
+        made = list(virtual_service_routes(config, caller, setting))
+        if any(each.match.dynamic_metadata for each in made) and not self._checks_tokens:
+            self.scope.report(_without_tokens(config, server))
+        return made
+
+    @property
+    def _checks_tokens(self) -> bool:
+        """Some policy is about tokens that the router is shown."""
+        return any(policies(self.scope, self.proxy))
+
+
+def _without_tokens(config: Config[VirtualService], server: RouterServer) -> Finding:
+    return Finding(
+        fault=Fault.CLAIMS_WITHOUT_TOKENS,
+        key=server.gateway_name,
+        message=(
+            f"Routes depend on claims of tokens, but no RequestAuthentication is for the proxies of"
+            f" Gateway {server.gateway_name}: for them nobody has any."
+        ),
+        subject=config.meta.object_name,
+    )
 
 
 class _Hosts:

@@ -53,6 +53,7 @@ class Fault(StrEnum):
     MISSING_KEYS = "pilot_token_keys_missing"
     OLD_KEYS = "pilot_token_keys_outdated"
     UNUSABLE_KEYS = "pilot_token_keys_unusable"
+    CLAIMS_WITHOUT_TOKENS = "pilot_claim_routes_without_tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
