@@ -14,6 +14,7 @@ from mast.cli import (
     ca_commands,
     config_commands,
     demo_command,
+    etcd_commands,
     explain_command,
     issued_commands,
     jwt_commands,
@@ -48,6 +49,7 @@ explain_command.register(app)
 authz_command.register(app)
 mixer_commands.register(app)
 jwt_commands.register(app)
+etcd_commands.register(app)
 workload_commands.register(app)
 demo_command.register(app)
 
