@@ -4,11 +4,11 @@ import socket
 import sys
 
 
-def main(kind: str, host: str, port: str) -> None:
+def main(kind: str, host: str, port: str, seconds: str = "3") -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     stream = kind == "tcp"
     with socket.socket(family, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM) as caller:
-        caller.settimeout(3)
+        caller.settimeout(float(seconds))
         try:
             caller.connect((host, int(port)))
             if not stream:

@@ -152,14 +152,24 @@ class Site:
                 found += [f"nft {table} {line.strip()}" for line in listing.splitlines()]
         return found
 
-    def call(self, near: bool, host: str, port: str | int, *, uid: int = APPLICATION) -> str:
+    def call(
+        self,
+        near: bool,
+        host: str,
+        port: str | int,
+        *,
+        uid: int = APPLICATION,
+        seconds: float = 3,
+    ) -> str:
         """What a server said to a caller: the caller's address, or ``failed``."""
         who = self.near if near else self.far
-        return who.do("call", kind="tcp", host=host, port=str(port), uid=uid).output
+        wanted = {"host": host, "port": str(port), "uid": uid, "seconds": str(seconds)}
+        return who.do("call", kind="tcp", **wanted).output
 
     def ask(self, host: str, uid: int) -> str:
         """What a DNS server said."""
-        return self.near.do("call", kind="udp", host=host, port="53", uid=uid).output
+        wanted = {"host": host, "port": "53", "uid": uid, "seconds": "3"}
+        return self.near.do("call", kind="udp", **wanted).output
 
     def from_workload(self, port: str, *, uid: int = APPLICATION) -> str:
         return self.call(True, self.link.peer.ipv4, port, uid=uid)

@@ -30,7 +30,7 @@ def call(order: Mapping[str, Any]) -> None:
         os.setgroups(())
         os.setgid(order["uid"])
         os.setuid(order["uid"])
-    caller.main(order["kind"], order["host"], order["port"])
+    caller.main(order["kind"], order["host"], order["port"], order["seconds"])
 
 
 def stats(order: Mapping[str, Any]) -> None:

@@ -76,6 +76,37 @@ def test_which_rules_break_loops(site: Site, without: Without, cluster: str) -> 
 
 
 @every_backend
+def test_one_of_two_rules_is_enough(site: Site) -> None:
+    """User and group of the proxy each let its traffic pass (C3, 12)."""
+    site.captured(*FLAGS)
+    rule = ("owner --uid-owner 1337 -j RETURN",)
+    with envoy(site.link):
+        remove(site, Without("ISTIO_OUTPUT", rule, (r"^\s*meta skuid 1337 .*return",), "out"))
+        assert observe(site, "out") == expected(site, "out")
+
+
+@every_backend
+def test_the_proxys_own_source_address(site: Site) -> None:
+    """Without it what Envoy sends to the application comes back, unless rule 10 is gone too: then
+    the application sees the workload's address (C3).
+    """
+    site.captured(*FLAGS)
+    with envoy(site.link, bind_source=False):
+        before = site.proxied()[INBOUND]
+        site.to_workload(PORT)
+        assert site.proxied()[INBOUND] > before + 20
+    without = Without(
+        "ISTIO_OUTPUT",
+        ("uid-owner 1337 -j ISTIO_IN_REDIRECT", "gid-owner 1337 -j ISTIO_IN_REDIRECT"),
+        (r"ip daddr.*skuid 1337.*jump", r"ip daddr.*skgid 1337.*jump"),
+        "in",
+    )
+    remove(site, without)
+    with envoy(site.link, bind_source=False):
+        assert observe(site, "in") == Seen(site.link.workload.ipv4, inbound=1)
+
+
+@every_backend
 def test_tproxy(site: Site) -> None:
     """The application sees the client itself; nothing else changes (C5)."""
     link = site.link
@@ -91,6 +122,6 @@ def test_tproxy(site: Site) -> None:
         assert site.call(False, link.workload.ipv6, PORT) == link.peer.ipv6
     assert "local default dev lo" in link.workload.run("ip", "route", "show", "table", "133")
     # Nobody takes what TPROXY hands over now: it must not get past the proxy.
-    assert site.to_workload(PORT).startswith("failed")
+    assert site.call(False, link.workload.ipv4, PORT, seconds=1).startswith("failed")
     site.clean()
     assert link.workload.run("ip", "route", "show", "table", "133", check=False) == ""
