@@ -5,7 +5,7 @@ each kind of caller, and a server's in each mode (pilot.md E12, E13, J1).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+import pytest
 
 from tests.support.envoy_server import EnvoyServer
 from tests.support.http_probe import Closed, dial, echo_server, fetch, serving
@@ -180,43 +181,47 @@ async def applications() -> AsyncIterator[dict[str, int]]:
 
 
 @asynccontextmanager
-async def site(directory: Path) -> AsyncIterator[EnvoyServer]:
-    """The client's Envoy, with a server of each mode behind it."""
-    ca = Ca.root()
-    async with AsyncExitStack() as stack:
-        behind = await stack.enter_async_context(applications())
-        proxy = sidecar_proxy(
-            "default",
-            ip="127.0.0.1",
-            labels={"app": "web"},
-            INTERCEPTION_MODE="NONE",
-            APP_ENDPOINTS={
-                str(number): f"127.0.0.1:{behind[name]}" for name, (number, _) in PROTOCOLS.items()
-            },
-        )
-        entries = [MESH]
-        for mode in MODES:
-            own = directory / mode
-            own.mkdir()
-            write_secrets(own, ca, ca.leaf(uris=["spiffe://cluster.local/ns/default/sa/web"]))
-            server = await stack.enter_async_context(
-                sidecar(own, proxy, MESH, server_entry(), policy(mode), ONLY_INBOUND)
-            )
-            entries += [client_entry(client, server, mode) for client in EXPECTED]
-        for client in EXPECTED:
-            (directory / client).mkdir()
-            write_secrets(directory / client, ca, certificate(client, ca))
+async def server(
+    directory: Path, ca: Ca, behind: Mapping[str, int], mode: str, domain: str = "cluster.local"
+) -> AsyncIterator[EnvoyServer]:
+    """A server's sidecar in a mode, with a certificate of a trust domain."""
+    directory.mkdir()
+    write_secrets(directory, ca, ca.leaf(uris=[f"spiffe://{domain}/ns/default/sa/web"]))
+    proxy = sidecar_proxy(
+        "default",
+        ip="127.0.0.1",
+        labels={"app": "web"},
+        INTERCEPTION_MODE="NONE",
+        APP_ENDPOINTS={
+            str(number): f"127.0.0.1:{behind[name]}" for name, (number, _) in PROTOCOLS.items()
+        },
+    )
+    texts = (MESH, server_entry(), policy(mode), ONLY_INBOUND)
+    async with sidecar(directory, proxy, *texts) as envoy:
+        yield envoy
 
-        def secrets(cluster: str) -> Path:
-            """By the name of the service, which begins with that of the client."""
-            host = cluster.rpartition("|")[2]
-            return directory / next((each for each in EXPECTED if host.startswith(each)), "mesh")
 
-        (directory / "client").mkdir()
-        caller = sidecar_proxy("default", ip="127.0.0.2", INTERCEPTION_MODE="NONE")
-        yield await stack.enter_async_context(
-            sidecar(directory / "client", caller, *entries, secrets=secrets)
-        )
+@asynccontextmanager
+async def caller(
+    directory: Path, ca: Ca, servers: Mapping[str, EnvoyServer], clients: Sequence[str]
+) -> AsyncIterator[EnvoyServer]:
+    """The client's sidecar, which has a certificate of its own for each kind of client."""
+    entries = [
+        client_entry(client, envoy, mode) for mode, envoy in servers.items() for client in clients
+    ]
+    for client in clients:
+        (directory / client).mkdir()
+        write_secrets(directory / client, ca, certificate(client, ca))
+
+    def secrets(cluster: str) -> Path:
+        """By the name of the service, which begins with that of the client."""
+        host = cluster.rpartition("|")[2]
+        return directory / next((each for each in clients if host.startswith(each)), "mesh")
+
+    (directory / "client").mkdir()
+    proxy = sidecar_proxy("default", ip="127.0.0.2", INTERCEPTION_MODE="NONE")
+    async with sidecar(directory / "client", proxy, MESH, *entries, secrets=secrets) as envoy:
+        yield envoy
 
 
 async def outcome(envoy: EnvoyServer, cell: Cell) -> Outcome:
@@ -275,9 +280,38 @@ CALLS = {"http": call_http, "websocket": call_web_socket, "grpc": call_grpc, "tc
 
 
 async def test_every_client_in_every_mode_and_protocol(tmp_path: Path) -> None:
-    async with site(tmp_path) as envoy:
+    ca = Ca.root()
+    async with AsyncExitStack() as stack:
+        behind = await stack.enter_async_context(applications())
+        servers = {
+            mode: await stack.enter_async_context(server(tmp_path / mode, ca, behind, mode))
+            for mode in MODES
+        }
+        envoy = await stack.enter_async_context(caller(tmp_path, ca, servers, list(EXPECTED)))
         for mode in MODES:
             async with asyncio.TaskGroup() as tasks:
                 calls = {each: tasks.create_task(outcome(envoy, each)) for each in cells(mode)}
             found = {each: call.result() for each, call in calls.items()}
             assert found == {each: each.expected for each in found}
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        pytest.param("cluster.local", MUTUAL, id="own"),
+        pytest.param("old.example", MUTUAL, id="alias"),
+        pytest.param("elsewhere.example", NO, id="wrong"),
+    ],
+)
+async def test_servers_are_known_under_every_alias(
+    domain: str, expected: Outcome, tmp_path: Path
+) -> None:
+    """Callers look for the account of the endpoint, in the trust domain or one of its aliases."""
+    ca = Ca.root()
+    async with AsyncExitStack() as stack:
+        behind = await stack.enter_async_context(applications())
+        strict = server(tmp_path / "server", ca, behind, "STRICT", domain)
+        servers = {"STRICT": await stack.enter_async_context(strict)}
+        envoy = await stack.enter_async_context(caller(tmp_path, ca, servers, ["mesh"]))
+        found = [await outcome(envoy, Cell("mesh", "STRICT", each)) for each in ("http", "tcp")]
+    assert found == [expected] * 2
