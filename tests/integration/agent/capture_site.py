@@ -159,7 +159,7 @@ class Site:
         port: str | int,
         *,
         uid: int = APPLICATION,
-        seconds: float = 3,
+        seconds: float = 10,
     ) -> str:
         """What a server said to a caller: the caller's address, or ``failed``."""
         who = self.near if near else self.far
@@ -168,14 +168,14 @@ class Site:
 
     def ask(self, host: str, uid: int) -> str:
         """What a DNS server said."""
-        wanted = {"host": host, "port": "53", "uid": uid, "seconds": "3"}
+        wanted = {"host": host, "port": "53", "uid": uid, "seconds": "10"}
         return self.near.do("call", kind="udp", **wanted).output
 
-    def from_workload(self, port: str, *, uid: int = APPLICATION) -> str:
-        return self.call(True, self.link.peer.ipv4, port, uid=uid)
+    def from_workload(self, port: str, *, uid: int = APPLICATION, seconds: float = 10) -> str:
+        return self.call(True, self.link.peer.ipv4, port, uid=uid, seconds=seconds)
 
-    def to_workload(self, port: str) -> str:
-        return self.call(False, self.link.workload.ipv4, port)
+    def to_workload(self, port: str, *, seconds: float = 10) -> str:
+        return self.call(False, self.link.workload.ipv4, port, seconds=seconds)
 
     def proxied(self) -> dict[str, int]:
         """Connections that Envoy made for each cluster so far."""

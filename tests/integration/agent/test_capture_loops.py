@@ -71,7 +71,7 @@ def test_which_rules_break_loops(site: Site, without: Without, cluster: str) -> 
         assert observe(site, without.call) == expected(site, without.call)
         remove(site, without)
         before = site.proxied()[cluster]
-        (site.to_workload if without.call == "in" else site.from_workload)(PORT)
+        (site.to_workload if without.call == "in" else site.from_workload)(PORT, seconds=3)
         assert site.proxied()[cluster] > before + 20
 
 
@@ -93,7 +93,7 @@ def test_the_proxys_own_source_address(site: Site) -> None:
     site.captured(*FLAGS)
     with envoy(site.link, bind_source=False):
         before = site.proxied()[INBOUND]
-        site.to_workload(PORT)
+        site.to_workload(PORT, seconds=3)
         assert site.proxied()[INBOUND] > before + 20
     without = Without(
         "ISTIO_OUTPUT",
@@ -122,6 +122,6 @@ def test_tproxy(site: Site) -> None:
         assert site.call(False, link.workload.ipv6, PORT) == link.peer.ipv6
     assert "local default dev lo" in link.workload.run("ip", "route", "show", "table", "133")
     # Nobody takes what TPROXY hands over now: it must not get past the proxy.
-    assert site.call(False, link.workload.ipv4, PORT, seconds=1).startswith("failed")
+    assert site.to_workload(PORT, seconds=1).startswith("failed")
     site.clean()
     assert link.workload.run("ip", "route", "show", "table", "133", check=False) == ""
