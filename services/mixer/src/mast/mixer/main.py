@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import random
+from uuid import uuid4
 
 import structlog
 from aiohttp import web
@@ -28,7 +29,8 @@ from mast.common.settings import parse
 from mast.common.spiffe import SpiffeId
 from mast.common.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
-from mast.mixer.adapters.fetching import fetch
+from mast.mixer.adapters.fetching import fetch, token
+from mast.mixer.adapters.remote.builder import RemoteAdapters
 from mast.mixer.api import access_log, ext_authz, mixer
 from mast.mixer.api.admission import Admission
 from mast.mixer.api.mixer import MixerServicer
@@ -55,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = parse(Config, sys.argv[1:] if argv is None else argv, os.environ, prefix="MIXER")
     configure_logging("mixer", config.log_level, config.log_format)
     run(partial(serve, config))
+
+
+def _new_id() -> str:
+    return str(uuid4())
 
 
 def wall_clock() -> datetime:
@@ -123,6 +129,7 @@ class Mixer:
             self._world.workloads,
             self._world.roles,
             store,
+            new_id=_new_id,
         )
         configuration = Configuration(
             store,
@@ -131,6 +138,12 @@ class Mixer:
             engine.swap,
             config.config_gather,
             config.expression_language or os.environ.get("ISTIO_LANG", ""),
+            RemoteAdapters(
+                token,
+                time.monotonic,
+                _new_id,
+                verify_identity="BYPASS_OOP_MTLS_SAN_VERIFICATION" not in os.environ,
+            ),
         )
         background = [
             tasks.create_task(configuration.run(), name="configuration"),

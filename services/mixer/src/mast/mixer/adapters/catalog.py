@@ -29,6 +29,7 @@ from mast.mixer.adapters import (
 from mast.mixer.adapters.fetching import post
 from mast.mixer.adapters.lines import sink_of
 from mast.mixer.adapters.listchecker import Fetch
+from mast.mixer.adapters.remote.builder import bypass
 from mast.mixer.adapters.zipkin import Post
 from mast.mixer.core.adapter import Adapter
 from mast.mixer.core.roles import Roles
@@ -53,6 +54,7 @@ class Edges:
     store: Store | None = None
     post: Post = post
     random: Callable[[], float] = random
+    new_id: Callable[[], str] = str
 
 
 def adapters(edges: Edges) -> Mapping[str, Adapter]:
@@ -64,6 +66,7 @@ def adapters(edges: Edges) -> Mapping[str, Adapter]:
 
     found = (
         *shared,
+        bypass(edges.new_id),
         denier.ADAPTER,
         dogstatsd.adapter(edges.random),
         fluentd.adapter(timestamp),

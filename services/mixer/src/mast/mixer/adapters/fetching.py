@@ -1,7 +1,8 @@
-"""Fetching lists and posting spans over HTTP."""
+"""Lists, spans and tokens over HTTP."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import aiohttp
@@ -45,3 +46,24 @@ async def post(
                 raise OSError(f"{url} answers {response.status}")
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise OSError(f"could not post to {url}: {str(error) or type(error).__name__}") from error
+
+
+async def token(
+    url: str, form: Mapping[str, str], timeout: timedelta = timedelta(seconds=5)
+) -> tuple[str, float]:
+    """An access token and its seconds (RFC 6749, 5.1), without them 0; OSError if there is none."""
+    limit = aiohttp.ClientTimeout(total=timeout.total_seconds())
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=limit) as session,
+            session.post(url, data=dict(form)) as response,
+        ):
+            if not response.ok:
+                raise OSError(f"{url} answers {response.status}")
+            answer = await response.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise OSError(f"no token from {url}: {str(error) or type(error).__name__}") from error
+    if not isinstance(answer, dict) or not isinstance(answer.get("access_token"), str):
+        raise OSError(f"no token from {url}: the answer has no access_token")
+    seconds = answer.get("expires_in", 0)
+    return answer["access_token"], float(seconds) if isinstance(seconds, int | float) else 0.0

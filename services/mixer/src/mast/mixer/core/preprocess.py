@@ -20,8 +20,6 @@ from mast.mixer.core.dispatch import (
 from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.values import Get, Value
 
-_OUT = "$out."
-
 
 class PreprocessFailed(Exception):
     """A generator, its instance or a binding failed: nothing more is done with the request."""
@@ -67,10 +65,11 @@ def bound(dispatches: Sequence[Dispatch], outcomes: Sequence[Any], get: Get) -> 
 
 
 def _bindings(dispatch: Dispatch, output: Mapping[str, Value], get: Get) -> dict[str, Value]:
-    named = {_OUT + name: value for name, value in output.items()}
+    prefix = dispatch.instance.template.output_prefix
+    named = {prefix + name: value for name, value in output.items()}
 
     def get_output(name: str) -> Value | None:
-        return named.get(name) if name.startswith(_OUT) else get(name)
+        return named.get(name) if name.startswith(prefix) else get(name)
 
     only_outputs = dispatch.instance.bindings_read_only_outputs
     return dispatch.instance.bind(named.get if only_outputs else get_output)

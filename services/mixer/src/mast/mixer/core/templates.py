@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 
 from istio.mixer.adapter.model.v1beta1 import extensions_pb2
 from istio.mixer.template.apikey import template_pb2 as apikey
@@ -78,12 +78,27 @@ _UNSET: Mapping[ValueType, Value] = {
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template: its fields and, for attribute generators, its output fields with types."""
+    """A template: its fields and, for attribute generators, its output fields with types.
+
+    Bindings name outputs as ``$out.FIELD``, those of a ``dynamic`` one, which a descriptor
+    describes, as ``output.FIELD`` (D4).
+    """
 
     name: str
     variety: Variety
     shape: Record
     outputs: Mapping[str, ValueType] = field(default_factory=dict)
+    dynamic: bool = False
+
+    @property
+    def output_prefix(self) -> str:
+        """What names of outputs begin with in bindings."""
+        return "output." if self.dynamic else "$out."
+
+    @property
+    def named_outputs(self) -> Mapping[str, ValueType]:
+        """Outputs under their names in bindings."""
+        return {self.output_prefix + name: kind for name, kind in self.outputs.items()}
 
 
 _SCALARS: Mapping[int, ValueType] = {
@@ -103,8 +118,14 @@ _MESSAGES: Mapping[str, ValueType | None] = {
 }
 
 
-def _record(message: Descriptor) -> Record:
-    return Record({each.name: _shape(each) for each in message.fields})
+def record_of(message: Any, without: Collection[str] = ()) -> Record:
+    """The fields of a message as those of a template."""
+    return Record({each.name: _shape(each) for each in message.fields if each.name not in without})
+
+
+def outputs_of(message: Any) -> dict[str, ValueType]:
+    """The fields of an answer as outputs."""
+    return {each.name: _output(each) for each in message.fields}
 
 
 def _shape(described: FieldDescriptor) -> Shape:
@@ -115,7 +136,7 @@ def _shape(described: FieldDescriptor) -> Shape:
         return MapOf(_shape(message.fields_by_name["value"]))
     if message.full_name in _MESSAGES:
         return Scalar(_MESSAGES[message.full_name])
-    return _record(message)
+    return record_of(message)
 
 
 def _output(described: FieldDescriptor) -> ValueType:
@@ -133,8 +154,8 @@ def _template(name: str, module: ModuleType) -> Template:
     return Template(
         name,
         variety,
-        _record(messages["Template"]),
-        {} if outputs is None else {each.name: _output(each) for each in outputs.fields},
+        record_of(messages["Template"]),
+        {} if outputs is None else outputs_of(outputs),
     )
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from mast.common.etcd import Store
 from mast.mixer.core.adapter import Adapter
+from mast.mixer.core.config.handlers import Remote
 from mast.mixer.core.config.manifests import Expressions
 from mast.mixer.core.config.snapshot import EMPTY, Snapshot, compile_snapshot
 from mast.mixer.core.templates import TEMPLATES
@@ -26,7 +27,7 @@ class Configuration:
 
     Changes are gathered for ``gather`` before they are compiled. ``complete`` is set once the
     first complete configuration is in force (D11). ``language`` is that of all expressions, ""
-    leaves it to their objects (D12).
+    leaves it to their objects (D12). ``remote`` connects to adapters out of process.
     """
 
     store: Store
@@ -35,6 +36,7 @@ class Configuration:
     swap: Callable[[Snapshot], Awaitable[None]]
     gather: timedelta = timedelta(seconds=1)
     language: str = ""
+    remote: Remote | None = None
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     _synced: set[str] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,7 +69,12 @@ class Configuration:
                 await asyncio.sleep(self.gather.total_seconds())
             self._changed.clear()
             snapshot = await asyncio.to_thread(
-                compile_snapshot, self.world.entries, TEMPLATES, self.adapters, snapshot
+                compile_snapshot,
+                self.world.entries,
+                TEMPLATES,
+                self.adapters,
+                snapshot,
+                self.remote,
             )
             problems = (*self.world.broken, *snapshot.problems)
             snapshot = replace(snapshot, problems=problems)

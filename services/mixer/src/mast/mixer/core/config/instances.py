@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from istio.policy.v1beta1 import cfg_pb2
 from mast.mixer.core.adapter import InstanceType
 from mast.mixer.core.config.entry import Entry, Problem
 from mast.mixer.core.config.manifests import Expressions
+from mast.mixer.core.config.names import candidates
+from mast.mixer.core.config.resources import TEMPLATE
 from mast.mixer.core.lang.codegen import Program
 from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.expression import Expression
@@ -41,7 +43,7 @@ class CompiledInstance:
     fields: Callable[[Get], dict[str, Any]]
     value: Expression | None = None
     bindings: Mapping[str, Expression] = field(default_factory=dict)
-    # All bindings in one function, over a ``get`` that knows the outputs as ``$out`` names.
+    # All bindings in one function, over a ``get`` that knows the outputs by their names there.
     bound: Callable[[Get], dict[str, Any]] = field(default=lambda _: {})
     bindings_read_only_outputs: bool = True
     # What handlers depend on besides types (D10): template and params as written.
@@ -58,7 +60,8 @@ class CompiledInstance:
         """Everything that making the instance or binding its outputs can read."""
         parts = [*self.expressions.values(), *self.bindings.values()]
         found = frozenset[Read]().union(*[part.reads for part in parts])
-        return frozenset(read for read in found if not read.name.startswith("$out."))
+        outputs = self.template.named_outputs
+        return frozenset(read for read in found if read.name not in outputs)
 
     @property
     def shared_reads(self) -> frozenset[Read]:
@@ -111,7 +114,7 @@ def compile_instance(
     tree = compiler.record(template.shape, params, "")
     bound = compiler.bindings(template, bindings)
     if compiler.problems:
-        return None, compiler.problems
+        return None, [*compiler.problems, *compiler.warnings]
     varying = VARYING.get(template.name, "")
     tree.pop(varying, None)
     program = Program(expressions.types)
@@ -124,11 +127,11 @@ def compile_instance(
         bindings=bound,
         bound=_binder(bound),
         bindings_read_only_outputs=all(
-            read.name.startswith("$out.") for each in bound.values() for read in each.reads
+            read.name in template.named_outputs for each in bound.values() for read in each.reads
         ),
         source=(template.name, json.dumps(params, sort_keys=True)),
     )
-    return instance, []
+    return instance, compiler.warnings
 
 
 def _parts(
@@ -145,7 +148,10 @@ def _parts(
     assert isinstance(spec, cfg_pb2.Instance)  # noqa: S101  the store decodes by kind
     name = spec.compiled_template or spec.template
     complaint = f"template '{name}' not found" if name else "missing compiled template"
-    template = templates.get(spec.compiled_template)
+    names: Sequence[str] = (spec.compiled_template,)
+    if spec.template and not spec.compiled_template:
+        names = candidates(spec.template, TEMPLATE, entry.namespace)
+    template = next((templates[each] for each in names if each in templates), None)
     return MessageToDict(spec.params), template, dict(spec.attribute_bindings), complaint
 
 
@@ -154,6 +160,7 @@ class _Compiler:
 
     def __init__(self, fqn: str, expressions: Expressions, dialect: Dialect) -> None:
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self.leaves: dict[str, Expression] = {}
         self._fqn = fqn
         self._expressions = expressions
@@ -203,7 +210,11 @@ class _Compiler:
         return compiled
 
     def bindings(self, template: Template, given: object) -> dict[str, Expression]:
-        """Attribute bindings over ``$out`` fields (D8); legacy kinds write what they like."""
+        """Attribute bindings over outputs (D8); legacy kinds write what they like.
+
+        Of a dynamic template a binding to what is no attribute, or of another type, is only left
+        out; that is a problem all the same.
+        """
         if not isinstance(given, Mapping) or not all(isinstance(t, str) for t in given.values()):
             self._wrong("attribute_bindings", f"must be an object of strings, got {given!r}")
             return {}
@@ -212,23 +223,29 @@ class _Compiler:
                 text = f"template '{template.name}' has no outputs to bind"
                 self._wrong(f"attribute_bindings[{attribute}]", text)
             return {}
-        outputs = {f"$out.{name}": each for name, each in template.outputs.items()}
+        outputs = template.named_outputs
         compiled: dict[str, Expression] = {}
         for attribute, text in sorted(given.items()):
             path = f"attribute_bindings[{attribute}]"
             prefix = f"error evaluating AttributeBinding expression for attribute key '{attribute}'"
             wanted = self._expressions.types.get(attribute)
+            complain = self._left_out if template.dynamic else self._wrong
             if wanted is None:
-                self._wrong(path, f"{prefix}: unknown attribute {attribute}")
+                complain(path, f"{prefix}: unknown attribute {attribute}")
                 continue
             try:
-                compiled[attribute] = self._expressions.compile(text, self._dialect, outputs)
+                found = self._expressions.compile(text, self._dialect, outputs)
             except ExpressionError as error:
                 self._wrong(path, f"{prefix}: {error}")
                 continue
-            if compiled[attribute].type is not wanted:
-                self._wrong(path, mismatch(attribute, compiled[attribute].type, wanted))
+            if found.type is wanted:
+                compiled[attribute] = found
+            else:
+                complain(path, mismatch(attribute, found.type, wanted))
         return compiled
+
+    def _left_out(self, path: str, text: str) -> None:
+        self.warnings.append(Problem(self._fqn, path, text))
 
     def _wrong(self, path: str, text: str) -> None:
         self.problems.append(Problem(self._fqn, path, text))

@@ -9,6 +9,8 @@ from mast.common.kinds import LEGACY_ADAPTERS, LEGACY_TEMPLATES
 from mast.mixer.core.adapter import Adapter
 from mast.mixer.core.config.entry import Entry, Problem
 from mast.mixer.core.config.handlers import (
+    Known,
+    Remote,
     ResolvedHandler,
     UsedHandler,
     resolve_handler,
@@ -16,6 +18,12 @@ from mast.mixer.core.config.handlers import (
 )
 from mast.mixer.core.config.instances import CompiledInstance, compile_instance
 from mast.mixer.core.config.manifests import Expressions, united
+from mast.mixer.core.config.resources import (
+    ADAPTER,
+    TEMPLATE,
+    dynamic_adapters,
+    dynamic_templates,
+)
 from mast.mixer.core.config.rules import CompiledRule, Parts, compile_rule
 from mast.mixer.core.templates import Template
 
@@ -34,6 +42,10 @@ class Counts:
     rule_errors: int = 0
     match_errors: int = 0
     unsatisfied_actions: int = 0
+    adapters: int = 0
+    adapter_errors: int = 0
+    templates: int = 0
+    template_errors: int = 0
     handler_validation_errors: int = 0
 
 
@@ -68,11 +80,13 @@ def compile_snapshot(
     templates: Mapping[str, Template],
     adapters: Mapping[str, Adapter],
     before: Snapshot = EMPTY,
+    remote: Remote | None = None,
 ) -> Snapshot:
     """Compile everything; a bad object is reported and hurts only what needs it (D7).
 
     Objects of kinds that Mixer does not know are ignored. Expressions that ``before`` has
-    compiled over the same attributes are taken from it.
+    compiled over the same attributes are taken from it. ``remote`` builds handlers of adapters
+    that objects describe; without it there are none.
     """
     known = sorted(entries, key=lambda entry: entry.fqn)
     of_kind: dict[str, list[Entry]] = {}
@@ -80,10 +94,15 @@ def compile_snapshot(
         of_kind.setdefault(entry.kind, []).append(entry)
     expressions = before.expressions.over(united(of_kind.get(MANIFEST, ())))
     work = _Work()
+    dynamic, problems = dynamic_templates(of_kind.get(TEMPLATE, ()))
+    described, more = dynamic_adapters(of_kind.get(ADAPTER, ()), dynamic)
+    work.problems += [*problems, *more]
+    templates = {**templates, **{fqn: each.template for fqn, each in dynamic.items()}}
+    known_adapters = Known(adapters, described, remote)
     handler_entries = [e for e in known if e.kind == HANDLER or e.kind in LEGACY_ADAPTERS]
     instance_entries = [e for e in known if e.kind == INSTANCE or e.kind in LEGACY_TEMPLATES]
     for entry in handler_entries:
-        handler, problems = resolve_handler(entry, adapters)
+        handler, problems = resolve_handler(entry, known_adapters)
         work.problems += problems
         if handler is not None:
             work.handlers[entry.fqn] = handler
@@ -110,6 +129,10 @@ def compile_snapshot(
         match_errors=sum(p.field == "match" for p in work.problems),
         unsatisfied_actions=sum(p.text.startswith("Handler not found") for p in work.problems),
         handler_validation_errors=len(problems),
+        adapters=len(of_kind.get(ADAPTER, ())),
+        adapter_errors=len(of_kind.get(ADAPTER, ())) - len(described),
+        templates=len(of_kind.get(TEMPLATE, ())),
+        template_errors=len(of_kind.get(TEMPLATE, ())) - len(dynamic),
     )
     return Snapshot(
         before.id + 1, tuple(work.rules), handlers, tuple(work.problems), counts, expressions
