@@ -1,12 +1,13 @@
-"""Tries what no test has seen: configuration that Galley accepts on an Envoy, and parsers on noise.
+"""Tries what no test has seen: configuration on an Envoy, rules of access, parsers on noise.
 
     python -m tests.fuzz                          100,000 cases of each
     python -m tests.fuzz --cases 5000 --seed 7    the configuration with these numbers
     python -m tests.fuzz --of parsers             Citadel's parsers of CSRs, tokens and headers only
+    python -m tests.fuzz --of access              calls to workloads with drawn policies only
 
 Configuration comes in series, each a test of `tests/property/test_accepted_configuration.py` that
 is named after the seed it was drawn with; it stands for the same cases as long as the strategies
-do. Parsers are tried as often by every test of `tests/property/test_citadel_parsers.py`.
+do. So do calls, by `tests/property/test_authorization.py`. Parsers are tried as often by every test of `tests/property/test_citadel_parsers.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 TESTS = {
+    "access": "tests/property/test_authorization.py",
     "configuration": "tests/property/test_accepted_configuration.py",
     "parsers": "tests/property/test_citadel_parsers.py",
 }
