@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.integration.agent.capture_site import (
     FLAGS,
@@ -91,6 +93,52 @@ def test_other_flags_are_another_capture(site: Site) -> None:
     assert site.capture(*other).status == 1
     site.captured(*other, "--reconcile=true")
     assert "192.0.2.0/24" in "".join(site.rules())
+
+
+PORTS = st.lists(st.integers(1, 65535).map(str), max_size=3, unique=True).map(",".join)
+CIDRS = st.lists(
+    st.sampled_from(["10.0.0.0/8", "192.0.2.7/32", "127.0.0.0/8", "0.0.0.0/0", "fd00::/8"]),
+    max_size=3,
+    unique=True,
+).map(",".join)
+GROUPS = st.lists(st.integers(0, 65534).map(str), max_size=3, unique=True).map(",".join)
+INTERFACES = st.sampled_from(["", "eth9", "eth+", "eth8,eth9"])
+FLAGS_OF_ALL_KINDS = st.fixed_dictionaries(
+    {
+        "-m": st.sampled_from(["REDIRECT", "TPROXY"]),
+        "-b": PORTS | st.just("*"),
+        "-d": PORTS,
+        "-i": CIDRS | st.just("*"),
+        "-x": CIDRS,
+        "-q": PORTS,
+        "-o": PORTS,
+        "-k": INTERFACES,
+        "-c": INTERFACES,
+        "-u": GROUPS,
+        "-g": GROUPS,
+        "--owner-groups": GROUPS.filter(bool) | st.just("*"),
+        "--owner-groups-exclude": GROUPS,
+        **{
+            f"--{name}": st.sampled_from(["true", "false"])
+            for name in ("redirect-dns", "capture-all-dns", "drop-invalid", "dual-stack")
+        },
+    }
+)
+
+
+@pytest.mark.parametrize("site", ["nft", NATIVE], indirect=True)
+@settings(
+    max_examples=6,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(flags=FLAGS_OF_ALL_KINDS)
+def test_any_flags_are_taken_found_again_and_removed(site: Site, flags: dict[str, str]) -> None:
+    words = [word for flag, value in flags.items() for word in (flag, value)]
+    site.captured(*words)
+    assert "capture.unchanged" in site.captured(*words)
+    site.clean()
 
 
 @pytest.mark.parametrize("site", [NATIVE], indirect=True)
