@@ -73,6 +73,7 @@ async def fetching(
     site: Site, *, by_uri: bool = True, **changes: Any
 ) -> AsyncIterator[FetchedKeys]:
     rule = JwtRule(site.url, ("istio-ca",), f"{site.url}/keys" if by_uri else "")
+    changes.setdefault("patience", timedelta(seconds=20))
     keys = FetchedKeys(rule=rule, random=lambda: 0.0, **changes)
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(keys.run())
@@ -95,7 +96,7 @@ async def test_keys_are_fetched_once_for_many_tokens(site: Site, by_uri: bool) -
 
 
 async def test_a_new_key_is_looked_for_but_not_for_every_made_up_name(site: Site) -> None:
-    async with fetching(site, patience=timedelta(seconds=20)) as keys:
+    async with fetching(site) as keys:
         assert await ids(keys, "one") == ["one"]
         site.jwks = {"keys": [jwk(RSA, kid="one"), jwk(P256, kid="two")]}
         keys.pause = timedelta()
@@ -110,7 +111,7 @@ async def test_a_new_key_is_looked_for_but_not_for_every_made_up_name(site: Site
 async def test_an_issuer_that_is_away_is_told_once_and_its_keys_are_kept(site: Site) -> None:
     with capture_logs() as logs:
         interval = timedelta(milliseconds=1)
-        async with fetching(site, interval=interval, patience=timedelta(seconds=20)) as keys:
+        async with fetching(site, interval=interval) as keys:
             assert await ids(keys) == ["one"]
             site.status = 500
             asked = site.asked
