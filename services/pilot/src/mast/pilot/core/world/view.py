@@ -33,7 +33,7 @@ from mast.pilot.core.scope.memo import Memo, Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.security import credentials
 from mast.pilot.core.world import name_table, proxy_config, trust_bundles
-from mast.pilot.core.world.asides import hidden_services
+from mast.pilot.core.world.asides import hidden_clusters
 from mast.pilot.core.world.faults import duplicate, without_credential, without_instances
 from mast.pilot.core.world.originals import Originals, required
 from mast.pilot.core.xds.resources import (
@@ -199,7 +199,7 @@ class MeshView:
         yield from map(self._cluster, fixed_clusters(scope.mesh, proxy, inbound=own))
         served = targets(self.audience.served, scope)
         yield from map(self._cluster, inbound_clusters(scope, proxy, served) if own else ())
-        yield from self._asides(scope)
+        yield from map(self._cluster, hidden_clusters(scope, self.audience))
 
     def _outbound(self, scope: Scope) -> Sequence[Resource]:
         """Clusters of all services, those of each service shared by all who follow one rule."""
@@ -212,14 +212,6 @@ class MeshView:
             key = ("service clusters", _identity(service, rule), traits, where)
             found += scope.shared(key, partial(self._of_service, service, rule))
         return found
-
-    def _asides(self, scope: Scope) -> Iterator[Resource]:
-        """Clusters of telemetry and authorizers that no Sidecar, nor `exportTo`, keeps away."""
-        caller = self.audience.caller
-        for service, port in hidden_services(scope, self.audience.proxy):
-            rule = rule_for(scope, service, caller.labels)
-            made = outbound_cluster(Destination(service, port, "", rule), scope, caller)
-            yield from map(self._cluster, [made] if made else ())
 
     def _passed_on(self, scope: Scope) -> Sequence[Resource]:
         """Clusters for mutual TLS that a gateway passes on unopened (pilot.md G2)."""
