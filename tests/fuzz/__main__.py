@@ -7,7 +7,8 @@
 
 Configuration comes in series, each a test of `tests/property/test_accepted_configuration.py` that
 is named after the seed it was drawn with; it stands for the same cases as long as the strategies
-do. Of parsers every test of `tests/property/test_citadel_parsers.py` draws a tenth of the number.
+do. So do calls, by `tests/property/test_authorization.py`. Of parsers every test of
+`tests/property/test_citadel_parsers.py` draws a tenth of the number.
 """
 
 from __future__ import annotations
