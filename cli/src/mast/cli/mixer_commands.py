@@ -7,17 +7,19 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from mast.cli.errors import CommandError
 from mast.cli.local.home import Home
 from mast.cli.output import Format, dump
+from mast.mixer.core.values import Value
 
 if TYPE_CHECKING:
     from mast.cli.mixer.calls import Answer
-    from mast.mixer.core.values import Value
 
 T = TypeVar("T")
 
@@ -37,29 +39,27 @@ commands = typer.Typer(
 )
 
 _PAIRS = "NAME=VALUE,..."
-Sensed = Annotated[
-    str,
-    typer.Option("-a", "--attributes", metavar=_PAIRS, help="Attributes whose types are sensed."),
-]
-Strings = Annotated[str, typer.Option("-s", "--string_attributes", metavar=_PAIRS, help="Strings.")]
-Integers = Annotated[
-    str, typer.Option("-i", "--int64_attributes", metavar=_PAIRS, help="Integers.")
-]
-Doubles = Annotated[str, typer.Option("-d", "--double_attributes", metavar=_PAIRS, help="Floats.")]
-Bools = Annotated[str, typer.Option("-b", "--bool_attributes", metavar=_PAIRS, help="Booleans.")]
-Times = Annotated[
-    str, typer.Option("-t", "--timestamp_attributes", metavar=_PAIRS, help="RFC 3339 times.")
-]
-Durations = Annotated[
-    str, typer.Option("--duration_attributes", metavar=_PAIRS, help="Durations such as 1m30s.")
-]
-Bytes = Annotated[
-    str, typer.Option("--bytes_attributes", metavar=_PAIRS, help="b0:b1:b2, or IP addresses.")
-]
-Maps = Annotated[
-    str,
-    typer.Option("--stringmap_attributes", metavar="NAME=K:V;K:V,...", help="Maps of strings."),
-]
+_OPTIONS: Final = {
+    "": typer.Option(
+        "-a", "--attributes", metavar=_PAIRS, help="Attributes whose types are sensed."
+    ),
+    "string": typer.Option("-s", "--string_attributes", metavar=_PAIRS, help="Strings."),
+    "int64": typer.Option("-i", "--int64_attributes", metavar=_PAIRS, help="Integers."),
+    "double": typer.Option("-d", "--double_attributes", metavar=_PAIRS, help="Floats."),
+    "bool": typer.Option("-b", "--bool_attributes", metavar=_PAIRS, help="Booleans."),
+    "timestamp": typer.Option(
+        "-t", "--timestamp_attributes", metavar=_PAIRS, help="RFC 3339 times."
+    ),
+    "duration": typer.Option(
+        "--duration_attributes", metavar=_PAIRS, help="Durations such as 1m30s."
+    ),
+    "bytes": typer.Option("--bytes_attributes", metavar=_PAIRS, help="b0:b1:b2, or IP addresses."),
+    "stringmap": typer.Option(
+        "--stringmap_attributes", metavar="NAME=K:V;K:V,...", help="Maps of strings."
+    ),
+}
+"""mixc's options for attributes, by kind of value."""
+
 Address = Annotated[
     str,
     typer.Option(
@@ -75,22 +75,38 @@ Output = Annotated[Format, typer.Option("-o", "--output", help="Format of the an
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    commands.command()(check)
-    commands.command()(report)
-    commands.command(name="eval")(evaluate)
+    commands.command()(_with_attributes(check))
+    commands.command()(_with_attributes(report))
+    commands.command(name="eval")(_with_attributes(evaluate))
     app.add_typer(commands, name="mixer")
 
 
+def _with_attributes(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose ``attributes`` are what these options say."""
+    names = {kind: f"{kind}_values" for kind in _OPTIONS}
+
+    @wraps(command)
+    def run(**arguments: Any) -> None:
+        from mast.cli.mixer import values
+
+        given = {kind: arguments.pop(name) for kind, name in names.items()}
+        command(values.attributes(given), **arguments)
+
+    own = list(signature(command, eval_str=True).parameters.values())[1:]
+    added = [
+        Parameter(
+            names[kind], Parameter.KEYWORD_ONLY, default="", annotation=Annotated[str, option]
+        )
+        for kind, option in _OPTIONS.items()
+    ]
+    parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own]
+    run.__signature__ = Signature([*parameters, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in (*parameters, *added)}
+    return run
+
+
 def check(
-    attributes: Sensed = "",
-    string_attributes: Strings = "",
-    int64_attributes: Integers = "",
-    double_attributes: Doubles = "",
-    bool_attributes: Bools = "",
-    timestamp_attributes: Times = "",
-    duration_attributes: Durations = "",
-    bytes_attributes: Bytes = "",
-    stringmap_attributes: Maps = "",
+    attributes: Mapping[str, Value],
     quotas: Annotated[
         str, typer.Option("-q", "--quotas", metavar="NAME=AMOUNT,...", help="Quotas to allocate.")
     ] = "",
@@ -102,9 +118,8 @@ def check(
     output: Output = Format.TABLE,
 ) -> None:
     """Ask whether a request may pass."""
-    found = _attributes(locals())
     asked = _amounts(quotas)
-    answers = asyncio.run(_check(_address(address), found, asked, deduplication_id, repeat))
+    answers = asyncio.run(_check(_address(address), attributes, asked, deduplication_id, repeat))
     if output is Format.TABLE:
         sys.stdout.writelines(f"{line}\n" for each in answers for line in each.lines())
     else:
@@ -112,15 +127,7 @@ def check(
 
 
 def report(
-    attributes: Sensed = "",
-    string_attributes: Strings = "",
-    int64_attributes: Integers = "",
-    double_attributes: Doubles = "",
-    bool_attributes: Bools = "",
-    timestamp_attributes: Times = "",
-    duration_attributes: Durations = "",
-    bytes_attributes: Bytes = "",
-    stringmap_attributes: Maps = "",
+    attributes: Mapping[str, Value],
     address: Address = "",
     repeat: Repeat = 1,
     report_batch_size: Annotated[
@@ -128,24 +135,15 @@ def report(
     ] = 1,
 ) -> None:
     """Tell Mixer of a request that has ended."""
-    found = _attributes(locals())
-    asyncio.run(_report(_address(address), found, repeat, report_batch_size))
+    asyncio.run(_report(_address(address), attributes, repeat, report_batch_size))
     sys.stdout.write("Report RPC returned OK\n")
 
 
 def evaluate(
+    attributes: Mapping[str, Value],
     expression: Annotated[
         str, typer.Argument(help="Expression; without it JSON lines are read from standard input.")
     ] = "",
-    attributes: Sensed = "",
-    string_attributes: Strings = "",
-    int64_attributes: Integers = "",
-    double_attributes: Doubles = "",
-    bool_attributes: Bools = "",
-    timestamp_attributes: Times = "",
-    duration_attributes: Durations = "",
-    bytes_attributes: Bytes = "",
-    stringmap_attributes: Maps = "",
     manifest: Annotated[
         str, typer.Option(metavar="NAME=TYPE,...", help="Types of attributes beside the usual.")
     ] = "",
@@ -164,16 +162,15 @@ def evaluate(
     """
     from mast.cli.mixer.evaluation import Case, dialect_of, outcome
 
-    given = _attributes(locals())
     if not expression:
-        if given or manifest:
+        if attributes or manifest:
             raise CommandError("attributes of options need an expression as argument", status=2)
         _evaluate_lines()
         return
     case = Case(
         expression=expression,
-        types=_types(given, manifest),
-        attributes=given,
+        types=_types(attributes, manifest),
+        attributes=attributes,
         dialect=_usable(dialect_of, dialect, "--dialect"),
     )
     found = outcome(case)
@@ -207,13 +204,6 @@ def _types(given: Mapping[str, Value], manifest: str) -> dict[str, Any]:
     implied = {name: TYPES[type(value)] for name, value in given.items()}
     said = _usable(types_of, dict(pairs(manifest, "--manifest")), "--manifest")
     return {**implied, **declared(), **said}
-
-
-def _attributes(options: Mapping[str, Any]) -> dict[str, Value]:
-    from mast.cli.mixer import values
-
-    names = {kind: f"{kind}_attributes" if kind else "attributes" for kind in values.READERS}
-    return values.attributes({kind: options[name] for kind, name in names.items()})
 
 
 def _amounts(quotas: str) -> dict[str, int]:
