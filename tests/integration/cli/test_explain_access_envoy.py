@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +31,10 @@ from envoy.type.v3.range_pb2 import Int32Range
 from google.protobuf.wrappers_pb2 import UInt32Value
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from mast.cli.explain.rbac import ruling
+from mast.cli.main import app
 from mast.pilot.core.packing import packed, typed_extension
 from tests.support.authorization_cases import (
     ADDRESSES,
@@ -43,10 +47,11 @@ from tests.support.authorization_cases import (
     TCP_PORTS,
     Case,
     calls,
+    cases,
     chance_of,
 )
 from tests.support.authorization_envoy import SPIFFE, arrival, inbound, observed, running
-from tests.support.authorization_reference import Call, Place
+from tests.support.authorization_reference import Call, Place, applies
 
 T = TypeVar("T")
 
@@ -264,3 +269,19 @@ def foretold(guard: Guard, call: Call) -> tuple[bool, str]:
     said = ruling(guard.http if call.http else guard.network, arrival(call))
     named = "" if said.allowed or not call.http else said.decided or "none"
     return said.allowed, named
+
+
+async def test_a_running_proxy_names_its_policies(tmp_path: Path) -> None:
+    case = cases(3, 1, http=0, tcp=0)[0]
+    policies = [each for each in case.policies if applies(each, case.place)]
+    assert policies
+    async with running(tmp_path, {"virtualInbound": inbound(case)}, ()) as (envoy, _):
+        admin = envoy.admin.removeprefix("http://")
+        arguments = ["authz", "check", "--admin", admin, "-o", "json"]
+        ended = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert ended.exit_code == 0, ended.output
+    found = {(each["action"], each["policy"]) for each in json.loads(ended.stdout)}
+    for each in policies:
+        meta, action = each["metadata"], each["spec"]["action"]
+        told = f"{action} (dry run)" if "annotations" in meta else action
+        assert (told, f"{meta['name']}.{meta['namespace']}") in found

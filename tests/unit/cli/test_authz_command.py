@@ -265,3 +265,13 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
     (tmp_path / "strange.yaml").write_text(strange)
     with pytest.raises(CommandError, match="its outcome cannot be told"):
         run("reviews-v1", "-f", str(MESH), "-f", str(tmp_path), "--path", "/", *PP)
+
+
+def test_a_proxy_that_is_none_of_the_mesh(tmp_path: Path) -> None:
+    has = configuration(NODE, POLICIES)
+    has.node.id = "test"
+    file = tmp_path / "dump.json"
+    file.write_text(dump_of(has))
+    assert "no-admin.default" in run("--file", str(file)).stdout
+    with pytest.raises(CommandError, match="no proxy of the mesh"):
+        run("--file", str(file), "--path", "/")

@@ -17,6 +17,8 @@ from mast.cli.output import plain as print_columns
 from mast.cli.targets import AdminAddress, DumpFile, Name, Namespace, Target
 
 if TYPE_CHECKING:
+    from envoy.config.core.v3.base_pb2 import Node
+
     from mast.cli.envoy.configuration import Configuration
     from mast.cli.explain.site import Side, Surroundings
     from mast.cli.explain.story import Judged
@@ -111,19 +113,18 @@ def check(
 
     With any option of a request the exit status is 1 if it is refused.
     """
-    found = _guarded(
-        Target(workload, namespace, admin, file),
-        _files(filename, namespace, mesh_config, ignore_unknown, validate),
-    )
+    target = Target(workload, namespace, admin, file)
+    files = _files(filename, namespace, mesh_config, ignore_unknown, validate)
     asked = (port, method, path, host, header, source_principal, source_ip, sni, jwt_claims, tcp)
     if not any(asked):
         from mast.cli.inspect.access import policies
 
-        table = policies(found.configuration)
+        table = policies(_configuration(target, files))
         show(table.data, output, table.columns, table.rows)
         return
     from mast.cli.explain.verdict import SOMEBODY, Call
 
+    found = _guarded(target, files)
     call = Call(
         port=port or _only_port(found.configuration),
         http=not tcp,
@@ -155,19 +156,33 @@ def _files(
     )
 
 
+def _node(target: Target, files: Mesh) -> Node:
+    """The workload that is asked about, in files."""
+    if target.admin or target.file or not target.name:
+        raise CommandError("with -f name a workload in the files", status=2)
+    return mesh_files.chosen_node(files, target.name, "", target.namespace)
+
+
+def _configuration(target: Target, files: Mesh | None) -> Configuration:
+    """What the proxy has or, from files, what it would get."""
+    if files is not None:
+        return files.configuration(_node(target, files))
+    return target.dump(endpoints=True).configuration
+
+
 def _guarded(target: Target, files: Mesh | None) -> Guarded:
-    """The proxy that is asked about, with what it has or, from files, what it would get."""
     from mast.cli.explain.site import Surroundings
+    from mast.pilot.core.model.proxy import InvalidNode
 
     if files is not None:
-        if target.admin or target.file or not target.name:
-            raise CommandError("with -f name a workload in the files", status=2)
         around = Surroundings(files)
-        node = mesh_files.chosen_node(files, target.name, "", target.namespace)
-        return Guarded(around.side(node), around)
-    configuration = target.dump(endpoints=True).configuration
+        return Guarded(around.side(_node(target, files)), around)
+    has = _configuration(target, None)
     around = Surroundings(_mesh_around(target))
-    return Guarded(around.side(configuration.node, configuration), around)
+    try:
+        return Guarded(around.side(has.node, has), around)
+    except InvalidNode as error:
+        raise CommandError(f"this is no proxy of the mesh: {error}") from error
 
 
 def _mesh_around(target: Target) -> Mesh:
