@@ -33,6 +33,7 @@ def all_names(header: str) -> list[tuple[str, ...]]:
         pytest.param('Subject="CN=a,O=b",DNS=c', [("a",), ("c",)], id="comma-in-quotes"),
         pytest.param('Cert="-----BEGIN%20CERTIFICATE";URI=x', [("x",)], id="certificate"),
         pytest.param("URI=a;URI=a;DNS=a", [("a",)], id="repeats"),
+        pytest.param("Issuer=b;URI=a", [("a",)], id="key-of-the-future"),
         pytest.param("URI=;DNS=", [()], id="empty-values"),
     ],
 )
@@ -51,7 +52,8 @@ def test_names_of_every_element(header: str, expected: list[tuple[str, ...]]) ->
         pytest.param('URI="a\\', "does not end", id="open-escape"),
         pytest.param('URI="a"b', "behind a quoted value", id="text-behind-quotes"),
         pytest.param('URI=a"b"', "quote within a value", id="quote-within"),
-        pytest.param("Identity=a", "the key 'Identity'", id="unknown-key"),
+        pytest.param("a b=c", "the key 'a b'", id="no-key"),
+        pytest.param("=c", "the key ''", id="empty-key"),
         pytest.param("URI=" + "a" * MAX_BYTES, "want at most", id="long"),
         pytest.param(",".join(["URI=a"] * 65), "65 elements", id="many"),
     ],
