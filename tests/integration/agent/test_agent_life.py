@@ -243,7 +243,9 @@ async def test_new_roots_dial_pilot_anew(plane: ControlPlane, work: Path) -> Non
     async with agent(work, environment(plane, loopback())) as running:
         await running.ready()
         roots = work / "var/run/secrets/istio/root-cert.pem"
-        roots.write_bytes(plane.root.pem)
+        roots.write_bytes(b"the same, otherwise\n" + plane.root.pem)
+        await running.logged("roots.unchanged")
+        assert not running.events("ads.disconnected")
         seen = len(plane.discovery.requests)
         roots.write_bytes(plane.root.pem + Ca.root("another").pem)
         await running.logged("roots.changed")

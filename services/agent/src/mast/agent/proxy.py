@@ -20,7 +20,7 @@ from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from mast.agent.api.status import Status, status_server
 from mast.agent.assembly import Agent, Clocks, assemble, with_inputs
 from mast.agent.config import Flags
-from mast.agent.core import health, paths, probers, scrape
+from mast.agent.core import health, paths, probers, scrape, secrets
 from mast.agent.core.bootstrap import as_json
 from mast.agent.core.bootstrap_patches import patched, refusal
 from mast.agent.core.command import Launch, arguments
@@ -122,16 +122,18 @@ async def follow_stop(stop: asyncio.Event, ending: Ending) -> None:
 
 
 async def follow_roots(agent: Agent) -> None:
-    """Dial Pilot anew when the file with its roots has others (B2.4)."""
+    """Dial Pilot anew when the file with its roots has others, however they are written (B2.4)."""
     candidates = identity.xds_root_files(agent.inputs.config)
     watch = files.FileWatch(candidates, debounce=agent.inputs.config.file_debounce)
-    seen = identity.first_content(candidates)
+    seen = secrets.bundle([identity.first_content(candidates)])
     while True:
         await watch.changed()
-        found = identity.first_content(candidates)
-        if found != seen:
-            log.info("roots.changed", files=candidates)
-            agent.ads.redial("the roots for Pilot changed")
+        found = secrets.bundle([identity.first_content(candidates)])
+        if not found or found == seen:
+            log.debug("roots.unchanged", files=candidates)
+            continue
+        log.info("roots.changed", files=candidates)
+        agent.ads.redial("the roots for Pilot changed")
         seen = found
 
 
