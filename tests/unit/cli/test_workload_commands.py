@@ -50,6 +50,25 @@ def test_files_of_a_group_in_a_file(folder: Path, prefix: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "hosts is empty: --ingressIP says where istiod.istio-system.svc is to lead"),
+        (("--discovery", "127.0.0.9:15012"), "127.0.0.9 is this machine only"),
+        (("--discovery", "10.0.0.9:15012"), ""),
+    ],
+)
+def test_where_the_control_plane_is(
+    folder: Path, arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--token", folder / "token", "--root-cert", folder / "root.pem", *arguments)
+    line = ("workload", "entry", "configure", "-f", folder / "group.yaml", "-o", folder / "vm")
+    assert ended(*line, *given) == 0
+    complaint = capsys.readouterr().err
+    assert told in complaint
+    assert bool(told) == ("--ingressIP" in complaint)
+
+
+@pytest.mark.parametrize(
     ("arguments", "status", "problem"),
     [
         pytest.param((), 2, "either a file (-f) or a name", id="no-group"),

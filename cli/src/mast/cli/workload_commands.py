@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -177,8 +178,11 @@ def configure(
     made = asyncio.run(_files(place, wanted, choices))
     write(output, made)
     note(f"Wrote {', '.join(made)} to {output}; they belong on one machine only.")
-    if not made[HOSTS]:
+    leads_to = made[HOSTS].partition(" ")[0]
+    if not leads_to:
         note(f"{HOSTS} is empty: --ingressIP says where {choices.host} is to lead.")
+    elif ip_address(leads_to).is_loopback:
+        note(f"{leads_to} is this machine only: --ingressIP says where others reach the mesh.")
 
 
 def list_entries(
