@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
+from typer.testing import CliRunner
 
+from mast.cli.main import app
 from tests.support.guarded_envoy import Guarded, guarded_envoy
 from tests.support.tokens import Issuer
 
@@ -63,6 +67,10 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+SAMPLES = Path(__file__).parents[3] / "samples" / "bookinfo" / "security"
+SAMPLE = "productpage"
+
+
 def policy(name: str, spec: Mapping[str, Any]) -> str:
     return json.dumps(
         {
@@ -76,8 +84,11 @@ def policy(name: str, spec: Mapping[str, Any]) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Guarded]:
-    texts = [policy(name, spec) for name, spec in POLICIES.items()]
-    async with guarded_envoy(tmp_path_factory.mktemp("envoy"), POLICIES, *texts) as found:
+    sample = yaml.safe_load((SAMPLES / "tokens-1.4.yaml").read_text())["spec"]
+    # There are no certificates here.
+    policies = {**POLICIES, SAMPLE: {**sample, "peers": []}}
+    texts = [policy(name, spec) for name, spec in policies.items()]
+    async with guarded_envoy(tmp_path_factory.mktemp("envoy"), policies, *texts) as found:
         yield found
 
 
@@ -142,3 +153,11 @@ async def test_tokens(
 ) -> None:
     reply = await site.ask(name, path, headers)
     assert reply.status == status
+
+
+async def test_the_sample(site: Guarded) -> None:
+    asked = ["sign", str(SAMPLES / "demo.jwk"), "--issuer", "https://bookinfo.example.com"]
+    signed = CliRunner().invoke(app, ["jwt", *asked, "--subject", "jason"]).stdout.strip()
+    assert (await site.ask(SAMPLE, "/productpage")).status == 401
+    assert (await site.ask(SAMPLE, "/health")).status == 200
+    assert (await site.ask(SAMPLE, "/productpage", bearer(signed))).status == 200
