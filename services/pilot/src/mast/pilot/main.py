@@ -7,41 +7,29 @@ import random
 import secrets
 import socket
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Final
 
 import structlog
-from grpc import aio
 
 from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
-from mast.common.ca_client import KeyPair, WorkloadCertificates, service_certificates
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.keys import proxy_status_key
 from mast.common.latest import Latest
 from mast.common.lifecycle import run
-from mast.common.mesh_trust import MeshTrust
 from mast.common.monitoring import Readiness, http_server, monitoring
 from mast.common.sealing import sealing_key
-from mast.common.serving import Listen, Serving, serving
 from mast.common.settings import parse
-from mast.common.spiffe import SpiffeId
 from mast.common.telemetry import Metrics, configure_logging
-from mast.common.tls_front import tls_front
-from mast.pilot.api import ads, csds
 from mast.pilot.api.ads import AdsService, Door
 from mast.pilot.api.asides import Asides
 from mast.pilot.api.connection import Connection, Facilities
 from mast.pilot.api.connections import Connections
-from mast.pilot.api.credentials import Credentials
-from mast.pilot.api.csds import ClientStatusService
 from mast.pilot.api.debug import DebugPages, Gate
 from mast.pilot.api.findings import Findings
 from mast.pilot.api.instruments import BUCKETS, Instruments
@@ -66,6 +54,7 @@ from mast.pilot.store.public_keys import PublicKeyKeeper
 from mast.pilot.store.registrations import Registrations
 from mast.pilot.store.self_check import SelfCheck
 from mast.pilot.store.status import StatusPublisher, locate
+from mast.pilot.ways_in import WaysIn
 from mastapi.status.v1.status_pb2 import ProxyStatus
 
 log = structlog.get_logger()
@@ -76,7 +65,6 @@ of a second, must not happen in every other push."""
 
 _GAUGES_EVERY: Final = timedelta(seconds=15)
 _FINDINGS_EVERY: Final = timedelta(seconds=1)
-_AGE_GRACE: Final = timedelta(seconds=10)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -235,74 +223,20 @@ class Pilot:
         ]
 
     async def serve(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        """Serve the plaintext port, and the TLS port once there is a certificate."""
-        async with self._server([Listen(self._config.listen, name="grpc")], Door()) as running:
-            secure = tasks.create_task(self._serve_securely(stop), name="secure")
-            await self._ready_or(stop)
-            await running.set_serving(True)
-            await stop.wait()
-            self._connections.drain(self._config.drain * 0.8, random.random)
-        await secure
-
-    async def _ready_or(self, stop: asyncio.Event) -> None:
-        """Until there is a snapshot, or the process is asked to end."""
-        async with asyncio.TaskGroup() as tasks:
-            waiting = [
-                tasks.create_task(self._connections.registered(0), name="first push"),
-                tasks.create_task(stop.wait(), name="stop"),
-            ]
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for each in waiting:
-                each.cancel()
-
-    async def _serve_securely(self, stop: asyncio.Event) -> None:
-        """ADS behind TLS that asks for client certificates (pilot.md A5)."""
-        config = self._config
-        if not config.ca_address:
-            return
-        known = MeshTrust(
+        """Serve proxies until `stop` is set."""
+        ways_in = WaysIn(
+            config=self._config,
             store=self._store,
-            trust_domain=config.trust_domain,
-            reporter=f"pilot.{self._replica.name}",
-            now=self._clock.now,
-            random=random.random,
+            clock=self._clock,
+            connections=self._connections,
+            replica=self._replica,
+            index=lambda: self._index,
+            service=self._service,
         )
-        certificates = _certificates(config, self._clock.now, lambda: known.roots)
-        async with asyncio.TaskGroup() as tasks:
-            trusting = tasks.create_task(known.run(certificates), name="trust")
-            renewing = tasks.create_task(certificates.run(), name="certificates")
-            getting = tasks.create_task(certificates.changed(None), name="first certificate")
-            stopping = tasks.create_task(stop.wait(), name="stop")
-            await asyncio.wait([getting, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if getting.done():
-                await self._behind_tls(certificates, getting.result(), stop)
-            for each in (trusting, renewing, getting, stopping):
-                each.cancel()
+        await ways_in.serve(tasks, stop)
 
-    async def _behind_tls(
-        self, certificates: WorkloadCertificates, first: KeyPair, stop: asyncio.Event
-    ) -> None:
-        material = Credentials(
-            self._config.trust_domain,
-            lambda: certificates.current or first,
-            lambda: self._index,
-        )
-        async with AsyncExitStack() as stack:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pilot-"))
-            socket_path = Path(directory) / "ads"
-            front = await stack.enter_async_context(
-                tls_front(self._config.secure_listen, socket_path, material, name="grpc-tls")
-            )
-            door = Door(front.peers.identities, front.peers.address)
-            listen = [Listen(f"unix:{socket_path}", name="grpc-behind-tls")]
-            running = await stack.enter_async_context(self._server(listen, door))
-            await self._ready_or(stop)
-            await running.set_serving(True)
-            await stop.wait()
-
-    @asynccontextmanager
-    async def _server(self, listen: Sequence[Listen], door: Door) -> AsyncIterator[Serving]:
-        service = AdsService(
+    def _service(self, door: Door) -> AdsService:
+        return AdsService(
             door,
             self._connections,
             self._admission,
@@ -311,31 +245,6 @@ class Pilot:
             self._changed,
             self._closed,
         )
-
-        services = [ads.SERVICE] if door.identities is None else [ads.SERVICE, csds.SERVICE]
-        config = self._config
-
-        def register(server: aio.Server) -> None:
-            service.register(server)
-            if door.identities is not None:
-                status = ClientStatusService(self._connections, door.identities, config.namespace)
-                status.register(server)
-
-        options = (
-            ("grpc.max_receive_message_length", config.max_message_size),
-            ("grpc.max_concurrent_streams", config.max_concurrent_streams),
-            ("grpc.keepalive_time_ms", 30_000),
-            ("grpc.keepalive_timeout_ms", 10_000),
-            # Agents ping every 30 seconds, stream or no stream.
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
-            ("grpc.max_connection_age_ms", int(config.connection_age.total_seconds() * 1000)),
-            ("grpc.max_connection_age_grace_ms", int(_AGE_GRACE.total_seconds() * 1000)),
-        )
-        async with serving(
-            register, listen, services=services, grace=config.drain, options=options
-        ) as running:
-            yield running
 
     async def _publish(self, news: News) -> None:
         """Hand a new snapshot to all streams."""
@@ -388,19 +297,6 @@ def _sealing_key(config: Config) -> bytes | None:
     if config.secrets_key_file is None:
         return None
     return sealing_key(config.secrets_key_file, secrets.token_bytes)
-
-
-def _certificates(
-    config: Config, now: Callable[[], datetime], mesh_roots: Callable[[], bytes]
-) -> WorkloadCertificates:
-    return service_certificates(
-        address=config.ca_address,
-        identity=SpiffeId(config.trust_domain, config.namespace, config.service_account),
-        root_file=config.ca_root_file,
-        token_file=config.ca_token_file,
-        now=now,
-        mesh_roots=mesh_roots,
-    )
 
 
 if __name__ == "__main__":
