@@ -156,7 +156,12 @@ class Federation:
         ):
             if answer.status != 200:
                 raise InvalidBundle(f"status {answer.status}")
-            return parsed(await answer.content.read(MAX_BYTES + 1))
+            text = bytearray()
+            async for chunk in answer.content.iter_any():
+                text += chunk
+                if len(text) > MAX_BYTES:
+                    break
+            return parsed(bytes(text))
 
     def _context(self, url: str) -> ssl.SSLContext:
         """Who may vouch for an endpoint: the machine's roots, ours, those given for its domains,

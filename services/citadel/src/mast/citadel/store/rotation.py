@@ -31,6 +31,7 @@ log = structlog.get_logger()
 FAILURES = (EtcdError, KeyUnavailable, UnusableAuthority, CaNotReady)
 """What may pass: nothing has changed then, and it is tried again."""
 
+ROUTINE = timedelta(hours=1)
 WAITING = timedelta(seconds=2)
 """How often the mesh is looked at while a step waits for it."""
 
@@ -142,7 +143,7 @@ class Rotation:
         """Take every step that is due, for ever; failures change nothing and are tried again."""
         failing = False
         await authority.after(None)
-        pause = self.interval * self.random() if self.jitter else self.interval
+        pause = self._routine * self.random() if self.jitter else self._routine
         while True:
             seen = authority.value
             waits = False
@@ -153,16 +154,16 @@ class Rotation:
                 if not failing:
                     log.warning("rotation.failed", error=str(error))
                 failing = True
-            delay = WAITING if waits or failing or pause <= timedelta() else pause
+            delay = min(WAITING, pause) if waits or failing else pause
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(delay, self._routine).total_seconds()):
+                async with asyncio.timeout(delay.total_seconds()):
                     await authority.after(seen)
-            pause = self.interval
+            pause = self._routine
 
     @property
     def _routine(self) -> timedelta:
         """Old CAs are dropped also where nothing is rotated by itself."""
-        return self.interval if self.interval > timedelta() else timedelta(hours=1)
+        return self.interval if self.interval > timedelta() else ROUTINE
 
     async def check(self) -> bool:
         """Take the step that is due now; whether something waits for the mesh."""
