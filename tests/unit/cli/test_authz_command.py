@@ -275,3 +275,32 @@ def test_a_proxy_that_is_none_of_the_mesh(tmp_path: Path) -> None:
     assert "no-admin.default" in run("--file", str(file)).stdout
     with pytest.raises(CommandError, match="no proxy of the mesh"):
         run("--file", str(file), "--path", "/")
+
+
+def test_whom_an_external_authorizer_would_be_asked_about(tmp_path: Path) -> None:
+    custom = """
+{apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig,
+ metadata: {name: default, namespace: istio-system}, spec: {extensionProviders: [
+   {name: sessions,
+    envoyExtAuthzHttp: {service: reviews.default.svc.cluster.local, port: 9080}}]}}
+---
+{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: ask},
+ spec: {action: CUSTOM, provider: {name: sessions},
+        rules: [{to: [{operation: {paths: ["/session*"]}}]}]}}
+---
+{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: lost},
+ spec: {action: CUSTOM, provider: {name: nobody},
+        rules: [{to: [{operation: {paths: ["/lost*"]}}]}]}}
+"""
+    (tmp_path / "custom.yaml").write_text(custom)
+    at = ("reviews-v1", "-f", str(MESH), "-f", str(tmp_path), *PP)
+    cluster = "outbound|9080||reviews.default.svc.cluster.local"
+    assert run(*at, "--path", "/").stdout.startswith("allowed\n")
+    asked = run(*at, "--path", "/session/1").stdout
+    assert asked.startswith(f"allowed, unless {cluster} refuses\n")
+    assert "CUSTOM   default/ask rule 0    matches\n" in asked
+    data = json.loads(run(*at, "--path", "/session/1", "-o", "json").stdout)
+    assert data["authorizers"] == [cluster]
+    lost = run(*at, "--path", "/lost")
+    assert lost.exit_code == 1
+    assert "<- AuthorizationPolicy default/lost spec.rules[0]" in lost.stdout

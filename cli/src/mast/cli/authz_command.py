@@ -238,6 +238,8 @@ def _show(said: Verdict, output: Format) -> None:
 def _conclusion(said: Verdict) -> str:
     if not said.allowed:
         return f"{said.last.what}: {said.last.result}"
+    if said.story.authorizers:
+        return f"allowed, unless {' or '.join(said.story.authorizers)} refuses"
     enforced = any(each.enforced for each in said.story.access)
     return "allowed" if enforced else "allowed: no policy guards it"
 
@@ -249,12 +251,13 @@ def _row(rule: Judged) -> list[str]:
 
 
 def _data(said: Verdict) -> dict[str, Any]:
-    """The verdict, the rule that decided, every rule that was tried, and all steps."""
+    """The verdict, the rule that decided, every rule that was tried, who is asked, all steps."""
     return {
         "allowed": said.allowed,
         "status": said.story.status,
         "decided": _rule(said.decided) if said.decided else None,
         "rules": [_rule(each) for each in said.story.access],
+        "authorizers": said.story.authorizers,
         "steps": said.story.data()["steps"],
     }
 

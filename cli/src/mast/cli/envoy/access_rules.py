@@ -15,9 +15,9 @@ from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as NetworkRba
 from mast.cli.envoy.configuration import connection_manager
 
 ACTIONS: Final = {RBAC.ALLOW: "ALLOW", RBAC.DENY: "DENY", RBAC.LOG: "AUDIT"}
-AUTHORISERS: Final = "istio_ext_authz_"
+AUTHORIZERS: Final = "istio_ext_authz_"
 TRIGGERS: Final = "mast_triggers_"
-"""Prefixes of shadow rules that other filters ask for: whether an authoriser is concerned, and
+"""Prefixes of shadow rules that other filters ask for: whether an authorizer is concerned, and
 which origins a path concerns (pilot.md J6, J8)."""
 
 _RULE = re.compile(r"ns\[(?P<namespace>.*?)\]-policy\[(?P<name>.*?)\]-rule\[(?P<rule>\d+)\]")
@@ -61,7 +61,7 @@ def rule_sets(filter_: HttpRbac | NetworkRbac) -> Iterator[RuleSet]:
     if filter_.HasField("shadow_rules"):
         rules, prefix = filter_.shadow_rules, filter_.shadow_rules_stat_prefix
         tried = f"{ACTIONS[rules.action]} (dry run)"
-        action = {AUTHORISERS: "CUSTOM", TRIGGERS: "TRIGGERS"}.get(prefix, tried)
+        action = {AUTHORIZERS: "CUSTOM", TRIGGERS: "TRIGGERS"}.get(prefix, tried)
         yield RuleSet(action, rules, enforced=False)
     if filter_.HasField("rules"):
         yield RuleSet(ACTIONS[filter_.rules.action], filter_.rules, enforced=True)

@@ -1,4 +1,4 @@
-"""What the filters that guard a workload decide: tokens, rules of access, external authorisers."""
+"""What the filters that guard a workload decide: tokens, rules of access, external authorizers."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def _network_authorizer(
 
 
 def _tell_authorizer(filter_: ExtAuthz | NetworkExtAuthz, arrival: Arrival, story: Story) -> None:
-    """Whether an authoriser outside of the proxy is asked; what it says is not known."""
+    """Whether an authorizer outside of the proxy is asked; what it says is not known."""
     if not filter_.HasField("filter_enabled_metadata"):
         return
     wanted: MetadataMatcher = filter_.filter_enabled_metadata
@@ -190,7 +190,9 @@ def _tell_authorizer(filter_: ExtAuthz | NetworkExtAuthz, arrival: Arrival, stor
     if wanted.filter not in {HTTP_RBAC, NETWORK_RBAC}:
         return
     if metadata_matches(wanted, arrival.left):
-        story.tell("authoriser", f"{_authorizer(filter_)} is asked, and may refuse")
+        asked = _authorizer(filter_)
+        story.tell("authorizer", f"{asked} is asked, and may refuse")
+        story.authorizers.append(asked)
 
 
 def _authorizer(filter_: ExtAuthz | NetworkExtAuthz) -> str:

@@ -52,11 +52,13 @@ class Story:
     """Everything that is decided about a request, in order.
 
     ``clusters`` are where it may go, in percent; ``status`` is the answer of a proxy that does not
-    pass the request on, 0 if it does. ``access`` are the rules that were tried.
+    pass the request on, 0 if it does. ``access`` are the rules that were tried, ``authorizers`` the
+    clusters that are asked as well, and may refuse.
     """
 
     steps: list[Step] = field(default_factory=list)
     access: list[Judged] = field(default_factory=list)
+    authorizers: list[str] = field(default_factory=list)
     status: int = 0
     clusters: dict[str, float] = field(default_factory=dict)
 
