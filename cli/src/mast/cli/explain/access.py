@@ -122,14 +122,15 @@ def _rules(
 
 
 def _tell(rules: RuleSet, said: Ruling, author: Author, story: Story) -> None:
-    """Add a step, and every rule that was tried; rules of our own count only if they match."""
-    if not said.decided and all(each.policy in OWN_RULES for each in said.tried) and said.tried:
+    """Add a step, and every rule that was tried; rules of Mast's own only if they match."""
+    if not said.decided and not OWN_RULES.isdisjoint(each.policy for each in said.tried):
         return
     decided = author.of(said.decided)
+    tried = list(_until_decided(said))
     story.tell(
         "access",
         f"{rules.action}: {_outcome(rules, said)}",
-        [f"not {shown(each.policy)}: {each.lacking}" for each in said.tried if each.lacking],
+        [f"not {shown(each.policy)}: {each.lacking}" for each in tried if each.lacking],
         [decided] if decided else (),
     )
     story.access += [
@@ -140,7 +141,7 @@ def _tell(rules: RuleSet, said: Ruling, author: Author, story: Story) -> None:
             author.of(each.policy),
             enforced=rules.enforced,
         )
-        for each in _until_decided(said)
+        for each in tried
     ]
 
 
