@@ -44,6 +44,16 @@ async def test_reflection_lists_the_services() -> None:
     assert HEALTH in names
 
 
+async def test_strangers_are_told_no_services() -> None:
+    async with serving(lambda _: None, [Listen("127.0.0.1:0")], public=True) as running:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{running.ports[0]}") as channel:
+            stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+            asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+            code = await stub.ServerReflectionInfo(asked, timeout=5).code()
+            assert code is grpc.StatusCode.UNIMPLEMENTED
+            assert await status(channel) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
 async def test_unix_socket_is_private(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     async with serving(lambda _: None, [Listen(f"unix:{path}")]) as running:

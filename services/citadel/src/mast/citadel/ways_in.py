@@ -134,6 +134,7 @@ class _Ways:
                 services=certificates.SERVICES,
                 grace=self.config.drain,
                 options=options,
+                public=True,
             )
         )
         await running.set_serving(True)

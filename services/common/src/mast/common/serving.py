@@ -70,8 +70,11 @@ async def serving(
     grace: timedelta = timedelta(seconds=5),
     options: Sequence[tuple[str, Any]] = (),
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    public: bool = False,
 ) -> AsyncIterator[Serving]:
-    """Serve what ``register`` adds to the server, with health and reflection beside it.
+    """Serve what ``register`` adds to the server, with health beside it, and reflection.
+
+    A ``public`` server, and one with TLS, does not list its services: callers may be strangers.
 
     Health is NOT_SERVING until :meth:`Serving.set_serving` says otherwise. On exit health turns
     NOT_SERVING, nothing new is accepted, running calls get ``grace`` to finish.
@@ -85,8 +88,9 @@ async def serving(
     register(server)
     health = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    if not public and all(where.tls is None for where in listen):
+        names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
     ports = tuple(_bind(server, where) for where in listen)
     await server.start()
     for where, port in zip(listen, ports, strict=True):

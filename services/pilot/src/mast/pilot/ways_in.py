@@ -130,7 +130,12 @@ class WaysIn:
             ("grpc.max_connection_age_grace_ms", int(_AGE_GRACE.total_seconds() * 1000)),
         )
         async with serving(
-            register, listen, services=services, grace=config.drain, options=options
+            register,
+            listen,
+            services=services,
+            grace=config.drain,
+            options=options,
+            public=door.identities is not None,
         ) as running:
             yield running
 
