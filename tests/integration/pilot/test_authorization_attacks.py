@@ -17,6 +17,9 @@ from tests.support import raw_http
 from tests.support.authorization_cases import LABELS, NAMESPACE, Case
 from tests.support.authorization_envoy import Callers, gateway, inbound, running
 from tests.support.authorization_reference import Call, Place
+from tests.support.mesh_yaml import sidecar_proxy
+from tests.support.outbound_envoy import outbound_envoy
+from tests.support.outbound_listeners import service
 from tests.support.raw_http import Application, Seen, request, statuses
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
