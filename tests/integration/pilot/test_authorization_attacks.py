@@ -456,6 +456,16 @@ async def test_nobody_has_the_proof_of_who_calls_taken_away(attacked: Attacked) 
     assert FORGED not in line
 
 
+async def test_programs_cannot_forge_certificates_through_their_sidecar(tmp_path: Path) -> None:
+    """What a program says of certificates ends at its own sidecar (outbound: SANITIZE)."""
+    cluster = "outbound|80||a.test"
+    entry = service("a", "80/HTTP", addresses="10.9.0.9")
+    async with outbound_envoy(tmp_path, sidecar_proxy(), entry, http=[cluster]) as site:
+        reply = await site.fetch("10.9.0.9:80", "a.test", headers={XFCC: FORGED, "x-other": "1"})
+    assert reply.echo.header("x-other") == "1"
+    assert reply.echo.header(XFCC) == ""
+
+
 async def certificates(attacked: Attacked, name: str, sent: bytes, caller: Call) -> Sequence[str]:
     """The forwarded certificates that reach the application."""
     arrived = await attacked.tried(name, sent, caller)
