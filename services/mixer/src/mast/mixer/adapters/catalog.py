@@ -29,6 +29,7 @@ from mast.mixer.adapters import (
 from mast.mixer.adapters.fetching import post
 from mast.mixer.adapters.lines import sink_of
 from mast.mixer.adapters.listchecker import Fetch
+from mast.mixer.adapters.opentelemetry import adapter as opentelemetry
 from mast.mixer.adapters.remote.builder import bypass
 from mast.mixer.adapters.zipkin import Post
 from mast.mixer.core.adapter import Adapter
@@ -76,6 +77,7 @@ def adapters(edges: Edges) -> Mapping[str, Adapter]:
         memquota.adapter(edges.clock),
         prometheus.adapter(edges.registry, edges.clock),
         opa.ADAPTER,
+        opentelemetry.adapter(timestamp, edges.clock),
         rbac.adapter(edges.roles),
         redisquota.adapter(),
         statsd.adapter(edges.random),

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from istio.mixer.adapter.zipkin.config.config_pb2 import Params
@@ -29,22 +29,43 @@ _SIZES: Final = ("request_size", "request_total_size", "response_size", "respons
 Fields = Mapping[str, Any]
 
 
-def span(fields: Fields) -> dict[str, Any] | None:
-    """A span as Zipkin has it; None without valid ids of trace and span."""
+class Ids(NamedTuple):
+    """Ids of a span in hexadecimal; ``parent`` is "" for a root."""
+
+    trace: str
+    span: str
+    parent: str
+
+
+def ids(fields: Fields) -> Ids | None:
+    """The ids of a span, rewritten if it asks for that; None without valid ones."""
     trace, own = fields["trace_id"].lower(), fields["span_id"].lower()
     if not (_valid(_TRACE, trace) and _valid(_SPAN, own)):
         return None
     parent = fields["parent_span_id"].lower()
     parent = parent if _valid(_SPAN, parent) else ""
-    client = fields["client_span"]
     if fields["rewrite_client_span_id"]:
-        if client:
+        if fields["client_span"]:
             own = _masked(own)
         else:
             parent = _masked(own)
-    found: dict[str, Any] = {"traceId": trace, "id": own}
-    if parent:
-        found["parentId"] = parent
+    return Ids(trace, own, parent)
+
+
+def sampled(trace: str, share: float) -> bool:
+    """Whether a trace is among that share of all: the same for all its spans, in every replica."""
+    return int(trace[-16:], 16) < int(share * (1 << 64))
+
+
+def span(fields: Fields) -> dict[str, Any] | None:
+    """A span as Zipkin has it; None without valid ids of trace and span."""
+    own = ids(fields)
+    if own is None:
+        return None
+    client = fields["client_span"]
+    found: dict[str, Any] = {"traceId": own.trace, "id": own.span}
+    if own.parent:
+        found["parentId"] = own.parent
     found["name"] = fields["span_name"]
     found["kind"] = "CLIENT" if client else "SERVER"
     found |= _times(fields["start_time"], fields["end_time"])
@@ -97,7 +118,7 @@ class Zipkin:
 
     def __init__(self, params: Params, post: Post) -> None:
         self._url = params.url
-        self._bound = int(params.sample_probability * (1 << 64))
+        self._share = params.sample_probability
         self._post = post
         self._outbox = Outbox("zipkin", self._send, every=_EVERY, limit=MAX_QUEUED, batch=_BATCH)
 
@@ -107,13 +128,9 @@ class Zipkin:
             each
             for batch in batches
             for instance in batch.instances()
-            if (each := span(instance.fields)) is not None and self._sampled(each["traceId"])
+            if (each := span(instance.fields)) is not None and sampled(each["traceId"], self._share)
         ]
         return self._outbox.put(found)
-
-    def _sampled(self, trace: str) -> bool:
-        """The same for all spans of a trace, in every replica."""
-        return int(trace[-16:], 16) < self._bound
 
     async def _send(self, spans: Sequence[dict[str, Any]]) -> None:
         await self._post(self._url, json.dumps(spans).encode(), "application/json")

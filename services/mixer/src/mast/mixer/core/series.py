@@ -42,6 +42,7 @@ class Series:
     value: float = 0.0
     buckets: list[int] | None = None
     updated: float = 0.0
+    started: float = 0.0
 
 
 class Family:
@@ -65,7 +66,7 @@ class Family:
                 return None
             bounds = self.definition.bounds
             buckets = [0] * (len(bounds) + 1) if self.definition.kind is Kind.HISTOGRAM else None
-            series = self.series[labels] = Series(buckets=buckets)
+            series = self.series[labels] = Series(buckets=buckets, started=now)
         series.updated = now
         return series
 

@@ -52,6 +52,7 @@ from mast.galley.core.rules.table import (
     required,
 )
 from mastapi.dogstatsd.v1 import dogstatsd_pb2 as dogstatsd
+from mastapi.opentelemetry.v1 import opentelemetry_pb2 as opentelemetry
 
 ADAPTERS: Mapping[str, Any] = {
     "bypass": bypass.Params,
@@ -63,6 +64,7 @@ ADAPTERS: Mapping[str, Any] = {
     "listchecker": listchecker.Params,
     "memquota": memquota.Params,
     "opa": opa.Params,
+    "opentelemetry": opentelemetry.Params,
     "prometheus": prometheus.Params,
     "rbac": rbac.Params,
     "redisquota": redisquota.Params,

@@ -115,7 +115,10 @@ def security(
     if kind == "tls":
         tls = connection.authentication.tls
         tunnel = Tunnel(
-            connection.address, tls.server_name, lambda: _context(tls.ca_certificates), _anybody
+            connection.address,
+            tls.server_name,
+            lambda: client_context(tls.ca_certificates),
+            _anybody,
         )
         return Security(tunnel, _tokens(tls, fetch, clock))
     mutual = connection.authentication.mutual
@@ -145,7 +148,7 @@ def _tokens(tls: cfg_pb2.Tls, fetch: FetchToken, clock: Callable[[], float]) -> 
             raise AdapterError(text)
 
 
-def _context(authorities: str) -> ssl.SSLContext:
+def client_context(authorities: str) -> ssl.SSLContext:
     """TLS of 1.2 or later with HTTP/2; those of the machine vouch if no authorities are named."""
     found = ssl.create_default_context(cafile=authorities or None)
     found.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -154,7 +157,7 @@ def _context(authorities: str) -> ssl.SSLContext:
 
 
 def _mutual_context(mutual: cfg_pb2.Mutual) -> ssl.SSLContext:
-    found = _context(mutual.ca_certificates)
+    found = client_context(mutual.ca_certificates)
     found.load_cert_chain(mutual.client_certificate, mutual.private_key)
     # Who the server is, is told by the identity in its certificate, unless a name is asked for.
     found.check_hostname = bool(mutual.server_name)

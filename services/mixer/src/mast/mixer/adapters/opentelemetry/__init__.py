@@ -1,0 +1,4 @@
+"""Adapter ``opentelemetry``: metrics, log entries and spans over OTLP, beyond Istio.
+
+`adapter` is the handler, `metrics` counts, `records` translates, `collector` is the connection.
+"""
