@@ -18,7 +18,7 @@ from tests.support.etcd_server import EtcdServer
 from tests.support.http_probe import Closed
 
 HOST = "server.a.example"
-LEAVES = {"SECRET_TTL": "6s"}
+LEAVES = {"SECRET_TTL": "9s"}
 
 
 async def load(client: Workload, over: asyncio.Event, outcomes: Counter[str]) -> None:
@@ -54,7 +54,7 @@ async def test_a_root_and_leaves_rotate_under_load(etcd: EtcdServer, directory: 
 
 async def rotated(made: Mesh, *workloads: Workload) -> None:
     """Leaves come and go before, between and after the steps of a rotation."""
-    await renewed(workloads, 2)
+    await renewed(workloads, 1)
     seen = await made.command("PrepareAuthority", citadel_pb2.PrepareAuthorityRequest())
     old, new = (slot.id for slot in seen.slots)
     await made.confirmed()
@@ -63,7 +63,7 @@ async def rotated(made: Mesh, *workloads: Workload) -> None:
     for each, before in zip(workloads, published, strict=True):
         names = [event["name"] for event in each.agent.events("secret.published")]
         assert "ROOTCA" in names[1:before], "Envoy had the new root before anything was signed"
-    await renewed(workloads, 2)
+    await renewed(workloads, 1)
     await made.command("TaintAuthority", citadel_pb2.TaintAuthorityRequest(slot=old))
     await until(lambda: only(made, new), seconds=60)
     await renewed(workloads, 1)

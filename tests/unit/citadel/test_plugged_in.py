@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -10,13 +11,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from mast.citadel.core.authority import Authority, pem
+from mast.citadel.core.authority import Authority, Revocation, pem
+from mast.citadel.core.bundle import next_bundle
 from mast.citadel.core.plugged_in import (
     ALL_FILES,
     InvalidPluggedInCa,
     plugged_in,
     refused_reload,
 )
+from mast.citadel.core.revocation import revoked_serials
 from tests.support.pki import DAY, Ca, key_pem, wall_clock
 from tests.unit.citadel.examples import DOMAIN
 
@@ -273,10 +276,18 @@ def test_issuer_with_a_key_that_signs_no_lists() -> None:
         load(files)
 
 
-def test_complete_lists_are_accepted() -> None:
-    assert loaded(with_crl(crl(ROOT), crl(UPPER), crl(LOWER))).active.certificate == (
-        LOWER.certificate
-    )
+def test_complete_lists_are_accepted_and_published() -> None:
+    """Agents put them into validation contexts (B3.5), our own ports read them too."""
+    lists = crl(ROOT) + crl(UPPER) + crl(LOWER)
+    authority = loaded(with_crl(lists))
+    assert authority.active.certificate == LOWER.certificate
+    bundle = next_bundle(authority, None)
+    assert bundle is not None
+    assert bundle.crl_pem.encode() == lists
+    assert next_bundle(authority, bundle) is None
+    assert revoked_serials(authority) == frozenset()
+    gone = replace(authority.active, revocations=(Revocation(7, wall_clock()),))
+    assert revoked_serials(replace(authority, slots=(gone,))) == frozenset((7,))
 
 
 def test_every_problem_is_reported() -> None:
