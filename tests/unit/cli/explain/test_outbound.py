@@ -192,6 +192,7 @@ def test_claims_choose_routes_of_a_gateway() -> None:
     known = explain(replace(asked, claims={"iss": "us", "group": "dev"}), side, around)
     assert known.clusters == {f"outbound|9080|v2|{HOST}": 100}, known.text()
     assert result(known, "token") == "passes: the token of us is good"
+    assert "RequestAuthentication default/tokens (1.yaml:39)" in causes(known)
     foreign = explain(replace(asked, claims={"iss": "them", "group": "dev"}), side, around)
     assert (foreign.status, foreign.clusters) == (401, {})
     assert result(foreign, "token") == "refused with 401: the issuer is them, not us"

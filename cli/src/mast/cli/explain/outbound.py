@@ -18,6 +18,7 @@ from mast.cli.explain import chains
 from mast.cli.explain.access import Author, guarded
 from mast.cli.explain.http import through_manager
 from mast.cli.explain.inbound import arrive
+from mast.cli.explain.policies import of_requests
 from mast.cli.explain.rbac import Arrival
 from mast.cli.explain.routing import Share
 from mast.cli.explain.site import Side, Surroundings
@@ -93,7 +94,7 @@ def explain(asked: Asked, side: Side, around: Surroundings, *, onwards: bool = T
     ``onwards`` the story ends where the proxy has chosen clusters.
     """
     story = Story()
-    story.tell("from", side.node.id, _sidecar(side), _filters_of_users(side, around))
+    story.tell("from", side.node.id, _sidecar(side), _of_users(side, asked.port, around))
     service = side.service(asked.host)
     address = _address(asked, service, side, around, story)
     connection = Connection(
@@ -123,8 +124,11 @@ def _sidecar(side: Side) -> list[str]:
     return [f"{kind}; labels {labels or 'none'}"]
 
 
-def _filters_of_users(side: Side, around: Surroundings) -> list[Cause]:
+def _of_users(side: Side, port: int, around: Surroundings) -> list[Cause]:
+    """What users put before and into a proxy; rules of access guard what comes from outside."""
     found: list[Cause] = []
+    if side.proxy.type is ProxyType.ROUTER:
+        found += of_requests(side, around.causes, port)
     if side.scope.sidecar is not None:
         found.append(around.causes.of(side.scope.sidecar))
     patches = around.causes.selecting(
