@@ -497,3 +497,60 @@ async def test_servers_refuse_what_policies_do(mesh: Mesh) -> None:
         await other.until("guarded heard d", text="d")
         # What is denied stays denied.
         assert (await client.call("e", metadata={"x-ask": "me"})).startswith("PERMISSION_DENIED")
+
+
+OLD_GUARDS = """
+apiVersion: rbac.istio.io/v1alpha1
+kind: ClusterRbacConfig
+metadata: {name: default}
+spec: {mode: ON_WITH_INCLUSION, inclusion: {namespaces: [roles]}}
+---
+apiVersion: rbac.istio.io/v1alpha1
+kind: ServiceRole
+metadata: {name: callers, namespace: roles}
+spec:
+  rules:
+  - services: [roles]
+    paths: [/test.Echo/*]
+    constraints: [{key: "request.headers[x-tier]", values: [gold]}]
+---
+apiVersion: rbac.istio.io/v1alpha1
+kind: ServiceRoleBinding
+metadata: {name: callers, namespace: roles}
+spec:
+  subjects: [{user: cluster.local/ns/default/sa/client}]
+  roleRef: {kind: ServiceRole, name: callers}
+"""
+TOKENS_NEEDED = """
+apiVersion: authentication.istio.io/v1alpha1
+kind: Policy
+metadata: {name: default, namespace: roles}
+spec:
+  peers: [{mtls: {}}]
+  origins:
+  - jwt: {issuer: a, jwksUri: "https://a.test", triggerRules: [{excludedPaths: [{suffix: Say}]}]}
+"""
+
+
+async def test_servers_refuse_what_roles_do(mesh: Mesh) -> None:
+    """RBAC of Istio 1.4 in gRPC itself (pilot.md J7); tokens cannot be checked (J8)."""
+    port, gold = free_port(), {"x-tier": "gold"}
+    await mesh.apply(
+        service("roles", at(port, labels="{security.istio.io/tlsMode: istio}"), namespace="roles"),
+        POLICY.format(namespace="roles", mode="STRICT"),
+        *OLD_GUARDS.split("---"),
+    )
+    environment = mesh.workload("roles", "roles", labels=ISTIO)
+    target = "xds:///roles.roles:8080"
+    async with (
+        server(environment, "roles", f"0.0.0.0:{port}", secure=True),
+        caller(mesh.workload("client"), target, secure=True) as client,
+        caller(mesh.workload("other"), target, secure=True) as other,
+    ):
+        await client.until("roles heard a", text="a", metadata=gold)
+        await client.until("PERMISSION_DENIED", text="b")
+        await other.until("PERMISSION_DENIED", text="a", metadata=gold)
+        await mesh.apply(TOKENS_NEEDED.replace("suffix: Say", "suffix: Other"))
+        await client.until("PERMISSION_DENIED", text="c", metadata=gold)
+        await mesh.apply(TOKENS_NEEDED)
+        await client.until("roles heard d", text="d", metadata=gold)

@@ -13,6 +13,7 @@ from mast.pilot.core.scope.families import Family, Member
 from mast.pilot.core.scope.memo import Reads
 from mast.pilot.core.scope.scope import Scope
 from mast.pilot.core.security.authorization.grpc_servers import server_rules
+from mast.pilot.core.security.legacy.grpc_servers import old_server_rules
 from mast.pilot.core.world.originals import required
 from mast.pilot.core.world.view import MeshView
 from mast.pilot.core.xds.resources import (
@@ -103,9 +104,11 @@ class ProxylessView:
                 each for each in targets(audience.served, scope) if each.target_port == address.port
             ]
             oldest = min(served, key=lambda each: each.service.age, default=None)
-            made = listeners.server_listener(
-                name, address, scope, audience.proxy, oldest, server_rules(scope, audience.proxy)
-            )
+            rules = [
+                *server_rules(scope, audience.proxy),
+                *old_server_rules(scope, audience.proxy, oldest),
+            ]
+            made = listeners.server_listener(name, address, scope, audience.proxy, oldest, rules)
         elif (found := names.target(name, scope, audience.caller)) is not None:
             made = listeners.client_listener(name, found)
         else:

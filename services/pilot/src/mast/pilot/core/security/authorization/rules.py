@@ -263,12 +263,17 @@ def _of_request(key: str, carrier: Carrier, value: str) -> Principal:
     name, keys = _parsed(key)
     if name == _HEADERS and len(keys) == 1:
         header = keys[0].lower()
-        if carrier is Carrier.GRPC and header.startswith(_UNSEEN_BY_GRPC):
+        if not is_seen(header, carrier):
             raise _Invisible(f"it means nothing to {carrier}")
         return principals.header(header, value)
     if name == _CLAIMS and keys:
         return principals.claim(keys, value)
     raise Unusable(f"there is no condition {key!r}")
+
+
+def is_seen(header: str, carrier: Carrier) -> bool:
+    """Whether rules may be about a header, given in lower case, of what is carried."""
+    return carrier is not Carrier.GRPC or not header.startswith(_UNSEEN_BY_GRPC)
 
 
 def _of_filter(key: str, value: str) -> Permission:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
@@ -11,18 +11,15 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 
 from istio.authentication.v1alpha1.policy_pb2 import USE_PEER
-from istio.security.v1beta1.authorization_policy_pb2 import AuthorizationPolicy
 from mast.pilot.core.model import collection_names
-from mast.pilot.core.model.model import Config, Service, ServiceKey, Target
+from mast.pilot.core.model.model import Service, ServiceKey, Target
 from mast.pilot.core.model.proxy import Proxy, ProxyType
-from mast.pilot.core.scope.attachments import attached, is_general
 from mast.pilot.core.scope.scope import Scope
-from mast.pilot.core.security.authorization.authorization import is_dry_run
-from mast.pilot.core.security.authorization.policies import authorization_policies
 from mast.pilot.core.security.authorization.rules import Carrier
 from mast.pilot.core.security.legacy.access_control import access_rules
 from mast.pilot.core.security.legacy.destinations import destination
-from mast.pilot.core.security.legacy.policies import Held, Level, authentication_policies
+from mast.pilot.core.security.legacy.policies import Level, authentication_policies
+from mast.pilot.core.security.legacy.precedence import is_silent, roles_are_off, tokens_level
 from mast.pilot.core.security.legacy.tokens import token_filters
 from mast.pilot.core.security.legacy.triggers import TRIGGERS_FILTER
 
@@ -87,7 +84,7 @@ def legacy_guards(scope: Scope, proxy: Proxy, served: Sequence[Target]) -> Legac
     """
     if not _in_use(scope, proxy):
         return NO_LEGACY
-    workshop = _Workshop(scope, proxy, _by_newer_kind(scope, proxy), _tokens_level(scope, proxy))
+    workshop = _Workshop(scope, proxy, roles_are_off(scope, proxy), tokens_level(scope, proxy))
     ports: dict[Where, PortGuards] = {}
     for each in sorted(served, key=lambda target: (target.service.age, target.port.number)):
         service = None if proxy.type is ProxyType.ROUTER else each.service.key
@@ -119,7 +116,7 @@ def _in_use(scope: Scope, proxy: Proxy) -> bool:
 class _Workshop:
     scope: Scope
     proxy: Proxy
-    by_newer_kind: bool
+    roles_are_off: bool
     tokens_level: Level | None
 
     def guards(self, target: Target) -> PortGuards:
@@ -129,11 +126,11 @@ class _Workshop:
         )
         tokens: Sequence[HttpFilter] | None = None
         bound_to_peer = False
-        if held is not None and not self._is_silent(held):
+        if held is not None and not is_silent(held, self.tokens_level):
             bound_to_peer = held.policy.principal_binding == USE_PEER
             if held.policy.origins:
                 tokens = token_filters(self.scope, self.proxy, held.policy)
-        if self.by_newer_kind:
+        if self.roles_are_off:
             return PortGuards(tokens=tokens)
         dialled = destination(target.service, self.proxy)
         requests = access_rules(self.scope, dialled, Carrier.HTTP, bound_to_peer=bound_to_peer)
@@ -143,31 +140,3 @@ class _Workshop:
             http=[requests.http()] if requests is not None else (),
             network=[connections.network()] if connections is not None else (),
         )
-
-    def _is_silent(self, held: Held) -> bool:
-        """Whether a RequestAuthentication says which tokens count, and who they speak for."""
-        if self.tokens_level is None:
-            return False
-        return self.tokens_level >= held.level or not held.policy.origins
-
-
-def _by_newer_kind(scope: Scope, proxy: Proxy) -> bool:
-    """Whether an AuthorizationPolicy decides about the proxy; others only watch or are tried."""
-    return any(
-        each.spec.action != AuthorizationPolicy.AUDIT and not is_dry_run(each)
-        for each in authorization_policies(scope, proxy)
-    )
-
-
-def _tokens_level(scope: Scope, proxy: Proxy) -> Level | None:
-    """How special the most special RequestAuthentication for the proxy is."""
-    root = scope.mesh.root_namespace
-    found = scope.policies(collection_names.REQUEST_AUTHENTICATIONS)
-    levels = (_level(each, root) for each in found if attached(each, proxy))
-    return max(levels, default=None)
-
-
-def _level(config: Config[Any], root: str) -> Level:
-    if not is_general(config):
-        return Level.WORKLOAD
-    return Level.MESH if config.meta.namespace == root else Level.NAMESPACE

@@ -15,7 +15,7 @@ from envoy.type.matcher.v3.path_pb2 import PathMatcher
 
 from istio.rbac.v1alpha1.rbac_pb2 import AccessRule
 from mast.pilot.core.security.authorization import permissions
-from mast.pilot.core.security.authorization.rules import Carrier
+from mast.pilot.core.security.authorization.rules import Carrier, is_seen
 from mast.pilot.core.security.authorization.values import Unusable, string_matcher
 from mast.pilot.core.security.legacy.destinations import Destination, fits_any, is_named
 
@@ -25,12 +25,13 @@ _DESTINATION: Final = "destination."
 _LABELS: Final = "destination.labels"
 _HEADERS: Final = "request.headers"
 _EXPERIMENTAL: Final = "experimental."
+_SERVER_NAME: Final = "connection.sni"
 _KEYED: Final = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]")
 
 _OF_CONNECTIONS: Final[Mapping[str, _Render]] = {
     "destination.ip": permissions.destination_ip,
     "destination.port": permissions.destination_port,
-    "connection.sni": permissions.server_name,
+    _SERVER_NAME: permissions.server_name,
 }
 
 
@@ -112,14 +113,20 @@ def _listed(
 
 
 def _constraint(key: str, carrier: Carrier) -> _Render:
-    if key in _OF_CONNECTIONS:
+    if key in _OF_CONNECTIONS and not (carrier is Carrier.GRPC and key == _SERVER_NAME):
         return _OF_CONNECTIONS[key]
     name, inner = _parsed(key)
     if name == _HEADERS and inner and carrier is not Carrier.TCP:
-        return partial(permissions.header, inner.lower())
-    if name.startswith(_EXPERIMENTAL) and inner:
+        return _header(inner.lower(), carrier)
+    if name.startswith(_EXPERIMENTAL) and inner and carrier is not Carrier.GRPC:
         return partial(permissions.filter_metadata, name.removeprefix(_EXPERIMENTAL), [inner])
     raise Unusable(f"{key!r} is no constraint that means anything to {carrier}")
+
+
+def _header(name: str, carrier: Carrier) -> _Render:
+    if not is_seen(name, carrier):
+        raise Unusable(f"{name!r} means nothing to {carrier}")
+    return partial(permissions.header, name)
 
 
 def _parsed(key: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from envoy.config.rbac.v3.rbac_pb2 import Principal
 
 from istio.rbac.v1alpha1.rbac_pb2 import Subject
 from mast.pilot.core.security.authorization import principals
-from mast.pilot.core.security.authorization.rules import Carrier
+from mast.pilot.core.security.authorization.rules import Carrier, is_seen
 from mast.pilot.core.security.authorization.trust_domains import expanded
 from mast.pilot.core.security.authorization.values import ANY, Unusable
 
@@ -113,9 +113,9 @@ def _property(key: str, callers: Callers) -> _Render:
         return _OF_TOKENS[key]
     found = _KEYED.fullmatch(key)
     if found is not None and callers.carrier is not Carrier.TCP:
-        if found[1] == _HEADERS:
+        if found[1] == _HEADERS and is_seen(found[2].lower(), callers.carrier):
             return partial(principals.header, found[2].lower())
-        if callers.carrier is Carrier.HTTP:
+        if found[1] == _CLAIMS and callers.carrier is Carrier.HTTP:
             return partial(principals.claim, [found[2]])
     raise Unusable(f"{key!r} is no property that means anything to {callers.carrier}")
 

@@ -53,7 +53,7 @@ def differ(origins: Sequence[Jwt]) -> bool:
 def triggers_filters(origins: Sequence[Jwt]) -> Sequence[HttpFilter]:
     """The filters that find out which origins the path of a request concerns."""
     rules = RBAC(action=RBAC.ALLOW)
-    conditions = [_any_rule(each) for each in _lists(origins).values()]
+    conditions = [concerned(each) for each in _lists(origins).values()]
     for word in _words(len(conditions)):
         asked = [
             each if sign == _YES else permissions.negated(each)
@@ -106,7 +106,10 @@ def _rules(origin: Jwt) -> _Rules:
     return tuple(each.SerializeToString(deterministic=True) for each in origin.trigger_rules)
 
 
-def _any_rule(origin: Jwt) -> Permission:
+def concerned(origin: Jwt) -> Permission:
+    """The paths that an origin is about; all if it has no trigger rules."""
+    if not origin.trigger_rules:
+        return permissions.anything()
     return permissions.any_of([_rule(each) for each in origin.trigger_rules])
 
 
