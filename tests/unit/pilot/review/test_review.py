@@ -6,6 +6,7 @@ import pytest
 
 from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.review.statuses import config_statuses
+from tests.support.legacy_objects import obj, policy, switch
 from tests.support.mesh_yaml import changes, reviewed, world
 
 SERVICE = ObjectName("k8s/core/v1/services", "shop", "web")
@@ -233,6 +234,34 @@ def to(host: str, more: str = "") -> str:
             ],
             ["UNENFORCEABLE b spec.selector"],
             id="a-selecting-authentication-of-the-mesh",
+        ),
+        pytest.param(
+            [
+                WEB.replace("web.test", "web.shop.svc.cluster.local"),
+                policy("a", "{targets: [{name: web, ports: [{number: 80}, {name: http}]}]}"),
+                policy("b", "{targets: [{name: web, labels: {v: v1}}, {name: gone}]}"),
+                policy("c", "{targets: [{name: web.shop, ports: [{number: 80}]}]}"),
+                policy("d", "{targets: [{name: web, labels: {v: v1, w: w1}}]}"),
+            ],
+            [
+                "SUPERSEDED c web.shop.svc.cluster.local targets[0] (shop/a)",
+                "SUPERSEDED d web.shop.svc.cluster.local targets[0] (shop/b)",
+                "UNKNOWN_HOST b gone",
+            ],
+            id="targets-of-old-policies",
+        ),
+        pytest.param(
+            [
+                obj("RbacConfig", "default", "{mode: ON}", "shop"),
+                obj("RbacConfig", "default", "{mode: ON}", "istio-system"),
+            ],
+            ["SUPERSEDED default shop (istio-system/default)"],
+            id="two-switches",
+        ),
+        pytest.param(
+            [obj("RbacConfig", "default", "{mode: ON}", "istio-system"), switch("{mode: OFF}")],
+            ["SUPERSEDED default istio-system (/default)"],
+            id="the-switch-of-the-cluster",
         ),
         pytest.param(
             [

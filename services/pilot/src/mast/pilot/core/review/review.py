@@ -11,6 +11,7 @@ from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.model import Config, ServiceKey
 from mast.pilot.core.review import (
     destination_rules,
+    old_policies,
     peer_authentications,
     services,
     single_objects,
@@ -38,6 +39,8 @@ _CHECKS: Final[Mapping[str, Check]] = {
     collection_names.SIDECARS: single_objects.findings,
     collection_names.PEER_AUTHENTICATIONS: peer_authentications.findings,
     **dict.fromkeys(sources.COLLECTIONS, token_keys.findings),
+    collection_names.POLICIES: old_policies.policies,
+    collection_names.RBAC_CONFIGS: old_policies.switches,
     collection_names.TELEMETRIES: single_objects.findings,
 }
 

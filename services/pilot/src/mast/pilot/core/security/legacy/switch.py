@@ -23,18 +23,22 @@ class Enforcement(StrEnum):
 
 def enforcement(scope: Scope, destination: Destination) -> Enforcement | None:
     """How access to a destination is controlled by roles, None if it is not (pilot.md J7)."""
-    config = scope.shared("rbac config", _config)
-    if config is None or not _includes(config, destination, scope.mesh.domain):
+    config = counting(scope)
+    if config is None or not _includes(config.spec, destination, scope.mesh.domain):
         return None
-    permissive = config.enforcement_mode == PERMISSIVE
+    permissive = config.spec.enforcement_mode == PERMISSIVE
     return Enforcement.PERMISSIVE if permissive else Enforcement.ENFORCED
 
 
-def _config(scope: Scope) -> RbacConfig | None:
+def counting(scope: Scope) -> Config[RbacConfig] | None:
     """The ClusterRbacConfig, else the RbacConfig, of which that in the root namespace comes first.
 
     Either is for the whole mesh.
     """
+    return scope.shared("rbac config", _config)
+
+
+def _config(scope: Scope) -> Config[RbacConfig] | None:
     whole = scope.config(collection_names.CLUSTER_RBAC_CONFIGS, "", DEFAULT)
     if whole is not None:
         found: Sequence[Config[RbacConfig]] = [whole]
@@ -42,8 +46,7 @@ def _config(scope: Scope) -> RbacConfig | None:
         every = scope.visible(collection_names.RBAC_CONFIGS)
         found = [each for each in every if each.meta.name == DEFAULT]
     root = scope.mesh.root_namespace
-    first = min(found, key=lambda each: (each.meta.namespace != root, each.age), default=None)
-    return first.spec if first else None
+    return min(found, key=lambda each: (each.meta.namespace != root, each.age), default=None)
 
 
 def _includes(config: RbacConfig, destination: Destination, domain: str) -> bool:
