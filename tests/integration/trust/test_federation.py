@@ -56,7 +56,8 @@ async def federate(made: Mesh, other: Mesh) -> None:
     roots = (await other.citadel.roots()).decode()
     given = {"pem": roots, "trustDomains": [other.domain]}
     followed = {"spiffeBundleUrl": await url(other), "trustDomains": [other.domain]}
-    await made.settings(caCertificates=[given, followed], trustDomainAliases=[other.domain])
+    aliases = [other.domain, f"old.{made.domain}"]
+    await made.settings(caCertificates=[given, followed], trustDomainAliases=aliases)
 
 
 def caller(reply_of: Workload) -> str:
@@ -104,6 +105,9 @@ async def nobody_vouches_for_others(ca: Ca, tmp_path: Path, alice: Workload, bob
     false = forged(ca, tmp_path, f"spiffe://{A}/ns/shop/sa/alice")
     assert not await admitted(alice.address, false)
     assert not await admitted(bob.address, false)
+    renamed = forged(ca, tmp_path, f"spiffe://old.{B}/ns/shop/sa/carol")
+    assert await admitted(bob.address, renamed), "an alias without a bundle is our own old name"
+    assert not await admitted(alice.address, renamed)
     stranger = forged(Ca.root("of nobody"), tmp_path, f"spiffe://{B}/ns/shop/sa/dave")
     assert not await admitted(alice.address, stranger)
 
