@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
@@ -82,19 +84,24 @@ def _get(url: str) -> tuple[int, str]:
 
 @asynccontextmanager
 async def service_process(service: str, *flags: object) -> AsyncIterator[ServiceProcess]:
-    """A service by its name, run with flags; killed at the end of the block."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", f"from mast.{service}.main import main; main()"),
-        *map(str, flags),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    running = ServiceProcess(process)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(running.read(), name=f"{service} log")
-        try:
-            yield running
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+    """A service by its name, run with flags; killed at the end of the block.
+
+    What it would have cleaned up itself, its temporary files, goes with a directory of its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="sp-") as scratch:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", f"from mast.{service}.main import main; main()"),
+            *map(str, flags),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=os.environ | {"TMPDIR": scratch},
+        )
+        running = ServiceProcess(process)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(running.read(), name=f"{service} log")
+            try:
+                yield running
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()

@@ -113,6 +113,20 @@ def test_signing_certificate_that_is_the_root(chain: bytes) -> None:
     assert loaded(files).chain_elements == (ROOT.pem.decode(),)
 
 
+def test_the_ca_that_an_istio_made_for_itself_is_adopted() -> None:
+    """Secret istio-ca-secret, mounted: no chain, and a key that nobody needs."""
+    files = {
+        "ca-cert.pem": ROOT.pem,
+        "ca-key.pem": key_pem(ROOT.key),
+        "root-cert.pem": ROOT.pem,
+        "cert-chain.pem": b"",
+        "key.pem": b"",
+    }
+    adopted = loaded(files)
+    assert adopted.roots == (ROOT.certificate,)
+    assert adopted.active.intermediates == ()
+
+
 def test_several_roots_are_all_trusted() -> None:
     other, third = Ca.root("other"), Ca.root("third")
     files = {**istio(), "root-cert.pem": other.pem + ROOT.pem}
