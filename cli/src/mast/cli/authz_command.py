@@ -53,7 +53,6 @@ _INBOUND_CLUSTER = re.compile(r"inbound\|(\d+)\|\|")
 commands = typer.Typer(
     name="authz", help="Access control: what guards a workload.", no_args_is_help=True
 )
-REQUEST = "Request"
 
 
 def register(app: typer.Typer) -> None:
@@ -76,35 +75,20 @@ def check(
     mesh_config: mesh_files.MeshConfig = None,
     ignore_unknown: mesh_files.IgnoreUnknown = False,
     validate: mesh_files.Validate = True,
-    port: Annotated[
-        int, typer.Option(help="Port of the workload.", min=0, max=65535, rich_help_panel=REQUEST)
-    ] = 0,
-    method: Annotated[str, typer.Option(help="Its method.", rich_help_panel=REQUEST)] = "",
-    path: Annotated[str, typer.Option(help="Its path and query.", rich_help_panel=REQUEST)] = "",
-    host: Annotated[str, typer.Option(help="Its host.", rich_help_panel=REQUEST)] = "",
+    port: Annotated[int, typer.Option(help="Port of the workload.", min=0, max=65535)] = 0,
+    method: Annotated[str, typer.Option(help="Method of a request; default: GET.")] = "",
+    path: Annotated[str, typer.Option(help="Its path and query; default: /.")] = "",
+    host: Annotated[str, typer.Option(help="Host of the request.")] = "",
     header: Annotated[
-        list[str] | None,
-        typer.Option("-H", "--header", help="'NAME: VALUE'; repeatable.", rich_help_panel=REQUEST),
+        list[str] | None, typer.Option("-H", "--header", help="'NAME: VALUE'; repeatable.")
     ] = None,
     source_principal: Annotated[
-        str,
-        typer.Option(
-            help="Who calls with mutual TLS, TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT.",
-            rich_help_panel=REQUEST,
-        ),
+        str, typer.Option(help="Who calls with mutual TLS: TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT.")
     ] = "",
-    source_ip: Annotated[
-        str, typer.Option(help="Address of the caller.", rich_help_panel=REQUEST)
-    ] = "",
-    sni: Annotated[
-        str, typer.Option(help="Server name of the caller's TLS.", rich_help_panel=REQUEST)
-    ] = "",
-    jwt_claims: Annotated[
-        str, typer.Option(help="Claims of a valid token, as JSON.", rich_help_panel=REQUEST)
-    ] = "",
-    tcp: Annotated[
-        bool, typer.Option("--tcp", help="A connection, no request.", rich_help_panel=REQUEST)
-    ] = False,
+    source_ip: Annotated[str, typer.Option(help="Address of the caller.")] = "",
+    sni: Annotated[str, typer.Option(help="Server name of the caller's TLS.")] = "",
+    jwt_claims: Annotated[str, typer.Option(help="Claims of a valid token, as JSON.")] = "",
+    tcp: Annotated[bool, typer.Option("--tcp", help="A connection without a request.")] = False,
     output: Annotated[
         Format, typer.Option("-o", "--output", help="Format of the result.")
     ] = Format.TABLE,
