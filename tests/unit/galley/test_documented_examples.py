@@ -17,7 +17,7 @@ BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def examples() -> list[tuple[str, str]]:
     found = []
-    for page in ("on-demand.md", "telemetry.md", "wasm.md"):
+    for page in ("mixer-adapters.md", "on-demand.md", "telemetry.md", "wasm.md"):
         blocks = BLOCK.findall((DOCS / page).read_text())
         found += [(f"{page}-{number}", text) for number, text in enumerate(blocks)]
     return found
