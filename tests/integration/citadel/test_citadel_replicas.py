@@ -306,3 +306,22 @@ async def test_housekeeping_goes_on_after_etcd_was_away(etcd: EtcdServer, store:
             await etcd.restart()
             assert (await bundle(store, 1)).sequence == 1
             keeping.cancel()
+
+
+async def test_a_replica_that_slept_does_not_publish_what_it_remembers(
+    etcd: EtcdServer, store: Store, directory: Path
+) -> None:
+    """The root that signs meanwhile would be distrusted for a moment."""
+    async with citadel(etcd.endpoint, directory) as ca:
+        await ca.roots()
+        entry = await store.get(AUTHORITY_KEY)
+        assert entry is not None
+        key = (directory / "ca.key").read_bytes()
+        sealed = citadel_pb2.SealedAuthority.FromString(entry.value)
+        old = replace(from_record(unseal(sealed, key)), revision=entry.mod_revision)
+        await replaced(store, directory, State.PREPARED)
+        newest = await bundle(store, 2)
+    with log_events() as logged:
+        await Bundles(store).publish(old)
+        assert (await logged.get())["event"] == "bundle.out_of_date"
+    assert await bundle(store, 2) == newest

@@ -6,7 +6,7 @@ Section numbers are those of citadel-and-agent.md.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cached_property
@@ -119,13 +119,15 @@ class Authority:
     """All CAs of a trust domain; exactly one slot is active.
 
     ``more_roots`` are trusted beside the slots' own (``root-cert-file``, A1). ``crl_pem`` are the
-    revocation lists that came with a plugged-in CA.
+    revocation lists that came with a plugged-in CA; ``revision`` is that of the store at which the
+    authority was stored, 0 if it is not.
     """
 
     trust_domain: str
     slots: tuple[Slot, ...]
     more_roots: tuple[x509.Certificate, ...] = ()
     crl_pem: str = ""
+    revision: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         active = sum(slot.state is State.ACTIVE for slot in self.slots)

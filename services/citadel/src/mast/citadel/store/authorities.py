@@ -28,7 +28,7 @@ from mast.citadel.core.sealing import (
 )
 from mast.citadel.store.key_managers.keyring import Keyring
 from mast.common.backoff import Backoff
-from mast.common.etcd import Conflict, EtcdError, Store
+from mast.common.etcd import Change, Conflict, EtcdError, Store
 from mast.common.keys import CA
 from mastapi.citadel.v1 import citadel_pb2
 
@@ -69,7 +69,7 @@ class StoredAuthority:
         while True:
             entry = await self.store.get(AUTHORITY_KEY)
             if entry is not None:
-                return await self._open(entry.value), entry.value
+                return await self._open(entry.value, entry.mod_revision), entry.value
             authority = Authority(self.trust_domain, (await self.new_slot(),))
             try:
                 await self.store.compare_and_swap(AUTHORITY_KEY, self._sealed(authority), 0)
@@ -94,14 +94,16 @@ class StoredAuthority:
             if changed is authority:
                 return authority
             try:
-                await self.store.compare_and_swap(AUTHORITY_KEY, self._sealed(changed), revision)
+                stored = await self.store.compare_and_swap(
+                    AUTHORITY_KEY, self._sealed(changed), revision
+                )
             except Conflict:
                 continue
             kept = {slot.id for slot in changed.slots}
             for slot in authority.slots:
                 if slot.id not in kept:
                     await self.forget(slot)
-            return changed
+            return replace(changed, revision=stored)
 
     async def forget(self, slot: Slot) -> None:
         """Destroy the key of a slot that is gone; a key manager that fails is only told of."""
@@ -116,7 +118,7 @@ class StoredAuthority:
         entry = await self.store.get(AUTHORITY_KEY)
         if entry is None:
             raise UnusableAuthority(f"{AUTHORITY_KEY} is not in the store")
-        return await self._open(entry.value), entry.mod_revision
+        return await self._open(entry.value, entry.mod_revision), entry.mod_revision
 
     def _sealed(self, authority: Authority) -> bytes:
         sealed = seal(record(authority), self.key, self.entropy(NONCE_BYTES))
@@ -133,12 +135,14 @@ class StoredAuthority:
         yield authority
         async with aclosing(self.store.follow_key(AUTHORITY_KEY)) as batches:
             async for batch in batches:
-                value = batch.changes[-1].value if batch.changes else None
-                if value is None:
+                change = batch.changes[-1] if batch.changes else None
+                if change is None or change.value is None:
                     await self._patiently(partial(self._restore, held))
-                elif value != held and (replacement := await self._replacement(value)) is not None:
-                    held = value
-                    yield replacement
+                    continue
+                found = await self._replacement(change, authority, held)
+                if found is not None:
+                    authority, held = found, change.value
+                    yield authority
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         backoff = Backoff(timedelta(milliseconds=500), timedelta(seconds=60))
@@ -159,14 +163,21 @@ class StoredAuthority:
             return  # there is one again, and the follower will tell
         log.warning("authority.restored", key=AUTHORITY_KEY)
 
-    async def _replacement(self, value: bytes) -> Authority | None:
+    async def _replacement(
+        self, change: Change, authority: Authority, held: bytes
+    ) -> Authority | None:
+        """What the store has instead of an authority; None if it has nothing else."""
+        value, revision = change.value or b"", change.mod_revision
+        if value == held:  # put back, perhaps
+            other = revision != authority.revision
+            return replace(authority, revision=revision) if other else None
         try:
-            return await self._patiently(partial(self._open, value))
+            return await self._patiently(partial(self._open, value, revision))
         except UnusableAuthority as error:
             log.error("authority.rejected", key=AUTHORITY_KEY, error=str(error))
             return None
 
-    async def _open(self, value: bytes) -> Authority:
+    async def _open(self, value: bytes, revision: int) -> Authority:
         try:
             stored = unseal(citadel_pb2.SealedAuthority.FromString(value), self.key)
             keys = [await self._kept(slot) for slot in stored.slots]
@@ -176,7 +187,7 @@ class StoredAuthority:
         except (ValueError, DecodeError) as error:
             raise UnusableAuthority(f"{AUTHORITY_KEY} is no authority: {error}") from error
         # Renaming a mesh keeps its CA: certificates carry the configured trust domain.
-        return replace(authority, trust_domain=self.trust_domain)
+        return replace(authority, trust_domain=self.trust_domain, revision=revision)
 
     async def _kept(self, slot: Record.Slot) -> PrivateKey | None:
         """The key that is not in the record."""

@@ -1,6 +1,6 @@
 """The trust bundles in etcd, for Pilot, agents and the other services (A8.3)."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -9,7 +9,8 @@ from cryptography import x509
 
 from mast.citadel.core.authority import Authority
 from mast.citadel.core.bundle import Bundle, foreign_bundle, next_bundle
-from mast.common.etcd import Conflict, Entry, Store
+from mast.citadel.store.authorities import AUTHORITY_KEY
+from mast.common.etcd import Compare, Conflict, Entry, Put, Store
 from mast.common.keys import TRUST, trust_key
 from mast.common.latest import Latest
 
@@ -17,6 +18,10 @@ log = structlog.get_logger()
 
 Others = Mapping[str, frozenset[x509.Certificate]]
 """Roots by trust domain that are not our CA's; those of our own domain are trusted beside them."""
+
+
+class OutOfDate(Exception):
+    """The authority that a bundle was made of has been replaced."""
 
 
 async def nobody() -> Others:
@@ -42,7 +47,13 @@ class Bundles:
         own = authority.trust_domain
         others = await self.others()
         of_ours = others.get(own, frozenset())
-        await self._put(own, lambda stored: next_bundle(authority, stored, of_ours))
+        # A replica that was asleep must not publish what it remembers over what is newer.
+        newest = [Compare.unchanged(AUTHORITY_KEY, authority.revision)] * bool(authority.revision)
+        try:
+            await self._put(own, lambda stored: next_bundle(authority, stored, of_ours), newest)
+        except OutOfDate:
+            log.info("bundle.out_of_date", revision=authority.revision)
+            return
         listing = await self.store.list(TRUST)
         known = {each.key: each for each in listing.entries if each.key != trust_key(own)}
         for domain, roots in others.items():
@@ -65,17 +76,24 @@ class Bundles:
         entry = await self.store.get(trust_key(trust_domain))
         return Bundle.FromString(entry.value) if entry else Bundle(trust_domain=trust_domain)
 
-    async def _put(self, domain: str, make: Callable[[Bundle | None], Bundle | None]) -> None:
+    async def _put(
+        self,
+        domain: str,
+        make: Callable[[Bundle | None], Bundle | None],
+        guards: Sequence[Compare] = (),
+    ) -> None:
+        """Raises OutOfDate if a guard does not hold, and there is something to publish."""
         key = trust_key(domain)
         while True:
             entry = await self.store.get(key)
             bundle = make(Bundle.FromString(entry.value) if entry else None)
             if bundle is None:
                 return
-            expected = entry.mod_revision if entry else 0
-            try:
-                await self.store.compare_and_swap(key, bundle.SerializeToString(), expected)
-            except Conflict:
+            unchanged = Compare.unchanged(key, entry.mod_revision if entry else 0)
+            put = Put(key, bundle.SerializeToString())
+            if not (await self.store.txn([unchanged, *guards], [put])).succeeded:
+                if guards and not (await self.store.txn(guards, [])).succeeded:
+                    raise OutOfDate(key)
                 continue
             log.info("bundle.published", key=key, roots=len(bundle.roots), sequence=bundle.sequence)
             return
