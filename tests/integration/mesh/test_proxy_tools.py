@@ -17,6 +17,9 @@ CANARY = """
  spec: {hosts: [details], http: [{name: canary, match: [{headers: {who: {exact: eve}}}],
         fault: {abort: {httpStatus: 418, percentage: {value: 100}}},
         route: [{destination: {host: details}}]}, {route: [{destination: {host: details}}]}]}}
+---
+{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: no-admin},
+ spec: {action: DENY, rules: [{to: [{operation: {paths: ["/admin*"]}}]}]}}
 """
 
 
@@ -61,6 +64,12 @@ async def test_a_workload_is_looked_into(up: Laptop) -> None:
     assert "mutual TLS" in steps["towards"]["result"]
     assert "details-v1-1.default" in steps["arrives at"]["result"]
 
+    await until_guarded(up)
+    line = ("authz", "check", "details-v1", "--path", "/admin/1")
+    refused = await up.mastctl(*line, "--source-principal", "cluster.local/ns/a/sa/b")
+    assert refused.status == 1, refused.err
+    assert refused.out.startswith("access: DENY: refused with 403: default/no-admin rule 0 matches")
+
     wrong = await up.mastctl("pc", "clusters", "nobody")
     assert wrong.status == 1
     assert "details-v1-1.default" in wrong.err
@@ -73,3 +82,13 @@ async def until_same(up: Laptop) -> Ended:
             found = await up.mastctl("proxy-status", "details-v1-1")
             if found.status == 0:
                 return found
+
+
+async def until_guarded(up: Laptop) -> None:
+    """The policy is in the proxy."""
+    async with asyncio.timeout(30):
+        while (
+            "no-admin.default"
+            not in (found := await up.mastctl("authz", "check", "details-v1")).out
+        ):
+            assert found.status == 0, found.err
