@@ -1,17 +1,22 @@
 """Prints the objects `template` and `adapter` that tell Mixer of us, as YAML.
 
-Run it where the compiled modules are on PYTHONPATH: `python objects.py | mastctl apply -f -`.
+`python objects.py entitlements > objects.yaml`, where the compiled modules are on PYTHONPATH, then
+`mastctl apply -f objects.yaml`.
 """
 
 from __future__ import annotations
 
 import base64
+import sys
 
+import cloudwatch_pb2
 import config_pb2
 import entitlement_pb2
 import yaml
 from compile import with_imports
 from google.protobuf.descriptor import FileDescriptor
+
+from istio.mixer.template.metric import template_handler_service_pb2 as metric
 
 
 def encoded(file: FileDescriptor) -> str:
@@ -29,20 +34,46 @@ def described(kind: str, name: str, spec: dict[str, object]) -> dict[str, object
     }
 
 
-def main() -> None:
-    """Print them."""
-    template = {"descriptor": encoded(entitlement_pb2.DESCRIPTOR)}
-    adapter = {
-        "description": "Customers may use what their plan has.",
+def adapter(
+    name: str, description: str, template: str, params: FileDescriptor
+) -> dict[str, object]:
+    """An adapter that takes one template."""
+    spec = {
+        "description": description,
         "session_based": False,
-        "templates": ["entitlement"],
-        "config": encoded(config_pb2.DESCRIPTOR),
+        "templates": [template],
+        "config": encoded(params),
     }
-    objects = [
-        described("template", "entitlement", template),
-        described("adapter", "entitlements", adapter),
-    ]
-    print(yaml.safe_dump_all(objects, sort_keys=False), end="")
+    return described("adapter", name, spec)
+
+
+def template(name: str, file: FileDescriptor) -> dict[str, object]:
+    """A template: one of our own, or one that Mixer has."""
+    return described("template", name, {"descriptor": encoded(file)})
+
+
+OBJECTS = {
+    "entitlements": (
+        template("entitlement", entitlement_pb2.DESCRIPTOR),
+        adapter(
+            "entitlements",
+            "Customers may use what their plan has.",
+            "entitlement",
+            config_pb2.DESCRIPTOR,
+        ),
+    ),
+    "cloudwatch": (
+        template("metric", metric.DESCRIPTOR),
+        adapter("cloudwatch", "Metrics to CloudWatch.", "metric", cloudwatch_pb2.DESCRIPTOR),
+    ),
+}
+
+
+def main() -> None:
+    """Print those of one adapter."""
+    if sys.argv[1:] not in [[name] for name in OBJECTS]:
+        sys.exit(f"usage: objects.py {'|'.join(OBJECTS)}")
+    print(yaml.safe_dump_all(OBJECTS[sys.argv[1]], sort_keys=False), end="")
 
 
 if __name__ == "__main__":

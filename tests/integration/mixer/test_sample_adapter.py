@@ -1,28 +1,40 @@
-"""The sample of an adapter out of process, run as its README says (mixer.md G.4)."""
+"""The samples of adapters out of process, run as their README says (mixer.md G.1, G.4)."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import yaml
+from aiohttp import web
 
+from istio.mixer.v1 import mixer_pb2
 from mast.galley.core.judge import judge
 from mast.galley.core.objects import Defaults, read_text
-from mast.mixer.core.values import Attributes
+from mast.mixer.core.dictionary import WORDS
+from mast.mixer.core.values import Attributes, Duration
+from mast.mixer.core.wire import encode
 from tests.integration.mixer.conftest import Apply
 from tests.integration.mixer.process import check_request, client, mixer
 from tests.support.etcd_server import EtcdServer
+from tests.support.http_site import http_site
 from tests.support.mixer_config import TELEMETRY
 from tests.support.pki import Ca
+from tests.support.until import until
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "mixer-adapter"
 ADDRESS = "127.0.0.1:50051"
+KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 URI = "spiffe://cluster.local/ns/istio-system/sa/mixer"
 
 
@@ -44,13 +56,15 @@ async def output(directory: Path, *command: object) -> str:
 
 
 @asynccontextmanager
-async def adapter(directory: Path, *flags: object) -> AsyncIterator[str]:
-    """The sample's server; gives its address."""
+async def adapter(
+    directory: Path, *flags: object, program: str = "adapter.py", **environment: str
+) -> AsyncIterator[str]:
+    """A server of the sample; gives its address. At the end it is told to end."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(SAMPLE / "adapter.py"), "--listen", "127.0.0.1:0"),
+        *(sys.executable, str(SAMPLE / program), "--listen", "127.0.0.1:0"),
         *map(str, flags),
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(directory)},
+        env={**os.environ, "PYTHONPATH": str(directory), **environment},
     )
     try:
         assert process.stdout is not None
@@ -71,7 +85,7 @@ async def test_the_sample_decides(
     etcd: EtcdServer, apply: Apply, tmp_path: Path, secure: bool
 ) -> None:
     await output(tmp_path, SAMPLE / "compile.py", tmp_path)
-    objects = await output(tmp_path, SAMPLE / "objects.py")
+    objects = await output(tmp_path, SAMPLE / "objects.py", "entitlements")
     policy = (SAMPLE / "policy.yaml").read_text()
     judged = judge(read_text(f"{objects}---\n{policy}", "sample", Defaults()))
     assert [str(each) for each in judged.problems] == []
@@ -98,6 +112,113 @@ async def test_the_sample_decides(
                 assert (verdict.status.code, verdict.status.message) == (code, whole)
                 assert verdict.valid_duration.seconds == 60
                 assert verdict.valid_use_count == 10_000
+
+
+class CloudWatch:
+    """Takes PutMetricData; ``requests`` are forms in the order they came."""
+
+    def __init__(self) -> None:
+        self.requests: list[Mapping[str, str]] = []
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Refuse what is not signed by the key of the test."""
+        body = await request.read()
+        sent = request.headers["authorization"]
+        names = re.search(r"SignedHeaders=([^,]+)", sent)
+        assert names is not None
+        headers = {name: request.headers[name] for name in names[1].split(";")}
+        assert {"host", "x-amz-date"} <= set(headers)
+        if sent != signing().authorization("POST", request.path, headers, body, credentials()):
+            return web.Response(status=403)
+        self.requests.append(dict(parse_qsl(body.decode(), strict_parsing=True)))
+        return web.Response()
+
+
+def signing() -> Any:
+    """The sample's module, which is in no package."""
+    return SimpleNamespace(**run_path(str(SAMPLE / "signing.py"), run_name="signing"))
+
+
+def credentials(service: str = "monitoring") -> Any:
+    return signing().Credentials(KEY, SECRET, "us-east-1", service)
+
+
+def test_signatures_are_those_that_aws_tells() -> None:
+    """The case get-vanilla of AWS' test suite for Signature Version 4."""
+    headers = {"host": "example.amazonaws.com", "x-amz-date": "20150830T123600Z"}
+    found = signing().authorization("GET", "/", headers, b"", credentials("service"))
+    assert found == (
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
+        "SignedHeaders=host;x-amz-date, "
+        "Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
+    )
+
+
+async def test_metrics_go_to_cloudwatch_in_twenties(
+    etcd: EtcdServer, apply: Apply, tmp_path: Path
+) -> None:
+    await output(tmp_path, SAMPLE / "compile.py", tmp_path)
+    objects = await output(tmp_path, SAMPLE / "objects.py", "cloudwatch")
+    policy = (SAMPLE / "cloudwatch.yaml").read_text()
+    judged = judge(read_text(f"{objects}---\n{policy}", "sample", Defaults()))
+    assert [str(each) for each in judged.problems] == []
+    site, sink = web.Application(), CloudWatch()
+    site.router.add_post("/", sink.take)
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    async with http_site(site) as port:
+        flags = ("--region", "us-east-1", "--endpoint", f"http://127.0.0.1:{port}/")
+        async with adapter(tmp_path, *flags, program="cloudwatch.py", **keys) as address:
+            documents = list(yaml.safe_load_all(policy))
+            documents[0]["spec"]["connection"] = {"address": address, "timeout": "30s"}
+            manifests = [each for each in yaml.safe_load_all(TELEMETRY) if _manifest(each)]
+            await apply(objects, yaml.safe_dump_all(documents), yaml.safe_dump_all(manifests))
+            async with mixer(etcd.endpoint) as running, client(running) as stub:
+                records = [encode(record(code), len(WORDS)) for code in range(200, 225)]
+                request = mixer_pb2.ReportRequest(
+                    attributes=records,
+                    repeated_attributes_semantics=mixer_pb2.ReportRequest.INDEPENDENT_ENCODING,
+                    global_word_count=len(WORDS),
+                )
+                await stub.Report(request, timeout=30)
+                await until(lambda: len(_data(sink)) >= 50)
+    data = _data(sink)
+    assert len(data) == 50
+    assert all(len(_members(each)) <= 20 for each in sink.requests)
+    assert max(len(_members(each)) for each in sink.requests) == 20
+    assert {each["Namespace"] for each in sink.requests} == {"mesh"}
+    for name, unit, value in (
+        ("calls.instance.istio-system", "Count", 1.0),
+        ("calltime.instance.istio-system", "Milliseconds", 1500.0),
+    ):
+        found = [each for each in data if each["MetricName"] == name]
+        assert {(each["Unit"], float(each["Value"])) for each in found} == {(unit, value)}
+        codes = {each["Dimensions.member.1.Value"] for each in found}
+        assert codes == {str(code) for code in range(200, 225)}
+        assert {each["Dimensions.member.1.Name"] for each in found} == {"code"}
+        assert {each["Dimensions.member.2.Value"] for each in found} == {"web"}
+
+
+def record(code: int) -> Attributes:
+    return {
+        "context.protocol": "http",
+        "destination.service.host": "web",
+        "response.code": code,
+        "response.duration": Duration(1_500_000_000),
+    }
+
+
+def _members(form: Mapping[str, str]) -> list[dict[str, str]]:
+    """The data of a request."""
+    found: dict[str, dict[str, str]] = {}
+    for key, value in form.items():
+        if key.startswith("MetricData.member."):
+            number, name = key.removeprefix("MetricData.member.").split(".", 1)
+            found.setdefault(number, {})[name] = value
+    return list(found.values())
+
+
+def _data(sink: CloudWatch) -> list[dict[str, str]]:
+    return [each for form in sink.requests for each in _members(form)]
 
 
 def _manifest(document: dict[str, object] | None) -> bool:
