@@ -19,7 +19,8 @@ from mast.mixer.adapters.opentelemetry.records import log_record, span
 from mast.mixer.core.adapter import AdapterError, Batch, HandlerConfig, Instance, InstanceType
 from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import NANOS, Duration, Timestamp, Value
-from tests.support.mixer_config import Clock
+from tests.support.log_events import log_events
+from tests.support.mixer_config import Clock, Rig
 from tests.support.otlp_collector import OtlpCollector, otlp_collector, plain
 from tests.support.pki import Ca
 from tests.support.until import until
@@ -357,6 +358,97 @@ async def test_a_collector_may_go_and_come_back() -> None:
 def _total(collector: OtlpCollector) -> int:
     found: int = collector.metrics["calls"][-1].sum.data_points[0].as_int
     return found
+
+
+async def _total_when_back(address: str) -> int | None:
+    """The first total that a collector at an address is sent; None if it cannot be there."""
+    try:
+        async with otlp_collector(address=address) as back:
+            await until(lambda: bool(back.metrics))
+            return _total(back)
+    except RuntimeError:
+        return None
+
+
+async def test_a_collector_that_was_not_there_gets_the_totals() -> None:
+    often = {"metric_interval": "0.05s", "batch_interval": "0.05s", "timeout": "2s"}
+    async with otlp_collector() as gone:
+        address = gone.address
+    async with (
+        handler(address, **often, **kind("COUNTER")) as built,
+        asyncio.TaskGroup() as tasks,
+    ):
+        with log_events() as logged:
+            running = tasks.create_task(built.run())
+            built.report([metric(5, app="a"), entry()])
+            async with asyncio.timeout(30):
+                failed = {(await logged.get())["adapter"] for _ in range(2)}
+            assert failed <= {"opentelemetry logs", "opentelemetry metrics"}
+            built.report([metric(2, app="a")])
+            total = await _total_when_back(address)
+            running.cancel()
+    if total is None:
+        pytest.skip("somebody has taken the port meanwhile")
+    assert total == 7
+
+
+CONFIGURATION = """
+kind: attributemanifest
+metadata: {name: m}
+spec:
+  attributes:
+    source.uid: {valueType: STRING}
+    response.code: {valueType: INT64}
+    response.duration: {valueType: DURATION}
+    request.time: {valueType: TIMESTAMP}
+---
+kind: handler
+metadata: {name: otel}
+spec:
+  compiledAdapter: opentelemetry
+  params:
+    address: ADDRESS
+    metrics:
+      time.instance.istio-system: {name: mesh.time, kind: HISTOGRAM, bounds: [1]}
+---
+kind: instance
+metadata: {name: time}
+spec:
+  compiledTemplate: metric
+  params: {value: response.duration, dimensions: {code: response.code, from: source.uid | ""}}
+---
+kind: instance
+metadata: {name: access}
+spec:
+  compiledTemplate: logentry
+  params: {timestamp: request.time, severity: '"Info"', variables: {code: response.code}}
+---
+kind: rule
+metadata: {name: r}
+spec: {actions: [{handler: otel, instances: [time, access]}]}
+"""
+
+
+async def test_from_objects_to_the_collector() -> None:
+    async with otlp_collector() as collector:
+        rig = Rig(CONFIGURATION.replace("ADDRESS", collector.address))
+        assert rig.problems == []
+        told = {"response.duration": Duration(500_000_000), "request.time": NOW}
+        errors = rig.report(*({"response.code": code, **told} for code in (200, 200, 404)))
+        assert errors == ()
+        for built in rig.handlers.values():
+            await built.close()
+    (found,) = collector.metrics["mesh.time"]
+    assert found.unit == "s"
+    points = {plain(each.attributes)["code"]: each for each in found.histogram.data_points}
+    assert {code: each.count for code, each in points.items()} == {200: 2, 404: 1}
+    assert points[200].sum == 1.0
+    assert [plain(each.attributes) for each in collector.logs] == [
+        {"code": 200},
+        {"code": 200},
+        {"code": 404},
+    ]
+    assert {each.body.string_value for each in collector.logs} == {"access.instance.istio-system"}
 
 
 async def test_reports_do_not_wait_for_a_collector_that_is_gone() -> None:
