@@ -24,6 +24,7 @@ _KINDS: Final = {
     Params.MetricInfo.GAUGE: Kind.GAUGE,
     Params.MetricInfo.HISTOGRAM: Kind.HISTOGRAM,
 }
+_TYPED: Final = frozenset({ValueType.INT64, ValueType.DOUBLE, ValueType.BOOL})
 _MEASURED: Final = frozenset(
     {ValueType.INT64, ValueType.DOUBLE, ValueType.DURATION, ValueType.STRING}
 )
@@ -90,27 +91,29 @@ class Metrics:
 
     def _metric(self, name: str, family: Family, rows: Sequence[Row]) -> Metric:
         info, types = self._infos[name], self._types[name]
-        kind = family.definition.kind
+        form, names = family.definition.kind, family.definition.labels
+        kinds = [types.get(f"dimensions[{label}]") for label in names]
         found = _described(info, family.definition, types)
         integer = types.get("value") is ValueType.INT64
         for labels, series in rows:
-            if kind is Kind.HISTOGRAM:
+            if form is Kind.HISTOGRAM:
                 point = found.histogram.data_points.add()
                 point.explicit_bounds.extend(family.definition.bounds)
                 point.bucket_counts.extend(series.buckets or ())
                 point.count, point.sum = sum(series.buckets or ()), series.value
             else:
-                data = found.gauge if kind is Kind.GAUGE else found.sum
+                data = found.gauge if form is Kind.GAUGE else found.sum
                 point = data.data_points.add()
                 if integer:
                     point.as_int = min(max(int(series.value), INT64_MIN), INT64_MAX)
                 else:
                     point.as_double = series.value
             self._dated(point, series.started)
-            for label, value in zip(family.definition.labels, labels, strict=True):
-                typed = _typed_value(value, types.get(f"dimensions[{label}]"))
-                if typed is not None:
-                    point.attributes.add(key=label).value.CopyFrom(any_value(typed))
+            for label, kind, value in zip(names, kinds, labels, strict=True):
+                if value and kind in _TYPED:
+                    point.attributes.add(key=label).value.CopyFrom(any_value(_typed(value, kind)))
+                elif value:
+                    point.attributes.add(key=label).value.string_value = value
         return found
 
     def _dropped_metric(self) -> Metric:
@@ -169,18 +172,14 @@ def _described(
     return found
 
 
-def _typed_value(shown: str, kind: ValueType | None) -> Value | None:
-    """A label in its type again; None without one."""
+def _typed(shown: str, kind: ValueType | None) -> Value:
+    """A label in its type again."""
     match kind:
-        case _ if not shown:
-            return None
         case ValueType.INT64:
             return int(shown)
         case ValueType.DOUBLE:
             return float(shown)
-        case ValueType.BOOL:
-            return shown == "true"
-    return shown
+    return shown == "true"
 
 
 def problems(config: HandlerConfig) -> Iterator[str]:
