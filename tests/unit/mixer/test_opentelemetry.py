@@ -517,8 +517,9 @@ def problems(types: Mapping[str, ValueType] | None = None, **params: Any) -> lis
     return list(adapter(lambda: NOW, Clock()).validate(config(types, **params)))
 
 
-def test_defaults_are_good() -> None:
-    assert problems() == []
+@pytest.mark.parametrize("params", [{}, {"series_expiry": "0s"}, {"series_expiry": "61s"}])
+def test_good_params(params: dict[str, Any]) -> None:
+    assert problems(**params) == []
 
 
 @pytest.mark.parametrize(
@@ -532,7 +533,10 @@ def test_defaults_are_good() -> None:
         ({"timeout": "0s"}, "timeout: must be > 0"),
         ({"metric_interval": "0s"}, "metric_interval: must be > 0"),
         ({"batch_interval": "-1s"}, "batch_interval: must be > 0"),
-        ({"series_expiry": "-1s"}, "series_expiry: must not be negative"),
+        (
+            {"series_expiry": "60s"},
+            "series_expiry: must be longer than metric_interval, or 0",
+        ),
         (
             {"tls": {"private_key": "k"}},
             "tls: client_certificate and private_key belong together",

@@ -109,8 +109,9 @@ def _problems(params: Params) -> Iterator[str]:
     for name in _LASTING:
         if getattr(params, name).ToTimedelta() <= timedelta():
             yield f"{name}: must be > 0"
-    if params.series_expiry.ToTimedelta() < timedelta():
-        yield "series_expiry: must not be negative"
+    expiry = params.series_expiry.ToTimedelta()
+    if expiry and expiry <= params.metric_interval.ToTimedelta():
+        yield "series_expiry: must be longer than metric_interval, or 0"
     if bool(params.tls.client_certificate) != bool(params.tls.private_key):
         yield "tls: client_certificate and private_key belong together"
 
