@@ -39,6 +39,7 @@ SEED = int(os.environ.get("MAST_SEED", "0"))
 EVERYBODY = [*IDENTITIES, *(each.replace("cluster.local", ALIAS, 1) for each in IDENTITIES)]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(SEED, SEED + -(-CASES // SERIES)), ids="seed-{}".format)
 async def test_policies_mean_what_they_say(tmp_path: Path, seed: int) -> None:
     drawn = cases(seed, SETS, http=REQUESTS, tcp=STREAMS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import hypothesis
+import pytest
 from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal, SourcedMetadata
@@ -248,6 +249,7 @@ def guarded(listener: Listener, guard: Guard) -> Listener:
     return listener
 
 
+@pytest.mark.timeout(900)
 async def test_rules_say_what_is_foretold(tmp_path: Path) -> None:
     drawn = drawn_guards()
     made = {
