@@ -14,14 +14,20 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
 
+import grpc
+import grpc.aio
 import pytest
 import yaml
 from aiohttp import web
+from google.protobuf.json_format import ParseDict
 
+from istio.mixer.template.metric import template_handler_service_pb2 as metric_service
+from istio.mixer.template.metric import template_handler_service_pb2_grpc as metric_grpc
 from istio.mixer.v1 import mixer_pb2
 from mast.galley.core.judge import judge
 from mast.galley.core.objects import Defaults, read_text
 from mast.mixer.core.dictionary import WORDS
+from mast.mixer.core.dynamic import params_message
 from mast.mixer.core.values import Attributes, Duration
 from mast.mixer.core.wire import encode
 from tests.integration.mixer.conftest import Apply
@@ -196,6 +202,35 @@ async def test_metrics_go_to_cloudwatch_in_twenties(
         assert codes == {str(code) for code in range(200, 225)}
         assert {each["Dimensions.member.1.Name"] for each in found} == {"code"}
         assert {each["Dimensions.member.2.Value"] for each in found} == {"web"}
+
+
+async def test_what_is_no_metric_of_cloudwatch_is_refused(tmp_path: Path) -> None:
+    await output(tmp_path, SAMPLE / "compile.py", tmp_path)
+    objects = await output(tmp_path, SAMPLE / "objects.py", "cloudwatch")
+    config = next(yaml.safe_load_all(objects.partition("---")[2]))["spec"]["config"]
+    params = params_message(config)
+    assert params is not None
+    good = {"namespace": "mesh", "metricInfo": {"calls": {"unit": "Count"}}}
+    number, length = {"int64Value": "1"}, {"durationValue": {"value": "1s"}}
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    async with (
+        adapter(tmp_path, program="cloudwatch.py", **keys) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        stub = metric_grpc.HandleMetricServiceStub(channel)
+        for given, name, value, text in (
+            ({}, "calls", number, "namespace: must not be empty"),
+            (good, "other", number, "metricInfo: no other"),
+            (good, "calls", length, "metricInfo[calls].unit: Count is no unit of time"),
+            (good, "calls", {"stringValue": "x"}, "calls: its value is no number"),
+        ):
+            request = metric_service.HandleMetricRequest()
+            ParseDict({"instances": [{"name": name, "value": value}]}, request)
+            request.adapter_config.Pack(ParseDict(given, params()))
+            with pytest.raises(grpc.aio.AioRpcError) as told:
+                await stub.HandleMetric(request, timeout=30)
+            assert told.value.details() == text
+            assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def record(code: int) -> Attributes:
