@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc
-from mast.common.ca_client import Algorithm, new_key_and_csr
+from mast.common.identity.ca_client import Algorithm, new_key_and_csr
 from mast.common.kubernetes.objects import NAMESPACES, PODS, SERVICE_ACCOUNTS
 from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.integration.citadel.process import Citadel, citadel

@@ -17,8 +17,8 @@ import grpc
 import grpc.aio
 
 from istio.mixer.v1 import mixer_pb2, mixer_pb2_grpc
-from mast.common.serving import Listen, serving
-from mast.common.telemetry import Metrics, configure_logging
+from mast.common.process.serving import Listen, serving
+from mast.common.process.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.api.mixer import Admission, MixerServicer, register
 from mast.mixer.core.config.snapshot import compile_snapshot

@@ -26,7 +26,7 @@ from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
-from mast.common.telemetry import Metrics, configure_logging
+from mast.common.process.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.api import ext_authz
 from mast.mixer.api.access_log import AccessLogs

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 from envoy.config.route.v3.route_components_pb2 import Route
 
-from mast.common.telemetry import configure_logging
+from mast.common.process.telemetry import configure_logging
 from tests.support.envoy_server import EnvoyServer, envoy_server
 from tests.support.envoy_static import answering_listener, bootstrap
 from tests.support.mesh_yaml import sidecar_proxy

@@ -26,7 +26,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, Delt
 from grpc import aio
 
 from mast.common.etcd import EtcdConfig, Store, connect
-from mast.common.telemetry import configure_logging
+from mast.common.process.telemetry import configure_logging
 from mast.pilot.api.ads import SERVICE
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS
 from tests.support.etcd_server import etcd_server

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from mast.common.etcd import EtcdConfig, Store, connect
 from mast.common.etcd import Put as Write
-from mast.common.telemetry import configure_logging
+from mast.common.process.telemetry import configure_logging
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS
 from tests.bench.load.meshes import Mesh
 from tests.bench.load.proxies import Proxy, Shape, Tally

@@ -17,8 +17,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from mast.common.telemetry import configure_logging
-from mast.common.tls_front import Material, tls_front
+from mast.common.identity.tls_front import Material, tls_front
+from mast.common.process.telemetry import configure_logging
 from tests.support.pki import Ca, Pair
 
 MEGABYTES = 100

@@ -21,7 +21,7 @@ from typing import Any
 from mast.citadel.core.knowledge import knowledge
 from mast.common.etcd import EtcdConfig, Store, connect
 from mast.common.keys import STATUS_TRUST, trust_key
-from mast.common.telemetry import configure_logging
+from mast.common.process.telemetry import configure_logging
 from mast.pilot.core.xds.resources import PCDS, TBDS
 from mastapi.status.v1.status_pb2 import TrustStatus
 from mastapi.trust.v1.trust_pb2 import Root, TrustBundle

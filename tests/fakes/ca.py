@@ -14,10 +14,10 @@ import grpc
 import grpc.aio
 
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc
-from mast.common.ca_client import (
+from mast.common.identity.ca_client import (
     CaClient,
 )
-from mast.common.tls_front import Material, PeerTable, tls_front
+from mast.common.identity.tls_front import Material, PeerTable, tls_front
 from tests.support.pki import Ca
 
 ME = "spiffe://cluster.local/ns/shop/sa/reviews"

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from mast.common.ca_client import new_private_key
+from mast.common.identity.ca_client import new_private_key
 from mastapi.kms.v1 import kms_pb2, kms_pb2_grpc
 
 HASHES = {kms_pb2.SHA256: hashes.SHA256(), kms_pb2.SHA384: hashes.SHA384()}

@@ -21,7 +21,7 @@ from mast.citadel.core.authority import Authority, Slot, State, pem, self_signed
 from mast.citadel.core.bundle import is_published, next_bundle
 from mast.citadel.core.knowledge import knowledge
 from mast.citadel.core.rotation import NotPossible, Policy, Step
-from mast.common.ca_client import new_private_key
+from mast.common.identity.ca_client import new_private_key
 from mastapi.status.v1.status_pb2 import TrustStatus
 from mastapi.trust.v1.trust_pb2 import Root, TrustBundle
 from tests.unit.citadel.examples import DOMAIN, HOUR, NOW

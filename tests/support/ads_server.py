@@ -22,9 +22,9 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.json_format import ParseDict
 from grpc import aio
 
-from mast.common.serving import Listen, serving
-from mast.common.spiffe import SpiffeId
-from mast.common.telemetry import Metrics
+from mast.common.identity.spiffe import SpiffeId
+from mast.common.process.serving import Listen, serving
+from mast.common.process.telemetry import Metrics
 from mast.pilot.api import ads
 from mast.pilot.api.ads import AdsService, Door
 from mast.pilot.api.connection import Connection, Facilities

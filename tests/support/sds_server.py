@@ -11,7 +11,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, Discovery
 from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc import aio
 
-from mast.common.serving import Listen, serving
+from mast.common.process.serving import Listen, serving
 from mast.pilot.core.names import SDS_CERTIFICATE, SDS_ROOTS
 from mast.pilot.core.xds.resources import SDS
 from tests.support.pki import Ca, Pair

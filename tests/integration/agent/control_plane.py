@@ -28,7 +28,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 from google.protobuf.message import Message
 
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc
-from mast.common.tls_front import Material, PeerTable, tls_front
+from mast.common.identity.tls_front import Material, PeerTable, tls_front
 from tests.support.pki import Ca, pem, wall_clock
 
 TOKEN = "a-join-token"  # noqa: S105

@@ -16,7 +16,7 @@ from istio.networking.nds.v1.nds_pb2 import NameTable
 from mast.agent.api.dns import DnsProxy
 from mast.agent.core.names import Names, names
 from mast.agent.store.resolver import Upstream
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 
 KNOWN = "reviews.shop.svc.cluster.local"
 

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from istio.auth.v1 import ca_pb2_grpc
-from mast.common.ca_client import CaClient, Certificate, new_key_and_csr
+from mast.common.identity.ca_client import CaClient, Certificate, new_key_and_csr
 from mastapi.citadel.v1 import citadel_pb2, citadel_pb2_grpc
 from tests.support.pki import Pair, wall_clock
 from tests.support.service_process import ServiceProcess, service_process

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc
-from mast.common.ca_client import new_key_and_csr
+from mast.common.identity.ca_client import new_key_and_csr
 from mast.common.kubernetes.objects import NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS, Object
 from mastapi.citadel.v1 import issued_pb2, issued_pb2_grpc
 from tests.fakes.kubernetes.callers import User

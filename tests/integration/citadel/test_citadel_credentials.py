@@ -15,7 +15,12 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from istio.auth.v1 import ca_pb2, ca_service_pb2, ca_service_pb2_grpc
-from mast.common.ca_client import CaError, Certificate, WorkloadCertificates, new_key_and_csr
+from mast.common.identity.ca_client import (
+    CaError,
+    Certificate,
+    WorkloadCertificates,
+    new_key_and_csr,
+)
 from mastapi.citadel.v1 import citadel_pb2, citadel_pb2_grpc
 from tests.integration.citadel.process import Citadel, citadel
 from tests.support.etcd_server import EtcdServer

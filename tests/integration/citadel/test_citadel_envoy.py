@@ -17,8 +17,8 @@ import pytest
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from google.protobuf.json_format import ParseDict
 
-from mast.common.ca_client import Algorithm, new_key_and_csr
-from mast.common.tls_front import Material
+from mast.common.identity.ca_client import Algorithm, new_key_and_csr
+from mast.common.identity.tls_front import Material
 from tests.integration.citadel.process import Citadel, citadel
 from tests.integration.citadel.test_citadel_plugged_in import files_of, plug_in
 from tests.support.envoy_server import envoy_server

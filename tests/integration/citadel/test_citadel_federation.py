@@ -20,8 +20,8 @@ from mast.citadel.core.authority import Authority, self_signed
 from mast.citadel.core.spiffe_bundle import SpiffeBundle, document
 from mast.citadel.store.bundles import Bundles
 from mast.citadel.store.federation import Federation
-from mast.common.ca_client import new_private_key
 from mast.common.etcd import Store
+from mast.common.identity.ca_client import new_private_key
 from mast.common.keys import trust_key
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 from tests.support.ads_server import until

@@ -12,7 +12,7 @@ import pytest
 from mast.citadel.core.authority import Authority, self_signed
 from mast.citadel.core.csr import read_csr
 from mast.citadel.core.leaf import TtlPolicy, serial_number
-from mast.common.ca_client import Algorithm, new_key_and_csr, new_private_key
+from mast.common.identity.ca_client import Algorithm, new_key_and_csr, new_private_key
 from tests.support.pki import pem as pem_of
 from tests.support.pki import wall_clock
 

@@ -20,8 +20,8 @@ from mast.citadel.store.authorities import AUTHORITY_KEY
 from mast.citadel.store.bundles import Bundles
 from mast.citadel.store.housekeeping import keep_house
 from mast.citadel.store.join_tokens import JoinTokens
-from mast.common.ca_client import CaError, new_key_and_csr, new_private_key
 from mast.common.etcd import Store
+from mast.common.identity.ca_client import CaError, new_key_and_csr, new_private_key
 from mast.common.latest import Latest
 from mastapi.citadel.v1 import citadel_pb2
 from mastapi.trust.v1 import trust_pb2

@@ -26,8 +26,8 @@ from istio.auth.v1 import ca_pb2, ca_pb2_grpc, ca_service_pb2, ca_service_pb2_gr
 from istio.mcp.v1alpha1.resource_pb2 import Resource
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.common import kinds
-from mast.common.ca_client import CaError, new_key_and_csr
 from mast.common.etcd import Store
+from mast.common.identity.ca_client import CaError, new_key_and_csr
 from mast.common.keys import config_key
 from mast.common.kubernetes.objects import CERTIFICATE_SIGNING_REQUESTS
 from tests.fakes.kubernetes.server import api_server

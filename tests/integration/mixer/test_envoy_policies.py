@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 
 from istio.mixer.v1.config.client.quota_pb2 import QuotaSpec
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.api import access_log, ext_authz
 from mast.mixer.core.client_config import ClientConfig

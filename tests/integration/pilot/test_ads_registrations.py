@@ -9,7 +9,7 @@ import pytest
 
 from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from mast.common.etcd import EtcdConfig, Store, connect
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.core.xds.access import NotAllowed
 from mast.pilot.core.xds.registration import UnknownGroup
 from mast.pilot.store.registrations import Registrations

@@ -9,7 +9,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.api.ads import Door
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.access import NotAllowed

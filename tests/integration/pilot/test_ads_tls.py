@@ -11,7 +11,7 @@ from envoy.service.status.v3 import csds_pb2_grpc
 from envoy.service.status.v3.csds_pb2 import ClientStatusRequest
 from grpc import aio
 
-from mast.common.tls_front import Material, tls_front
+from mast.common.identity.tls_front import Material, tls_front
 from mast.pilot.api.ads import Door
 from mast.pilot.api.csds import ClientStatusService
 from mast.pilot.core.security import trust

@@ -11,7 +11,7 @@ import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from grpc import aio
 
-from mast.common.serving import Listen, serving
+from mast.common.process.serving import Listen, serving
 from mast.pilot.api.ads import SERVICE
 from mast.pilot.core.model.proxy import parse
 from mast.pilot.core.xds.outputs import Send

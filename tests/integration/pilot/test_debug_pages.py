@@ -11,7 +11,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 
 from mast.common.etcd import Unavailable
-from mast.common.monitoring import Readiness, http_server
+from mast.common.process.monitoring import Readiness, http_server
 from mast.pilot.api.debug import DebugPages, Gate, is_loopback
 from mast.pilot.api.pages import Pages, Sources
 from mast.pilot.core.model.finding import Fault, Finding, ObjectName

@@ -17,7 +17,7 @@ from envoy.service.status.v3.csds_pb2 import ClientConfig, ConfigStatus
 
 from istio.mcp.v1alpha1.resource_pb2 import Resource as McpResource
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
-from mast.common.tls_front import Material, tls_front
+from mast.common.identity.tls_front import Material, tls_front
 from mast.pilot.api.ads import Door
 from mast.pilot.api.asides import DUMP, PAGE, SYNC, Asides
 from mast.pilot.api.connection import EVENTS

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from mast.common.ca_client import CaClient, CaError, new_key_and_csr
+from mast.common.identity.ca_client import CaClient, CaError, new_key_and_csr
 from mastapi.citadel.v1 import citadel_pb2
 from tests.integration.trust.meshes import (
     Mesh,

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from envoy.config.core.v3.base_pb2 import Node
 
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.kinds import BY_COLLECTION
-from mast.common.spiffe import SpiffeId
 from mast.galley.core.objects import ConfigObject
 from mast.pilot.core.gateway_api.gateways import GATEWAY_NAME
 from mast.pilot.core.model import collection_names

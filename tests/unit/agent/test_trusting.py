@@ -12,7 +12,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
 from mast.agent.core import secrets
 from mast.agent.store.credentials import Credentials
-from mast.common.ca_client import Certificate, WorkloadCertificates
+from mast.common.identity.ca_client import Certificate, WorkloadCertificates
 from mast.common.latest import Latest
 from mastapi.trust.v1.trust_pb2 import Root, TrustBundle
 from tests.integration.agent.control_plane import signed

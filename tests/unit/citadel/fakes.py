@@ -16,8 +16,8 @@ from mast.citadel.core.authority import Authority
 from mast.citadel.core.join_tokens import new_record, token_key
 from mast.citadel.core.leaf import TtlPolicy
 from mast.common.etcd import Unavailable
-from mast.common.spiffe import SpiffeId
-from mast.common.telemetry import Metrics
+from mast.common.identity.spiffe import SpiffeId
+from mast.common.process.telemetry import Metrics
 from mastapi.citadel.v1 import citadel_pb2, issued_pb2
 from tests.unit.citadel.examples import DOMAIN, NOW, authority
 

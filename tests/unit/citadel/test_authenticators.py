@@ -15,7 +15,7 @@ from mast.citadel.api.authenticators import (
 )
 from mast.citadel.core.authn import Caller, Credentials
 from mast.citadel.core.refusals import CredentialsUnverifiable, Unauthenticated
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from tests.unit.citadel.examples import DOMAIN, NOW
 from tests.unit.citadel.fakes import Clock, FakeTokens
 

@@ -6,7 +6,7 @@ import pytest
 
 from mast.citadel.core.authn import Caller, Credentials, own_subject
 from mast.citadel.core.refusals import Unauthenticated
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 
 DOMAIN = "cluster.local"
 ME = SpiffeId(DOMAIN, "shop", "reviews")

@@ -14,9 +14,9 @@ import pytest
 from mast.citadel.core.impersonation import Pod
 from mast.citadel.core.reviews import Unreviewable
 from mast.citadel.store.clusters import Clusters, clusters
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.kubernetes import connect
 from mast.common.kubernetes.objects import NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS, Object
-from mast.common.spiffe import SpiffeId
 from tests.fakes.kubernetes.callers import Rule
 from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.support.until import until

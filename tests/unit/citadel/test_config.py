@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from mast.citadel.config import Config
-from mast.common.settings import parse
+from mast.common.process.settings import parse
 
 
 def test_defaults_are_istios() -> None:

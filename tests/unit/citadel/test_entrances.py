@@ -16,7 +16,7 @@ from mast.citadel.api.entrances import (
 )
 from mast.citadel.api.status import Context
 from mast.citadel.core.authn import Credentials, Way
-from mast.common.tls_front import Peer, PeerTable
+from mast.common.identity.tls_front import Peer, PeerTable
 
 XFCC = ("x-forwarded-client-cert", "URI=spiffe://a/ns/b/sa/c")
 

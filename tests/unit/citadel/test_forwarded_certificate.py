@@ -20,7 +20,7 @@ from mast.citadel.api.authenticators import (
 from mast.citadel.core.authn import Credentials, Way
 from mast.citadel.core.identity import own_name
 from mast.citadel.core.refusals import Unauthenticated
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from tests.unit.citadel.examples import DOMAIN
 from tests.unit.citadel.fakes import Clock, FakeTokens
 

@@ -10,7 +10,7 @@ from mast.citadel.core.identity import (
     server_names,
     subject_names,
 )
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 
 OWN = SpiffeId("cluster.local", "shop", "reviews")
 

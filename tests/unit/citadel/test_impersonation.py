@@ -15,7 +15,7 @@ from mast.citadel.core.authn import Caller, PodRef
 from mast.citadel.core.impersonation import Pod
 from mast.citadel.core.refusals import ImpersonationRefused
 from mast.citadel.core.reviews import Unreviewable
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from tests.unit.citadel.examples import DOMAIN
 
 PROXY = Pod("istio-system", "ztunnel-1", "u1", "ztunnel", "node-1")

@@ -30,7 +30,7 @@ from mast.citadel.core.refusals import (
     TtlTooLong,
     Unauthenticated,
 )
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from tests.unit.citadel.examples import DAY, DOMAIN, HOUR, ME, NOW, authority, csr_pem
 from tests.unit.citadel.fakes import Desk
 

@@ -16,7 +16,7 @@ from mast.citadel.core.join_tokens import (
     token_key,
     token_text,
 )
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from tests.unit.citadel.examples import HOUR, NOW
 
 MINUTE = timedelta(minutes=1)

@@ -24,7 +24,7 @@ from mast.citadel.core import refusals
 from mast.citadel.core.authority import Authority, Slot, State, pem
 from mast.citadel.core.knowledge import Knowledge
 from mast.citadel.core.rotation import Overview
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mastapi.citadel.v1 import citadel_pb2, citadel_pb2_grpc
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 from tests.support.pki import Ca, wall_clock

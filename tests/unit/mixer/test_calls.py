@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 from mast.mixer.core.adapter import AdapterError
 from mast.mixer.core.dispatch import Call, Destination, Failure, Notes, Session
 from mast.mixer.runtime.calls import Calls

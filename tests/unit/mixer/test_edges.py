@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 
-from mast.common.monitoring import http_server
+from mast.common.process.monitoring import http_server
 from mast.mixer.adapters.fetching import fetch
 from mast.mixer.adapters.listchecker import Fetched, Listchecker
 from mast.mixer.adapters.stdio import Stdio

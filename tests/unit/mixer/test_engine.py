@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 from mast.mixer.core.adapter import (
     Adapter,
     AdapterError,

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 
 from istio.mixer.v1 import mixer_pb2, mixer_pb2_grpc
-from mast.common.serving import Listen, serving
+from mast.common.process.serving import Listen, serving
 from mast.mixer.api.server_metrics import Counting
 
 

@@ -1,7 +1,7 @@
 """Metrics have names and labels that dashboards know, and few values (pilot.md M3)."""
 
 from mast.common.etcd import Change
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 from mast.pilot.api.instruments import BUCKETS, FAULTS, Instruments
 from mast.pilot.core.model.finding import Fault, Finding, ObjectName
 from mast.pilot.core.xds.resources import CDS, SDS

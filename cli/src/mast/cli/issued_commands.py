@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mast.cli.ca_commands import Output, Socket, address_of
 from mast.cli.connect import citadel_at, ledger_at
 from mast.cli.output import Format, note, show
-from mast.common.settings import duration
+from mast.common.process.settings import duration
 from mastapi.citadel.v1 import citadel_pb2, issued_pb2
 
 COLUMNS = ("SERIAL", "NAMES", "NOT AFTER", "KEY", "RECOGNISED BY", "PEER")

@@ -16,7 +16,7 @@ from mast.cli import tokens
 from mast.cli.errors import CommandError
 from mast.cli.output import dump, note
 from mast.common.jwks import NotAKeySet, key_set
-from mast.common.settings import duration
+from mast.common.process.settings import duration
 
 EXAMPLES = """\b
 Examples:

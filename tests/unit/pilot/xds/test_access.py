@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.core.xds.access import (
     NotAllowed,
     Unauthenticated,

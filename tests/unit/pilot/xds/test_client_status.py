@@ -6,7 +6,7 @@ from envoy.type.matcher.v3.node_pb2 import NodeMatcher
 from google.protobuf.json_format import ParseDict
 
 from mast.common.envoy.matchers import NotUnderstood
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.core.xds.client_status import client_config, matches, visible
 from mast.pilot.core.xds.report import Stream
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, SDS

@@ -11,7 +11,7 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import GenericSecret, 
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from google.protobuf.any_pb2 import Any
 
-from mast.common.redaction import REDACTED
+from mast.common.process.redaction import REDACTED
 from mast.pilot.core.xds.redaction import plain_redacted, redact
 from tests.support.tokens import Issuer
 

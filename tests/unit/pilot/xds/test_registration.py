@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.core.xds import registration
 from mast.pilot.core.xds.access import NotAllowed
 from mastapi.registry.v1.registry_pb2 import Health, Workload

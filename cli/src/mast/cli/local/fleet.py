@@ -15,8 +15,8 @@ from mast.cli.local.home import Home, Mesh
 from mast.cli.local.processes import Process, detached
 from mast.cli.local.runner import workload
 from mast.cli.local.spec import Port, Spec
-from mast.common.lifecycle import run
-from mast.common.telemetry import configure_logging
+from mast.common.process.lifecycle import run
+from mast.common.process.telemetry import configure_logging
 
 START_SECONDS = 90
 

@@ -23,8 +23,8 @@ from mast.cli.local.etcd_users import enable_users
 from mast.cli.local.home import Home, Mesh
 from mast.cli.local.processes import Process
 from mast.common.backoff import Backoff
-from mast.common.lifecycle import run
-from mast.common.telemetry import configure_logging
+from mast.common.process.lifecycle import run
+from mast.common.process.telemetry import configure_logging
 from mastapi.citadel.v1 import citadel_pb2
 
 log = structlog.get_logger()

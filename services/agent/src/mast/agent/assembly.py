@@ -35,9 +35,9 @@ from mast.agent.store.pilot import DIAL, Call, Pilot, Unreachable
 from mast.agent.store.registry import Registries, Unavailable
 from mast.agent.store.resolver import Upstream
 from mast.agent.store.token_endpoint import check_url
-from mast.common.ca_client import WorkloadCertificates
+from mast.common.identity.ca_client import WorkloadCertificates
 from mast.common.latest import Latest
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 
 log = structlog.get_logger()
 

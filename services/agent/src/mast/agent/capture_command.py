@@ -22,8 +22,8 @@ from mast.agent.store.inputs import host_addresses
 from mast.agent.store.netfilter import Netfilter, chosen_backend
 from mast.agent.store.nftables import Nftables
 from mast.agent.store.programs import Failed
-from mast.common.settings import boolean, items
-from mast.common.telemetry import configure_logging
+from mast.common.process.settings import boolean, items
+from mast.common.process.telemetry import configure_logging
 
 log = structlog.get_logger()
 

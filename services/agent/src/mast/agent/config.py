@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal
 
-from mast.common.settings import boolean, duration
+from mast.common.process.settings import boolean, duration
 
 ROLES: Final = ("sidecar", "router")
 

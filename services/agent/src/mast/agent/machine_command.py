@@ -18,7 +18,7 @@ from mast.agent.capture_command import istio_iptables
 from mast.agent.core import machine
 from mast.agent.core.machine import Machine
 from mast.agent.store.files import text_if_there, write_atomically
-from mast.common.telemetry import configure_logging
+from mast.common.process.telemetry import configure_logging
 
 log = structlog.get_logger()
 

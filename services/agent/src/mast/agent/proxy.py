@@ -40,8 +40,8 @@ from mast.agent.store.admin import EnvoyAdmin
 from mast.agent.store.inputs import gather
 from mast.agent.store.probes import GROUP_PROBE_AGENT, Prober, healthy
 from mast.agent.store.scraping import Scraper
-from mast.common.lifecycle import run
-from mast.common.telemetry import configure_logging
+from mast.common.process.lifecycle import run
+from mast.common.process.telemetry import configure_logging
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from mast.agent.assembly import Agent
 from mast.agent.core.names import names
 from mast.agent.store import sockets
 from mast.agent.store.token_endpoint import TokenEndpoint
-from mast.common.serving import Listen, serving
+from mast.common.process.serving import Listen, serving
 
 log = structlog.get_logger()
 

@@ -42,8 +42,8 @@ from mast.citadel.store.kubernetes_signer import KubernetesSigner
 from mast.citadel.store.ledger import Ledger
 from mast.citadel.store.signer_roots import SignerRoots
 from mast.common.etcd import Store
+from mast.common.identity.spiffe import SpiffeId, trust_domain
 from mast.common.kubernetes import Access, Api, connect, in_cluster, kubeconfig
-from mast.common.spiffe import SpiffeId, trust_domain
 
 KUBERNETES_RA = "ISTIOD_RA_KUBERNETES_API"
 

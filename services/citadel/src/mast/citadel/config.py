@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from mast.common.exposure import keep_etcd_here, keep_plaintext_here
+from mast.common.process.exposure import keep_etcd_here, keep_plaintext_here
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,12 +31,12 @@ from mast.citadel.store.join_tokens import JoinTokens
 from mast.citadel.store.rotation import FAILURES
 from mast.citadel.ways_in import open_ways
 from mast.common.etcd import Store, connect, etcd_config
+from mast.common.identity.spiffe import trust_domain
 from mast.common.latest import Latest
-from mast.common.lifecycle import run
-from mast.common.monitoring import Readiness, monitoring
-from mast.common.settings import parse
-from mast.common.spiffe import trust_domain
-from mast.common.telemetry import Metrics, configure_logging
+from mast.common.process.lifecycle import run
+from mast.common.process.monitoring import Readiness, monitoring
+from mast.common.process.settings import parse
+from mast.common.process.telemetry import Metrics, configure_logging
 
 log = structlog.get_logger()
 

@@ -24,8 +24,8 @@ from mast.citadel.core.authority import Authority
 from mast.citadel.core.identity import server_names
 from mast.citadel.core.keys import load_private_key
 from mast.citadel.store.kubernetes_signer import KubernetesSigner
+from mast.common.identity.spiffe import trust_domain
 from mast.common.kubernetes import connect
-from mast.common.spiffe import trust_domain
 
 ISTIOD = "istiod"
 CUSTOM = "custom"

@@ -23,8 +23,8 @@ from mast.citadel.api.entrances import (
 from mast.citadel.api.ledger import LedgerService
 from mast.citadel.callers import Callers
 from mast.citadel.config import Config
-from mast.common.serving import Listen, serving
-from mast.common.tls_front import Limits, Material, PeerTable, socket_front, tls_front
+from mast.common.identity.tls_front import Limits, Material, PeerTable, socket_front, tls_front
+from mast.common.process.serving import Listen, serving
 
 # Connection age, grace and ping of CA and ADS ports (citadel-and-agent.md A6).
 _CONNECTIONS = (

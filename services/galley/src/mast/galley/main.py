@@ -15,18 +15,18 @@ from random import random
 
 import structlog
 
-from mast.common.ca_client import CaClient, KeyPair, service_certificates
 from mast.common.etcd import Store, connect, etcd_config
+from mast.common.identity.ca_client import CaClient, KeyPair, service_certificates
+from mast.common.identity.mesh_trust import MeshTrust
+from mast.common.identity.mutual_tls import mutual_tls
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.latest import Latest
-from mast.common.lifecycle import run
-from mast.common.mesh_trust import MeshTrust
-from mast.common.monitoring import Readiness, monitoring
-from mast.common.mutual_tls import mutual_tls
+from mast.common.process.lifecycle import run
+from mast.common.process.monitoring import Readiness, monitoring
+from mast.common.process.serving import Listen, Serving, serving
+from mast.common.process.settings import parse
+from mast.common.process.telemetry import Metrics, configure_logging
 from mast.common.sealing import sealing_key
-from mast.common.serving import Listen, Serving, serving
-from mast.common.settings import parse
-from mast.common.spiffe import SpiffeId
-from mast.common.telemetry import Metrics, configure_logging
 from mast.galley.api.access import ADMIN_SOCKET, Access
 from mast.galley.api.config_service import SERVICE, ConfigService, register
 from mast.galley.api.metrics import GalleyMetrics

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from random import random
 from typing import cast
 
-from mast.common.ca_client import Algorithm, CaClient, Certificate, WorkloadCertificates
 from mast.common.etcd import Store
+from mast.common.identity.ca_client import Algorithm, CaClient, Certificate, WorkloadCertificates
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.kubernetes import Access, Api, connect, in_cluster, kubeconfig
 from mast.common.latest import Latest
-from mast.common.spiffe import SpiffeId
 from mast.galley.config import Config
 from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy

@@ -18,16 +18,16 @@ import structlog
 from aiohttp import web
 from grpc import aio
 
-from mast.common.ca_client import KeyPair, WorkloadCertificates, service_certificates
 from mast.common.etcd import Store, connect, etcd_config
-from mast.common.lifecycle import run
-from mast.common.mesh_trust import MeshTrust
-from mast.common.monitoring import Readiness, http_server, monitoring
-from mast.common.mutual_tls import mutual_tls
-from mast.common.serving import Listen, Serving, serving
-from mast.common.settings import parse
-from mast.common.spiffe import SpiffeId
-from mast.common.telemetry import Metrics, configure_logging
+from mast.common.identity.ca_client import KeyPair, WorkloadCertificates, service_certificates
+from mast.common.identity.mesh_trust import MeshTrust
+from mast.common.identity.mutual_tls import mutual_tls
+from mast.common.identity.spiffe import SpiffeId
+from mast.common.process.lifecycle import run
+from mast.common.process.monitoring import Readiness, http_server, monitoring
+from mast.common.process.serving import Listen, Serving, serving
+from mast.common.process.settings import parse
+from mast.common.process.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.adapters.fetching import fetch, token
 from mast.mixer.adapters.remote.builder import RemoteAdapters

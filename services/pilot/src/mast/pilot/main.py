@@ -21,11 +21,11 @@ from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.keys import proxy_status_key
 from mast.common.latest import Latest
-from mast.common.lifecycle import run
-from mast.common.monitoring import Readiness, http_server, monitoring
+from mast.common.process.lifecycle import run
+from mast.common.process.monitoring import Readiness, http_server, monitoring
+from mast.common.process.settings import parse
+from mast.common.process.telemetry import Metrics, configure_logging
 from mast.common.sealing import sealing_key
-from mast.common.settings import parse
-from mast.common.telemetry import Metrics, configure_logging
 from mast.pilot.api.ads import AdsService, Door
 from mast.pilot.api.asides import Asides
 from mast.pilot.api.connection import Connection, Facilities

@@ -12,12 +12,12 @@ from typing import Final
 
 from grpc import aio
 
-from mast.common.ca_client import KeyPair, WorkloadCertificates, service_certificates
 from mast.common.etcd import Store
-from mast.common.mesh_trust import MeshTrust
-from mast.common.serving import Listen, Serving, serving
-from mast.common.spiffe import SpiffeId
-from mast.common.tls_front import tls_front
+from mast.common.identity.ca_client import KeyPair, WorkloadCertificates, service_certificates
+from mast.common.identity.mesh_trust import MeshTrust
+from mast.common.identity.spiffe import SpiffeId
+from mast.common.identity.tls_front import tls_front
+from mast.common.process.serving import Listen, Serving, serving
 from mast.pilot.api import ads, csds
 from mast.pilot.api.ads import AdsService, Door
 from mast.pilot.api.connections import Connections

@@ -11,7 +11,7 @@ import structlog
 from mast.agent.core import dns
 from mast.agent.core.dns import MOST_BYTES, NoQuery, Query
 from mast.agent.core.names import Names
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 
 log = structlog.get_logger()
 

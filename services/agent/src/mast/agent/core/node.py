@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.json_format import MessageToDict
 
 from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 
 ISTIO_VERSION: Final = "1.30.3"
 """The Istio release whose proxies this one equals; EnvoyFilters match on it (pilot.md K2)."""

@@ -17,7 +17,7 @@ from envoy.type.matcher.v3.string_pb2 import ListStringMatcher, StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from istio.mesh.v1alpha1.proxy_pb2 import ProxyConfig
-from mast.common.settings import duration
+from mast.common.process.settings import duration
 
 TAGS: Final[Mapping[str, str]] = {
     "cluster_name": r"^cluster(\.(.+);)",

@@ -13,7 +13,7 @@ from mast.agent.core import anchors, secrets
 from mast.agent.core.anchors import Anchors
 from mast.agent.store import files
 from mast.agent.store.key_pairs import BadKeyPair, Mounted, read_pair, write_pair
-from mast.common.ca_client import WorkloadCertificates
+from mast.common.identity.ca_client import WorkloadCertificates
 from mast.common.latest import Latest
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 

@@ -12,7 +12,13 @@ from mast.agent.core.node import Node
 from mast.agent.store.credentials import Identity
 from mast.agent.store.files import read_if_there, text_if_there
 from mast.agent.store.key_pairs import BadKeyPair, Mounted, read_pair
-from mast.common.ca_client import Algorithm, CaClient, Certificate, WorkloadCertificates, encrypted
+from mast.common.identity.ca_client import (
+    Algorithm,
+    CaClient,
+    Certificate,
+    WorkloadCertificates,
+    encrypted,
+)
 from mast.common.latest import Latest
 
 Sign = Callable[[bytes, timedelta], Awaitable[Certificate]]

@@ -8,9 +8,9 @@ from cryptography import x509
 
 from mast.agent.store.credentials import Identity
 from mast.agent.store.identity import Sign
-from mast.common.ca_client import CaError, Certificate
+from mast.common.identity.ca_client import CaError, Certificate
 from mast.common.latest import Latest
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 
 CSR = "csr"
 

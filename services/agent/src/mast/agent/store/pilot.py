@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from cryptography import x509
 
-from mast.common.ca_client import encrypted, server_name
+from mast.common.identity.ca_client import encrypted, server_name
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 DIAL = timedelta(seconds=5)

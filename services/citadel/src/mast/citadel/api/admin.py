@@ -16,7 +16,7 @@ from mast.citadel.core import join_tokens
 from mast.citadel.core.authority import Authority
 from mast.citadel.core.rotation import Overview
 from mast.common.etcd import EtcdError
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mastapi.citadel.v1 import citadel_pb2, citadel_pb2_grpc
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ from mast.citadel.core.identity import own_identity, own_name
 from mast.citadel.core.join_tokens import expired
 from mast.citadel.core.refusals import CredentialsUnverifiable, Unauthenticated
 from mast.common.etcd import EtcdError
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mastapi.citadel.v1 import citadel_pb2
 
 FindToken = Callable[[str], Awaitable[tuple[citadel_pb2.JoinTokenRecord, OneUse] | None]]

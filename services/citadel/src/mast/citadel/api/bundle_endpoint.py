@@ -15,9 +15,9 @@ from cryptography import x509
 
 from mast.citadel.api.server_certificate import OwnCertificate
 from mast.citadel.core.spiffe_bundle import SpiffeBundle, document
+from mast.common.identity.tls_front import Material
 from mast.common.latest import Latest
-from mast.common.monitoring import http_server
-from mast.common.tls_front import Material
+from mast.common.process.monitoring import http_server
 from mastapi.trust.v1.trust_pb2 import TrustBundle
 
 CONTENT = "application/json"

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from mast.citadel.api.status import Context
 from mast.citadel.core.authn import Credentials, Way
-from mast.common.tls_front import PeerTable
+from mast.common.identity.tls_front import PeerTable
 
 Transport = Callable[[Context, str], Credentials]
 """What a call brings; the text is the identity it asks for instead of its own, "" for none."""

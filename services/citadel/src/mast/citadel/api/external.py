@@ -12,7 +12,7 @@ from cryptography import x509
 from mast.citadel.api.signing import Order, Signed
 from mast.citadel.core.external import check_csr, external_chain, signer_name
 from mast.citadel.core.leaf import TtlPolicy
-from mast.common.spiffe import SCHEME
+from mast.common.identity.spiffe import SCHEME
 
 Sign = Callable[[bytes, str, timedelta], Awaitable[bytes]]
 """CSR (PEM), signer and lifetime to a chain in PEM; raises SigningFailed."""

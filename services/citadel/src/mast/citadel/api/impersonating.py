@@ -11,7 +11,7 @@ from mast.citadel.core.authn import Caller
 from mast.citadel.core.impersonation import Pod, check_neighbour, node_of, target, trusted_pod
 from mast.citadel.core.refusals import ImpersonationRefused
 from mast.citadel.core.reviews import Unreviewable
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 
 
 class Pods(Protocol):

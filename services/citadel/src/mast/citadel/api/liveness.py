@@ -12,7 +12,7 @@ import structlog
 from mast.citadel.api.signing import Order, Signing
 from mast.citadel.core.csr import read_csr
 from mast.citadel.core.refusals import Refusal
-from mast.common.ca_client import new_key_and_csr
+from mast.common.identity.ca_client import new_key_and_csr
 
 log = structlog.get_logger()
 

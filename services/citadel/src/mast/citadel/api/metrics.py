@@ -11,7 +11,7 @@ from mast.citadel.core.refusals import (
     Refusal,
     Unauthenticated,
 )
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 
 
 class CitadelMetrics:

@@ -19,9 +19,9 @@ from mast.citadel.core.keys import PrivateKey, private_key_pem
 from mast.citadel.core.leaf import general_name, leaf, serial_number
 from mast.citadel.core.refusals import Refusal
 from mast.citadel.core.revocation import revoked_serials
-from mast.common.ca_client import new_private_key, renewal_at
+from mast.common.identity.ca_client import new_private_key, renewal_at
+from mast.common.identity.tls_front import Material
 from mast.common.latest import Latest
-from mast.common.tls_front import Material
 
 log = structlog.get_logger()
 

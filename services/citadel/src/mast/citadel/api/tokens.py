@@ -19,7 +19,7 @@ from mast.citadel.core.jwt import (
 )
 from mast.citadel.core.refusals import Unauthenticated
 from mast.citadel.core.reviews import Review, ReviewCache, Unreviewable, reviewed_pod
-from mast.common.spiffe import SCHEME, SpiffeId
+from mast.common.identity.spiffe import SCHEME, SpiffeId
 
 _DOTS_OF_A_JWT = 2
 

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from mast.common.spiffe import SCHEME, SpiffeId
+from mast.common.identity.spiffe import SCHEME, SpiffeId
 
 # The services that a control-plane account answers for.
 CONTROL_PLANE: Mapping[str, Sequence[str]] = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mast.citadel.core.authn import Caller, PodRef
 from mast.citadel.core.refusals import ImpersonationRefused
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 
 FAILED = "Failed"
 

@@ -7,8 +7,8 @@ from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.keys import CA
-from mast.common.spiffe import SpiffeId
 from mastapi.citadel.v1 import citadel_pb2
 
 PREFIX = f"{CA}join-tokens/"

@@ -10,7 +10,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mast.citadel.core.keys import PrivateKey, PublicKey, signature_hash
 from mast.citadel.core.refusals import TtlTooLong
-from mast.common.spiffe import SCHEME
+from mast.common.identity.spiffe import SCHEME
 
 BACKDATED = timedelta(minutes=2)
 LONGEST_COMMON_NAME = 64

@@ -16,6 +16,7 @@ import structlog
 
 from mast.citadel.core.impersonation import Pod
 from mast.citadel.core.reviews import Review, Unreviewable
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.kubernetes import (
     Api,
     ApiFailure,
@@ -30,7 +31,6 @@ from mast.common.kubernetes import (
     namespace_of,
 )
 from mast.common.kubernetes.objects import PODS, SECRETS, TOKEN_REVIEWS
-from mast.common.spiffe import SpiffeId
 
 log = structlog.get_logger()
 

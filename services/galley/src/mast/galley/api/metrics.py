@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 from mast.galley.core.judge import Judgement
 from mast.galley.core.problem import errors
 

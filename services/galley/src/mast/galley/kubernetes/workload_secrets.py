@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from mast.common.ca_client import Algorithm, CaError, Certificate, new_key_and_csr
 from mast.common.etcd import Store
+from mast.common.identity.ca_client import Algorithm, CaError, Certificate, new_key_and_csr
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.kubernetes import AlreadyExists, Api, ApiFailure, Change, NotFound
 from mast.common.kubernetes.objects import NAMESPACES, SECRETS, SERVICE_ACCOUNTS
 from mast.common.latest import Latest
-from mast.common.spiffe import SpiffeId
 from mast.galley.core.root_maps import Trust
 from mast.galley.core.workload_secrets import (
     TYPE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.mixer.api.errors import Context, NotAllowed
 
 _SANS = "x509_subject_alternative_name"

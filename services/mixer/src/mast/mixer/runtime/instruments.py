@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 from mast.mixer.core.config.snapshot import Counts
 from mast.mixer.core.dispatch import Destination
 from mast.mixer.core.series import Definition, Kind, Registry

@@ -12,7 +12,7 @@ import structlog
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from grpc import aio
 
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.api.connection import Asides, Connection, Conversation, Ended, Peer
 from mast.pilot.api.connections import Connections
 from mast.pilot.core.model.proxy import ON_DEMAND, InvalidNode, Proxy, parse

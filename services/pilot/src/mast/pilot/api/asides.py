@@ -7,7 +7,7 @@ from typing import Final
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.api.connections import Connections
 from mast.pilot.api.pages import Pages, Question
 from mast.pilot.core.debug import events

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import structlog
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.api.instruments import Instruments
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.access import BadQuestion, NotAllowed, NotHere, Unauthenticated

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from mast.common.ca_client import KeyPair
-from mast.common.tls_front import Material
+from mast.common.identity.ca_client import KeyPair
+from mast.common.identity.tls_front import Material
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.security import trust
 

@@ -13,7 +13,7 @@ from envoy.service.status.v3.csds_pb2 import ClientStatusRequest, ClientStatusRe
 from grpc import aio
 
 from mast.common.envoy.matchers import NotUnderstood
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.api.connections import Connections
 from mast.pilot.core.xds.client_status import client_config, matches, visible
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from mast.common.monitoring import Handler, Readiness
+from mast.common.process.monitoring import Handler, Readiness
 from mast.pilot.api.pages import Pages, Question
 from mast.pilot.core.xds.access import (
     BadQuestion,

@@ -6,7 +6,7 @@ from typing import Final
 
 from mast.common import keys, kinds
 from mast.common.etcd import Change
-from mast.common.telemetry import Metrics
+from mast.common.process.telemetry import Metrics
 from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, SHORT_NAMES
 

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from mast.common.backoff import Backoff
 from mast.common.etcd import Conflict, Entry, EtcdError, Lease, Store
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds import registration
 from mast.pilot.core.xds.access import NotAllowed

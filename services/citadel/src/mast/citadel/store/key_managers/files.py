@@ -9,7 +9,7 @@ from pathlib import Path
 from mast.citadel.core.keys import PrivateKey, key_name, load_private_key, private_key_pem
 from mast.citadel.core.remote_keys import KeyUnavailable
 from mast.citadel.store.key_managers.keyring import NewKey
-from mast.common.ca_client import new_private_key
+from mast.common.identity.ca_client import new_private_key
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 from mast.citadel.core.keys import PrivateKey, key_name
 from mast.citadel.core.records import STORED_HERE
 from mast.citadel.core.remote_keys import KeyUnavailable
-from mast.common.ca_client import new_private_key
+from mast.common.identity.ca_client import new_private_key
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import timedelta
 
-from mast.common.settings import duration
+from mast.common.process.settings import duration
 from mast.pilot.core.model.proxy import Proxy
 
 

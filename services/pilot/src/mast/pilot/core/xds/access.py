@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.resources import SDS
 

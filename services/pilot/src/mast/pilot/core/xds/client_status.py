@@ -10,7 +10,7 @@ from envoy.type.matcher.v3.struct_pb2 import StructMatcher
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mast.common.envoy.matchers import string_matches, value_at, value_matches
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.redaction import redact
 from mast.pilot.core.xds.report import Stream

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from udpa.annotations import sensitive_pb2
 
-from mast.common.redaction import REDACTED, without_passwords
+from mast.common.process.redaction import REDACTED, without_passwords
 
 _PRIVATE: Final = "PRIVATE KEY-----"
 _BASE64_PEM: Final = "LS0tLS1CRUdJTi"

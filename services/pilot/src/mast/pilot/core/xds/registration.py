@@ -12,8 +12,8 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.keys import workload_key
-from mast.common.spiffe import SpiffeId
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds.access import NotAllowed
 from mastapi.registry.v1.registry_pb2 import Health, Workload

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mast.common.ca_client import (
+from mast.common.identity.ca_client import (
     Algorithm,
     CaError,
     Certificate,

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from mast.common.serving import Listen, serving
+from mast.common.process.serving import Listen, serving
 
 HEALTH = "grpc.health.v1.Health"
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import structlog
 
-from mast.common.telemetry import Metrics, configure_logging
+from mast.common.process.telemetry import Metrics, configure_logging
 
 
 def test_counter_keeps_its_exact_name() -> None:

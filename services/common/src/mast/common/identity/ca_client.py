@@ -22,8 +22,8 @@ from google.protobuf.json_format import ParseDict
 
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc
 from mast.common.backoff import Backoff
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.latest import Latest
-from mast.common.spiffe import SpiffeId
 
 log = structlog.get_logger()
 

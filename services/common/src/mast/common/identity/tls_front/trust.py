@@ -14,7 +14,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from mast.common.spiffe import trust_domain_of
+from mast.common.identity.spiffe import trust_domain_of
 
 log = structlog.get_logger()
 

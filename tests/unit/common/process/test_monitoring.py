@@ -7,8 +7,8 @@ import psutil
 import pytest
 from aiohttp import web
 
-from mast.common.monitoring import Readiness, monitoring
-from mast.common.telemetry import Metrics
+from mast.common.process.monitoring import Readiness, monitoring
+from mast.common.process.telemetry import Metrics
 from tests.support.ads_server import until
 
 
@@ -50,7 +50,7 @@ async def test_metrics_version_health_and_own_routes() -> None:
 
 async def test_what_is_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many connections, and headers that are too long."""
-    monkeypatch.setattr("mast.common.monitoring.CONNECTIONS", 2)
+    monkeypatch.setattr("mast.common.process.monitoring.CONNECTIONS", 2)
     async with monitoring(
         "127.0.0.1:0", ready=lambda: Readiness(True), metrics=Metrics("t")
     ) as port:

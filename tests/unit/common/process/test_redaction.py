@@ -5,8 +5,8 @@ import json
 import pytest
 import structlog
 
-from mast.common.redaction import REDACTED, redacted, redacted_text
-from mast.common.telemetry import configure_logging
+from mast.common.process.redaction import REDACTED, redacted, redacted_text
+from mast.common.process.telemetry import configure_logging
 from tests.support.pki import Ca
 
 PAIR = Ca.root().leaf(dns=["a"])

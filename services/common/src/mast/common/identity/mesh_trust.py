@@ -18,8 +18,8 @@ from cryptography.exceptions import InvalidSignature
 from google.protobuf.message import DecodeError
 
 from mast.common.backoff import Backoff
-from mast.common.ca_client import KeyPair, WorkloadCertificates
 from mast.common.etcd import EtcdError, Store
+from mast.common.identity.ca_client import KeyPair, WorkloadCertificates
 from mast.common.keys import trust_key, trust_status_key
 from mast.common.latest import Latest
 from mastapi.status.v1.status_pb2 import TrustStatus

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mast.common.spiffe import SpiffeId, trust_domain, trust_domain_of
+from mast.common.identity.spiffe import SpiffeId, trust_domain, trust_domain_of
 
 SEGMENT = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,30}", fullmatch=True)
 

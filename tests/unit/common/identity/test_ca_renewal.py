@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from structlog.testing import capture_logs
 
 from istio.auth.v1 import ca_pb2
-from mast.common.ca_client import (
+from mast.common.identity.ca_client import (
     CaError,
     Certificate,
     KeyPair,
@@ -28,7 +28,7 @@ from mast.common.ca_client import (
     renewal_backoff,
     service_certificates,
 )
-from mast.common.spiffe import SpiffeId
+from mast.common.identity.spiffe import SpiffeId
 from tests.fakes.ca import HOUR, ME, NOON, Clock, Context, FakeCa, behind_tls, serving
 from tests.support.pki import DAY, Ca, pem, wall_clock
 

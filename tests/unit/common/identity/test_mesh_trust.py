@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mast.common.ca_client import Certificate, KeyPair, WorkloadCertificates
 from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.identity.ca_client import Certificate, KeyPair, WorkloadCertificates
+from mast.common.identity.mesh_trust import MeshTrust, is_tainted
 from mast.common.keys import trust_key, trust_status_key
-from mast.common.mesh_trust import MeshTrust, is_tainted
 from mastapi.status.v1.status_pb2 import TrustStatus
 from mastapi.trust.v1.trust_pb2 import Root, TrustBundle
 from tests.integration.agent.control_plane import signed

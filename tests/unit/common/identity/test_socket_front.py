@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from mast.common.tls_front import Peer, PeerTable, socket_front
+from mast.common.identity.tls_front import Peer, PeerTable, socket_front
 from tests.support.until import until
 
 

@@ -15,8 +15,8 @@ from typing import Protocol, cast
 
 import structlog
 
-from mast.common.tls_front.peers import Peer, PeerTable
-from mast.common.tls_front.trust import (
+from mast.common.identity.tls_front.peers import Peer, PeerTable
+from mast.common.identity.tls_front.trust import (
     Material,
     PeerRefused,
     Trust,

@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from mast.common.telemetry import Metrics, number
+from mast.common.process.telemetry import Metrics, number
 
 log = structlog.get_logger()
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import grpc
 from cryptography import x509
 
-from mast.common.ca_client import Certificate, KeyPair
-from mast.common.mutual_tls import mutual_tls
-from mast.common.serving import Listen, serving
+from mast.common.identity.ca_client import Certificate, KeyPair
+from mast.common.identity.mutual_tls import mutual_tls
+from mast.common.process.serving import Listen, serving
 from tests.support.pki import Ca, wall_clock
 
 

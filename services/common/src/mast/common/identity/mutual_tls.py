@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import grpc
 
-from mast.common.ca_client import KeyPair
+from mast.common.identity.ca_client import KeyPair
 
 
 def mutual_tls(

@@ -16,7 +16,7 @@ import grpc.aio
 import pytest
 from structlog.testing import capture_logs
 
-from mast.common.tls_front import (
+from mast.common.identity.tls_front import (
     Limits,
     Material,
     PeerRefused,

@@ -7,9 +7,9 @@ is the key under which :class:`PeerTable` keeps what the certificate proved.
 Section numbers are those of citadel-and-agent.md.
 """
 
-from mast.common.tls_front.front import Limits, TlsFront, socket_front, tls_front
-from mast.common.tls_front.peers import Peer, PeerTable
-from mast.common.tls_front.trust import Material, PeerRefused, verified_identities
+from mast.common.identity.tls_front.front import Limits, TlsFront, socket_front, tls_front
+from mast.common.identity.tls_front.peers import Peer, PeerTable
+from mast.common.identity.tls_front.trust import Material, PeerRefused, verified_identities
 
 __all__ = [
     "Limits",

@@ -23,7 +23,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
-from mast.common.redaction import redact_event
+from mast.common.process.redaction import redact_event
 
 LEVELS = ("debug", "info", "warning", "error")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mast.common import settings
+from mast.common.process import settings
 
 
 @dataclass(frozen=True, kw_only=True)

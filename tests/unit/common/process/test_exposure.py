@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from mast.citadel.config import Config as Citadel
-from mast.common.exposure import stays_here
+from mast.common.process.exposure import stays_here
 from mast.galley.config import Config as Galley
 from mast.mixer.config import Config as Mixer
 from mast.pilot.config import Config as Pilot
 
 SERVICES: dict[str, Any] = {"galley": Galley, "pilot": Pilot, "mixer": Mixer, "citadel": Citadel}
-DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "security.md"
 ROWS = [
     [each.strip(" `") for each in line.strip("|").split("|")]
     for line in DOCUMENT.read_text().partition("## Ports")[2].partition("\n## ")[0].splitlines()

@@ -1,0 +1,1 @@
+"""Who is who in the mesh: SPIFFE identities, certificates of one's own, roots of others, TLS."""

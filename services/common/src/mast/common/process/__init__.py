@@ -1,0 +1,1 @@
+"""What every service's process has: settings, ports, logs and metrics, an orderly end."""
