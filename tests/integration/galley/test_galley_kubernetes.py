@@ -282,6 +282,7 @@ async def test_only_one_writes(site: Site) -> None:
     site.namespace("single")
     site.account("single", "app")
     await site.a_secret("single", "app")
+    await site.a_secret("single", "default")
     await until(lambda: site.roots_in("single") is not None)
     posts = [r for r in site.cluster.requests if r.startswith("POST /api/v1/namespaces/single/")]
     kinds = [post.rpartition("/")[2] for post in posts]

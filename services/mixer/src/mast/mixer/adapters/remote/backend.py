@@ -16,6 +16,7 @@ from mast.mixer.core.adapter import AdapterError
 
 _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
     ("grpc.use_local_subchannel_pool", 1),
 )

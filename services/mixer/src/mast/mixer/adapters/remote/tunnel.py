@@ -22,6 +22,7 @@ Accept = Callable[[ssl.SSLObject], str]
 
 _CHUNK = 1 << 16
 _SECONDS = 5.0
+_LINGER = 1.0
 
 
 class Tunnel:
@@ -37,10 +38,11 @@ class Tunnel:
         self._server_name = server_name or self._at[0]
         self._context = context
         self._accept = accept
+        self._connections: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Path]:
-        """The socket to dial, within the block."""
+        """The socket to dial, within the block; connections end with it."""
         with tempfile.TemporaryDirectory(prefix="mast-mixer-") as directory:
             path = Path(directory, "adapter.sock")
             server = await asyncio.start_unix_server(self._serve, path)
@@ -48,16 +50,31 @@ class Tunnel:
                 yield path
             finally:
                 server.close()
+                for task in self._connections:
+                    task.cancel()
+                if self._connections:
+                    await asyncio.wait(self._connections)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  a coroutine runs in one
+        self._connections.add(task)
+        try:
+            async with _closing(writer):
+                await self._carry(reader, writer)
+        except asyncio.CancelledError:
+            return  # the tunnel ends
+        finally:
+            self._connections.discard(task)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_SECONDS):
                 far_reader, far_writer = await self._dial()
         except (OSError, ValueError, TimeoutError) as error:
             log.warning("adapter.unreachable", server=self._server_name, error=str(error))
-            writer.close()
             return
-        async with asyncio.TaskGroup() as tasks:
+        async with _closing(far_writer), asyncio.TaskGroup() as tasks:
             tasks.create_task(_copy(reader, far_writer))
             tasks.create_task(_copy(far_reader, writer))
 
@@ -67,9 +84,23 @@ class Tunnel:
         )
         complaint = self._accept(writer.get_extra_info("ssl_object"))
         if complaint:
-            writer.close()
+            writer.transport.abort()
             raise OSError(complaint)
         return reader, writer
+
+
+@asynccontextmanager
+async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Send what is still to be sent, if that does not take long, and close."""
+    try:
+        yield
+    finally:
+        writer.close()
+        try:
+            async with asyncio.timeout(_LINGER):
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
+            writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
