@@ -31,7 +31,11 @@ from tests.support.laptop import BOOKINFO, MODES, Laptop, mesh
 from tests.support.listening import listening
 from tests.support.pki import Ca
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.xdist_group("hardening"),  # they share a mesh
+]
 
 HEADER = "PRIVATE KEY-----"
 PASSWORD = "correct-horse-battery"  # noqa: S105
