@@ -72,7 +72,7 @@ async def test_a_push_reaches_everybody_with_the_same_nonce(mesh, delta):
         mesh.put(static_cluster("s"))
         await ads.push()
         assert await one.told() == await other.told()
-        assert ads.metric("pilot_proxy_convergence_time_count") == 2
+        await until(lambda: ads.metric("pilot_proxy_convergence_time_count") == 2)
 
 
 def _acked(ads, index):
