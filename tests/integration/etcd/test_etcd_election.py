@@ -98,8 +98,8 @@ async def test_work_stops_when_leadership_is_lost_and_starts_again(
         fences.append(leadership.fence)
         if len(fences) == 3:
             return
-        await direct.delete(leader_key("ingest"))
         try:
+            await direct.delete(leader_key("ingest"))
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             cancelled += 1
