@@ -98,3 +98,23 @@ def test_no_window_holds_more_than_the_limit(steps: list[tuple[int, int, bool]])
         grants.append((tick, granted))
         within = sum(each for at, each in grants if at > tick - WINDOW)
         assert within <= LIMIT
+
+
+def test_long_windows_with_many_grants_stay_small() -> None:
+    """An hour of a grant every tenth of a second: the record is written with each of them."""
+    stored, ticks = EMPTY, 36_000
+    for tick in range(0, 2 * ticks, 20):
+        stored, granted = allocated(
+            stored,
+            [Ask(QuotaArguments(1)), Ask(QuotaArguments(1))],
+            limit=3_000,
+            ticks=ticks,
+            kept=KEPT,
+            tick=tick,
+        )
+        if tick < 20 * 1_500:
+            assert granted == [1, 1]
+        elif tick < ticks:
+            assert granted == [0, 0]
+    assert len(stored.grants) < 700
+    assert sum(each.amount for each in stored.grants) == 3_000

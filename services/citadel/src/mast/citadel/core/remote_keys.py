@@ -5,7 +5,7 @@ They are private keys for everything that signs, and have nothing to show to wha
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -39,7 +39,28 @@ def _stays(what: str) -> NoReturn:
     raise UnsupportedAlgorithm(f"the key stays where it is: {what} is not possible")
 
 
-class RemoteEcKey(ec.EllipticCurvePrivateKey):
+class _Held:
+    """What nobody can do with a key that stays where it is."""
+
+    def private_numbers(self) -> NoReturn:
+        _stays("reading it")
+
+    def private_bytes(
+        self,
+        encoding: serialization.Encoding,
+        format: serialization.PrivateFormat,
+        encryption_algorithm: serialization.KeySerializationEncryption,
+    ) -> NoReturn:
+        _stays("writing it")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
+        return self
+
+
+class RemoteEcKey(_Held, ec.EllipticCurvePrivateKey):
     """A key for ECDSA that somebody else holds."""
 
     def __init__(self, public: ec.EllipticCurvePublicKey, sign: SignDigest) -> None:
@@ -69,25 +90,8 @@ class RemoteEcKey(ec.EllipticCurvePrivateKey):
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
         _stays("a key exchange")
 
-    def private_numbers(self) -> NoReturn:
-        _stays("reading it")
 
-    def private_bytes(
-        self,
-        encoding: serialization.Encoding,
-        format: serialization.PrivateFormat,
-        encryption_algorithm: serialization.KeySerializationEncryption,
-    ) -> NoReturn:
-        _stays("writing it")
-
-    def __copy__(self) -> "RemoteEcKey":
-        return self
-
-    def __deepcopy__(self, memo: dict[Any, Any]) -> "RemoteEcKey":
-        return self
-
-
-class RemoteRsaKey(rsa.RSAPrivateKey):
+class RemoteRsaKey(_Held, rsa.RSAPrivateKey):
     """A key for RSA, with PKCS #1 v1.5, that somebody else holds."""
 
     def __init__(self, public: rsa.RSAPublicKey, sign: SignDigest) -> None:
@@ -113,23 +117,6 @@ class RemoteRsaKey(rsa.RSAPrivateKey):
 
     def decrypt(self, ciphertext: Any, padding: AsymmetricPadding) -> NoReturn:
         _stays("decryption")
-
-    def private_numbers(self) -> NoReturn:
-        _stays("reading it")
-
-    def private_bytes(
-        self,
-        encoding: serialization.Encoding,
-        format: serialization.PrivateFormat,
-        encryption_algorithm: serialization.KeySerializationEncryption,
-    ) -> NoReturn:
-        _stays("writing it")
-
-    def __copy__(self) -> "RemoteRsaKey":
-        return self
-
-    def __deepcopy__(self, memo: dict[Any, Any]) -> "RemoteRsaKey":
-        return self
 
 
 _PKCS1 = padding.PKCS1v15

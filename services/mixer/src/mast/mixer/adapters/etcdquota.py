@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import groupby
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -39,6 +40,7 @@ from mast.mixer.core.adapter import (
 from mastapi.quota.v1 import quota_pb2
 
 _MAX_CELLS: Final = 65_536
+_STEPS: Final = 600
 _LEASE_SHARED: Final = timedelta(minutes=1)
 """How long one lease serves new writes; cells outlive their windows by as much."""
 
@@ -69,7 +71,7 @@ def allocated(
     Time is that of the replica whose clock is ahead.
     """
     now = max(tick, before.tick)
-    cell = Cell(ticks, spent=deque((each.tick, each.amount) for each in before.grants))
+    cell = Cell(ticks, spent=deque(_gathered(before.grants, now, ticks)))
     cell.used = sum(amount for _, amount in cell.spent) if ticks else before.in_use
     cell.expire(now)
     answers = {each.id: each for each in before.answers if each.tick > now - kept}
@@ -91,6 +93,19 @@ def allocated(
         tick=now,
     )
     return after, granted
+
+
+def _gathered(grants: Sequence[quota_pb2.Grant], now: int, ticks: int) -> Iterator[tuple[int, int]]:
+    """Grants of the past in at most some hundred steps of the window, however many there were.
+
+    They count as of the end of their step, so none comes free early.
+    """
+    step = max(ticks // _STEPS, 1)
+    present = [(each.tick, each.amount) for each in grants if each.tick == now]
+    past = (each for each in grants if each.tick < now)
+    for at, together in groupby(past, lambda each: min(-(-each.tick // step) * step, now)):
+        yield at, sum(each.amount for each in together)
+    yield from present
 
 
 def _granted(cell: Cell, asked: QuotaArguments, limit: int, now: int) -> int:
