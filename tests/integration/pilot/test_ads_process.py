@@ -17,7 +17,7 @@ import pytest
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
-from mast.common.etcd import EtcdConfig, Store, connect
+from mast.common.etcd import Delete, EtcdConfig, Put, Store, connect
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS
 from mastapi.status.v1.status_pb2 import ProxyStatus, TypeStatus
 from tests.support.ads_server import Load, bootstrap, load, until
@@ -63,9 +63,12 @@ async def put(store: Store, *texts: str) -> None:
         await store.put(each.key, each.value)
 
 
-async def delete(store: Store, text: str) -> None:
-    for each in changes(text):
-        await store.delete(each.key)
+async def together(store: Store, text: str, *, there: bool) -> None:
+    """All objects of a text at once, as Galley applies and deletes what comes together."""
+    written = changes(text)
+    await store.txn(
+        [], [Put(each.key, each.value) if there else Delete(each.key) for each in written]
+    )
 
 
 @pytest.fixture
@@ -108,7 +111,7 @@ async def test_replicas_say_the_same(etcd, store, tmp_path):
     """Acceptance 11: byte by byte, whatever the order in which changes came."""
     await put(store, SERVICE, workload(1), OTHER)
     async with pilot_process(etcd.endpoint, tmp_path) as first:
-        await delete(store, OTHER)
+        await together(store, OTHER, there=False)
         await put(store, workload(3), workload(2), OTHER)
         async with pilot_process(etcd.endpoint, tmp_path) as second:
             for pilot in (first, second):
@@ -166,7 +169,7 @@ async def test_scaling_moves_one_assignment(etcd, store, tmp_path):
         await put(store, *(workload(number) for number in range(2, 51)))
         await _scaled(dependant, 50)
         for number in range(1, 51):
-            await delete(store, workload(number))
+            await together(store, workload(number), there=False)
         await _scaled(dependant, 0)
         assert await stranger.silent()
 
@@ -331,9 +334,9 @@ async def test_subsets_come_and_go_with_their_routes(etcd, store, tmp_path):
         await until(lambda: _knows(pilot, 1))
         async with sidecar(int(pilot.ads.rpartition(":")[2]), tmp_path) as proxy, proxy.load():
             for _ in range(ROUNDS):
-                await put(store, SUBSET)
+                await together(store, SUBSET, there=True)
                 await until(lambda: _way(proxy, "subset"))
-                await delete(store, SUBSET)
+                await together(store, SUBSET, there=False)
                 await until(lambda: _way(proxy, ""))
 
 

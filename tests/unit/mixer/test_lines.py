@@ -167,3 +167,27 @@ async def test_an_output_that_cannot_be_opened_is_an_error() -> None:
     sink.broken = True
     with pytest.raises(AdapterError, match="cannot open the output: disk is gone"):
         await Lines(sink).open()
+
+
+async def test_what_is_being_written_is_not_lost_in_the_end(monkeypatch) -> None:
+    """The worker has taken the lines from the queue but no thread has begun to write them."""
+    sink = Slow()
+    lines = Lines(sink)
+    begin, taken = asyncio.Event(), asyncio.Event()
+    to_thread = asyncio.to_thread
+
+    async def late(*call: object) -> None:
+        taken.set()
+        await begin.wait()
+        await to_thread(*call)
+
+    monkeypatch.setattr(asyncio, "to_thread", late)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(lines.run())
+        lines.put(["a"])
+        await taken.wait()
+        closing = tasks.create_task(lines.close())
+        begin.set()
+        await closing
+        running.cancel()
+    assert sink.texts == ["a\n", "closed"]

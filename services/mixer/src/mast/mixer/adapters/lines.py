@@ -151,6 +151,7 @@ class Lines:
         self._limit = limit
         self._queue: deque[str] = deque()
         self._filled = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def put(self, lines: Sequence[str]) -> int:
         """Queue lines; how many had to be dropped."""
@@ -174,16 +175,18 @@ class Lines:
             await self._flush()
 
     async def _flush(self) -> None:
-        lines = [*self._queue, ""]
-        self._queue.clear()
-        if len(lines) == 1:
-            return
-        try:
-            await asyncio.to_thread(self._sink.write, "\n".join(lines))
-        except OSError as error:
-            log.error("stdio.write_failed", lines=len(lines) - 1, error=str(error))
+        """Write what is queued; returns when all that was taken from the queue is written."""
+        async with self._writing:
+            lines = [*self._queue, ""]
+            self._queue.clear()
+            if len(lines) == 1:
+                return
+            try:
+                await asyncio.to_thread(self._sink.write, "\n".join(lines))
+            except OSError as error:
+                log.error("stdio.write_failed", lines=len(lines) - 1, error=str(error))
 
     async def close(self) -> None:
-        """Write the rest and close the sink."""
+        """Write the rest and close the sink; to be called before :meth:`run` is cancelled."""
         await self._flush()
         await asyncio.to_thread(self._sink.close)

@@ -44,6 +44,7 @@ class Outbox(Generic[T]):
         self._items: deque[T] = deque()
         self._weighs = 0
         self._filled, self._full = asyncio.Event(), asyncio.Event()
+        self._sending = asyncio.Lock()
 
     def put(self, items: Sequence[T]) -> Sequence[str]:
         """Queue items; says how many had to be dropped."""
@@ -69,20 +70,22 @@ class Outbox(Generic[T]):
             await self._flush()
 
     async def close(self) -> None:
-        """Send the rest."""
+        """Send the rest; to be called before :meth:`run` is cancelled."""
         await self._flush()
 
     async def _flush(self) -> None:
-        self._filled.clear()
-        self._full.clear()
-        items, self._items, self._weighs = self._items, deque(), 0
-        for batch in self._batches(items):
-            try:
-                await self._send(batch)
-            except (OSError, TimeoutError, AdapterError) as error:
-                log.error(
-                    "adapter.send_failed", adapter=self._name, lost=len(batch), error=str(error)
-                )
+        """Send what is queued; returns when all that was taken from the queue is on its way."""
+        async with self._sending:
+            self._filled.clear()
+            self._full.clear()
+            items, self._items, self._weighs = self._items, deque(), 0
+            for batch in self._batches(items):
+                try:
+                    await self._send(batch)
+                except (OSError, TimeoutError, AdapterError) as error:
+                    log.error(
+                        "adapter.send_failed", adapter=self._name, lost=len(batch), error=str(error)
+                    )
 
     def _batches(self, items: deque[T]) -> Iterator[Sequence[T]]:
         batch: list[T] = []

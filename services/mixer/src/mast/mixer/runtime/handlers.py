@@ -122,17 +122,19 @@ class Handlers:
                 await self._close(live)
 
     async def _close(self, live: Live) -> None:
+        """Let a handler deliver what it holds, then stop its work: not amid a delivery."""
         try:
             async with asyncio.timeout(self.close.total_seconds()):
+                if hasattr(live.handler, "close"):
+                    await live.handler.close()
                 if live.worker is not None:
                     live.worker.cancel()
                     await asyncio.wait([live.worker])
-                if hasattr(live.handler, "close"):
-                    await live.handler.close()
         except Exception as error:
             self.instruments.close_failures.add()
             log.error("handler.close_failed", handler=live.fqn, error=repr(error), exc_info=error)
             if live.worker is not None and not live.worker.done():
+                live.worker.cancel()
                 log.warning("handler.worker_left", handler=live.fqn)
         else:
             self.instruments.closed_handlers.add()
