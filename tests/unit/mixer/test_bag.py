@@ -9,7 +9,7 @@ import pytest
 from mast.mixer.core.bag import TrackedMap, Tracker, merged
 from mast.mixer.core.engine import Condition, Reference
 from mast.mixer.core.values import Value
-from mast.mixer.core.wire import Words, decode, encode_references
+from mast.mixer.core.wire import Words, decode, encode, encode_references, update
 from tests.support.mixer_vectors import dictionary, message, values, vectors
 
 EXACT, ABSENCE = Condition.EXACT, Condition.ABSENCE
@@ -102,15 +102,53 @@ def test_rewinding_does_not_lose_the_mark() -> None:
         assert tracker.referenced == (Reference("a", None, EXACT),)
 
 
-def test_conformance_merge() -> None:
-    (case,) = [p.values[0] for p in vectors("bag_ops") if p.id == "bag-02"]
-    sets = [(op["bag"], op["name"], op["value"]) for op in case["ops"] if op["op"] == "set"]
+NO_SUCH_OPERATION = {"bag-03", "bag-04"}
+"""Bags lose nothing here: requests are read only, deltas cannot delete (B2)."""
+
+
+@pytest.mark.parametrize(
+    "case", [each for each in vectors("bag_ops") if each.id not in NO_SUCH_OPERATION]
+)
+def test_conformance_bags(case: Any) -> None:
+    """A bag is a mapping; later values go over earlier ones as in deltas, merged ones do not (A13).
+
+    A child is an overlay, a copy goes over the wire.
+    """
     bags: dict[str, dict[str, Value]] = {}
-    for bag, name, described in sets:
-        bags.setdefault(bag, {}).update(values({name: described}))
-    merges = [op["from"] for op in case["ops"] if op["op"] == "merge"]
-    (expected,) = [op["values"] for op in case["ops"] if op["op"] == "expect"]
-    assert merged([bags["mb"], *(bags[each] for each in merges)]) == values(expected)
+    for op in case["ops"]:
+        name = op["bag"]
+        match op["op"]:
+            case "new":
+                bags[name] = {}
+            case "child":
+                bags[name] = {}
+                bags[f"parent of {name}"] = bags[op["parent"]]
+            case "decode":
+                built = message(op["message"])
+                bags[name] = decode(built, Words(built.words, op["global_words"]))
+            case "set":
+                bags[name] = updated(bags[name], {op["name"]: op["value"]})
+            case "set_many":
+                bags[name] = updated(bags[name], op["values"])
+            case "merge":
+                bags[name] = merged([bags[name], bags[op["from"]]])
+            case "copy":
+                sent = encode(bags[op["from"]])
+                bags[name] = decode(sent, Words(sent.words))
+            case "expect":
+                tracker = Tracker({**bags.get(f"parent of {name}", {}), **bags[name]})
+                for attribute, wanted in values(op["values"]).items():
+                    assert tracker.get(attribute) == wanted
+                assert all(tracker.get(each) is None for each in op.get("missing", ()))
+            case "expect_names":
+                assert sorted(bags[name]) == op["names"]
+            case other:
+                raise AssertionError(other)
+
+
+def updated(bag: dict[str, Value], described: Any) -> dict[str, Value]:
+    sent = encode(values(described))
+    return update(bag, sent, Words(sent.words))
 
 
 def test_references_travel_by_index() -> None:

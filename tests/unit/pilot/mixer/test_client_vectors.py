@@ -95,6 +95,45 @@ def test_check_cache(case) -> None:
             assert asked.hit is (step["result"] == "OK"), step
 
 
+@pytest.mark.parametrize("case", vectors("key_shape"))
+def test_key_shapes(case) -> None:
+    """Which requests a set of referenced attributes fits (C3), from Mixer's own cache of 1.0.
+
+    That one skipped indices that mean nothing; proxies do not cache such an answer at all (C2).
+    """
+    lua = LuaFilter(check_cache())
+    bag = headers(case["bag"])
+    shape = items(case, case["referenced"])
+    if shape is None:
+        return
+    fits = case["expected"]["present_ok"] and case["expected"]["absent_ok"]
+    exact = {name for condition, _, name in shape if condition == "E"}
+    first = {name: bag.get(name, "other") for name in exact}
+    check = {"check": {"shape": shape, "uses": -1, "valid_ms": 1000}}
+    lua.request(first).answered(check, 0)
+    assert lua.request(first, now=1).hit
+    assert lua.request(bag, now=1).hit is fits
+
+
+@pytest.mark.parametrize("case", vectors("check_cache"))
+def test_server_check_cache(case) -> None:
+    """Stored, found by shape, found again in a known shape, expired (C3, C4)."""
+    lua = LuaFilter(check_cache())
+    now = 0
+    for step in case["steps"]:
+        if step["op"] == "advance_clock_past_expiry":
+            now += 1001
+            continue
+        asked = lua.request(headers(step["bag"]), now=now)
+        if step["op"] == "get":
+            assert asked.hit is step["hit"], step
+            continue
+        value = step["value"]
+        check = {"shape": items(case, value["referenced"]), "uses": value["valid_use_count"]}
+        check["valid_ms"] = -1 if value["expires"] == "past" else 1000
+        asked.answered({"check": check}, now)
+
+
 @pytest.mark.parametrize("case", vectors("client_referenced"))
 def test_referenced_attributes(case) -> None:
     lua = LuaFilter(check_cache())
@@ -134,6 +173,14 @@ class Rolling:
             self.spent.popleft()
         given = min(amount, self.rate - sum(each for _, each in self.spent))
         self.spent.append((now, given))
+        return given
+
+    def whole(self, now: float, amount: int) -> int:
+        """All of an amount or nothing."""
+        given = self.grant(now, amount)
+        if given < amount:
+            self.spent.pop()
+            return 0
         return given
 
 
@@ -199,10 +246,13 @@ def passed(clients: Sequence[LuaFilter], server: Server, arrivals: Sequence[floa
     return count
 
 
+PREFETCH = vectors("quota_prefetch")
+
+
 def phases() -> list[Any]:
     """Every phase of traffic of every vector, but those of a hundred thousand requests."""
     found = []
-    for parameter in vectors("quota_prefetch"):
+    for parameter in PREFETCH:
         (case,) = parameter.values
         for phase in case.get("phases", []):
             name = f"{parameter.id}-{phase['traffic']}"
@@ -235,3 +285,30 @@ def test_quota_prefetch(case, phase) -> None:
     # near the limit a little less passes while it waits for the quota to open again (C11).
     assert found <= expected
     assert found >= expected * (1 - max(phase["max_margin"], 0.01 if rate > 100 else 0.27))
+
+
+@pytest.mark.parametrize("case", [each for each in PREFETCH if "steps" in each.values[0]])
+def test_amounts_are_granted_whole(case) -> None:
+    """What is left is kept for those who need no more (C8, C11).
+
+    Here the charge is a property of a request, told by the rule that it matches.
+    """
+    lua = LuaFilter(check_cache())
+    (server,) = [
+        SERVERS[step["kind"]](step["rate"], step["window_ms"])
+        for step in case["steps"]
+        if step["op"] == "server"
+    ]
+    for step in case["steps"]:
+        if step["op"] != "check":
+            continue
+        amount, now = step["amount"], step["at_ms"]
+        asked = lua.request({"charge": str(amount)}, now=now)
+        assert not asked.hit
+        assert asked.response is None
+        given = server.whole(now, amount)
+        quota = {"name": "rate", "charge": amount, "shape": []}
+        check = {"shape": [["E", "request.headers", "charge"]], "uses": -1, "quotas": [quota]}
+        grant = {**quota, "asked": amount, "granted": given, "valid_ms": 60000}
+        asked.answered({"check": check, "grants": [grant]}, now)
+        assert (given >= amount) is step["granted"], step
