@@ -94,10 +94,15 @@ def answered(
         pytest.param(Reference("source.labels", None, E), None, None, id="not-readable"),
         pytest.param(Reference("request.time", None, E), None, None, id="time"),
         pytest.param(
-            Reference("request.auth.principal", None, A), None, None, id="authentication"
+            Reference("request.auth.principal", None, A), [("A", "request.auth.principal")],
+            [("A", "request.auth.principal")], id="no-token",
         ),
         pytest.param(
-            Reference("request.auth.claims", "a", E), None, None, id="authentication-claims"
+            Reference("request.auth.claims", "a", E), [("E", "request.auth.claims", "a")],
+            [("E", "request.auth.claims", "a")], id="claim",
+        ),
+        pytest.param(
+            Reference("request.auth.raw_claims", None, A), None, None, id="text-of-the-token"
         ),
         pytest.param(
             Reference("request.path", None, Condition.REGEX), None, None, id="regular-expression"
@@ -385,6 +390,23 @@ def test_what_depends_on_more_than_the_verdict_is_made_anew(given, charges) -> N
     responses = Responses()
     first = responses.of(given, charges, "inbound", ("x-there",))
     assert responses.of(given, charges, "inbound", ("x-there",)) is not first
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(verdict(), id="kept"),
+        pytest.param(verdict(7, "no"), id="denial"),
+        pytest.param(verdict(referenced=(UNREADABLE,)), id="not-kept"),
+        pytest.param(verdict(directive=OPERATIONS), id="with-operations"),
+    ],
+)
+def test_every_verdict_says_of_which_configuration_it_is(given) -> None:
+    found = Responses(configuration="c1").of(given, Charges(), "inbound")
+    assert found.dynamic_metadata["configuration"] == "c1"
+    nameless = Responses().of(given, Charges(), "inbound")
+    assert "configuration" not in nameless.dynamic_metadata
+    assert error_response(13, "broke", "c1").dynamic_metadata["configuration"] == "c1"
 
 
 def test_an_error_is_left_to_the_fail_policy() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from istio.mcp.v1alpha1.resource_pb2 import Resource
@@ -82,3 +84,48 @@ def test_a_key_of_another_form_is_told() -> None:
 def test_the_prefixes_cover_every_kind_that_mixer_uses() -> None:
     keys = [*stored(TELEMETRY, ENTRY, "{kind: metric, metadata: {name: m}}"), KEY]
     assert all(any(key.startswith(prefix) for prefix in PREFIXES) for key in keys)
+
+
+RULE = stored("{kind: rule, metadata: {name: r}, spec: {match: a}}")
+SPEC = stored("{kind: QuotaSpec, metadata: {name: q}}")
+ROLE = stored(
+    """{apiVersion: rbac.istio.io/v1alpha1, kind: ServiceRole, metadata: {name: r},
+        spec: {rules: [{services: ["*"]}]}}"""
+)
+
+
+def named(*changes: Mapping[str, bytes | None]) -> str:
+    """The configuration's name after these changes, each of them put in force."""
+    world = World()
+    for each in changes:
+        world.apply(each)
+        world.put_in_force(world.rules)
+    return world.client.configuration
+
+
+@pytest.mark.parametrize("objects", [RULE, SPEC, ROLE], ids=["rule", "client", "role"])
+def test_a_configuration_has_a_name_of_its_own(objects: dict[str, bytes]) -> None:
+    before = named({})
+    (key,) = objects
+    assert named(objects) == named(objects, objects) != before
+    assert named(objects, {key: None}) == before
+
+
+def test_replicas_name_configurations_alike_and_workloads_are_no_part_of_them() -> None:
+    workloads = {KEY: WORKLOAD.SerializeToString(), **stored(ENTRY)}
+    assert named(RULE, SPEC, ROLE) == named(ROLE, workloads, SPEC, RULE, dict.fromkeys([KEY]))
+
+
+def test_rules_count_when_they_are_in_force_and_the_rest_at_once() -> None:
+    world = World()
+    world.apply(RULE)
+    assert world.client.configuration == World().client.configuration
+    world.put_in_force(world.rules)
+    compiled = world.client.configuration
+    world.apply(SPEC)
+    assert world.client.configuration != compiled
+
+
+def test_what_cannot_be_decoded_does_not_count() -> None:
+    (key,) = RULE
+    assert named(RULE, {key: b"\xff"}) == named(RULE)

@@ -148,6 +148,54 @@ def test_a_hit_must_agree_in_its_connection(lua, item, stored, other):
     assert not lua.request(**other, now=1).hit
 
 
+TOKEN = {"iss": "i", "sub": "s", "aud": ["a", "b"], "azp": "p", "groups": ["x", "", 5, "y"]}
+
+
+@pytest.mark.parametrize(
+    ("item", "tokens", "same", "other"),
+    [
+        pytest.param(
+            ["E", "request.auth.principal"], {"payload": TOKEN}, {"payload": {**TOKEN, "azp": "q"}},
+            {"payload": {**TOKEN, "sub": "t"}}, id="principal",
+        ),
+        pytest.param(
+            ["A", "request.auth.principal"], {"payload": {"iss": "i"}}, None, {"payload": TOKEN},
+            id="no-principal",
+        ),
+        pytest.param(
+            ["E", "request.auth.audiences"], {"payload": TOKEN}, {"payload": {"aud": "a"}},
+            {"payload": {"aud": ["b", "a"]}}, id="first-audience",
+        ),
+        pytest.param(
+            ["E", "request.auth.presenter"], {"payload": TOKEN}, {"payload": {"azp": "p"}},
+            {"payload": {"azp": 5}}, id="presenter",
+        ),
+        pytest.param(
+            ["E", "request.auth.claims", "groups"], {"payload": TOKEN},
+            {"payload": {"groups": "x,y"}}, {"payload": {"groups": {"x": "y"}}}, id="list-of-texts",
+        ),
+        pytest.param(
+            ["A", "request.auth.claims", "groups"], {"payload": {"groups": []}}, None,
+            {"payload": TOKEN}, id="no-such-claim",
+        ),
+        pytest.param(
+            ["A", "request.auth.claims"], None, {"failed": "no table"}, {"payload": {}},
+            id="no-token",
+        ),
+        pytest.param(
+            ["E", "request.auth.claims", "azp"], {"b": TOKEN, "a": {"azp": "1"}},
+            {"c": {"azp": "2"}, "a": {"azp": "1"}}, {"b": TOKEN}, id="first-provider",
+        ),
+    ],
+)  # fmt: skip
+def test_a_hit_must_agree_in_its_token(lua, item, tokens, same, other):
+    """Claims mean what they mean to Mixer (mixer_proxy.md C.5 "JWT", K "request.auth.*")."""
+    lua.request(tokens=tokens).answered(ok([item]), 0)
+
+    assert lua.request(tokens=same, now=1).hit
+    assert not lua.request(tokens=other, now=1).hit
+
+
 def test_ports_of_callers_do_not_matter(lua):
     lua.request(remote="10.0.0.1:1").answered(ok([["E", "origin.ip"]]), 0)
     assert lua.request(remote="10.0.0.1:2", now=1).hit
@@ -417,3 +465,101 @@ def test_a_late_response_does_not_take_another_requests_place(lua):
     exchanges: list[Exchange] = [lua.request({":path": f"/{n}"}) for n in range(3)]
     exchanges[0].answered(ok(PATH), 0)
     assert not any(lua.request({":path": f"/{n}"}, now=1).hit for n in range(3))
+
+
+# Configurations: the answer to any check tells which one Mixer judges by (decision 34)
+
+
+def of(configuration, verdict):
+    """The same verdict, of a configuration that has a name."""
+    return {**verdict, "configuration": configuration}
+
+
+A, B = {":path": "/a"}, {":path": "/b"}
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        pytest.param(ok(PATH), id="kept"),
+        pytest.param({}, id="not-kept"),
+        pytest.param({"error_code": 13}, id="error"),
+    ],
+)
+def test_a_new_configuration_ends_all_verdicts_of_the_one_before(lua, news):
+    lua.request(A).answered(of("one", ok(PATH)), 0)
+    assert lua.request(A, now=1).hit
+    lua.request(B, now=2).answered(of("two", news), 3)
+    assert not lua.request(A, now=4).hit
+
+
+def test_an_answer_without_a_configuration_says_nothing_about_it(lua):
+    lua.request(A).answered(of("one", ok(PATH)), 0)
+    lua.request(B, now=1).answered({"error_code": 14}, 1)
+    assert lua.request(A, now=2).hit
+
+
+def test_after_half_a_second_one_request_asks_for_news_and_the_others_hit(lua):
+    lua.request(A).answered(of("one", ok(PATH)), 0)
+    assert lua.request(A, now=499).hit
+    renewing = lua.request(A, now=500)
+    assert not renewing.hit
+    assert [lua.request(A, now=n).hit for n in (501, 1500, 5499)] == [True] * 3
+    renewing.answered(of("one", ok(PATH)), 5499)
+    # What counts is when the request was made, not when its answer came.
+    assert not lua.request(A, now=5500).hit
+
+
+def test_any_answer_is_news(lua):
+    lua.request(A).answered(of("one", ok(PATH)), 0)
+    lua.request(B, now=400).answered(of("one", ok(PATH)), 401)
+    assert lua.request(A, now=899).hit
+    assert not lua.request(A, now=900).hit
+
+
+def test_when_mixer_does_not_answer_one_request_in_five_seconds_asks_for_news(lua):
+    lua.request(A).answered(of("one", ok(PATH, uses=-1)), 0)
+    asked = []
+    for now in range(1, 12_000, 100):
+        exchange = lua.request(A, now=now)
+        if not exchange.hit:
+            asked.append(now)
+            exchange.answered(None, now + 1)
+    assert asked == [501, 5501, 10501]
+
+
+def test_denials_are_renewed_too(lua):
+    lua.request(A).answered(of("one", denied(PATH)), 0)
+    assert lua.request(A, now=499).response
+    lua.request(A, now=500).answered(of("two", ok(PATH)), 501)
+    assert lua.request(A, now=502).hit
+
+
+def test_an_answer_to_an_older_request_does_not_bring_an_old_configuration_back(lua):
+    slow, fast = lua.request(A, now=0), lua.request(B, now=100)
+    fast.answered(of("two", ok(PATH)), 101)
+    slow.answered(of("one", denied(PATH)), 900)
+    assert not lua.request(A, now=901).response
+    assert lua.request(B, now=599).hit
+
+
+def test_a_verdict_is_as_old_as_the_request_that_asked_for_it(lua):
+    lua.request(A, now=0).answered(ok(PATH, valid_ms=1000), 900)
+    assert lua.request(A, now=1000).hit
+    assert not lua.request(A, now=1001).hit
+
+
+def test_verdicts_without_a_configuration_are_not_renewed(lua):
+    lua.request(A).answered(ok(PATH), 0)
+    assert all(lua.request(A, now=n).hit for n in (499, 501, 5000, 60_000))
+
+
+def test_tokens_outlive_a_configuration_and_refusals_do_not(lua):
+    lua.request(A).answered(of("one", limited(granted(2))), 0)
+    lua.request(B, now=1).answered(of("two", limited(granted(1))), 1)
+    assert [lua.request(B, now=2).hit for _ in range(2)] == [True, False], "the token is spent"
+    lua.request(B, now=3).answered(of("two", limited(granted(0, asked=1))), 3)
+    assert lua.request(B, now=4).response, "exhausted"
+    lua.request(A, now=5).answered(of("three", ok(USER)), 5)
+    lua.request(B, now=6).answered(of("three", {"check": limited(granted(1))["check"]}), 6)
+    assert "asks" in lua.request(B, now=7).marks

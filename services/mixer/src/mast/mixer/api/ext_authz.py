@@ -60,6 +60,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
         check_reporter(context, reporter.uid)
         attributes = check_attributes(request, reporter, self._registry, self._now())
         http = request.attributes.request.HasField("http")
+        # Read before anything is judged: what is told may be older than the verdict, never newer.
         client, charges = self._client(), Charges()
         apis = client.apis.attributes(attributes) if http else NOTHING
         attributes.update(apis.values)
@@ -79,10 +80,12 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
             log.warning("check.failed", uid=reporter.uid, error=str(error))
             if not http:
                 raise
-            return error_response(status_codes.INTERNAL, str(error))
+            return error_response(status_codes.INTERNAL, str(error), client.configuration)
         if apis.origins:
             verdict = _traced(verdict, apis)
             charges = replace(charges, references=apis.traced(charges.references))
+        if client.configuration != self._responses.configuration:
+            self._responses = Responses(configuration=client.configuration)
         return self._responses.of(
             verdict, charges, reporter.kind, request.attributes.request.http.headers
         )

@@ -16,10 +16,15 @@ COLLECTIONS = frozenset(
 
 @dataclass(frozen=True)
 class ClientConfig:
-    """Quotas and APIs as they are at one moment."""
+    """Quotas and APIs as they are at one moment.
+
+    ``configuration`` names all that verdicts are made by at that moment, rules as well: proxies
+    forget the verdicts that they keep when it changes. Replicas of Mixer call the same the same.
+    """
 
     quotas: QuotaSpecs = field(default_factory=QuotaSpecs)
     apis: ApiSpecs = field(default_factory=ApiSpecs)
+    configuration: str = ""
 
     def with_object(self, collection: str, name: tuple[str, str], message: Any) -> ClientConfig:
         """The same with one object put in place, or taken out if it is None.

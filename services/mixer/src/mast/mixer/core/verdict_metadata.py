@@ -148,11 +148,16 @@ class _Answer:
 
 
 def check_response(
-    verdict: CheckVerdict, charges: Charges, kind: str, headers: Container[str] = ()
+    verdict: CheckVerdict,
+    charges: Charges,
+    kind: str,
+    headers: Container[str] = (),
+    configuration: str = "",
 ) -> CheckResponse:
     """The response to an HTTP or TCP check, with metadata for the check cache.
 
     ``headers`` are those of the request: Envoy appends only to what is there (K1).
+    ``configuration`` tells which one the verdict is of, "" if that is not known.
     """
     answer = _answer(verdict)
     exhausted = charges.exhausted(verdict.quotas)
@@ -166,6 +171,8 @@ def check_response(
     if answer.code:
         metadata["error_code"] = answer.code
         metadata["error_message"] = answer.message
+    if configuration:
+        metadata["configuration"] = configuration
     response = CheckResponse()
     response.dynamic_metadata.update(metadata)
     if answer.code or answer.direct:
@@ -176,9 +183,10 @@ def check_response(
 
 
 class Responses:
-    """Responses by verdict: most verdicts are equal to one given before."""
+    """Responses by verdict of one configuration: most are equal to one given before."""
 
-    def __init__(self, limit: int = RESPONSES) -> None:
+    def __init__(self, limit: int = RESPONSES, configuration: str = "") -> None:
+        self.configuration = configuration
         self._limit = limit
         self._known: dict[Hashable, CheckResponse] = {}
 
@@ -187,7 +195,7 @@ class Responses:
     ) -> CheckResponse:
         """See :func:`check_response`; what is returned must not be changed."""
         if charges.charges or charges.references or verdict.directive:
-            return check_response(verdict, charges, kind, headers)
+            return check_response(verdict, charges, kind, headers, self.configuration)
         key = (
             verdict.status,
             verdict.valid_duration,
@@ -199,11 +207,12 @@ class Responses:
         if found is None:
             if len(self._known) >= self._limit:
                 self._known.clear()
-            found = self._known[key] = check_response(verdict, charges, kind, headers)
+            found = check_response(verdict, charges, kind, headers, self.configuration)
+            self._known[key] = found
         return found
 
 
-def error_response(code: int, message: str) -> CheckResponse:
+def error_response(code: int, message: str, configuration: str = "") -> CheckResponse:
     """No verdict: the fail policy of the proxy decides; on fail-close it answers this (A39, K2)."""
     response = CheckResponse()
     response.status.code = code
@@ -211,6 +220,8 @@ def error_response(code: int, message: str) -> CheckResponse:
     response.error_response.status.code = status_codes.http_status(code)  # type: ignore[assignment]
     response.error_response.body = status_codes.body(code, message)
     response.dynamic_metadata.update({"error_code": code, "error_message": message})
+    if configuration:
+        response.dynamic_metadata["configuration"] = configuration
     return response
 
 

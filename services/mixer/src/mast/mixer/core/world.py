@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from google.protobuf.message import DecodeError, Message
 
@@ -19,11 +20,15 @@ from mast.common.kinds import BY_COLLECTION, unpack
 from mast.mixer.core import roles
 from mast.mixer.core.client_config import COLLECTIONS, ClientConfig
 from mast.mixer.core.config.entry import Entry, Problem
+from mast.mixer.core.fingerprint import Fingerprint
 from mast.mixer.core.roles import Roles
 from mast.mixer.core.workloads import Workloads, pod_of_entry, pod_of_workload
 from mastapi.registry.v1.registry_pb2 import Workload
 
 _WORKLOAD_ENTRIES = "istio/networking/v1alpha3/workloadentries"
+
+# What counts as soon as it is read, without being compiled.
+_AT_ONCE = COLLECTIONS.union(roles.COLLECTIONS)
 
 # The prefixes that Mixer reads.
 PREFIXES = (
@@ -45,11 +50,24 @@ class World:
         self.roles = Roles()
         self._entries: dict[str, Entry] = {}
         self._broken: dict[str, Problem] = {}
+        self._rules = Fingerprint()
+        self._others = Fingerprint()
+        self._in_force = ""
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """All configuration objects that could be decoded."""
         return tuple(self._entries.values())
+
+    @property
+    def rules(self) -> str:
+        """What the objects of :attr:`entries` come down to."""
+        return str(self._rules)
+
+    def put_in_force(self, rules: str) -> None:
+        """From now on verdicts are made by the objects that came down to this."""
+        self._in_force = rules
+        self._name_configuration()
 
     @property
     def broken(self) -> tuple[Problem, ...]:
@@ -63,6 +81,7 @@ class World:
             self._broken.pop(key, None)
             try:
                 changed |= self._apply(key, value)
+                self._note(key, value)
             except (ValueError, DecodeError) as error:
                 self._broken[key] = Problem(key, "", str(error))
                 changed = True
@@ -103,6 +122,18 @@ class World:
             return False
         self._entries[key] = Entry(kind.name, where.namespace, where.name, spec, annotations)
         return True
+
+    def _note(self, key: str, value: bytes | None) -> None:
+        """Take in what verdicts are made by; workloads are no configuration."""
+        collection = "" if key.startswith(REGISTRY_WORKLOADS) else parse_config_key(key).collection
+        if collection in _AT_ONCE:
+            self._others.put(key, value)
+            self._name_configuration()
+        elif collection in BY_COLLECTION and collection != _WORKLOAD_ENTRIES:
+            self._rules.put(key, value)
+
+    def _name_configuration(self) -> None:
+        self.client = replace(self.client, configuration=f"{self._in_force}{self._others}")
 
     def _put_client(self, where: ConfigKey, spec: Message | None) -> None:
         name = (where.namespace, where.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -20,14 +20,18 @@ from mast.mixer.core.world import PREFIXES, World
 
 log = structlog.get_logger()
 
+QUIET = timedelta(milliseconds=100)
+"""Without a change for so long, a change is taken to be the last one for now."""
+
 
 @dataclass(slots=True)
 class Configuration:
     """Keeps the configuration in force equal to what etcd holds.
 
-    Changes are gathered for ``gather`` before they are compiled. ``complete`` is set once the
-    first complete configuration is in force (D11). ``language`` is that of all expressions, ""
-    leaves it to their objects (D12). ``remote`` connects to adapters out of process.
+    Changes are gathered until none has come for a moment, for ``gather`` at most, before they are
+    compiled. ``complete`` is set once the first complete configuration is in force (D11).
+    ``language`` is that of all expressions, "" leaves it to their objects (D12). ``remote``
+    connects to adapters out of process.
     """
 
     store: Store
@@ -66,8 +70,9 @@ class Configuration:
                 self._changed.clear()
                 continue
             if self.complete.is_set():
-                await asyncio.sleep(self.gather.total_seconds())
+                await self._gather()
             self._changed.clear()
+            rules = self.world.rules
             snapshot = await asyncio.to_thread(
                 compile_snapshot,
                 self.world.entries,
@@ -79,4 +84,15 @@ class Configuration:
             problems = (*self.world.broken, *snapshot.problems)
             snapshot = replace(snapshot, problems=problems)
             await self.swap(snapshot)
+            self.world.put_in_force(rules)
             self.complete.set()
+
+    async def _gather(self) -> None:
+        """Differs from Istio: what comes alone is in force at once, not after a second (D10)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.gather.total_seconds()):
+                while self._changed.is_set():
+                    self._changed.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(min(self.gather, QUIET).total_seconds()):
+                            await self._changed.wait()

@@ -157,7 +157,7 @@ local function request_of(handle)
 end
 
 -- On the response path neither headers nor route of the request can be read: keep them till then.
-local function remember(handle)
+local function remember(handle, now)
   local headers, service = {}, {}
   for name, value in pairs(handle:headers()) do
     local before = headers[name]
@@ -167,7 +167,12 @@ local function remember(handle)
     service[name] = value
   end
   sequence = sequence + 1
-  pending[sequence % PENDING] = { number = sequence, headers = headers, service = service }
+  pending[sequence % PENDING] = {
+    number = sequence,
+    asked = now,
+    headers = headers,
+    service = service,
+  }
   return sequence
 end
 

@@ -17,6 +17,13 @@ local function cell_of(key, now)
   return cell
 end
 
+-- What was exhausted may not be any more.
+local function reopen()
+  for _, node in pairs(cells.nodes) do
+    node.value.closed_until = 0
+  end
+end
+
 local function tokens(cell, now)
   local sum, batches = 0, cell.batches
   while batches[1] and (now > batches[1].expires or batches[1].count <= 0) do

@@ -5,9 +5,39 @@
 
 local VERDICT = "envoy.filters.http.ext_authz" -- what Mixer tells this script
 local SHAPES = 64 -- sets of referenced attributes kept
+local RENEW_MS = 500 -- how long Mixer's configuration counts as the one last heard of
 
 local verdicts = new_lru(ENTRIES)
 local shapes = {} -- in the order they became known
+local configuration = { asked = 0, renewing_until = 0 } -- that all of these verdicts are of
+
+-- Whether this request is to be checked although there is a verdict: to hear of a new configuration
+-- while nothing else is asked. One request at a time does so.
+local function renews(now)
+  if configuration.id == nil or now - configuration.asked < RENEW_MS then
+    return false
+  end
+  if now < configuration.renewing_until then
+    return false
+  end
+  configuration.renewing_until = now + ASK_MS
+  return true
+end
+
+-- Takes note of the configuration that a verdict is of; false if it is older than one known.
+local function heard(id, asked)
+  if id == configuration.id then
+    configuration.asked = math.max(configuration.asked, asked)
+  elseif asked < configuration.asked then
+    return false
+  else
+    configuration.id, configuration.asked = id, asked
+    verdicts, shapes = new_lru(ENTRIES), {}
+    reopen()
+  end
+  configuration.renewing_until = 0
+  return true
+end
 
 local function learn(items)
   local id = shape_id(items)
@@ -42,7 +72,7 @@ local function find(request, now)
   end
 end
 
-local function store(request, check, now)
+local function store(request, check)
   local items = check.shape or {}
   local key = key_of(request, "", items)
   if key == nil then
@@ -50,7 +80,7 @@ local function store(request, check, now)
   end
   learn(items)
   lru_put(verdicts, key, {
-    expires = check.valid_ms and now + check.valid_ms,
+    expires = check.valid_ms and request.asked + check.valid_ms,
     uses = check.uses,
     check = check,
   })
@@ -107,7 +137,7 @@ function envoy_on_request(handle)
   local marks = request.info:dynamicMetadata()
   local entry = find(request, now)
   local asks, exhausted
-  if entry then
+  if entry and not renews(now) then
     local check = entry.check
     if check.denial then
       return deny(handle, marks, check.denial)
@@ -136,7 +166,7 @@ function envoy_on_request(handle)
     end
     marks:set(MARKS, "asks", asks)
   end
-  marks:set(MARKS, "request", remember(handle))
+  marks:set(MARKS, "request", remember(handle, now))
 end
 
 function envoy_on_response(handle)
@@ -156,12 +186,15 @@ function envoy_on_response(handle)
   if request == nil or verdict == nil then
     return
   end
-  local now = handle:timestamp()
-  if verdict.check then
-    store(request, verdict.check, now)
+  local counts = true
+  if verdict.configuration or verdict.check then
+    counts = heard(verdict.configuration, request.asked)
   end
   if verdict.grants then
-    bank(request, verdict.grants, now)
+    bank(request, verdict.grants, handle:timestamp())
+  end
+  if verdict.check and counts then
+    store(request, verdict.check)
   end
   for _, name in ipairs(verdict.response_remove or {}) do
     handle:headers():remove(name)
