@@ -33,6 +33,7 @@ PREFIXES = (
     keys.QUOTA,
     keys.STATUS_CONFIG,
     keys.STATUS_PROXIES,
+    keys.STATUS_MIXER,
     f"{keys.STATUS_TRUST}galley-",
     f"{keys.STATUS_TRUST}pilot",
     f"{keys.STATUS_TRUST}mixer-",

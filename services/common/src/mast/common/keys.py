@@ -18,6 +18,7 @@ QUOTA = "quota/"
 STATUS = "status/"
 STATUS_PROXIES = "status/proxies/"
 STATUS_CONFIG = "status/config/"
+STATUS_MIXER = "status/mixer/"
 STATUS_TRUST = "status/trust/"
 LEADER = "leader/"
 
@@ -122,6 +123,11 @@ def config_status_prefix(collection: str, namespace: str, name: str) -> str:
     """Prefix of what all replicas found out about a configuration object."""
     key = config_key(collection, namespace, name)
     return f"{STATUS_CONFIG}{key.removeprefix(CONFIG)}/"
+
+
+def mixer_status_key(replica: str) -> str:
+    """Key of what one Mixer replica has in force."""
+    return STATUS_MIXER + _part("replica", replica)
 
 
 def trust_status_key(reporter: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib.metadata import version
 from random import random
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from mast.common.identity.ca_client import KeyPair, WorkloadCertificates, servic
 from mast.common.identity.mesh_trust import MeshTrust
 from mast.common.identity.mutual_tls import mutual_tls
 from mast.common.identity.spiffe import SpiffeId
+from mast.common.latest import Latest
 from mast.common.process.lifecycle import run
 from mast.common.process.monitoring import Readiness, http_server, monitoring
 from mast.common.process.serving import Listen, Serving, serving
@@ -31,11 +33,12 @@ from mast.common.process.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.adapters.fetching import fetch, token
 from mast.mixer.adapters.remote.builder import RemoteAdapters
-from mast.mixer.api import access_log, ext_authz, mixer
+from mast.mixer.api import access_log, ext_authz, mixer, pages
 from mast.mixer.api.admission import Admission
 from mast.mixer.api.mixer import MixerServicer
 from mast.mixer.api.server_metrics import Counting
 from mast.mixer.config import Config
+from mast.mixer.core.applied import mixer_status
 from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.series import Registry
 from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
@@ -45,6 +48,8 @@ from mast.mixer.runtime.engine import LiveEngine
 from mast.mixer.runtime.handlers import Handlers
 from mast.mixer.runtime.instruments import Instruments
 from mast.mixer.store.follow import Configuration
+from mast.mixer.store.status import StatusPublisher
+from mastapi.status.v1.status_pb2 import MixerStatus
 
 log = structlog.get_logger()
 
@@ -77,7 +82,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             config.monitoring_listen,
             ready=partial(service.readiness, store),
             metrics=service.metrics,
-            routes={"/metrics": service.own_metrics},
+            routes={"/metrics": service.own_metrics, pages.CONFIGURATION: service.configuration},
         ),
         http_server(config.prometheus_listen, {"/metrics": service.scrape}, name="prometheus"),
         asyncio.TaskGroup() as tasks,
@@ -94,6 +99,8 @@ class Mixer:
         self._instruments = Instruments(self.metrics)
         self._registry = Registry(config.max_prometheus_series)
         self._world = World()
+        self._status: Latest[MixerStatus | None] = Latest(None)
+        self.configuration = pages.configuration(lambda: self._status.value)
         self._admission = _admission(config, self._instruments)
         self._open = False
 
@@ -148,6 +155,8 @@ class Mixer:
         background = [
             tasks.create_task(configuration.run(), name="configuration"),
             tasks.create_task(self._keep_gauges(), name="gauges"),
+            tasks.create_task(self._keep_status(engine), name="status"),
+            tasks.create_task(StatusPublisher(store, self._status, random).run(), name="publish"),
         ]
         if await self._configured(configuration, stop):
             await self._serve(store, engine, stop)
@@ -238,6 +247,21 @@ class Mixer:
                 ("grpc.max_concurrent_streams", config.max_concurrent_streams),
             ),
         )
+
+    async def _keep_status(self, engine: LiveEngine) -> None:
+        """Say what is in force, each time it changes."""
+        applied = engine.applied.value
+        while True:
+            applied = await engine.applied.after(applied)
+            self._status.publish(
+                mixer_status(
+                    applied,
+                    replica=f"{socket.gethostname()}-{os.getpid()}",
+                    version=version("mast-mixer"),
+                    role="all",
+                    since=wall_clock(),
+                )
+            )
 
     async def _keep_gauges(self) -> None:
         while True:

@@ -43,7 +43,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 f"{keys.STATUS_TRUST}galley-",
                 f"{keys.LEADER}galley-",
             ),
-            reads=(keys.TRUST,),
+            reads=(keys.TRUST, keys.STATUS_CONFIG, keys.STATUS_MIXER),
         ),
         "pilot": Role(
             reads=(keys.CONFIG, keys.SECRETS, keys.REGISTRY, keys.TRUST),
@@ -58,7 +58,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         ),
         "mixer": Role(
             reads=(keys.CONFIG, keys.REGISTRY_WORKLOADS, keys.TRUST),
-            writes=(keys.QUOTA, f"{keys.STATUS_TRUST}mixer-"),
+            writes=(keys.QUOTA, keys.STATUS_MIXER, f"{keys.STATUS_TRUST}mixer-"),
         ),
         "citadel": Role(
             reads=(keys.CONFIG, keys.STATUS_TRUST),

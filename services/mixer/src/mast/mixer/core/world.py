@@ -120,7 +120,10 @@ class World:
         if where.collection in roles.COLLECTIONS:
             self.roles.put(where.namespace, where.name, where.collection, spec)
             return False
-        self._entries[key] = Entry(kind.name, where.namespace, where.name, spec, annotations)
+        generation = resource.metadata.version
+        self._entries[key] = Entry(
+            kind.name, where.namespace, where.name, spec, annotations, generation
+        )
         return True
 
     def _note(self, key: str, value: bytes | None) -> None:

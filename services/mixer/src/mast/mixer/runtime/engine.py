@@ -10,6 +10,8 @@ from datetime import timedelta
 
 import structlog
 
+from mast.common.latest import Latest
+from mast.mixer.core.applied import Applied
 from mast.mixer.core.check import check
 from mast.mixer.core.config.snapshot import EMPTY, Snapshot
 from mast.mixer.core.dispatch import Notes, Routing
@@ -65,7 +67,10 @@ def _table(snapshot: Snapshot, handlers: Mapping[str, Live], root: str) -> Table
 
 
 class LiveEngine:
-    """Answers checks and takes reports by the table in force (core.engine.Engine)."""
+    """Answers checks and takes reports by the table in force (core.engine.Engine).
+
+    ``applied`` tells what that is.
+    """
 
     def __init__(
         self,
@@ -81,6 +86,7 @@ class LiveEngine:
         self._root = root
         self._drain = drain
         self._table = _table(EMPTY, {}, root)
+        self.applied = Latest(Applied(EMPTY, 0))
 
     @property
     def check_reads(self) -> Reads:
@@ -155,6 +161,7 @@ class LiveEngine:
                 field=problem.field,
                 error=problem.text,
             )
+        self.applied.publish(Applied(snapshot, len(handlers), self._handlers.failures))
         self._handlers.tasks.create_task(self._retire(before), name=f"retire {before.routing.id}")
 
     async def _retire(self, table: Table) -> None:

@@ -46,6 +46,8 @@ class Handlers:
     jitter: Callable[[], float] = random
     prepare: timedelta = PREPARE
     close: timedelta = CLOSE
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Why handlers of the last snapshot could not be built, by FQN."""
     _live: dict[str, Live] = field(default_factory=dict)
     _daemons: int = 0
 
@@ -56,36 +58,43 @@ class Handlers:
         to :meth:`release` when the routing table has no user any more.
         """
         built: dict[str, Live] = {}
+        failures: dict[str, str] = {}
         for fqn, wanted in used.items():
             before = self._live.get(fqn)
             if before is not None and before.signature == wanted.signature:
                 self.instruments.reused_handlers.add()
                 built[fqn] = before
-            elif (made := await self._build(fqn, wanted)) is not None:
-                built[fqn] = made
+            else:
+                try:
+                    built[fqn] = await self._build(fqn, wanted)
+                except AdapterError as error:
+                    failures[fqn] = str(error)
         for live in built.values():
             live.holders += 1
         self._live = dict(built)
+        self.failures = failures
         return built
 
-    async def _build(self, fqn: str, wanted: UsedHandler) -> Live | None:
+    async def _build(self, fqn: str, wanted: UsedHandler) -> Live:
+        """Raises AdapterError, whatever goes wrong."""
         try:
             handler = wanted.handler.adapter.build(wanted.config)
             if hasattr(handler, "prepare"):
                 await self._prepare(fqn, handler)
         except AdapterError as error:
+            self.instruments.build_failures.add()
             log.error("handler.build_failed", handler=fqn, error=str(error))
+            raise
         except Exception as error:
+            self.instruments.build_failures.add()
             log.error("handler.build_failed", handler=fqn, error=repr(error), exc_info=error)
-        else:
-            self.instruments.new_handlers.add()
-            log.info("handler.built", handler=fqn, adapter=wanted.config.adapter)
-            live = Live(fqn, wanted.signature, handler)
-            if hasattr(handler, "run"):
-                live.worker = self.tasks.create_task(self._work(fqn, handler), name=fqn)
-            return live
-        self.instruments.build_failures.add()
-        return None
+            raise AdapterError(f"panic while the handler was built: {error}") from error
+        self.instruments.new_handlers.add()
+        log.info("handler.built", handler=fqn, adapter=wanted.config.adapter)
+        live = Live(fqn, wanted.signature, handler)
+        if hasattr(handler, "run"):
+            live.worker = self.tasks.create_task(self._work(fqn, handler), name=fqn)
+        return live
 
     async def _prepare(self, fqn: str, handler: Any) -> None:
         try:

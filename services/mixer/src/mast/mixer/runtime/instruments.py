@@ -24,6 +24,7 @@ _CONFIG: Mapping[str, str] = {
     "adapter_errors": "mixer_config_adapter_info_config_errors_total",
     "templates": "mixer_config_template_configs_total",
     "template_errors": "mixer_config_template_config_errors_total",
+    "unreadable": "mixer_config_unreadable_total",
 }
 
 _SECONDS = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)

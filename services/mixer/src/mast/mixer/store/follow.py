@@ -42,6 +42,7 @@ class Configuration:
     language: str = ""
     remote: Remote | None = None
     complete: asyncio.Event = field(default_factory=asyncio.Event)
+    _revision: int = 0
     _synced: set[str] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -56,6 +57,8 @@ class Configuration:
         async with aclosing(self.store.follow(prefix)) as batches:
             async for batch in batches:
                 changed = self.world.apply({each.key: each.value for each in batch.changes})
+                if changed:
+                    self._revision = max(self._revision, batch.revision)
                 first = batch.synced and prefix not in self._synced
                 if first:
                     self._synced.add(prefix)
@@ -73,6 +76,7 @@ class Configuration:
                 await self._gather()
             self._changed.clear()
             rules = self.world.rules
+            revision = self._revision
             snapshot = await asyncio.to_thread(
                 compile_snapshot,
                 self.world.entries,
@@ -81,8 +85,13 @@ class Configuration:
                 snapshot,
                 self.remote,
             )
-            problems = (*self.world.broken, *snapshot.problems)
-            snapshot = replace(snapshot, problems=problems)
+            broken = self.world.broken
+            snapshot = replace(
+                snapshot,
+                problems=(*broken, *snapshot.problems),
+                counts=replace(snapshot.counts, unreadable=len(broken)),
+                revision=revision,
+            )
             await self.swap(snapshot)
             self.world.put_in_force(rules)
             self.complete.set()

@@ -15,13 +15,17 @@ LANGUAGE_ANNOTATION = "policy.istio.io/lang"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One configuration object: its kind (``rule``, ``handler``, ``metric``…), name and spec."""
+    """One configuration object: its kind (``rule``, ``handler``, ``metric``…), name and spec.
+
+    ``generation`` counts how often it was written.
+    """
 
     kind: str
     namespace: str
     name: str
     spec: Message
     annotations: Mapping[str, str] = field(default_factory=dict)
+    generation: str = ""
 
     @property
     def fqn(self) -> str:

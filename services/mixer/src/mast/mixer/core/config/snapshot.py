@@ -47,6 +47,7 @@ class Counts:
     templates: int = 0
     template_errors: int = 0
     handler_validation_errors: int = 0
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +55,7 @@ class Snapshot:
     """A version of the configuration: what serves, and all that was wrong with the rest.
 
     ``rules`` are sorted by FQN (A24). ``expressions`` is carried over to the next snapshot.
+    ``generations`` are those of all objects, by FQN; ``revision`` is that of the last change.
     """
 
     id: int
@@ -62,6 +64,8 @@ class Snapshot:
     problems: tuple[Problem, ...]
     counts: Counts
     expressions: Expressions
+    generations: Mapping[str, str] = field(default_factory=dict)
+    revision: int = 0
 
 
 EMPTY = Snapshot(0, (), {}, (), Counts(), Expressions({}))
@@ -100,10 +104,12 @@ def compile_snapshot(
     templates = {**templates, **{fqn: each.template for fqn, each in dynamic.items()}}
     known_adapters = Known(adapters, described, remote)
     handler_entries = [e for e in known if e.kind == HANDLER or e.kind in LEGACY_ADAPTERS]
+    handler_problems = 0
     instance_entries = [e for e in known if e.kind == INSTANCE or e.kind in LEGACY_TEMPLATES]
     for entry in handler_entries:
         handler, problems = resolve_handler(entry, known_adapters)
         work.problems += problems
+        handler_problems += len(problems)
         if handler is not None:
             work.handlers[entry.fqn] = handler
     for entry in instance_entries:
@@ -128,14 +134,20 @@ def compile_snapshot(
         rule_errors=len({p.resource for p in work.problems if f".{RULE}." in p.resource}),
         match_errors=sum(p.field == "match" for p in work.problems),
         unsatisfied_actions=sum(p.text.startswith("Handler not found") for p in work.problems),
-        handler_validation_errors=len(problems),
+        handler_validation_errors=handler_problems + len(problems),
         adapters=len(of_kind.get(ADAPTER, ())),
         adapter_errors=len(of_kind.get(ADAPTER, ())) - len(described),
         templates=len(of_kind.get(TEMPLATE, ())),
         template_errors=len(of_kind.get(TEMPLATE, ())) - len(dynamic),
     )
     return Snapshot(
-        before.id + 1, tuple(work.rules), handlers, tuple(work.problems), counts, expressions
+        before.id + 1,
+        tuple(work.rules),
+        handlers,
+        tuple(work.problems),
+        counts,
+        expressions,
+        {entry.fqn: entry.generation for entry in known},
     )
 
 
