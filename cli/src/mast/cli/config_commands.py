@@ -118,13 +118,19 @@ def get(
         bool, typer.Option("-A", "--all-namespaces", help="In every namespace.")
     ] = False,
     selector: Annotated[str, typer.Option("-l", "--selector", help="Label selector.")] = "",
+    findings: Annotated[
+        bool, typer.Option(help="What Pilot and Mixer found out about them, one line each.")
+    ] = False,
     server: Server = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Show stored objects."""
     wanted = [] if kind == "all" else [str(each) for each in _kinds(kind)]
     request = config_pb2.ListRequest(
-        kinds=wanted, namespace="" if all_namespaces else namespace, label_selector=selector
+        kinds=wanted,
+        namespace="" if all_namespaces else namespace,
+        label_selector=selector,
+        findings=findings,
     )
     found = [
         o
@@ -143,7 +149,26 @@ def get(
     if output is Format.TABLE and not rows:
         note("No objects found.")
         return
-    show(data, output, ["KIND", "NAMESPACE", "NAME", "GENERATION"], rows)
+    if findings:
+        show(data, output, ["KIND", "NAMESPACE", "NAME", "BY", "WHERE", "FINDING"], told(found))
+    else:
+        show(data, output, ["KIND", "NAMESPACE", "NAME", "GENERATION"], rows)
+
+
+def told(objects: Iterable[config_pb2.Object]) -> list[list[str]]:
+    """A row for each finding: object, services that say so, field or name, what is wrong.
+
+    An object without any has one row.
+    """
+    rows = []
+    for each in objects:
+        name = [each.kind, each.metadata.namespace or "-", each.metadata.name]
+        for finding in each.findings:
+            services = sorted({reporter.partition("/")[0] for reporter in finding.reporters})
+            rows.append([*name, ",".join(services), finding.key or "-", finding.message])
+        if not each.findings:
+            rows.append([*name, "-", "-", "-"])
+    return rows
 
 
 async def _list(address: str, request: config_pb2.ListRequest) -> config_pb2.ListResponse:
@@ -235,11 +260,13 @@ def as_document(item: config_pb2.Object) -> dict[str, Any]:
     spec = _ordered(json_format.MessageToDict(item.spec))
     group, _, _ = item.api_version.rpartition("/")
     kind = kinds.BY_GROUP_KIND.get((group, item.kind))
+    findings = [json_format.MessageToDict(each) for each in item.findings]
     return {
         "apiVersion": item.api_version,
         "kind": item.kind,
         "metadata": meta,
         **(spec if kind is not None and kind.flat else {"spec": spec}),
+        **({"status": {"findings": findings}} if findings else {}),
     }
 
 

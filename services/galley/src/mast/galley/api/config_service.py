@@ -19,6 +19,7 @@ from mast.galley.api.access import Access, Use
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.api.problems import Context, aborting, problem, report
 from mast.galley.core.events import Event, Events
+from mast.galley.core.findings import Findings, findings
 from mast.galley.core.judge import Judgement, judge, read
 from mast.galley.core.objects import DEFAULT_NAMESPACE, ConfigObject, Defaults
 from mast.galley.core.plan import Applied, Deleted, NotFound
@@ -53,6 +54,8 @@ class Configs(Protocol):
     async def get(self, key: str) -> Stored | None: ...
 
     async def list(self, selection: Selection) -> tuple[list[Stored], int]: ...
+
+    async def statuses(self) -> Mapping[str, bytes]: ...
 
     def follow(self, prefix: str) -> AsyncGenerator[Batch, None]: ...
 
@@ -111,7 +114,8 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
             found = await self.configs.get(_key(wanted))
             if found is None:
                 raise NotFound(f"not found: {wanted.kind} {wanted.namespace}/{wanted.name}")
-            return config_pb2.GetResponse(object=shown(found))
+            told = await self._findings(request.findings)
+            return config_pb2.GetResponse(object=_with_findings(found, told))
 
     async def List(
         self, request: config_pb2.ListRequest, context: Context
@@ -120,7 +124,8 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
         async with aborting(context):
             wanted = selection(request.kinds, request.namespace, request.label_selector)
             found, revision = await self.configs.list(wanted)
-        objects = await asyncio.to_thread(lambda: list(_all_shown(found)))
+            told = await self._findings(request.findings)
+        objects = await asyncio.to_thread(lambda: list(_all_shown(found, told)))
         return config_pb2.ListResponse(objects=objects, revision=revision)
 
     async def Watch(
@@ -145,6 +150,9 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
         await self.access.insist(context, Use.READ)
         judged = await self._judged(request.sources, request.objects, request.default_namespace)
         return report(judged.problems, len(judged.objects))
+
+    async def _findings(self, wanted: bool) -> Findings:
+        return findings(await self.configs.statuses()) if wanted else {}
 
     async def _judged(
         self,
@@ -173,10 +181,16 @@ def _events(events: Events, batch: Batch) -> Iterator[config_pb2.WatchEvent]:
             log.warning("config.unreadable", key=change.key, error=str(error))
 
 
-def _all_shown(items: Sequence[Stored]) -> Iterator[config_pb2.Object]:
+def _with_findings(item: Stored, told: Findings) -> config_pb2.Object:
+    found = shown(item)
+    found.findings.extend(told.get(item.key, ()))
+    return found
+
+
+def _all_shown(items: Sequence[Stored], told: Findings) -> Iterator[config_pb2.Object]:
     for item in items:
         try:
-            yield shown(item)
+            yield _with_findings(item, told)
         except Unreadable as error:
             log.warning("config.unreadable", key=str(item.key), error=str(error))
 

@@ -13,6 +13,7 @@ import structlog
 
 from mast.common.backoff import Backoff
 from mast.common.etcd import Batch, Compare, Delete, Put, Rejected, Store
+from mast.galley.core import findings
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.plan import (
     Aborted,
@@ -161,6 +162,14 @@ class Configs:
             if selection.matches_key(item.key, item.kind) and selection.matches_labels(item.labels):
                 found.append(item)
         return found, listing.revision
+
+    async def statuses(self) -> Mapping[str, bytes]:
+        """What services publish of objects, by key."""
+        return {
+            entry.key: entry.value
+            for prefix in findings.PREFIXES
+            for entry in (await self.store.list(prefix)).entries
+        }
 
     async def follow(self, prefix: str) -> AsyncGenerator[Batch, None]:
         """Everything under a prefix of config keys, then its changes."""
