@@ -301,8 +301,11 @@ def test_removals_from_the_response_are_told_even_if_nothing_is_kept() -> None:
     ("seconds", "milliseconds"), [(0.25, 250), (5, 5000), (6, 5000), (1e9, 5000)]
 )
 def test_a_verdict_is_kept_for_five_seconds_at_most(seconds, milliseconds) -> None:
-    found = answered(verdict(valid_duration=timedelta(seconds=seconds)))
-    assert found["dynamic_metadata"]["check"]["valid_ms"] == milliseconds
+    given = verdict(valid_duration=timedelta(seconds=seconds))
+    assert answered(given)["dynamic_metadata"]["check"]["valid_ms"] == milliseconds
+    longer = Responses(lifetime=timedelta(seconds=70)).of(given, Charges(), "inbound")
+    kept = longer.dynamic_metadata["check"]["valid_ms"]
+    assert kept == min(seconds * 1000, 70_000)
 
 
 # Quotas

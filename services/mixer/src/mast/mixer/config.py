@@ -32,6 +32,10 @@ class Config:
     # variable ISTIO_LANG counts, then the annotation policy.istio.io/lang of each object.
     expression_language: str = ""
 
+    # How long proxies may keep a verdict, however long it is valid: what is no configuration, such
+    # as labels of workloads, counts that late.
+    verdict_lifetime: timedelta = timedelta(seconds=5)
+
     # Largest message taken, and calls at a time on one connection.
     max_message_size: int = 1 << 20
     max_concurrent_streams: int = 1024

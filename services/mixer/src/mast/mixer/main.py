@@ -233,8 +233,9 @@ class Mixer:
             def client() -> ClientConfig:
                 return self._world.client
 
-            ext_authz.register(server, engine, workloads, client, self._admission, wall_clock)
-            access_log.register(server, engine, workloads, client, self._admission, wall_clock)
+            faces = (engine, workloads, client, self._admission, wall_clock)
+            ext_authz.register(server, *faces, config.verdict_lifetime)
+            access_log.register(server, *faces)
 
         return serving(
             register,

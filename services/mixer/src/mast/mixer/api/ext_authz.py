@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import grpc.aio
@@ -21,7 +21,13 @@ from mast.mixer.core.api_specs import NOTHING, ApiAttributes
 from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import CheckFailed, CheckVerdict, Engine, QuotaAsk
 from mast.mixer.core.envoy_attributes import INBOUND, MARKS, Registry, Reporter, check_attributes
-from mast.mixer.core.verdict_metadata import Charge, Charges, Responses, error_response
+from mast.mixer.core.verdict_metadata import (
+    LIFETIME,
+    Charge,
+    Charges,
+    Responses,
+    error_response,
+)
 from mast.mixer.core.workloads import packed_ip
 
 SERVICE = "envoy.service.auth.v3.Authorization"
@@ -39,13 +45,15 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
         client: Callable[[], ClientConfig],
         admission: Admission,
         now: Callable[[], datetime],
+        lifetime: timedelta = LIFETIME,
     ) -> None:
         self._admission = admission
         self._now = now
         self._engine = engine
         self._registry = registry
         self._client = client
-        self._responses = Responses()
+        self._lifetime = lifetime
+        self._responses = Responses(lifetime=lifetime)
 
     async def Check(self, request: CheckRequest, context: Context) -> CheckResponse:
         """A verdict; an OK, a denial, or an error that the proxy's fail policy decides on (A39)."""
@@ -85,7 +93,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
             verdict = _traced(verdict, apis)
             charges = replace(charges, references=apis.traced(charges.references))
         if client.configuration != self._responses.configuration:
-            self._responses = Responses(configuration=client.configuration)
+            self._responses = Responses(configuration=client.configuration, lifetime=self._lifetime)
         return self._responses.of(
             verdict, charges, reporter.kind, request.attributes.request.http.headers
         )
@@ -98,10 +106,14 @@ def register(
     client: Callable[[], ClientConfig],
     admission: Admission,
     now: Callable[[], datetime],
+    lifetime: timedelta = LIFETIME,
 ) -> None:
-    """Serve ext_authz on a server; its full name is :data:`SERVICE`."""
+    """Serve ext_authz on a server; its full name is :data:`SERVICE`.
+
+    Proxies may keep verdicts for ``lifetime``.
+    """
     external_auth_pb2_grpc.add_AuthorizationServicer_to_server(
-        Authorization(engine, registry, client, admission, now), server
+        Authorization(engine, registry, client, admission, now, lifetime), server
     )
 
 

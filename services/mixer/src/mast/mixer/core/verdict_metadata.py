@@ -22,11 +22,12 @@ from mast.mixer.core.engine import (
 from mast.mixer.core.envoy_attributes import OUTBOUND
 from mast.mixer.core.header_changes import HeaderChanges, collapsed
 
-CACHE_LIMIT = timedelta(seconds=5)
-"""How long a proxy may keep a verdict.
+LIFETIME = timedelta(seconds=5)
+"""How long a proxy may keep a verdict unless a setting says else.
 
-Differs from Istio, whose proxies keep it for its whole validity, a minute by default: new rules
-would take as long to hold. One check in five seconds per kind of request costs next to nothing.
+Differs from Istio, whose proxies keep it for its whole validity, a minute by default: labels of
+workloads and lists of adapters would take as long to count. One check in five seconds per kind of
+request costs next to nothing.
 """
 
 GRANT_VALIDITY = timedelta(minutes=1)
@@ -153,15 +154,17 @@ def check_response(
     kind: str,
     headers: Container[str] = (),
     configuration: str = "",
+    lifetime: timedelta = LIFETIME,
 ) -> CheckResponse:
     """The response to an HTTP or TCP check, with metadata for the check cache.
 
     ``headers`` are those of the request: Envoy appends only to what is there (K1).
-    ``configuration`` tells which one the verdict is of, "" if that is not known.
+    ``configuration`` tells which one the verdict is of, "" if that is not known; it is kept for
+    ``lifetime`` at most.
     """
     answer = _answer(verdict)
     exhausted = charges.exhausted(verdict.quotas)
-    metadata = _metadata(verdict, charges, answer, kind)
+    metadata = _metadata(verdict, charges, answer, kind, lifetime)
     if exhausted and not (answer.code or answer.direct):
         code, text = (
             status_codes.RESOURCE_EXHAUSTED,
@@ -185,9 +188,12 @@ def check_response(
 class Responses:
     """Responses by verdict of one configuration: most are equal to one given before."""
 
-    def __init__(self, limit: int = RESPONSES, configuration: str = "") -> None:
+    def __init__(
+        self, limit: int = RESPONSES, configuration: str = "", lifetime: timedelta = LIFETIME
+    ) -> None:
         self.configuration = configuration
         self._limit = limit
+        self._lifetime = lifetime
         self._known: dict[Hashable, CheckResponse] = {}
 
     def of(
@@ -195,7 +201,7 @@ class Responses:
     ) -> CheckResponse:
         """See :func:`check_response`; what is returned must not be changed."""
         if charges.charges or charges.references or verdict.directive:
-            return check_response(verdict, charges, kind, headers, self.configuration)
+            return self._made(verdict, charges, kind, headers)
         key = (
             verdict.status,
             verdict.valid_duration,
@@ -207,9 +213,13 @@ class Responses:
         if found is None:
             if len(self._known) >= self._limit:
                 self._known.clear()
-            found = check_response(verdict, charges, kind, headers, self.configuration)
-            self._known[key] = found
+            found = self._known[key] = self._made(verdict, charges, kind, headers)
         return found
+
+    def _made(
+        self, verdict: CheckVerdict, charges: Charges, kind: str, headers: Container[str]
+    ) -> CheckResponse:
+        return check_response(verdict, charges, kind, headers, self.configuration, self._lifetime)
 
 
 def error_response(code: int, message: str, configuration: str = "") -> CheckResponse:
@@ -283,7 +293,7 @@ def _additions(changes: HeaderChanges) -> Iterable[HeaderValueOption]:
 
 
 def _metadata(
-    verdict: CheckVerdict, charges: Charges, answer: _Answer, kind: str
+    verdict: CheckVerdict, charges: Charges, answer: _Answer, kind: str, lifetime: timedelta
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if answer.response.remove and not (answer.code or answer.direct):
@@ -295,7 +305,7 @@ def _metadata(
     check: dict[str, Any] = {
         "shape": [list(item) for item in items],
         "uses": verdict.valid_use_count,
-        "valid_ms": _milliseconds(min(verdict.valid_duration, CACHE_LIMIT)),
+        "valid_ms": _milliseconds(min(verdict.valid_duration, lifetime)),
     }
     found["check"] = check
     if answer.code or answer.direct:
