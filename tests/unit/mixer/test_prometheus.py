@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from mast.mixer.adapters import prometheus
 from mast.mixer.adapters.prometheus import Prometheus, bounds, clean, measure
 from mast.mixer.core.adapter import AdapterError, Batch, HandlerConfig, Instance
 from mast.mixer.core.metric_overrides import MetricOverrides
-from mast.mixer.core.series import Registry, number
+from mast.mixer.core.series import LABEL_CHARACTERS, Registry, number
 from mast.mixer.core.values import Duration, Value
 from tests.support.mixer_config import Clock
 
@@ -294,6 +295,41 @@ def test_there_is_room_for_so_many_series_and_the_rest_is_counted() -> None:
     handler.expire()
     handler.report([batch("d", 1, who="c")])
     assert [line for line in scrape.samples if "count" in line] == ['istio_time_count{who="c"} 1']
+
+
+def test_long_labels_take_the_room_of_several_series() -> None:
+    scrape = Scrape(max_series=7)
+    handler = scrape.handler(DISTRIBUTION, metrics_expiry_duration="10s")
+    handler.report([batch("d", 1, who="x" * 2 * LABEL_CHARACTERS)])
+    assert scrape.registry.size == 3
+    handler.report([batch("d", 1, who="y" * 4 * LABEL_CHARACTERS), batch("d", 1, who="z")])
+    assert (scrape.registry.size, scrape.registry.dropped) == (4, 1)
+    scrape.clock.now += 10
+    handler.expire()
+    assert scrape.registry.size == 0
+
+
+async def test_memory_is_bounded_whatever_the_labels_are() -> None:
+    """However many label values there are, and however long (J3)."""
+    random = Random(1)  # noqa: S311  not for secrets
+    scrape = Scrape(max_series=50)
+    handler = scrape.handler(DISTRIBUTION, GAUGE, metrics_expiry_duration="10s")
+    for step in range(400):
+        who = str(random.random()) * random.choice([1, 1, 1, 100, 2000])
+        handler.report([batch("d", 1, who=who), batch("g", 1)])
+        scrape.clock.now += random.choice([0, 0, 1])
+        if not step % 20:
+            handler.expire()
+        if not step % 50:
+            before, more = handler, () if step % 100 else (GAUGE,)
+            handler = scrape.handler(DISTRIBUTION, *more, metrics_expiry_duration="10s")
+            await before.close()
+            counts = [line for line in scrape.samples if "_count" in line or "level" in line]
+            assert len(counts) <= scrape.registry.size <= 50
+            assert sum(map(len, counts)) < 50 * (LABEL_CHARACTERS + 50)
+    assert scrape.registry.dropped
+    await handler.close()
+    assert scrape.registry.size == 0
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """Reports of TCP connections (mixer_proxy.md C.5 "TCP report", K3, K6)."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
 from envoy.config.core.v3.base_pb2 import Node
-from envoy.data.accesslog.v3.accesslog_pb2 import TCPAccessLogEntry
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, TCPAccessLogEntry
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +35,19 @@ def entry(
     checked: bool = False,
     more: str = "",
 ) -> TCPAccessLogEntry:
-    tags = "custom_tags: {checked: 'true'}" if checked else ""
+    found = TCPAccessLogEntry()
+    found.CopyFrom(_made(more))
+    common = found.common_properties
+    common.stream_id, common.access_log_type = id_, AccessLogType.Value(kind)
+    if checked:
+        common.custom_tags["checked"] = "true"
+    found.connection_properties.received_bytes = received
+    found.connection_properties.sent_bytes = sent
+    return found
+
+
+@cache
+def _made(more: str) -> TCPAccessLogEntry:
     return made(
         TCPAccessLogEntry,
         f"""
@@ -43,11 +56,7 @@ common_properties:
   downstream_local_address: {{socket_address: {{address: 10.0.0.2, port_value: 9080}}}}
   start_time: "1970-01-01T00:00:07Z"
   duration: 0.5s
-  stream_id: "{id_}"
-  access_log_type: {kind}
-  {tags}
   {more}
-connection_properties: {{received_bytes: {received}, sent_bytes: {sent}}}
 """,
     )
 
@@ -106,6 +115,30 @@ def test_a_connection_from_open_to_close() -> None:
 
 def test_a_close_without_known_predecessor_reports_totals() -> None:
     assert brief(told(Flows(), entry(CLOSE, 30, 26))) == [("close", 30, 26, 30, 26)]
+
+
+@pytest.mark.parametrize(
+    ("age", "deltas"),
+    [
+        pytest.param(timedelta(seconds=11), (9, 8), id="first-report"),
+        pytest.param(timedelta(seconds=20), (0, 0), id="reported-to-another-mixer"),
+    ],
+)
+def test_a_connection_that_goes_on_without_known_predecessor(age, deltas) -> None:
+    flows = Flows()
+    first, last = entry(CONTINUE, 9, 8), entry(CLOSE, 10, 10)
+    for each in (first, last):
+        each.common_properties.start_time.FromDatetime(NOW - age)
+    assert brief(told(flows, first)) == [("continue", *deltas, 9, 8)]
+    assert brief(told(flows, last)) == [("close", 1, 2, 10, 10)]
+
+
+def test_numbers_used_again_by_a_restarted_proxy_are_other_connections() -> None:
+    flows = Flows()
+    told(flows, entry(OPEN, 5, 5))
+    again = entry(CLOSE, 6, 6)
+    again.common_properties.start_time.FromDatetime(NOW)
+    assert brief(told(flows, again)) == [("close", 6, 6, 6, 6)]
 
 
 def test_connections_are_told_apart_by_proxy_and_number() -> None:

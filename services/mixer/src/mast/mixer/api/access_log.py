@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import grpc
@@ -23,7 +25,25 @@ from mast.mixer.core.values import Attributes
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 
+HTTP, TCP = "http", "tcp"
+TAKEN, SHED = "taken", "shed"
+
 log = structlog.get_logger()
+
+
+def _uncounted(log: str, outcome: str, entries: int) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """``counted`` is told of entries: of which log, what became of them, how many.
+
+    Once ``closing`` is set, streams end, so that proxies go on with another Mixer.
+    """
+
+    counted: Callable[[str, str, int], None] = _uncounted
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
@@ -36,10 +56,12 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
         client: Callable[[], ClientConfig],
         admission: Admission,
         now: Callable[[], datetime],
+        intake: Intake,
     ) -> None:
         self._admission = admission
         self._engine = engine
         self._client = client
+        self._intake = intake
         self._registry = registry
         self._now = now
         self._flows = Flows()
@@ -49,7 +71,8 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
     ) -> StreamAccessLogsResponse:
         """Take batches until the proxy ends the stream; the next batch waits for this one.
 
-        A batch that comes while Mixer is overloaded is lost: Envoy would not repeat it (K6).
+        A batch that comes while Mixer is overloaded is lost: Envoy would not repeat it (K6). When
+        Mixer closes, a stream ends after a batch, when the next one is least likely on its way.
         """
         stream: Stream | None = None
         requests: HttpReports | None = None
@@ -65,9 +88,13 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
                     grpc.StatusCode.INVALID_ARGUMENT, "identifier: the first message must have it"
                 )
             if message.HasField("http_logs"):
-                await self._report(self._requests(message, requests), stream)
+                entries = len(message.http_logs.log_entry)
+                await self._report(HTTP, entries, self._requests(message, requests), stream)
             else:
-                await self._report(self._connections(message, stream), stream)
+                entries = len(message.tcp_logs.log_entry)
+                await self._report(TCP, entries, self._connections(message, stream), stream)
+            if self._intake.closing.is_set():
+                break
         return StreamAccessLogsResponse()
 
     def _requests(
@@ -89,13 +116,18 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
             for record in self._flows.attributes(entry, stream, self._registry, now)
         ]
 
-    async def _report(self, records: list[Attributes], stream: Stream) -> None:
+    async def _report(
+        self, kind: str, entries: int, records: list[Attributes], stream: Stream
+    ) -> None:
         if not records:
+            self._intake.counted(kind, TAKEN, entries)
             return
         try:
             started = self._admission.admit(len(records))
         except Overloaded:
+            self._intake.counted(kind, SHED, entries)
             return
+        self._intake.counted(kind, TAKEN, entries)
         errors = await self._engine.report(records)
         self._admission.done(started)
         if errors:
@@ -115,8 +147,9 @@ def register(
     client: Callable[[], ClientConfig],
     admission: Admission,
     now: Callable[[], datetime],
+    intake: Intake | None = None,
 ) -> None:
     """Serve access logs on a server; the full name of the service is :data:`SERVICE`."""
     als_pb2_grpc.add_AccessLogServiceServicer_to_server(
-        AccessLogs(engine, registry, client, admission, now), server
+        AccessLogs(engine, registry, client, admission, now, intake or Intake()), server
     )

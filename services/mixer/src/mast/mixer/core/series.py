@@ -12,6 +12,9 @@ from mast.mixer.core.values import short_float_text
 
 Labels = tuple[str, ...]
 
+# A series whose label values are so long altogether takes the room of two, and so on.
+LABEL_CHARACTERS = 2048
+
 # Go's clients and scrapers write floats in format g.
 _EXPONENT_FROM = 6
 
@@ -62,7 +65,7 @@ class Family:
         """
         series = self.series.get(labels)
         if series is None:
-            if not (self.live and self._registry.admit()):
+            if not (self.live and self._registry.admit(labels)):
                 return None
             bounds = self.definition.bounds
             buckets = [0] * (len(bounds) + 1) if self.definition.kind is Kind.HISTOGRAM else None
@@ -85,8 +88,13 @@ class Family:
         else:
             series.value = values[-1]
 
+    @property
+    def room(self) -> int:
+        """What all series take."""
+        return sum(map(_room, self.series))
+
     def expire(self, now: float) -> int:
-        """Delete series not updated for the expiry time; how many."""
+        """Delete series not updated for the expiry time; what they took."""
         if self.expiry is None:
             return 0
         stale = [
@@ -94,12 +102,13 @@ class Family:
         ]
         for labels in stale:
             del self.series[labels]
-        return len(stale)
+        return sum(map(_room, stale))
 
 
 class Registry:
     """The families of a process, shared by all prometheus handlers (G1).
 
+    There is room for ``max_series`` series; one with long labels takes the room of several (J3).
     A family lives as long as some owner holds it; owners are the handlers that defined it.
     """
 
@@ -151,7 +160,7 @@ class Registry:
     def _give_up(self, name: str) -> None:
         family = self._families.pop(name)
         family.live = False
-        self._size -= len(family.series)
+        self._size -= family.room
         del self._owners[name]
 
     def release(self, owner: object) -> None:
@@ -165,12 +174,13 @@ class Registry:
             instance: each for instance, each in self._definitions.items() if each.name in live
         }
 
-    def admit(self) -> bool:
+    def admit(self, labels: Labels) -> bool:
         """Whether one more series may be made; if not, what it would have counted is dropped."""
-        if self._size >= self._max_series:
+        room = _room(labels)
+        if self._size + room > self._max_series:
             self.dropped += 1
             return False
-        self._size += 1
+        self._size += room
         return True
 
     def expire(self, families: Iterable[Family], now: float) -> None:
@@ -181,7 +191,7 @@ class Registry:
 
     @property
     def size(self) -> int:
-        """How many series there are."""
+        """How many series there are, those with long labels counted several times."""
         return self._size
 
     def render(self) -> str:
@@ -193,6 +203,11 @@ class Registry:
         for _, family in sorted(self._families.items()):
             lines += _exposition(family)
         return "\n".join([*lines, ""])
+
+
+def _room(labels: Labels) -> int:
+    """What a series takes: callers choose texts such as the host of a request."""
+    return 1 + sum(map(len, labels)) // LABEL_CHARACTERS
 
 
 def _exposition(family: Family) -> Iterator[str]:

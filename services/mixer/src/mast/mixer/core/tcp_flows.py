@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from envoy.data.accesslog.v3.accesslog_pb2 import (
     AccessLogCommon,
@@ -26,8 +27,16 @@ _VERDICT = "envoy.filters.network.ext_authz"
 IDLE = timedelta(minutes=5)
 """A connection without news for so long is forgotten; Envoy reports every 10 s (K6)."""
 
+INTERVAL = timedelta(seconds=10)
+"""Between two reports of an open connection (C.5)."""
+
+_FIRST_REPORT_NS = 1.5 * INTERVAL / timedelta(microseconds=1) * 1000
+
 FLOWS = 100_000
 """Most connections remembered; the one heard of longest ago goes first."""
+
+
+_Key: TypeAlias = tuple[str, str, int]
 
 
 @dataclass(slots=True)
@@ -45,7 +54,7 @@ class Flows:
 
     def __init__(self, limit: int = FLOWS) -> None:
         self._limit = limit
-        self._flows: OrderedDict[tuple[str, str], Flow] = OrderedDict()
+        self._flows: OrderedDict[_Key, Flow] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -53,10 +62,14 @@ class Flows:
     def attributes(
         self, entry: TCPAccessLogEntry, stream: Stream, registry: Registry, now: datetime
     ) -> Iterator[dict[str, Value]]:
-        """The reports that an entry makes: none, one, or the held opening and one (K3, K6)."""
+        """The reports that an entry makes: none, one, or the held opening and one (K3, K6).
+
+        Of a connection that goes on and has been reported before, though not here, bytes count from
+        now on: the Mixer that it was reported to has counted the others, or they are lost with it.
+        """
         common = entry.common_properties
         kind = common.access_log_type
-        key = (stream.node_id, common.stream_id)
+        key = (stream.node_id, common.stream_id, _started(common))
         flow = self._flows.pop(key, None)
         opening = flow.opening if flow else None
         if kind == AccessLogType.TcpPeriodic and flow and opening and _undecided(entry):
@@ -79,11 +92,14 @@ class Flows:
                     flow = None  # The opening is never told, so its bytes are not either.
                 else:
                     yield opening
-            _put_bytes(found, after, flow)
             if kind == AccessLogType.TcpPeriodic:
+                if flow is None and _reported(common, now):
+                    flow = after
+                _put_bytes(found, after, flow)
                 found["connection.event"] = "continue"
                 self._keep(key, after)
             else:
+                _put_bytes(found, after, flow)
                 _put_end(found, common)
         yield found
 
@@ -98,7 +114,7 @@ class Flows:
             count += 1
         return count
 
-    def _keep(self, key: tuple[str, str], flow: Flow) -> None:
+    def _keep(self, key: _Key, flow: Flow) -> None:
         self._flows[key] = flow
         self._flows.move_to_end(key)
         while len(self._flows) > self._limit:
@@ -117,12 +133,15 @@ def _attributes(
     found["context.protocol"] = "tcp"
     if common.stream_id:
         found["connection.id"] = common.stream_id
-    start = common.start_time.seconds * NANOS + common.start_time.nanos
     length = _nanoseconds(common)
-    found["context.time"] = Timestamp(start + length) if length else Timestamp.of(now)
+    found["context.time"] = Timestamp(_started(common) + length) if length else Timestamp.of(now)
     put_rbac(found, common.metadata.filter_metadata)
     put_overrides(found, common.custom_tags)
     return found
+
+
+def _started(common: AccessLogCommon) -> int:
+    return common.start_time.seconds * NANOS + common.start_time.nanos
 
 
 def _nanoseconds(common: AccessLogCommon) -> int:
@@ -139,6 +158,12 @@ def _undecided(entry: TCPAccessLogEntry) -> bool:
     """Neither a verdict nor data, which is let through after the check only (K3)."""
     metadata = entry.common_properties.metadata.filter_metadata
     return _VERDICT not in metadata and not entry.connection_properties.received_bytes
+
+
+def _reported(common: AccessLogCommon, now: datetime) -> bool:
+    """Whether a connection that goes on is so old that this is not the first one hears of it."""
+    started = _started(common)
+    return bool(started) and Timestamp.of(now).ns - started > _FIRST_REPORT_NS
 
 
 def _put_bytes(found: dict[str, Value], total: Flow, before: Flow | None) -> None:
