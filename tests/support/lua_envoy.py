@@ -170,9 +170,13 @@ class LuaFilter:
         peer: str = "",
         sni: str = "",
         service: Mapping[str, str] | None = None,
+        tokens: Mapping[str, Any] | None = None,
         may_fail: bool = False,
     ) -> Exchange:
-        """Run the request path; ``now`` is in milliseconds, ``peer`` the caller's SPIFFE ID."""
+        """Run the request path; ``now`` is in milliseconds, ``peer`` the caller's SPIFFE ID.
+
+        ``tokens`` are payloads of verified tokens by provider.
+        """
         given = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         names = {name for name, _ in given}
         base = [(":path", "/"), (":method", "GET"), (":authority", "ratings:9080")]
@@ -181,7 +185,7 @@ class LuaFilter:
         tls = {"peer": [peer], "own": ["spiffe://cluster.local/ns/b/sa/own"]} if peer else None
         stream = self.runtime.table_from(
             {
-                "metadata": {},
+                "metadata": {"envoy.filters.http.jwt_authn": tokens} if tokens else {},
                 "remote": remote,
                 "own": own,
                 "sni": sni,

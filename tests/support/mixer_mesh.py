@@ -10,6 +10,7 @@ from datetime import timedelta
 import grpc.aio
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -21,6 +22,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
@@ -31,6 +33,7 @@ from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.workloads import Pod
 from mast.pilot.core.filters.extensions import Direction, Spot
+from mast.pilot.core.filters.tcp_proxies import tcp_filters
 from mast.pilot.core.mixer.filters import MixerExtensions
 from mast.pilot.core.model.mesh import Mesh, complete
 from mast.pilot.core.model.model import Port, Protocol, Service
@@ -115,12 +118,12 @@ class ScriptedEngine:
 
 
 def mesh(**settings: object) -> Mesh:
-    """A MeshConfig with Mixer in it."""
-    config = MeshConfig(
-        mixer_check_server=f"{POLICY}:{MIXER_PORT}",
-        mixer_report_server=f"{TELEMETRY}:{MIXER_PORT}",
-        **settings,  # type: ignore[arg-type]
-    )
+    """A MeshConfig with Mixer in it, unless the settings say else."""
+    servers = {
+        "mixer_check_server": f"{POLICY}:{MIXER_PORT}",
+        "mixer_report_server": f"{TELEMETRY}:{MIXER_PORT}",
+    }
+    config = MeshConfig(**{**servers, **settings})  # type: ignore[arg-type]
     return Mesh(config=complete(config))
 
 
@@ -143,30 +146,104 @@ def spot(direction: Direction = Direction.INBOUND, **metadata: object) -> Spot:
     return Spot(proxy=proxy(**metadata), direction=direction, port=9080, service=service)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stand:
+    """A place with its listeners ``http`` and ``tcp``, or ``http-NAME`` and ``tcp-NAME``.
+
+    ``filters`` and ``network_filters`` come before those that check; ``routes`` before the one to
+    the application.
+    """
+
+    extensions: MixerExtensions
+    where: Spot
+    name: str = ""
+    filters: Sequence[HttpFilter] = ()
+    network_filters: Sequence[Filter] = ()
+    routes: Sequence[Route] = ()
+    tls: DownstreamTlsContext | None = None
+
+    @property
+    def cluster(self) -> str:
+        """What leads to the application."""
+        inbound = self.where.direction is Direction.INBOUND
+        return "inbound|9080||" if inbound else f"outbound|9080||{RATINGS.host}"
+
+    def listeners(self) -> Sequence[Listener]:
+        """The two listeners."""
+        suffix = f"-{self.name}" if self.name else ""
+        found = [
+            _listener(f"http{suffix}", [self._http()]),
+            _listener(f"tcp{suffix}", self._tcp()),
+        ]
+        if self.tls:
+            for each in found:
+                socket = TransportSocket(name="tls", typed_config=packed(self.tls))
+                each.filter_chains[0].transport_socket.CopyFrom(socket)
+        return found
+
+    def _http(self) -> Filter:
+        extensions, where = self.extensions, self.where
+        last = Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster=self.cluster))
+        routes = [*self.routes, last]
+        additions = extensions.destination(where, RATINGS.host, RATINGS)
+        for route in routes:
+            additions.apply(route)
+            additions.apply_metadata(route)
+        manager = HttpConnectionManager(
+            stat_prefix="http",
+            http_filters=[
+                *extensions.http_filters(where),
+                *self.filters,
+                *extensions.checks(where),
+                HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),
+            ],
+            access_log=extensions.http_access_logs(where),
+            route_config=RouteConfiguration(
+                name="http", virtual_hosts=[VirtualHost(name="all", domains=["*"], routes=routes)]
+            ),
+        )
+        manager.use_remote_address.value = False
+        return Filter(name="http", typed_config=packed(manager))
+
+    def _tcp(self) -> Sequence[Filter]:
+        """As Pilot makes them, but for a shorter time between logs."""
+        to_cluster = TcpProxy(stat_prefix="tcp", cluster=self.cluster)
+        made = tcp_filters(to_cluster, self.where, self.extensions)
+        proxied = TcpProxy()
+        made[-1].typed_config.Unpack(proxied)
+        if proxied.HasField("access_log_options"):
+            proxied.access_log_options.access_log_flush_interval.FromSeconds(1)
+        made[-1].typed_config.CopyFrom(packed(proxied))
+        return [*self.network_filters, *made]
+
+
 def bootstrap(
     extensions: MixerExtensions, where: Spot, mixer_port: int, app_port: int
 ) -> Bootstrap:
     """Listeners ``http`` and ``tcp`` in front of one program, with Mixer's filters."""
+    servers = {POLICY: mixer_port, TELEMETRY: mixer_port}
+    return with_stands([Stand(extensions=extensions, where=where)], servers, app_port)
+
+
+def with_stands(
+    stands: Sequence[Stand], servers: Mapping[str, int], app_port: int, node_id: str = NODE_ID
+) -> Bootstrap:
+    """The listeners of several places in front of one program; ``servers`` are ports by host."""
     result = Bootstrap()
-    result.node.id = NODE_ID
+    result.node.id = node_id
     result.node.cluster = "ratings.default"
-    for host in (POLICY, TELEMETRY):
+    for host, port in servers.items():
         cluster = result.static_resources.clusters.add()
-        cluster.CopyFrom(_cluster(f"outbound|{MIXER_PORT}||{host}", mixer_port))
+        cluster.CopyFrom(_cluster(f"outbound|{MIXER_PORT}||{host}", port))
         options = HttpProtocolOptions()
         options.explicit_http_config.http2_protocol_options.SetInParent()
         cluster.typed_extension_protocol_options[
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
         ].CopyFrom(packed(options))
-    name = (
-        "inbound|9080||"
-        if where.direction is Direction.INBOUND
-        else f"outbound|9080||{RATINGS.host}"
-    )
-    result.static_resources.clusters.append(_cluster(name, app_port))
-    result.static_resources.listeners.extend(
-        [_http_listener(extensions, where, name), _tcp_listener(extensions, where, name)]
-    )
+    for name in sorted({each.cluster for each in stands}):
+        result.static_resources.clusters.append(_cluster(name, app_port))
+    for each in stands:
+        result.static_resources.listeners.extend(each.listeners())
     return result
 
 
@@ -179,45 +256,6 @@ def _cluster(name: str, port: int) -> Cluster:
     endpoint.endpoint.address.socket_address.port_value = port
     cluster.load_assignment.endpoints.add().lb_endpoints.append(endpoint)
     return cluster
-
-
-def _http_listener(extensions: MixerExtensions, where: Spot, cluster: str) -> Listener:
-    route = Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster=cluster))
-    additions = extensions.destination(where, RATINGS.host, RATINGS)
-    additions.apply(route)
-    additions.apply_metadata(route)
-    manager = HttpConnectionManager(
-        stat_prefix="http",
-        http_filters=[
-            *extensions.http_filters(where),
-            *extensions.checks(where),
-            HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),
-        ],
-        access_log=extensions.http_access_logs(where),
-        route_config=RouteConfiguration(
-            name="http", virtual_hosts=[VirtualHost(name="all", domains=["*"], routes=[route])]
-        ),
-    )
-    manager.use_remote_address.value = False
-    return _listener("http", [Filter(name="http", typed_config=packed(manager))])
-
-
-def _tcp_listener(extensions: MixerExtensions, where: Spot, cluster: str) -> Listener:
-    proxied = TcpProxy(
-        stat_prefix="tcp", cluster=cluster, access_log=extensions.tcp_access_logs(where)
-    )
-    interval = extensions.tcp_log_interval(where)
-    if interval:
-        options = proxied.access_log_options
-        options.flush_access_log_on_connected = True
-        options.access_log_flush_interval.FromTimedelta(timedelta(seconds=1))
-    return _listener(
-        "tcp",
-        [
-            *extensions.network_filters(where),
-            Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(proxied)),
-        ],
-    )
 
 
 def _listener(name: str, filters: Sequence[Filter]) -> Listener:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from mast.agent.core.node import Locality, Node, Surroundings, downward_api, node
+from mast.agent.core.node import (
+    ISTIO_VERSION,
+    Locality,
+    Node,
+    Surroundings,
+    downward_api,
+    envoy_environment,
+    node,
+)
 from mast.agent.core.proxy_config import merged
 
 BASE = Surroundings(
@@ -231,3 +239,18 @@ def test_downward_api() -> None:
     assert downward_api(text) == {"app": "reviews", "quoted": 'a "b" = c'}
     with pytest.raises(ValueError, match="not quoted"):
         downward_api("app=reviews")
+
+
+def test_envoy_knows_who_the_proxy_is() -> None:
+    """Mixer's filters refer to these variables, whatever tells the agent (mixer_proxy.md C.5)."""
+    env = {"PATH": "/bin", "POD_NAME": "told", "POD_NAMESPACE": "", "ISTIO_META_MESH_ID": "east"}
+    assert envoy_environment(env, made(env=env)) == {
+        "PATH": "/bin",
+        "POD_NAME": "told",
+        "POD_NAMESPACE": "shop",
+        "INSTANCE_IP": "10.1.2.3",
+        "ISTIO_META_ISTIO_VERSION": ISTIO_VERSION,
+        "ISTIO_META_MESH_ID": "east",
+    }
+    assert "ISTIO_META_MESH_ID" not in envoy_environment({}, made())
+    assert envoy_environment({}, made({"meshId": "west"}))["ISTIO_META_MESH_ID"] == "west"

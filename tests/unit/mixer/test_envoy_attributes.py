@@ -215,6 +215,8 @@ metadata_context:
                 "request.auth.principal": "i/s",
                 "request.auth.audiences": "a",
                 "request.auth.presenter": "p",
+                "request.auth.raw_claims": '{"aud":["a","b"],"azp":"p","deep":{"a":"b"},'
+                '"exp":5,"groups":["x","y"],"iss":"i","sub":"s"}',
                 "request.auth.claims": {
                     "iss": "i",
                     "sub": "s",
@@ -227,10 +229,21 @@ metadata_context:
         ),
         pytest.param(
             "{iss: i, aud: a}",
-            {"request.auth.audiences": "a", "request.auth.claims": {"iss": "i", "aud": "a"}},
+            {
+                "request.auth.audiences": "a",
+                "request.auth.claims": {"iss": "i", "aud": "a"},
+                "request.auth.raw_claims": '{"aud":"a","iss":"i"}',
+            },
             id="no-subject",
         ),
-        pytest.param("{exp: 5}", {"request.auth.claims": {}}, id="no-texts"),
+        pytest.param(
+            "{exp: 5.5, list: [1, true]}",
+            {
+                "request.auth.claims": {},
+                "request.auth.raw_claims": '{"exp":5.5,"list":[1,true]}',
+            },
+            id="no-texts",
+        ),
         pytest.param("text", {}, id="no-payload"),
     ],
 )

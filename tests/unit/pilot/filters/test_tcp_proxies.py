@@ -61,6 +61,9 @@ def test_extensions_may_ask_for_openings() -> None:
         "access_log_flush_interval": "10s",
     }
     assert proxy["access_log"] == [{"name": "extra.log"}]
+    # Only then does a log of an opening tell of certificates (mixer_proxy.md K3).
+    assert proxy["upstream_connect_mode"] == "ON_DOWNSTREAM_TLS_HANDSHAKE"
+    assert proxy["max_early_data_bytes"] == 0
 
 
 def test_plugins_stand_in_the_order_of_their_phases() -> None:

@@ -98,7 +98,7 @@ def test_the_check_is_skipped_only_for_marked_hits() -> None:
 
 def test_the_call_waits_out_a_restart_of_mixer() -> None:
     call = filters(extensions(), spot())["envoy.filters.http.ext_authz"]["grpc_service"]
-    assert call["envoy_grpc"] == {"cluster_name": POLICY_CLUSTER}
+    assert call["envoy_grpc"] == {"cluster_name": POLICY_CLUSTER, "authority": "mixer"}
     assert call["timeout"] == "5s"
     assert call["retry_policy"] == {
         "retry_on": "unavailable,connect-failure,refused-stream,reset-before-request,reset",
@@ -111,6 +111,7 @@ def test_the_call_waits_out_a_restart_of_mixer() -> None:
         "x-mixer-uid": "kubernetes://%ENVIRONMENT(POD_NAME)%.%ENVIRONMENT(POD_NAMESPACE)%",
         "x-mixer-address": "%ENVIRONMENT(INSTANCE_IP)%",
         "x-mixer-proxy-version": "%ENVIRONMENT(ISTIO_META_ISTIO_VERSION)%",
+        "x-mixer-mesh-id": "%ENVIRONMENT(ISTIO_META_MESH_ID)%",
     }
 
 
@@ -309,7 +310,8 @@ def test_batches(mesh, bytes_, interval) -> None:
         assert common["buffer_size_bytes"] == bytes_
         assert common.get("buffer_flush_interval") == interval
         assert common["log_name"] == "inbound"
-        assert common["grpc_service"]["envoy_grpc"]["cluster_name"] == TELEMETRY_CLUSTER
+        called = {"cluster_name": TELEMETRY_CLUSTER, "authority": "mixer"}
+        assert common["grpc_service"]["envoy_grpc"] == called
 
 
 def test_http_reports_can_be_turned_off_alone() -> None:

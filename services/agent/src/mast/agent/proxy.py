@@ -24,6 +24,7 @@ from mast.agent.core import health, paths, probers, scrape, secrets
 from mast.agent.core.bootstrap import as_json
 from mast.agent.core.bootstrap_patches import patched, refusal
 from mast.agent.core.command import Launch, arguments
+from mast.agent.core.node import envoy_environment
 from mast.agent.core.proxy_config import concurrency
 from mast.agent.core.readiness import READINESS_FILTER
 from mast.agent.core.scrape import Page
@@ -210,7 +211,7 @@ async def run_envoy(agent: Agent, admin: EnvoyAdmin, ending: Ending) -> None:
             process = tasks.create_task(
                 envoy.supervised(
                     envoy_command(agent, path),
-                    environment=agent.inputs.env,
+                    environment=envoy_environment(agent.inputs.env, agent.inputs.node),
                     restart=agent.inputs.config.supervise,
                     random=agent.clocks.random.random,
                 ),

@@ -141,6 +141,21 @@ def node(place: Surroundings, proxy_config: ProxyConfig) -> Node:
     )
 
 
+def envoy_environment(env: Mapping[str, str], proxy: Node) -> dict[str, str]:
+    """Variables for Envoy: the agent's, and who the proxy is where those do not say.
+
+    Pilot's configuration refers to them, so that all pods of a deployment can share it.
+    """
+    told = {
+        "POD_NAME": proxy.metadata["NAME"],
+        "POD_NAMESPACE": proxy.namespace,
+        "INSTANCE_IP": proxy.ip_addresses[0],
+        f"{META}ISTIO_VERSION": proxy.metadata["ISTIO_VERSION"],
+        f"{META}MESH_ID": proxy.metadata.get("MESH_ID", ""),
+    }
+    return {**env, **{name: str(text) for name, text in told.items() if text and not env.get(name)}}
+
+
 def cluster(
     proxy_config: ProxyConfig,
     metadata: Mapping[str, Any],

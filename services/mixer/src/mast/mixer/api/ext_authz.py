@@ -132,13 +132,19 @@ def _reporter(context: Context) -> Reporter:
         key: value if isinstance(value, str) else value.decode("utf-8", "replace")
         for key, value in context.invocation_metadata() or ()
     }
-    version = given.get("x-mixer-proxy-version", "")
+    version, mesh = given.get("x-mixer-proxy-version", ""), given.get("x-mixer-mesh-id", "")
     return Reporter(
         kind=given.get("x-mixer-reporter", INBOUND),
         uid=given.get("x-mixer-uid", ""),
-        version="" if version == "-" else version,
+        version=_told(version),
         address=packed_ip(given.get("x-mixer-address", "")),
+        mesh=_told(mesh),
     )
+
+
+def _told(text: str) -> str:
+    """What a variable of the proxy holds; Envoy writes a dash for one that is not set."""
+    return "" if text == "-" else text
 
 
 def _asks(request: CheckRequest) -> Mapping[str, int]:

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from istio.mixer.v1.attributes_pb2 import Attributes as PlainAttributes
+from mast.mixer.core.envoy_metadata import put_authentication
 from mast.mixer.core.values import NANOS, Timestamp, Value
 from mast.mixer.core.workloads import UID_PREFIX, Pod, packed_ip
 
@@ -28,7 +29,6 @@ PEER_HEADER = "x-mast-peer"
 OLD_PEER_HEADER = "x-istio-attributes"
 
 _SPIFFE = "spiffe://"
-_JWT = "envoy.filters.http.jwt_authn"
 _GRPC = frozenset({"application/grpc", "application/grpc+proto", "application/grpc+json"})
 _UNSET = f"{UID_PREFIX}-.-"
 
@@ -77,7 +77,7 @@ def check_attributes(
         headers = dict(context.request.http.headers)
         forwarded = (headers.pop(PEER_HEADER, ""), headers.pop(OLD_PEER_HEADER, ""))
         _put_request(found, context, headers)
-        _put_authentication(found, context.metadata_context.filter_metadata)
+        put_authentication(found, context.metadata_context.filter_metadata)
         found.update(service_attributes(context.route_metadata_context.filter_metadata))
     else:
         forwarded = ("", "")
@@ -159,31 +159,6 @@ def service_attributes(metadata: Mapping[str, Struct]) -> dict[str, Value]:
     return {name: value.string_value for name, value in fields.items() if value.string_value}
 
 
-def _put_authentication(found: dict[str, Value], metadata: Mapping[str, Struct]) -> None:
-    """Claims of the JWT that was verified, by name the first provider's (C.5, JWT)."""
-    fields = metadata[_JWT].fields if _JWT in metadata else {}
-    payloads = [fields[name] for name in sorted(fields)]
-    verified = [each for each in payloads if each.WhichOneof("kind") == "struct_value"]
-    if verified:
-        _put_claims(found, verified[0].struct_value)
-
-
-def _put_claims(found: dict[str, Value], payload: Struct) -> None:
-    """Claims that are texts or lists of texts."""
-    lists: dict[str, list[str]] = {}
-    for name, value in payload.fields.items():
-        values = [*value.list_value.values, value]
-        lists[name] = [each.string_value for each in values if each.string_value]
-    claims = {name: ",".join(texts) for name, texts in lists.items() if texts}
-    found["request.auth.claims"] = claims
-    if "iss" in claims and "sub" in claims:
-        found["request.auth.principal"] = f"{claims['iss']}/{claims['sub']}"
-    if lists.get("aud"):
-        found["request.auth.audiences"] = lists["aud"][0]
-    if "azp" in claims:
-        found["request.auth.presenter"] = claims["azp"]
-
-
 def _put_sides(
     found: dict[str, Value],
     context: AttributeContext,
@@ -197,7 +172,7 @@ def _put_sides(
         return
     address = context.destination.address
     put_own(found, reporter, reporter.known(registry, _ip(address)), "destination")
-    found["destination.ip"] = _ip(address)
+    found["destination.ip"] = reporter.address or _ip(address)
     if address.HasField("socket_address"):
         found["destination.port"] = address.socket_address.port_value
     put_source(found, _ip(context.source.address), forwarded, registry)

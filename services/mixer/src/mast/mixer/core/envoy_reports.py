@@ -25,7 +25,12 @@ from mast.mixer.core.envoy_attributes import (
 )
 from mast.mixer.core.envoy_connections import Connections
 from mast.mixer.core.envoy_flags import flag_text
-from mast.mixer.core.envoy_metadata import put_error, put_rbac, string_map
+from mast.mixer.core.envoy_metadata import (
+    put_authentication,
+    put_error,
+    put_rbac,
+    string_map,
+)
 from mast.mixer.core.metric_overrides import put_overrides
 from mast.mixer.core.values import NANOS, Duration, Timestamp, Value
 from mast.mixer.core.workloads import UID_PREFIX, packed_ip
@@ -33,6 +38,7 @@ from mast.mixer.core.workloads import UID_PREFIX, packed_ip
 _VERDICT = "envoy.filters.http.ext_authz"
 _OURS = frozenset({MARKS, _VERDICT})
 _METHODS = {number: name for name, number in RequestMethod.items() if number}
+_AUTHENTICATION = "request.auth."
 _NO_FLAGS = "-"
 _UNAUTHORIZED = "UAEX"
 
@@ -183,6 +189,7 @@ def _policy(names: frozenset[str] | None) -> Extract:
 
     ``names`` are those of all attributes that are read, None for any.
     """
+    authentication = names is None or any(name.startswith(_AUTHENTICATION) for name in names)
 
     def put(found: dict[str, Value], entry: HTTPAccessLogEntry) -> None:
         common = entry.common_properties
@@ -191,6 +198,8 @@ def _policy(names: frozenset[str] | None) -> Extract:
         if metadata:
             flags = _put_verdict(found, metadata, flags)
             put_rbac(found, metadata)
+            if authentication:
+                put_authentication(found, metadata)
             for name in metadata:
                 if name not in _OURS and (names is None or name in names):
                     texts = string_map(metadata[name])

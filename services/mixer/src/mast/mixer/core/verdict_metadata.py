@@ -61,17 +61,19 @@ _READABLE = frozenset(
         "destination.service.uid",
         "destination.ip",
         "destination.port",
+        "request.auth.principal",
+        "request.auth.audiences",
+        "request.auth.presenter",
     }
 )
-_READABLE_MAPS = frozenset({"request.headers", "request.query_params"})
+_READABLE_MAPS = frozenset({"request.headers", "request.query_params", "request.auth.claims"})
 _ABOUT_SOURCE = frozenset({"source.uid", "source.ip", "source.namespace"})
-_UNREADABLE = frozenset({"request.time"})
+_UNREADABLE = frozenset({"request.time", "request.auth.raw_claims"})
 _OF_LISTENER = frozenset({"context.reporter.kind", "context.reporter.uid", "context.proxy_version"})
 _OWN = {
     True: frozenset({"source.uid", "source.namespace"}),
     False: frozenset({"destination.uid", "destination.namespace", "destination.mesh.id"}),
 }
-_AUTHENTICATION = "request.auth."
 
 Item: TypeAlias = tuple[str, str] | tuple[str, str, str]
 _SOURCE: Item = ("E", "source")
@@ -89,7 +91,7 @@ def shape(references: Iterable[Reference], kind: str) -> tuple[Item, ...] | None
     for name, key, condition in references:
         if name in constant:
             continue
-        if condition is Condition.REGEX or name in _UNREADABLE or name.startswith(_AUTHENTICATION):
+        if condition is Condition.REGEX or name in _UNREADABLE:
             return None
         letter = "A" if condition is Condition.ABSENCE else "E"
         if name in _ABOUT_SOURCE and not outbound:

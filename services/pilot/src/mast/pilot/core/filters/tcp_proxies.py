@@ -1,11 +1,15 @@
 """Network filters of chains that carry bytes (pilot.md E10, F6)."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.extensions.filters.network.mongo_proxy.v3.mongo_proxy_pb2 import MongoProxy
-from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import (
+    TcpProxy,
+    UpstreamConnectMode,
+)
 
 from istio.networking.v1alpha3.destination_rule_pb2 import ConnectionPoolSettings
 from mast.pilot.core import names
@@ -36,11 +40,22 @@ def tcp_filters(
         logged.idle_timeout.FromTimedelta(idle)
     interval = extensions.tcp_log_interval(spot)
     if interval is not None:
-        options = logged.access_log_options
-        options.flush_access_log_on_connected = True
-        options.access_log_flush_interval.FromTimedelta(interval)
+        _tell_openings(logged, interval)
     logged.access_log.extend(extensions.tcp_access_logs(spot))
     return tuple(_filters(logged, spot, extensions, protocol))
+
+
+def _tell_openings(proxy: TcpProxy, interval: timedelta) -> None:
+    """Log a connection when it is open, and every so often from then on (mixer_proxy.md K6).
+
+    A server is called once its caller is known: by itself Envoy calls it during the handshake, and
+    what is logged then says nothing of certificates. Connections without TLS do not wait.
+    """
+    options = proxy.access_log_options
+    options.flush_access_log_on_connected = True
+    options.access_log_flush_interval.FromTimedelta(interval)
+    proxy.upstream_connect_mode = UpstreamConnectMode.ON_DOWNSTREAM_TLS_HANDSHAKE
+    proxy.max_early_data_bytes.value = 0  # Envoy wants it told; nothing is read before either.
 
 
 def to_cluster(cluster: str, limits: _Limits | None = None) -> TcpProxy:

@@ -18,7 +18,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.pilot.core.filters.extensions import Direction
-from mast.pilot.core.mixer.calls import MARKS
+from mast.pilot.core.mixer.calls import AUTHORITY, MARKS
 from mast.pilot.core.mixer.peers import FILTER_STATE
 from mast.pilot.core.packing import packed
 
@@ -91,7 +91,9 @@ def _common(cluster: str, direction: Direction, mesh: MeshConfig) -> CommonGrpcA
     """
     config = CommonGrpcAccessLogConfig(
         log_name=direction.value,
-        grpc_service=GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=cluster)),
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=cluster, authority=AUTHORITY)
+        ),
         transport_api_version=ApiVersion.V3,
     )
     if mesh.disable_report_batch:

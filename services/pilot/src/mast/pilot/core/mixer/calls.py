@@ -22,7 +22,11 @@ REPORTER: Final = "x-mixer-reporter"
 UID: Final = "x-mixer-uid"
 ADDRESS: Final = "x-mixer-address"
 VERSION: Final = "x-mixer-proxy-version"
+MESH: Final = "x-mixer-mesh-id"
 """gRPC metadata of every check: the direction, and who the proxy is (C.5, static attributes)."""
+
+AUTHORITY: Final = "mixer"
+"""Of every call; by default Envoy puts the name of the cluster there (C14)."""
 
 SELF: Final = "kubernetes://%ENVIRONMENT(POD_NAME)%.%ENVIRONMENT(POD_NAMESPACE)%"
 
@@ -103,13 +107,14 @@ def check_service(check: Check) -> GrpcService:
     """
     annotations = check.annotations
     service = GrpcService(
-        envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=check.cluster),
+        envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=check.cluster, authority=AUTHORITY),
         timeout=_message(CHECK_TIMEOUT),
         initial_metadata=[
             HeaderValue(key=REPORTER, value=check.direction.value),
             HeaderValue(key=UID, value=SELF),
             HeaderValue(key=ADDRESS, value="%ENVIRONMENT(INSTANCE_IP)%"),
             HeaderValue(key=VERSION, value="%ENVIRONMENT(ISTIO_META_ISTIO_VERSION)%"),
+            HeaderValue(key=MESH, value="%ENVIRONMENT(ISTIO_META_MESH_ID)%"),
         ],
     )
     retries = _RETRIES if annotations.retries is None else annotations.retries

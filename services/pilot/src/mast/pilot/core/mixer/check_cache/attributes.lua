@@ -2,6 +2,7 @@
 
 local MARKS = "istio.mixer" -- what this script tells ext_authz and the access log
 local PENDING = 4096 -- requests remembered until their response
+local JWT = "envoy.filters.http.jwt_authn" -- where the payload of a verified token is
 local FORWARDED = { "x-mast-peer", "x-istio-attributes" } -- what callers say of themselves
 
 local pending, sequence = {}, 0
@@ -59,6 +60,38 @@ local function source(request)
   }, "\1")
 end
 
+-- The payload of the token that was verified, by name the first provider's; false if none was.
+local function payload(request)
+  if request.payload == nil then
+    local payloads = request.info:dynamicMetadata():get(JWT) or {}
+    local first
+    for name, each in pairs(payloads) do
+      if type(each) == "table" and (first == nil or name < first) then
+        first = name
+      end
+    end
+    request.payload = first and payloads[first] or false
+  end
+  return request.payload
+end
+
+-- The texts of a claim that is a text or a list of texts; empty if it has none.
+local function texts(request, name)
+  local found, token = {}, payload(request)
+  local value = token and token[name]
+  local list = type(value) == "table" and value or { value }
+  for i = 1, table.maxn(list) do
+    if type(list[i]) == "string" and list[i] ~= "" then
+      found[#found + 1] = list[i]
+    end
+  end
+  return found
+end
+
+local function claim(request, name)
+  return present(table.concat(texts(request, name), ","))
+end
+
 local attributes = {
   ["source"] = source,
   ["request.host"] = header(":authority"),
@@ -91,6 +124,16 @@ local attributes = {
   ["destination.port"] = function(request)
     return request.info:downstreamLocalAddress():match(":(%d+)$")
   end,
+  ["request.auth.principal"] = function(request)
+    local issuer, subject = claim(request, "iss"), claim(request, "sub")
+    return issuer and subject and issuer .. "/" .. subject
+  end,
+  ["request.auth.audiences"] = function(request)
+    return texts(request, "aud")[1]
+  end,
+  ["request.auth.presenter"] = function(request)
+    return claim(request, "azp")
+  end,
   ["connection.mtls"] = function(request)
     local tls = request.info:downstreamSslConnection()
     return tostring(tls ~= nil and tls:peerCertificatePresented())
@@ -118,6 +161,7 @@ local maps = {
       end
     end
   end,
+  ["request.auth.claims"] = claim,
 }
 
 local whole_maps = {
@@ -127,6 +171,9 @@ local whole_maps = {
   ["request.query_params"] = function(request)
     local _, query = split_path(request)
     return present(query)
+  end,
+  ["request.auth.claims"] = function(request)
+    return payload(request) and "" or nil
   end,
 }
 
