@@ -11,8 +11,12 @@ from mast.common.process.exposure import keep_etcd_here, keep_plaintext_here
 class Config:
     """Mixer, the policy and telemetry service of the mesh (mixer.md I)."""
 
+    # all, policy or telemetry: whether checks are answered, reports taken, or both.
+    role: str = "all"
+
     # host:port of plaintext gRPC, of gRPC with mutual TLS, of the prometheus adapter's metrics,
-    # and of Mixer's own metrics and readiness. The second opens only with a CA address.
+    # and of Mixer's own metrics and readiness. The second opens only with a CA address, the third
+    # only where reports are taken.
     listen: str = "127.0.0.1:9091"
     secure_listen: str = "127.0.0.1:15004"
     prometheus_listen: str = "127.0.0.1:42422"
@@ -20,6 +24,13 @@ class Config:
     # Plaintext ports, and an etcd without TLS, may be on addresses that others reach: somebody else
     # keeps strangers away from them.
     plaintext_beyond_loopback: bool = False
+
+    # Files that are touched twice in an interval while Mixer runs, and while it is ready: for
+    # `mast-mixer probe`, where HTTP probes cannot be had.
+    liveness_probe_path: Path | None = None
+    liveness_probe_interval: timedelta = timedelta(seconds=10)
+    readiness_probe_path: Path | None = None
+    readiness_probe_interval: timedelta = timedelta(seconds=10)
 
     # Rules of this namespace apply to every request.
     config_default_namespace: str = "istio-system"
@@ -79,8 +90,23 @@ class Config:
     def __post_init__(self) -> None:
         keep_plaintext_here(self, "listen", "prometheus_listen", "monitoring_listen")
         keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)
+        roles = ("all", "policy", "telemetry")
+        if self.role not in roles:
+            raise ValueError(f"role {self.role!r}; allowed: {', '.join(roles)}")
         modes = ("disabled", "logonly", "enforce")
         if self.loadshedding_mode not in modes:
             raise ValueError(
                 f"loadshedding mode {self.loadshedding_mode!r}; allowed: {', '.join(modes)}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Whether a running Mixer has touched a file of its lately: exit status 0, otherwise 1."""
+
+    probe_path: Path = Path()
+    interval: timedelta = timedelta(seconds=10)
+
+    def __post_init__(self) -> None:
+        if self.probe_path == Path():
+            raise ValueError("--probe-path: give that of --liveness-probe-path or the other")

@@ -24,6 +24,13 @@ class Overloaded(Exception):
         super().__init__("Server is currently overloaded. Please try again.")
 
 
+class NotServed(Exception):
+    """The call is for a Mixer of another role."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"this Mixer takes {what} only, by its flag --role")
+
+
 class NotAllowed(Exception):
     """The caller proved another identity than the one it reports as."""
 
@@ -37,6 +44,7 @@ class ReportFailed(Exception):
 
 STATUS: Mapping[type[Exception], StatusCode] = {
     Overloaded: StatusCode.UNAVAILABLE,
+    NotServed: StatusCode.UNIMPLEMENTED,
     NotAllowed: StatusCode.PERMISSION_DENIED,
     DictionaryMismatch: StatusCode.INTERNAL,
     CheckFailed: StatusCode.INTERNAL,

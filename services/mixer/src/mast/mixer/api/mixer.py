@@ -9,7 +9,7 @@ from grpc import aio
 
 from istio.mixer.v1 import mixer_pb2, mixer_pb2_grpc
 from mast.mixer.api.admission import Admission
-from mast.mixer.api.errors import Context, ReportFailed, aborting
+from mast.mixer.api.errors import Context, NotServed, ReportFailed, aborting
 from mast.mixer.core.engine import (
     CheckVerdict,
     Engine,
@@ -20,6 +20,7 @@ from mast.mixer.core.engine import (
     RouteDirective,
     Status,
 )
+from mast.mixer.core.mixer_role import MixerRole
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.wire import (
     WireError,
@@ -36,15 +37,20 @@ SERVICE = "istio.mixer.v1.Mixer"
 class MixerServicer(mixer_pb2_grpc.MixerServicer):
     """Decodes, asks the engine, encodes."""
 
-    def __init__(self, engine: Engine, admission: Admission) -> None:
+    def __init__(
+        self, engine: Engine, admission: Admission, role: MixerRole = MixerRole.ALL
+    ) -> None:
         self._engine = engine
         self._admission = admission
+        self._role = role
 
     async def Check(
         self, request: mixer_pb2.CheckRequest, context: Context
     ) -> mixer_pb2.CheckResponse:
         """A verdict with what it depends on, and the quotas asked for (A1)."""
         async with aborting(context):
+            if not self._role.checks:
+                raise NotServed("reports")
             started = self._admission.admit(1)
             check_word_count(request.global_word_count)
             attributes = decode(request.attributes, Words(request.attributes.words))
@@ -63,6 +69,8 @@ class MixerServicer(mixer_pb2_grpc.MixerServicer):
     ) -> mixer_pb2.ReportResponse:
         """Takes records; UNKNOWN if some were lost, after the others were delivered (B4)."""
         async with aborting(context):
+            if not self._role.reports:
+                raise NotServed("checks")
             started = self._admission.admit(len(request.attributes))
             check_word_count(request.global_word_count)
             errors: list[str] = []

@@ -16,6 +16,7 @@ from mast.mixer.core.check import check
 from mast.mixer.core.config.snapshot import EMPTY, Snapshot
 from mast.mixer.core.dispatch import Notes, Routing
 from mast.mixer.core.engine import CheckVerdict, QuotaAsk, Reads
+from mast.mixer.core.mixer_role import MixerRole
 from mast.mixer.core.report import Reporter
 from mast.mixer.core.templates import Variety
 from mast.mixer.core.values import Attributes
@@ -79,11 +80,13 @@ class LiveEngine:
         instruments: Instruments,
         root: str,
         drain: timedelta = DRAIN,
+        role: MixerRole = MixerRole.ALL,
     ) -> None:
         self._handlers = handlers
         self._calls = calls
         self._instruments = instruments
         self._root = root
+        self._role = role
         self._drain = drain
         self._table = _table(EMPTY, {}, root)
         self.applied = Latest(Applied(EMPTY, 0))
@@ -144,7 +147,7 @@ class LiveEngine:
 
         Returns when the new one is in force; old handlers are closed in the background.
         """
-        handlers = await self._handlers.build(snapshot.handlers)
+        handlers = await self._handlers.build(self._role.handlers(snapshot))
         before, self._table = self._table, _table(snapshot, handlers, self._root)
         self._instruments.configured(snapshot.counts, self._table.routing.destinations())
         log.info(
