@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import wraps
+from importlib.metadata import version
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -15,11 +15,12 @@ import typer
 
 from mast.cli.errors import CommandError
 from mast.cli.local.home import Home
-from mast.cli.output import Format, dump
+from mast.cli.output import Format
 from mast.mixer.core.values import Value
 
 if TYPE_CHECKING:
-    from mast.cli.mixer.calls import Answer
+    from mast.cli.mixer.load import Load
+    from mast.cli.mixer.mixc import Output
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ Examples:
   mastctl mixer check -s destination.namespace=default,source.user=ann --quota requestcount=1
   mastctl mixer report -s destination.service.host=web -i response.code=200 -t request.time=...
   mastctl mixer eval 'request.headers["x"] | "none"' --stringmap_attributes 'request.headers=x:1'
+  mastctl mixer check -s destination.namespace=default -r 1000 -c 8 --print_response=false
   mastctl mixer eval < cases.jsonl
 """
 
@@ -69,8 +71,23 @@ Address = Annotated[
         help="Mixer's plaintext gRPC, HOST:PORT; by default that of this machine's mesh.",
     ),
 ]
-Repeat = Annotated[int, typer.Option("-r", "--repeat", min=1, help="Send it so many times.")]
-Output = Annotated[Format, typer.Option("-o", "--output", help="Format of the answers.")]
+Repeat = Annotated[
+    int, typer.Option("-r", "--repeat", min=1, help="Each worker sends it so many times.")
+]
+Concurrency = Annotated[
+    int, typer.Option("-c", "--concurrency", min=1, help="Workers that send at the same time.")
+]
+Rate = Annotated[
+    float, typer.Option(help="Calls a second of each worker at most; 0 or less: no limit.")
+]
+PrintResponse = Annotated[
+    str,
+    typer.Option(
+        "--print_response",
+        metavar="true|false",
+        help="Whether answers are printed; else only failures and how it went, under load.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -78,6 +95,7 @@ def register(app: typer.Typer) -> None:
     commands.command()(_with_attributes(check))
     commands.command()(_with_attributes(report))
     commands.command(name="eval")(_with_attributes(evaluate))
+    commands.command(name="version")(show_version)
     app.add_typer(commands, name="mixer")
 
 
@@ -115,15 +133,21 @@ def check(
     ] = "",
     address: Address = "",
     repeat: Repeat = 1,
-    output: Output = Format.TABLE,
+    concurrency: Concurrency = 1,
+    rate: Rate = 0.0,
+    print_response: PrintResponse = "true",
+    output: Annotated[Format, typer.Option("-o", "--output", help="Format of answers.")] = (
+        Format.TABLE
+    ),
 ) -> None:
     """Ask whether a request may pass."""
+    from mast.cli.mixer import mixc
+
     asked = _amounts(quotas)
-    answers = asyncio.run(_check(_address(address), attributes, asked, deduplication_id, repeat))
-    if output is Format.TABLE:
-        sys.stdout.writelines(f"{line}\n" for each in answers for line in each.lines())
-    else:
-        sys.stdout.write(dump([each.document() for each in answers], output))
+    load, shown = _sending(repeat, concurrency, rate, print_response, output)
+    where = _address(address)
+    sent = mixc.check(where, attributes, asked, deduplication_id, load, shown)
+    asyncio.run(sent).insist(where)
 
 
 def report(
@@ -133,10 +157,32 @@ def report(
     report_batch_size: Annotated[
         int, typer.Option("--report_batch_size", min=1, help="Records of one call.")
     ] = 1,
+    concurrency: Concurrency = 1,
+    rate: Rate = 0.0,
+    print_response: PrintResponse = "true",
 ) -> None:
     """Tell Mixer of a request that has ended."""
-    asyncio.run(_report(_address(address), attributes, repeat, report_batch_size))
-    sys.stdout.write("Report RPC returned OK\n")
+    from mast.cli.mixer import mixc
+
+    load, shown = _sending(repeat, concurrency, rate, print_response, Format.TABLE)
+    where = _address(address)
+    asyncio.run(mixc.report(where, attributes, report_batch_size, load, shown)).insist(where)
+
+
+def _sending(
+    repeat: int, concurrency: int, rate: float, print_response: str, output: Format
+) -> tuple[Load, Output]:
+    from mast.cli.mixer.load import Load
+    from mast.cli.mixer.mixc import Output
+    from mast.cli.mixer.values import READERS
+
+    printed = _usable(READERS["bool"], print_response, "--print_response")
+    return Load(repeat, concurrency, rate), Output(output, responses=bool(printed))
+
+
+def show_version() -> None:
+    """Say which mastctl this is; Mixer's own version is on its page /version."""
+    sys.stdout.write(f"mastctl {version('mast-cli')}\n")
 
 
 def evaluate(
@@ -225,30 +271,3 @@ def _usable(read: Callable[[Any], T], given: Any, option: str) -> T:
 
 def _address(given: str) -> str:
     return given or Home.default().running().addresses["mixer"]
-
-
-async def _check(
-    address: str,
-    attributes: Mapping[str, Value],
-    quotas: Mapping[str, int],
-    deduplication_id: str,
-    repeat: int,
-) -> list[Answer]:
-    from mast.cli.mixer.calls import CALL_SECONDS, Answer, check_request, mixer
-
-    answers = []
-    async with mixer(address) as stub:
-        for number in range(repeat):
-            own = deduplication_id or f"mastctl-{time.time_ns()}-{number}"
-            request = check_request(attributes, quotas, own)
-            answers.append(Answer(await stub.Check(request, timeout=CALL_SECONDS)))
-    return answers
-
-
-async def _report(address: str, attributes: Mapping[str, Value], repeat: int, batch: int) -> None:
-    from mast.cli.mixer.calls import CALL_SECONDS, mixer, report_request
-
-    async with mixer(address) as stub:
-        for start in range(0, repeat, batch):
-            records = [attributes] * min(batch, repeat - start)
-            await stub.Report(report_request(records), timeout=CALL_SECONDS)
