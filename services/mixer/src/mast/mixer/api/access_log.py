@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import grpc
 import grpc.aio
@@ -27,6 +28,9 @@ SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 
 HTTP, TCP = "http", "tcp"
 TAKEN, SHED = "taken", "shed"
+
+# A message that comes so soon after another one was on its way already.
+_AT_ONCE = timedelta(milliseconds=5)
 
 log = structlog.get_logger()
 
@@ -71,31 +75,48 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
     ) -> StreamAccessLogsResponse:
         """Take batches until the proxy ends the stream; the next batch waits for this one.
 
-        A batch that comes while Mixer is overloaded is lost: Envoy would not repeat it (K6). When
-        Mixer closes, a stream ends after a batch, when the next one is least likely on its way.
+        A batch that comes while Mixer is overloaded is lost: Envoy would not repeat it (K6).
         """
         stream: Stream | None = None
         requests: HttpReports | None = None
-        async for message in request_iterator:
-            if message.HasField("identifier"):
-                identifier = message.identifier
-                stream = Stream.of(identifier.node, identifier.log_name)
-                async with aborting(context):
-                    check_reporter(context, stream.reporter.uid)
-                requests = HttpReports(stream, self._registry)
-            if stream is None or requests is None:
-                await context.abort(
-                    grpc.StatusCode.INVALID_ARGUMENT, "identifier: the first message must have it"
-                )
-            if message.HasField("http_logs"):
-                entries = len(message.http_logs.log_entry)
-                await self._report(HTTP, entries, self._requests(message, requests), stream)
-            else:
-                entries = len(message.tcp_logs.log_entry)
-                await self._report(TCP, entries, self._connections(message, stream), stream)
+        async with aclosing(self._messages(aiter(request_iterator))) as messages:
+            async for message in messages:
+                if message.HasField("identifier"):
+                    identifier = message.identifier
+                    stream = Stream.of(identifier.node, identifier.log_name)
+                    async with aborting(context):
+                        check_reporter(context, stream.reporter.uid)
+                    requests = HttpReports(stream, self._registry)
+                if stream is None or requests is None:
+                    await context.abort(
+                        grpc.StatusCode.INVALID_ARGUMENT,
+                        "identifier: the first message must have it",
+                    )
+                if message.HasField("http_logs"):
+                    entries = len(message.http_logs.log_entry)
+                    await self._report(HTTP, entries, self._requests(message, requests), stream)
+                else:
+                    entries = len(message.tcp_logs.log_entry)
+                    await self._report(TCP, entries, self._connections(message, stream), stream)
+        return StreamAccessLogsResponse()
+
+    async def _messages(
+        self, incoming: AsyncIterator[StreamAccessLogsMessage]
+    ) -> AsyncGenerator[StreamAccessLogsMessage, None]:
+        """Those of a stream, until it ends or Mixer closes.
+
+        Then it ends after a message, when the next one is least likely to be on its way: Envoy does
+        not repeat what it has sent (K6).
+        """
+        async for message in incoming:
+            yield message
             if self._intake.closing.is_set():
                 break
-        return StreamAccessLogsResponse()
+        with suppress(TimeoutError, StopAsyncIteration):
+            while True:
+                async with asyncio.timeout(_AT_ONCE.total_seconds()):
+                    message = await anext(incoming)
+                yield message
 
     def _requests(
         self, message: StreamAccessLogsMessage, requests: HttpReports

@@ -1,0 +1,166 @@
+"""Telemetry while Mixer restarts: nothing is counted twice, what is lost can be told (K6)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from mast.pilot.core.mixer.filters import MixerExtensions
+from tests.integration.mixer.bench import PLACE
+from tests.integration.mixer.conftest import Apply
+from tests.integration.mixer.process import mixer
+from tests.support.envoy_server import EnvoyServer, envoy_server
+from tests.support.etcd_server import EtcdServer
+from tests.support.mixer_config import TELEMETRY
+from tests.support.mixer_mesh import TELEMETRY as HOST
+from tests.support.mixer_mesh import application, bootstrap, mesh, spot
+from tests.support.service_process import ServiceProcess
+from tests.support.until import until
+
+WORKERS = 2
+ON_THE_WAY = WORKERS * 40
+"""Entries of the last messages of all workers; one has 16 KiB."""
+
+URLS = """
+kind: handler
+metadata: {name: log}
+spec: {compiledAdapter: stdio, params: {}}
+---
+kind: instance
+metadata: {name: url}
+spec: {compiledTemplate: logentry, params: {variables: {url: request.path}}}
+---
+kind: rule
+metadata: {name: log}
+spec: {actions: [{handler: log, instances: [url]}]}
+"""
+
+
+@dataclass
+class Mixers:
+    """Mixers that follow each other at one address, a link to the socket of the current one."""
+
+    directory: Path
+    etcd: str
+    stack: AsyncExitStack
+    all: list[ServiceProcess] = field(default_factory=list)
+
+    @property
+    def link(self) -> Path:
+        return self.directory / "mixer"
+
+    async def start(self) -> ServiceProcess:
+        """Another one, which does not have the address yet."""
+        socket = f"unix:{self.directory}/{len(self.all)}"
+        running = await self.stack.enter_async_context(mixer(self.etcd, ["--listen", socket]))
+        self.all.append(running)
+        await running.address("grpc")
+        return running
+
+    def hand_over(self, to: ServiceProcess) -> None:
+        """From now on new streams go there."""
+        temporary = self.link.with_suffix(".new")
+        temporary.symlink_to(self.directory / str(self.all.index(to)))
+        temporary.rename(self.link)
+
+    @property
+    def counted(self) -> list[str]:
+        """The paths of all requests that were counted, by whomever."""
+        return [path for each in self.all for path in paths(each)]
+
+
+def paths(running: ServiceProcess) -> list[str]:
+    """The requests that one has counted."""
+    return [line["url"] for line in running.log if "url" in line]
+
+
+async def samples(running: ServiceProcess, name: str, listener: str = "monitoring") -> float:
+    """Sum of a metric's samples."""
+    _, text = await running.get("/metrics", listener)
+    families = text_string_to_metric_families(text)
+    return sum(each.value for family in families for each in family.samples if each.name == name)
+
+
+@dataclass
+class Load:
+    """Requests that are made all the time, each for a path of its own."""
+
+    url: str
+    made: int = 0
+    finished: set[str] = field(default_factory=set)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def client(self) -> None:
+        async with aiohttp.ClientSession() as session:
+            while not self.stopped.is_set():
+                path, self.made = f"/{self.made}", self.made + 1
+                async with session.get(self.url + path) as answer:
+                    assert answer.status == 200
+                self.finished.add(path)
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def proxy(mixers: Mixers) -> AsyncIterator[EnvoyServer]:
+    """An Envoy that reports to whoever has the address."""
+    extensions = MixerExtensions(mesh(disable_policy_checks=True))
+    async with application() as app:
+        config = bootstrap(extensions, spot(), 1, app.port)
+        (cluster,) = (each for each in config.static_resources.clusters if HOST in each.name)
+        endpoint = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint
+        endpoint.address.pipe.path = str(mixers.link)
+        async with envoy_server(
+            config, mixers.directory, concurrency=WORKERS, environment=PLACE
+        ) as envoy:
+            yield envoy
+
+
+async def test_requests_are_counted_once_or_known_to_be_lost(
+    etcd: EtcdServer, apply: Apply, tmp_path: Path
+) -> None:
+    """A new Mixer takes over gracefully, is killed under load, and is followed by a third one."""
+    await apply(TELEMETRY, URLS)
+    async with AsyncExitStack() as stack:
+        mixers = Mixers(tmp_path, etcd.endpoint, stack)
+        first, second = await mixers.start(), await mixers.start()
+        mixers.hand_over(first)
+        envoy = await stack.enter_async_context(proxy(mixers))
+        load = Load(f"http://127.0.0.1:{envoy.ports['http']}")
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(load.client())
+            await until(lambda: len(paths(first)) > 50)
+            mixers.hand_over(second)
+            assert await first.stop() == 0
+            before = set(load.finished)
+            await until(lambda: len(before.difference(mixers.counted)) <= ON_THE_WAY)
+            await until(lambda: len(paths(second)) > 50)
+            second.process.kill()
+            await second.ended()
+            third = await mixers.start()
+            mixers.hand_over(third)
+            await until(lambda: len(paths(third)) > 50)
+            load.stopped.set()
+
+        stats = "access_logs.grpc_access_log."
+        assert await envoy.stat(f"{stats}logs_written") == load.made
+        assert await envoy.stat(f"{stats}logs_dropped") == 0
+
+        async def everything_arrived() -> bool:
+            sent = await envoy.stat(f"{stats}grpc_entries_flushed")
+            taken = await samples(third, "mixer_access_log_entries_total")
+            return sent == load.made and taken == len(paths(third))
+
+        await until(everything_arrived)
+        counted = mixers.counted
+        assert len(counted) == len(set(counted))
+        assert set(counted) <= load.finished
+        earlier = len(paths(first)) + len(paths(second))
+        taken = earlier + await samples(third, "mixer_access_log_entries_total")
+        lost = await envoy.stat(f"{stats}logs_written") - taken
+        assert lost == len(load.finished.difference(counted))
+        assert await samples(third, "istio_requests_total", "prometheus") == len(paths(third))
