@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from random import random
@@ -54,7 +54,6 @@ from mastapi.status.v1.status_pb2 import MixerStatus
 log = structlog.get_logger()
 
 PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_GAUGES_EVERY = timedelta(seconds=15)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -102,6 +101,7 @@ class Mixer:
         self._status: Latest[MixerStatus | None] = Latest(None)
         self.configuration = pages.configuration(lambda: self._status.value)
         self._admission = _admission(config, self._instruments)
+        self._intake = access_log.Intake(self._instruments.entries)
         self._open = False
 
     def readiness(self, store: Store) -> Readiness:
@@ -113,6 +113,7 @@ class Mixer:
 
     async def own_metrics(self, _: web.Request) -> web.Response:
         """Mixer's metrics about itself."""
+        self._instruments.held(self._registry)
         return web.Response(
             text=self._instruments.render(), headers={"content-type": PROMETHEUS_TYPE}
         )
@@ -154,7 +155,6 @@ class Mixer:
         )
         background = [
             tasks.create_task(configuration.run(), name="configuration"),
-            tasks.create_task(self._keep_gauges(), name="gauges"),
             tasks.create_task(self._keep_status(engine), name="status"),
             tasks.create_task(StatusPublisher(store, self._status, random).run(), name="publish"),
         ]
@@ -192,6 +192,7 @@ class Mixer:
             self._open = True
             await stop.wait()
             self._open = False
+            self._intake.closing.set()
             secure.cancel()
 
     async def _serve_securely(self, store: Store, engine: LiveEngine) -> None:
@@ -235,7 +236,7 @@ class Mixer:
 
             faces = (engine, workloads, client, self._admission, wall_clock)
             ext_authz.register(server, *faces, config.verdict_lifetime)
-            access_log.register(server, *faces)
+            access_log.register(server, *faces, self._intake)
 
         return serving(
             register,
@@ -263,12 +264,6 @@ class Mixer:
                     since=wall_clock(),
                 )
             )
-
-    async def _keep_gauges(self) -> None:
-        while True:
-            self._instruments.series.set(self._registry.size)
-            self._instruments.series_dropped.set(self._registry.dropped)
-            await asyncio.sleep(_GAUGES_EVERY.total_seconds())
 
 
 def _admission(config: Config, instruments: Instruments) -> Admission:

@@ -139,12 +139,17 @@ class Instruments:
         self.shed_cost = metrics.counter(
             "mixer_loadshedding_predicted_cost_shed_total", "Cost of the requests refused"
         )
-        self.series = metrics.gauge(
+        self._series = metrics.gauge(
             "mixer_prometheus_series", "Series that the prometheus adapter holds"
         )
-        self.series_dropped = metrics.gauge(
+        self._series_dropped = metrics.counter(
             "mixer_prometheus_series_dropped_total",
             "Updates lost because the prometheus adapter may not hold more series",
+        )
+        self._dropped = 0
+        self._entries = metrics.counter(
+            "mixer_access_log_entries_total",
+            "Entries of proxies' access logs, by log and by what became of them",
         )
 
     def dispatched(self, destination: Destination, seconds: float, *, failed: bool) -> None:
@@ -172,6 +177,16 @@ class Instruments:
     def match_failed(self, rule: str, times: int) -> None:
         """Count matches of a rule that failed to evaluate (A20)."""
         self._match_errors.add((rule,), (times,), 0.0)
+
+    def entries(self, log: str, outcome: str, number: int) -> None:
+        """Count entries of access logs that have arrived."""
+        self._entries.add(number, log=log, outcome=outcome)
+
+    def held(self, prometheus: Registry) -> None:
+        """Tell how many series the prometheus adapter holds, and what it could not hold."""
+        self._series.set(prometheus.size)
+        self._series_dropped.add(prometheus.dropped - self._dropped)
+        self._dropped = prometheus.dropped
 
     def render(self) -> str:
         """All metrics in the Prometheus text format."""
