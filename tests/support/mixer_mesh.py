@@ -17,6 +17,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
     HttpConnectionManager,
     HttpFilter,
@@ -179,6 +180,8 @@ class Stand:
             for each in found:
                 socket = TransportSocket(name="tls", typed_config=packed(self.tls))
                 each.filter_chains[0].transport_socket.CopyFrom(socket)
+                inspector = packed(TlsInspector())
+                each.listener_filters.add(name="tls_inspector", typed_config=inspector)
         return found
 
     def _http(self) -> Filter:
