@@ -32,7 +32,7 @@ def test_every_window_keeps_the_limit(
     answered: dict[int, int] = {}
     for pause, amount, best_effort, id in load:
         clock.now += pause
-        arguments = QuotaArguments(amount, best_effort, str(id))
+        arguments = QuotaArguments(amount, best_effort, str(id), stock=id)
         before = handler._answers.find(NAME, str(id), clock.now)  # noqa: SLF001
         found = handler.quota(Instance(NAME, "quota", {"dimensions": {}}), arguments).amount
         if before is not None:

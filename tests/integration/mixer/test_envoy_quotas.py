@@ -46,7 +46,7 @@ class Bucket:
     granted: int = 0
 
     def grant(self, name: str, ask: QuotaAsk) -> QuotaGrant:
-        amount = ask.amount if ask.amount <= self.left else (self.left if ask.best_effort else 0)
+        amount = min(ask.amount + ask.stock, self.left) if ask.amount <= self.left else 0
         self.left -= amount
         self.granted += amount
         return QuotaGrant(amount, timedelta(seconds=60), STATIC)

@@ -55,10 +55,18 @@ async def handler(server: RedisServer, *quotas: dict[str, Any]) -> AsyncIterator
 
 
 async def ask(
-    built: Any, amount: int, *, best_effort: bool = False, id: str = "", **dimensions: Value
+    built: Any,
+    amount: int,
+    *,
+    best_effort: bool = False,
+    id: str = "",
+    stock: int = 0,
+    **dimensions: Value,
 ) -> QuotaResult:
     instance = Instance(NAME, "quota", {"dimensions": dimensions})
-    found: QuotaResult = await built.quota(instance, QuotaArguments(amount, best_effort, id))
+    found: QuotaResult = await built.quota(
+        instance, QuotaArguments(amount, best_effort, id, stock)
+    )
     return found
 
 
@@ -81,6 +89,18 @@ async def test_amounts(server: RedisServer, quota: dict[str, Any]) -> None:
         assert (await ask(one, -100)).status.code == 0
         assert (await ask(other, 10)).amount == 10
         assert (await ask(other, 1)).amount == 0
+
+
+@pytest.mark.parametrize("quota", [FIXED, ROLLING], ids=["fixed", "rolling"])
+async def test_a_stock_is_a_small_part_of_what_is_left(
+    server: RedisServer, quota: dict[str, Any]
+) -> None:
+    async with handler(server, {**quota, "maxAmount": 1001}) as built:
+        assert (await ask(built, 1, stock=100)).amount == 1 + 1000 // 128
+        assert (await ask(built, 800, stock=1)).amount == 801
+        assert (await ask(built, 190, stock=9)).amount == 190
+        assert (await ask(built, 3, stock=9)).amount == 0
+        assert (await ask(built, 2, stock=9)).amount == 2
 
 
 @pytest.mark.parametrize("quota", [FIXED, ROLLING], ids=["fixed", "rolling"])

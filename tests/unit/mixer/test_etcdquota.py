@@ -86,7 +86,8 @@ def test_a_stored_cell_counts_as_one_in_memory(
             kept.release(-amount, tick)
             assert granted == 0
         else:
-            assert granted == kept.allocate(amount, LIMIT, best_effort=best_effort, tick=tick)
+            asked = QuotaArguments(amount, best_effort)
+            assert granted == kept.allocate(asked, LIMIT, tick)
 
 
 @given(STEPS)

@@ -67,6 +67,32 @@ def test_best_effort_gets_the_rest() -> None:
     assert Quota().ask(12, best_effort=True).amount == 10
 
 
+@pytest.mark.parametrize(
+    ("limit", "duration", "stock", "granted"),
+    [
+        pytest.param(128, "2s", 9, 1, id="small-limits-are-given-out-one-by-one"),
+        pytest.param(1000, "2s", 9, 1 + 999 // 128, id="a-small-part-of-what-is-left"),
+        pytest.param(10_000, "2s", 9, 10, id="not-more-than-asked"),
+        pytest.param(10_000, "0s", 9, 1, id="none-where-nothing-comes-free-by-itself"),
+    ],
+)
+def test_a_stock_is_a_small_part_of_what_is_left(limit, duration, stock, granted) -> None:
+    cell = memquota.Cell(memquota.window_ticks(timedelta(seconds=int(duration[0]))))
+    assert cell.allocate(QuotaArguments(1, stock=stock), limit, 0) == granted
+    assert cell.used == granted
+
+
+def test_stocks_get_smaller_and_all_is_granted_in_the_end() -> None:
+    cell, granted = memquota.Cell(20), list[int]()
+    while amount := cell.allocate(QuotaArguments(1, stock=500), 5000, 0):
+        granted.append(amount)
+    assert sum(granted) == 5000
+    assert granted == sorted(granted, reverse=True)
+    assert granted[0] == 40
+    assert granted[-127:] == [1] * 127
+    assert cell.allocate(QuotaArguments(2, best_effort=True, stock=5), 5000, 0) == 0
+
+
 def test_amount_zero_is_the_zero_result() -> None:
     assert Quota().ask(0) == QuotaResult()
 

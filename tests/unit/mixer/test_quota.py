@@ -39,11 +39,13 @@ def test_a_quota_is_asked_of_the_instance_of_its_name_in_any_case() -> None:
     assert instance.fields["dimensions"] == {"user": "ann"}
     assert (arguments.amount, arguments.best_effort) == (5, True)
     assert arguments.deduplication_id == "id-requestcount"
+    built.check({}, {"requestcount": QuotaAsk(1, stock=4)})
+    assert script.asked[-1][1].stock == 4
 
 
 def test_a_quota_that_is_not_configured_is_granted_in_full_for_a_minute() -> None:
     built = rig()
-    verdict = built.check({}, {"q": QuotaAsk(5)})
+    verdict = built.check({}, {"q": QuotaAsk(2, stock=3)})
     assert verdict.quotas["q"].amount == 5
     assert verdict.quotas["q"].valid_duration == MINUTE
     assert built.notes.warnings == ["Requested quota 'q' is not configured"]
@@ -51,7 +53,7 @@ def test_a_quota_that_is_not_configured_is_granted_in_full_for_a_minute() -> Non
 
 def test_a_quota_whose_rule_does_not_apply_is_granted_in_full_for_a_minute() -> None:
     built = rig(INSTANCE, handler("h"), rule("r", action("h", "RequestCount"), match='a == "x"'))
-    verdict = built.check({"a": "y"}, {"RequestCount": QuotaAsk(5)})
+    verdict = built.check({"a": "y"}, {"RequestCount": QuotaAsk(2, stock=3)})
     assert verdict.quotas["RequestCount"].amount == 5
     assert verdict.quotas["RequestCount"].valid_duration == MINUTE
     assert built.notes.warnings == []

@@ -310,7 +310,7 @@ def test_a_verdict_is_kept_for_five_seconds_at_most(seconds, milliseconds) -> No
 
 # Quotas
 
-RATE = Charge("rate", 2, 5)
+RATE = Charge("rate", 2, 3)
 
 
 def grant(amount: int, seconds: float = 10, **changes: Any) -> QuotaGrant:
@@ -326,7 +326,13 @@ def test_a_granted_quota() -> None:
     assert metadata["check"]["shape"] == [["E", "request.method"], ["E", "request.path"]]
     quota = {"name": "rate", "charge": 2, "shape": [["E", "request.path"]]}
     assert metadata["check"]["quotas"] == [quota]
-    assert metadata["grants"] == [{**quota, "asked": 5, "granted": 5, "valid_ms": 10000}]
+    assert metadata["grants"] == [{**quota, "asked": 2, "granted": 5, "valid_ms": 10000}]
+
+
+def test_less_stock_than_wanted_does_not_close_a_quota() -> None:
+    found = answered(verdict(quotas={"rate": grant(2)}), Charges([RATE]))
+    told = found["dynamic_metadata"]["grants"][0]
+    assert (told["asked"], told["granted"]) == (2, 2)
 
 
 def test_tokens_without_validity_hold_a_minute() -> None:
@@ -340,7 +346,7 @@ def test_tokens_without_validity_hold_a_minute() -> None:
 )
 def test_an_exhausted_quota(amounts, names) -> None:
     quotas = {name: grant(amount) for name, amount in amounts.items()}
-    found = answered(verdict(quotas=quotas), Charges([RATE, Charge("b", 1, 1)]))
+    found = answered(verdict(quotas=quotas), Charges([RATE, Charge("b", 1)]))
     message = f"Quota is exhausted for: {names}"
     assert found["denied_response"]["status"] == {"code": "TooManyRequests"}
     assert found["denied_response"]["body"] == f"RESOURCE_EXHAUSTED:{message}"

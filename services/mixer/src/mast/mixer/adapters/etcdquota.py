@@ -112,7 +112,7 @@ def _granted(cell: Cell, asked: QuotaArguments, limit: int, now: int) -> int:
     if asked.amount < 0:
         cell.release(-asked.amount, now)
         return 0
-    return cell.allocate(asked.amount, limit, best_effort=asked.best_effort, tick=now)
+    return cell.allocate(asked, limit, now)
 
 
 class Etcdquota:

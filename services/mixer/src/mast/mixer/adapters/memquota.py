@@ -17,6 +17,7 @@ from mast.mixer.core.adapter import (
     Instance,
     QuotaArguments,
     QuotaResult,
+    spared,
 )
 from mast.mixer.core.values import Value, same, text
 
@@ -43,12 +44,19 @@ class Cell:
         while self.ticks and self.spent and self.spent[0][0] < tick - self.ticks:
             self.used -= self.spent.popleft()[1]
 
-    def allocate(self, amount: int, limit: int, *, best_effort: bool, tick: int) -> int:
-        """What is granted of a positive amount: all, the rest if that will do, or nothing."""
+    def allocate(self, asked: QuotaArguments, limit: int, tick: int) -> int:
+        """What is granted of a positive amount: all, the rest if that will do, or nothing.
+
+        To all of it comes some of the stock where amounts come free by themselves: elsewhere it
+        would be lost with whoever keeps it.
+        """
         self.expire(tick)
-        granted = amount if self.used + amount <= limit else 0
-        if not granted and best_effort:
-            granted = max(limit - self.used, 0)
+        rest = max(limit - self.used, 0)
+        granted = asked.amount if asked.amount <= rest else 0
+        if granted and self.ticks:
+            granted += spared(asked.stock, rest - granted)
+        if not granted and asked.best_effort:
+            granted = rest
         if granted:
             self.used += granted
             if self.ticks:
@@ -140,10 +148,7 @@ class Memquota:
         if arguments.amount < 0:
             cell.release(-arguments.amount, tick)
             return QuotaResult()
-        granted = cell.allocate(
-            arguments.amount, limit, best_effort=arguments.best_effort, tick=tick
-        )
-        return QuotaResult(granted, duration)
+        return QuotaResult(cell.allocate(arguments, limit, tick), duration)
 
     def _cell(self, key: str, duration: timedelta, tick: int) -> Cell:
         cell = self._cells.get(key)

@@ -30,7 +30,7 @@ class Noop:
 
     def quota(self, _: Instance, arguments: QuotaArguments) -> QuotaResult:
         """As much as was asked for."""
-        return QuotaResult(arguments.amount, FOREVER)
+        return QuotaResult(arguments.amount + arguments.stock, FOREVER)
 
     def report(self, _: Sequence[Batch]) -> Sequence[str]:
         """Taken."""

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from istio.mixer.adapter.redisquota.config.config_pb2 import Params
 from mast.mixer.adapters.memquota import cell_key
 from mast.mixer.core.adapter import (
+    STOCKS,
     Adapter,
     HandlerConfig,
     Instance,
@@ -60,9 +61,9 @@ class Redisquota:
         # One hash slot for both, so that a cluster takes the script.
         keys = [f"{{{key}}}", f"{{{key}}}/id/{arguments.deduplication_id}"]
         asked = [arguments.amount, limit, window, int(arguments.best_effort), bucket]
-        deduplicated = int(bool(arguments.deduplication_id))
+        more = [int(bool(arguments.deduplication_id)), arguments.stock, STOCKS]
         try:
-            answer = await self._scripts[quota.rate_limit_algorithm](keys, [*asked, deduplicated])
+            answer = await self._scripts[quota.rate_limit_algorithm](keys, [*asked, *more])
         except (RedisError, OSError) as error:
             log.warning("redisquota.unavailable", quota=instance.name, error=str(error))
             return _refused(_UNAVAILABLE, "Service Unavailable")

@@ -1,6 +1,6 @@
 -- A window that begins with the first amount: KEYS counter, answer to this id; ARGV amount, limit,
--- window in ms, whether less will do, (bucket), whether there is an id. Gives what is granted and
--- the rest of the window in ms.
+-- window in ms, whether less will do, (bucket), whether there is an id, stock, and how many stocks
+-- there are in what is left. Gives what is granted and the rest of the window in ms.
 local amount, limit, window = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local identified = ARGV[6] == '1'
 local rest = redis.call('PTTL', KEYS[1])
@@ -19,6 +19,9 @@ if amount < 0 then
   granted = -math.min(-amount, used)
 elseif used + amount > limit then
   granted = ARGV[4] == '1' and math.max(limit - used, 0) or 0
+else
+  local left = limit - used - amount
+  granted = amount + math.min(tonumber(ARGV[7]), math.floor(left / tonumber(ARGV[8])))
 end
 if granted ~= 0 then
   redis.call('SET', KEYS[1], used + granted, 'PX', rest)

@@ -1,6 +1,7 @@
 -- A window that always ends now, in buckets: KEYS buckets (a hash of amounts by number), answer to
 -- this id; ARGV amount, limit, window in ms, whether less will do, bucket in ms, whether there is an
--- id. Gives what is granted and the window in ms.
+-- id, stock, and how many stocks there are in what is left. Gives what is granted and the window in
+-- ms.
 local amount, limit, window = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local bucket, identified = tonumber(ARGV[5]), ARGV[6] == '1'
 if identified then
@@ -38,6 +39,9 @@ if amount < 0 then
 else
   if used + amount > limit then
     granted = ARGV[4] == '1' and math.max(limit - used, 0) or 0
+  else
+    local left = limit - used - amount
+    granted = amount + math.min(tonumber(ARGV[7]), math.floor(left / tonumber(ARGV[8])))
   end
   if granted > 0 then
     redis.call('HINCRBY', KEYS[1], now, granted)

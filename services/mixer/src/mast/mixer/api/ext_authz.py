@@ -76,10 +76,7 @@ class Authorization(external_auth_pb2_grpc.AuthorizationServicer):
         if http and reporter.kind == INBOUND:
             amounts, references = client.quotas.charges(attributes)
             charges = _charges(amounts, references, _asks(request))
-        asks = {
-            each.quota: QuotaAsk(each.asked, best_effort=each.asked > each.amount)
-            for each in charges.charges
-        }
+        asks = {each.quota: QuotaAsk(each.amount, stock=each.stock) for each in charges.charges}
         try:
             verdict = await self._engine.check(
                 attributes, asks, deduplication_id=_deduplication_id(request, reporter)
@@ -160,7 +157,10 @@ def _asks(request: CheckRequest) -> Mapping[str, int]:
 
 def _charges(amounts: Mapping[str, int], references: Any, asks: Mapping[str, int]) -> Charges:
     return Charges(
-        [Charge(name, amount, max(amount, asks.get(name, 0))) for name, amount in amounts.items()],
+        [
+            Charge(name, amount, max(asks.get(name, 0) - amount, 0))
+            for name, amount in amounts.items()
+        ],
         references,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
@@ -90,13 +90,30 @@ class CheckResult:
         return not (self.status.code or self.valid_duration or self.valid_use_count)
 
 
+STOCKS: Final = 128
+"""So many stocks are there in what is left of a quota. Less than that is given out one by one."""
+
+
 @dataclass(frozen=True, slots=True)
 class QuotaArguments:
-    """How much of a quota to allocate (A32); a negative amount gives back."""
+    """How much of a quota to allocate (A32); a negative amount gives back.
+
+    Beside the whole amount an adapter may grant some of ``stock``, see :func:`spared`.
+    """
 
     amount: int
     best_effort: bool = False
     deduplication_id: str = ""
+    stock: int = 0
+
+
+def spared(stock: int, rest: int) -> int:
+    """How much of a stock is granted where so much of a quota is left.
+
+    So little that whoever keeps it is short of it long before others are refused: what lies unused
+    at one place is missing at another, and a quota would not be used up.
+    """
+    return min(stock, rest // STOCKS)
 
 
 @dataclass(frozen=True, slots=True)

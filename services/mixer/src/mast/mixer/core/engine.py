@@ -86,10 +86,14 @@ SUCCESS = Status()
 
 @dataclass(frozen=True, slots=True)
 class QuotaAsk:
-    """How much of a quota a request wants (A32, A35); with ``best_effort`` less will do."""
+    """How much of a quota a request wants (A32, A35); with ``best_effort`` less will do.
+
+    ``stock`` is what its proxy would keep of it for requests to come (C10).
+    """
 
     amount: int
     best_effort: bool = False
+    stock: int = 0
 
 
 @dataclass(frozen=True, slots=True)

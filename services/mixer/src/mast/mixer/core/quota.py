@@ -64,7 +64,7 @@ def _allocate_one(
     named = tuple(route for route in routes if any(_is(name, each) for each in route.dispatches))
     if not named:
         notes.warnings.append(f"Requested quota '{name}' is not configured")
-        return QuotaResult(ask.amount, DEFAULT_DURATION)
+        return QuotaResult(ask.amount + ask.stock, DEFAULT_DURATION)
     dispatches = [
         dispatch
         for route in matching(named, get, notes)
@@ -72,8 +72,9 @@ def _allocate_one(
         if _is(name, dispatch)
     ]
     if not dispatches:
-        return QuotaResult(ask.amount, DEFAULT_DURATION)
-    arguments = QuotaArguments(ask.amount, ask.best_effort, deduplication_id + name)
+        return QuotaResult(ask.amount + ask.stock, DEFAULT_DURATION)
+    id = deduplication_id + name
+    arguments = QuotaArguments(ask.amount, ask.best_effort, id, ask.stock)
     calls: list[Call] = []
     for dispatch in dispatches:
         try:

@@ -108,11 +108,11 @@ def shape(references: Iterable[Reference], kind: str) -> tuple[Item, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A quota that a request must be granted ``amount`` of; ``asked`` is what Mixer was asked."""
+    """A quota that a request must be granted ``amount`` of; ``stock`` is kept for later ones."""
 
     quota: str
     amount: int
-    asked: int
+    stock: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +363,8 @@ def _grant(charge: Charge, grant: QuotaGrant) -> dict[str, Any]:
     return {
         "name": charge.quota,
         "charge": charge.amount,
-        "asked": charge.asked,
+        # Less stock than the proxy would like does not mean that the quota is exhausted.
+        "asked": charge.amount,
         "granted": grant.amount,
         "valid_ms": _milliseconds(grant.valid_duration or GRANT_VALIDITY),
     }

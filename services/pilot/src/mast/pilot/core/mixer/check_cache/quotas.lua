@@ -106,7 +106,7 @@ local function bank(request, grants, now)
         rest = grant.granted - grant.charge
       end
       if rest > 0 then
-        local batch = { count = rest, expires = now + grant.valid_ms }
+        local batch = { count = rest, expires = request.asked + grant.valid_ms }
         cell.batches[#cell.batches + 1] = batch
       end
       cell.warm, cell.asked_until = true, 0
