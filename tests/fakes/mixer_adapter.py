@@ -38,7 +38,8 @@ KEYVAL = Template(
 @dataclass
 class Script:
     """A handler. Params: code, message, seconds, uses, body, headers, output, generated,
-    granted, errors (texts of a report), error (AdapterError), panic (any other exception)."""
+    granted, errors (texts of a report), error (AdapterError), panic (any other exception), look
+    (read maps as a whole)."""
 
     params: Mapping[str, Any]
     checked: list[Instance] = field(default_factory=list)
@@ -55,6 +56,8 @@ class Script:
 
     def check(self, instance: Instance) -> CheckResult:
         self.checked.append(instance)
+        if "look" in self.params:
+            [dict(value) for value in instance.fields.values() if isinstance(value, Mapping)]
         self._fail()
         get = self.params.get
         direct = None

@@ -1,4 +1,4 @@
-"""Verdicts depend on what they reference and on nothing else (checklist 13); reports group well."""
+"""Verdicts depend on what they reference and on nothing else (L13); reports group well."""
 
 from __future__ import annotations
 
@@ -61,11 +61,13 @@ spec:
         MANIFEST,
         generated,
         listentry("list", 'a | m["l"] | "none"'),
+        listentry("whole", "m | emptyStringMap()"),
         "{kind: instance, metadata: {name: q}, spec: {compiledTemplate: quota,"
         ' params: {dimensions: {d: \'b | n["x"] | "none"\'}}}}\n---\n',
         handler("g", "{generated: {source_pod_name: pod}}"),
         handler("deny", "{code: 7, message: x, seconds: 5, uses: 3}"),
         handler("fine", "{seconds: 9, uses: 9}"),
+        handler("look", "{seconds: 9, uses: 9, look: true}"),
         "{kind: handler, metadata: {name: lists}, spec: {compiledAdapter: listchecker,"
         " params: {overrides: [x]}}}\n---\n",
         handler("quotas", "{granted: 1, seconds: 1}"),
@@ -77,6 +79,7 @@ spec:
             action("deny.istio-system"),
             action("fine.istio-system"),
             action("lists.istio-system", "list.istio-system"),
+            action("look.istio-system", "whole.istio-system"),
             action("quotas.istio-system", "q.istio-system"),
         ]
     )
@@ -105,8 +108,9 @@ def verdict(built: Rig, request: Mapping[str, Value]) -> CheckVerdict | str:
 def test_replay_with_anything_unreferenced_changed(
     built: Rig, request: dict[str, Value], other: dict[str, Value]
 ) -> None:
+    """L13, A7 to A12: what was not referenced may be anything, other keys of maps as well."""
     first = verdict(built, request)
-    if isinstance(first, str):
+    if isinstance(first, str) or not first.valid_use_count:
         return
     referenced = [*first.referenced, *(r for g in first.quotas.values() for r in g.referenced)]
     whole = {each.name for each in referenced if each.map_key is None}

@@ -76,8 +76,10 @@ def test_a_map_used_as_a_value_depends_on_all_of_its_keys() -> None:
     assert isinstance(found, TrackedMap)
     assert len(found) == 2
     assert tracker.referenced == ()
+    assert tracker.whole == set()
     assert dict(found.items()) == {"k": "v", "l": "w"}
     assert tracker.referenced == (Reference("m", "k", EXACT), Reference("m", "l", EXACT))
+    assert tracker.whole == {"m"}
 
 
 def test_generated_attributes_fill_gaps_and_leave_no_record() -> None:

@@ -252,6 +252,56 @@ def test_referenced_attributes_are_exact(
     assert referenced(built.check(attributes)) == [*NAMESPACE, *expected]
 
 
+@pytest.mark.parametrize("request_map", [{}, {"k": "v"}, {"k": "v", "l": "w"}])
+def test_a_map_that_is_a_value_depends_on_all_of_it(request_map: dict[str, str]) -> None:
+    """A10: each key is referenced; as none says that there is no other one, nothing is reused."""
+    built = rig(
+        handler("h", "{seconds: 5, uses: 9, look: true}"),
+        listentry("i", "m | emptyStringMap()"),
+        rule("r", action("h", "i")),
+    )
+    verdict = built.check({"m": request_map})
+    assert referenced(verdict) == [*NAMESPACE, *(f"m[{key}]" for key in request_map)]
+    assert (verdict.valid_duration, verdict.valid_use_count) == (timedelta(seconds=5), 0)
+    assert built.check({}).valid_use_count == 9
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        pytest.param({}, NAMESPACE, id="default"),
+        pytest.param({"context.reporter.kind": "inbound", "destination.namespace": "x"},
+                     ["context.reporter.kind", "destination.namespace"], id="inbound"),
+        pytest.param({"context.reporter.kind": "outbound"},
+                     ["context.reporter.kind", "!source.namespace"], id="outbound"),
+        pytest.param({"context.reporter.kind": "else"}, ["context.reporter.kind"], id="other"),
+    ],
+)  # fmt: skip
+def test_the_choice_of_the_namespace_is_always_referenced(
+    request_: Attributes, expected: list[str]
+) -> None:
+    """A9, A16: also of a verdict that no rule had a part in."""
+    assert referenced(Rig().check(request_)) == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "denied", "text"),
+    [
+        ({"a": "x"}, True, ""),
+        ({"A": "x"}, False, ""),
+        ({"a": "x", "never.heard.of": "y", "": "z"}, True, ""),
+        ({"a": 5}, False, "error converting value to string: '5'"),
+        ({"a": {"k": "x"}}, False, "error converting value to string: 'map[k:x]'"),
+    ],
+)
+def test_names_and_types_of_attributes(attributes: Attributes, denied: bool, text: str) -> None:
+    """A6: names are case-sensitive, unknown ones are carried, types count when they are read."""
+    built = rig(handler("h", "{code: 7}"), rule("r", action("h"), match='a == "x"'))
+    assert (built.check(attributes).status.code == 7) is denied
+    told = [error for rule, error in built.notes.match_errors]
+    assert (told == [text]) or not text
+
+
 def test_a_rule_that_does_not_apply_references_its_match_only() -> None:
     built = rig(
         handler("h"),

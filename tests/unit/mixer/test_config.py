@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from mast.mixer.core.adapter import HandlerConfig
+from mast.mixer.core.config.snapshot import compile_snapshot
+from mast.mixer.core.dynamic import DynamicAdapter
 from mast.mixer.core.lang.types import ValueType
-from mast.mixer.core.templates import MapOf, Record, Scalar, Template, Variety
+from mast.mixer.core.templates import TEMPLATES, MapOf, Record, Scalar, Template, Variety
 from tests.fakes import mixer_adapter
-from tests.support.mixer_config import Rig
+from tests.support.mixer_config import Rig, entries
 from tests.support.mixer_objects import DENY, GENERATOR, MANIFEST, NOTHING, metric, rule
+from tests.support.remote_adapter import descriptor, template_file
+from tests.unit.mixer.test_dynamic import CHECK, CHECK_RESULT
 
 REFERENCES = [
     pytest.param("shop", "d", "i", "d.handler.shop", id="short"),
@@ -38,6 +45,124 @@ def test_references(namespace: str, handler: str, instance: str, found: str) -> 
     rig = Rig(objects, legacy, rule(body, namespace=namespace))
     assert rig.problems == []
     assert list(rig.snapshot.handlers) == [found]
+
+
+@pytest.mark.parametrize(
+    ("handler", "found"),
+    [
+        pytest.param("a.handler", "a.handler.handler", id="compiled-first"),
+        pytest.param("a.handler.shop", "a.handler.shop", id="exactly"),
+        pytest.param("d.o.t.s.handler.shop", "d.o.t.s.handler.shop", id="verbatim"),
+        pytest.param("a.gone", "", id="neither"),
+        pytest.param("d.o.t.s", "", id="no-such-name"),
+    ],
+)
+def test_which_handler_a_reference_means(handler: str, found: str) -> None:
+    """D2: of what one dot may mean, compiled handlers before dynamic ones; more dots are names."""
+    dynamic = """
+kind: template
+metadata: {name: t, namespace: shop}
+spec: {descriptor: DESCRIPTOR}
+---
+kind: adapter
+metadata: {name: far, namespace: shop}
+spec: {templates: [t]}
+---
+kind: handler
+metadata: {name: a, namespace: shop}
+spec: {adapter: far, connection: {address: "127.0.0.1:1"}}
+---
+kind: instance
+metadata: {name: i, namespace: shop}
+spec: {template: t}
+---
+""".replace("DESCRIPTOR", descriptor(template_file("greeter", CHECK, CHECK_RESULT)))
+    compiled = "\n---\n".join(
+        f"{{kind: handler, metadata: {{name: {name}, namespace: {namespace}}},"
+        " spec: {compiledAdapter: noop}}"
+        for name, namespace in (("a", "handler"), ("d.o.t.s", "shop"))
+    )
+    instances = "\n---\n{kind: checknothing, metadata: {name: n, namespace: shop}, spec: {}}"
+    body = f"{{actions: [{{handler: {handler}, instances: [i, n.checknothing]}}]}}"
+    texts = (dynamic, compiled, instances, rule(body, namespace="shop"))
+    snapshot = compile_snapshot(
+        entries(*texts), TEMPLATES, Rig().adapters, remote=lambda adapter, place: Rig
+    )
+    assert list(snapshot.handlers) == ([found] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("adapter", "template"),
+    [
+        pytest.param("far", "t", id="short"),
+        pytest.param("far.other", "t.other", id="namespace"),
+        pytest.param("far.adapter", "t.template", id="kind"),
+        pytest.param("far.adapter.other", "t.template.other", id="fqn"),
+    ],
+)
+def test_references_of_handlers_adapters_and_instances(adapter: str, template: str) -> None:
+    """D2: a handler's adapter, an instance's template and an adapter's templates."""
+    described = descriptor(template_file("greeter", CHECK, CHECK_RESULT))
+    objects = "\n---\n".join(
+        f"""
+kind: template
+metadata: {{name: t, namespace: {namespace}}}
+spec: {{descriptor: {described}}}
+---
+kind: adapter
+metadata: {{name: far, namespace: {namespace}}}
+spec: {{templates: [{template}]}}
+"""
+        for namespace in ("shop", "other")
+    )
+    use = f"""
+---
+kind: handler
+metadata: {{name: h, namespace: shop}}
+spec: {{adapter: {adapter}, connection: {{address: "127.0.0.1:1"}}}}
+---
+kind: instance
+metadata: {{name: i, namespace: shop}}
+spec: {{template: {template}}}
+---
+"""
+    texts = (objects, use, rule("{actions: [{handler: h, instances: [i]}]}", namespace="shop"))
+    asked = []
+
+    def remote(found: DynamicAdapter, place: object) -> Callable[[HandlerConfig], Any]:
+        asked.append(found)
+        return lambda config: config
+
+    snapshot = compile_snapshot(entries(*texts), TEMPLATES, {}, remote=remote)
+    assert snapshot.problems == ()
+    namespace = "other" if "other" in adapter else "shop"
+    assert [each.fqn for each in asked] == [f"far.adapter.{namespace}"]
+    (instance,) = snapshot.rules[0].actions[0].instances
+    assert instance.template.name == f"t.template.{namespace}"
+    assert list(asked[0].templates) == [f"t.template.{namespace}"]
+
+
+def test_a_rule_may_say_how_it_is_sampled() -> None:
+    """D3: that is accepted and has no effect."""
+    body = """{sampling: {random: {percentSampled: {numerator: 0}}},
+               actions: [{handler: deny, instances: [nothing]}]}"""
+    rig = Rig(DENY, NOTHING, rule(body))
+    assert rig.problems == []
+    assert [rig.check().status.code for _ in range(3)] == [9, 9, 9]
+
+
+@pytest.mark.parametrize("spelling", ["monitored_resource_type", "monitoredResourceType"])
+def test_fields_of_params_in_either_spelling(spelling: str) -> None:
+    """D6: snake_case and lowerCamelCase."""
+    rig = Rig(
+        MANIFEST,
+        metric(f'{{value: "1", {spelling}: \'"pod"\'}}'),
+        "{kind: handler, metadata: {name: n}, spec: {compiledAdapter: noop}}\n---\n",
+        rule("{actions: [{handler: n, instances: [m]}]}"),
+    )
+    assert rig.problems == []
+    (instance,) = rig.snapshot.rules[0].actions[0].instances
+    assert instance.evaluate({}.get)["monitored_resource_type"] == "pod"
 
 
 def test_legacy_objects_behave_as_the_new_ones() -> None:

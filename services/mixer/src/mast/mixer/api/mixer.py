@@ -58,10 +58,13 @@ class MixerServicer(mixer_pb2_grpc.MixerServicer):
                 name: QuotaAsk(params.amount, params.best_effort)
                 for name, params in request.quotas.items()
             }
-            verdict = await self._engine.check(
-                attributes, quotas, deduplication_id=request.deduplication_id
-            )
-            self._admission.done(started)
+            try:
+                verdict = await self._engine.check(
+                    attributes, quotas, deduplication_id=request.deduplication_id
+                )
+            finally:
+                # What fails may be what takes longest.
+                self._admission.done(started)
         return check_response(verdict, request.global_word_count)
 
     async def Report(

@@ -17,13 +17,15 @@ class Tracker:
 
     ``get`` gives a string map as a :class:`TrackedMap`, so that the keys read through it are
     remembered and not the map (A7). Generated attributes fill gaps and leave no record (A8, A13).
+    ``whole`` are the maps that were read as a whole: no reference says "and no other key" (A10).
     """
 
-    __slots__ = ("_record", "_request", "generated")
+    __slots__ = ("_record", "_request", "generated", "whole")
 
     def __init__(self, request: Attributes) -> None:
         self._request = request
         self._record: Record = {}
+        self.whole: set[str] = set()
         self.generated: dict[str, Value] = {}
 
     def get(self, name: str) -> Value | None:
@@ -35,7 +37,7 @@ class Tracker:
                 self._record[name, None] = Condition.ABSENCE
             return made
         if isinstance(value, Mapping):
-            return TrackedMap(name, value, self._record)
+            return TrackedMap(name, value, self._record, self.whole)
         self._record[name, None] = Condition.EXACT
         return value
 
@@ -62,12 +64,15 @@ class Tracker:
 class TrackedMap(Mapping[str, str]):
     """A string map of a request; every key read through it is remembered, also absent ones."""
 
-    __slots__ = ("_entries", "_name", "_record")
+    __slots__ = ("_entries", "_name", "_record", "_whole")
 
-    def __init__(self, name: str, entries: Mapping[str, str], record: Record) -> None:
+    def __init__(
+        self, name: str, entries: Mapping[str, str], record: Record, whole: set[str]
+    ) -> None:
         self._name = name
         self._entries = entries
         self._record = record
+        self._whole = whole
 
     @overload
     def get(self, key: str, /) -> str | None: ...
@@ -90,6 +95,7 @@ class TrackedMap(Mapping[str, str]):
 
     def __iter__(self) -> Iterator[str]:
         """All keys; whoever sees them depends on each (Differs from Istio: A10)."""
+        self._whole.add(self._name)
         for key in self._entries:
             self._record[self._name, key] = Condition.EXACT
         return iter(self._entries)

@@ -91,6 +91,9 @@ def check(
     status, duration, uses = combined(results)
     directive = _denied(outcomes) if status.code else _allowed(applied, results, tracker.get)
     referenced = tracker.referenced
+    if tracker.whole:
+        # Another key would not be noticed (Differs from Istio: A10).
+        uses = 0
     grants = {}
     if not status.code and quotas:
         grants = yield from allocate(

@@ -120,7 +120,7 @@ class _Compiler:
         """The actions that have a handler and at least one instance that it takes."""
         for index, action in enumerate(given):
             field = f"actions[{index}]"
-            handler = self._find(action.handler, "handler", self._parts.handlers)
+            handler = self._handler(action.handler)
             if handler is None:
                 text = f"Handler not found: handler='{action.handler}'"
                 self.wrong(f"{field}.handler", text)
@@ -148,6 +148,12 @@ class _Compiler:
             else:
                 seen.add(instance.fqn)
                 yield instance
+
+    def _handler(self, reference: str) -> ResolvedHandler | None:
+        """Of all that a reference may mean compiled handlers are looked at before dynamic ones."""
+        names = candidates(reference, "handler", self._entry.namespace)
+        found = [self._parts.handlers[name] for name in names if name in self._parts.handlers]
+        return min(found, key=lambda each: bool(each.remote), default=None)
 
     def _find(self, reference: str, kind: str, known: Mapping[str, T]) -> T | None:
         names = candidates(reference, kind, self._entry.namespace)
