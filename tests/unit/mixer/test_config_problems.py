@@ -1,10 +1,16 @@
-"""What is wrong with Mixer's configuration objects, and what is left of them."""
+"""What is wrong with Mixer's configuration objects, and what is left (mixer.md D5 to D8, L25, L26).
+
+Texts about descriptors are with what reads those (test_dynamic).
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from mast.mixer.core.engine import Status
+from mast.galley.core.judge import judge, read
+from mast.galley.core.objects import Defaults
+from mast.mixer.core.engine import HeaderOperation, Operation, RouteDirective, Status
+from mastapi.galley.v1 import config_pb2
 from tests.support.mixer_config import Rig
 from tests.support.mixer_objects import DENY, GENERATOR, MANIFEST, NOTHING, metric, rule
 
@@ -69,6 +75,35 @@ from tests.support.mixer_objects import DENY, GENERATOR, MANIFEST, NOTHING, metr
              rule("{match: gone == 1, actions: [{handler: deny, instances: [nothing]}]}")],
             ["r.rule.istio-system: match: unknown attribute gone"],
             id="match-does-not-compile",
+        ),
+        pytest.param(
+            [MANIFEST, DENY, NOTHING,
+             rule("{match: '$out.source_pod_name == \"x\"',"
+                  " actions: [{handler: deny, instances: [nothing]}]}")],
+            [
+                "r.rule.istio-system: match: unable to parse expression "
+                "'$out.source_pod_name == \"x\"': 1:1: illegal character U+0024 '$'"
+            ],
+            id="outputs-are-for-bindings",
+        ),
+        pytest.param(
+            [MANIFEST, metric('{value: "1", dimensions: {a: output.greeting}}')],
+            [
+                "m.instance.istio-system: dimensions[a]: failed to evaluate expression for field "
+                "'dimensions[a]'; unknown attribute output.greeting"
+            ],
+            id="outputs-of-dynamic-templates-too",
+        ),
+        pytest.param(
+            [DENY, NOTHING,
+             rule("{match: 'true', requestHeaderOperations: [{name: x, values: ['a.output.v']}],"
+                  " actions: [{handler: deny, instances: [nothing], name: a}]}")],
+            [
+                "r.rule.istio-system: requestHeaderOperations[0].values[0]: failed to evaluate "
+                "expression for field 'requestHeaderOperations[0].values[0]'; "
+                "unknown attribute a.output.v"
+            ],
+            id="check-output-that-there-is-not",
         ),
         pytest.param(
             ["{kind: instance, metadata: {name: i}, spec: {params: {}}}"],
@@ -171,7 +206,29 @@ from tests.support.mixer_objects import DENY, GENERATOR, MANIFEST, NOTHING, metr
     ],
 )  # fmt: skip
 def test_problems(texts: list[str], problems: list[str]) -> None:
+    """D7: every problem of an object is told, in these words."""
     assert Rig(*texts).problems == problems
+
+
+def test_fields_that_a_handler_has_not_are_refused_when_written() -> None:
+    """D7: Galley knows the fields of objects; what it stores has no others."""
+    text = """
+apiVersion: config.istio.io/v1alpha2
+kind: handler
+metadata: {name: h}
+spec: {compiledAdapter: denier, typo: 1}
+"""
+    source = config_pb2.Source(name="h.yaml", text=text)
+    (problem,) = judge(read([source], (), Defaults("default"))).problems
+    assert (problem.rule, problem.path) == ("unknown-field", "spec.typo")
+    assert problem.message.startswith("unknown field 'typo' of Handler; allowed: adapter,")
+
+
+def test_a_rule_that_only_changes_headers_is_complete() -> None:
+    """D8: it needs no action."""
+    rig = Rig(rule("{requestHeaderOperations: [{name: x, operation: REMOVE}]}"))
+    assert rig.problems == []
+    assert rig.check().directive == RouteDirective((HeaderOperation("x", "", Operation.REMOVE),))
 
 
 def test_params_that_do_not_decode_leave_the_defaults() -> None:
