@@ -60,6 +60,7 @@ function new_handle(stream, headers)
   local info = {
     dynamicMetadata = constant(dynamic),
     downstreamDirectRemoteAddress = constant(stream.remote),
+    downstreamRemoteAddress = constant(stream.client),
     downstreamLocalAddress = constant(stream.own),
     downstreamSslConnection = constant(ssl),
     requestedServerName = constant(stream.sni),
@@ -166,6 +167,7 @@ class LuaFilter:
         *,
         now: float = 0,
         remote: str = "10.0.0.1:40000",
+        client: str = "",
         own: str = "10.0.0.2:9080",
         peer: str = "",
         sni: str = "",
@@ -175,7 +177,7 @@ class LuaFilter:
     ) -> Exchange:
         """Run the request path; ``now`` is in milliseconds, ``peer`` the caller's SPIFFE ID.
 
-        ``tokens`` are payloads of verified tokens by provider.
+        ``client`` is who a load balancer says it is, ``tokens`` are payloads of verified tokens by provider.
         """
         given = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         names = {name for name, _ in given}
@@ -187,6 +189,7 @@ class LuaFilter:
             {
                 "metadata": {"envoy.filters.http.jwt_authn": tokens} if tokens else {},
                 "remote": remote,
+                "client": client or remote,
                 "own": own,
                 "sni": sni,
                 "service": metadata,

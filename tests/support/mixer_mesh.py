@@ -12,7 +12,7 @@ from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
-from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.config.listener.v3.listener_components_pb2 import Filter, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -128,11 +128,11 @@ def mesh(**settings: object) -> Mesh:
     return Mesh(config=complete(config))
 
 
-def proxy(**metadata: object) -> Proxy:
+def proxy(kind: ProxyType = ProxyType.SIDECAR, **metadata: object) -> Proxy:
     """The sidecar of a ratings pod."""
     return Proxy(
         node_id=NODE_ID,
-        type=ProxyType.SIDECAR,
+        type=kind,
         ip_addresses=("127.0.0.1",),
         id="ratings-1.default",
         dns_domain="default.svc.cluster.local",
@@ -141,10 +141,14 @@ def proxy(**metadata: object) -> Proxy:
     )
 
 
-def spot(direction: Direction = Direction.INBOUND, **metadata: object) -> Spot:
-    """A place in that sidecar's listeners."""
+def spot(
+    direction: Direction = Direction.INBOUND,
+    kind: ProxyType = ProxyType.SIDECAR,
+    **metadata: object,
+) -> Spot:
+    """A place in that sidecar's listeners, or in those of a gateway."""
     service = RATINGS if direction is Direction.INBOUND else None
-    return Spot(proxy=proxy(**metadata), direction=direction, port=9080, service=service)
+    return Spot(proxy=proxy(kind, **metadata), direction=direction, port=9080, service=service)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +165,7 @@ class Stand:
     filters: Sequence[HttpFilter] = ()
     network_filters: Sequence[Filter] = ()
     routes: Sequence[Route] = ()
+    listener_filters: Sequence[ListenerFilter] = ()
     tls: DownstreamTlsContext | None = None
 
     @property
@@ -176,8 +181,9 @@ class Stand:
             _listener(f"http{suffix}", [self._http()]),
             _listener(f"tcp{suffix}", self._tcp()),
         ]
-        if self.tls:
-            for each in found:
+        for each in found:
+            each.listener_filters.extend(self.listener_filters)
+            if self.tls:
                 socket = TransportSocket(name="tls", typed_config=packed(self.tls))
                 each.filter_chains[0].transport_socket.CopyFrom(socket)
                 inspector = packed(TlsInspector())
@@ -205,7 +211,7 @@ class Stand:
                 name="http", virtual_hosts=[VirtualHost(name="all", domains=["*"], routes=routes)]
             ),
         )
-        manager.use_remote_address.value = False
+        manager.use_remote_address.value = where.proxy.type is ProxyType.ROUTER
         return Filter(name="http", typed_config=packed(manager))
 
     def _tcp(self) -> Sequence[Filter]:

@@ -148,6 +148,19 @@ def test_a_hit_must_agree_in_its_connection(lua, item, stored, other):
     assert not lua.request(**other, now=1).hit
 
 
+@pytest.mark.parametrize("name", ["origin.ip", "source"])
+@pytest.mark.parametrize(("edge", "hit"), [(True, False), (False, True)])
+def test_at_the_edge_a_load_balancer_tells_who_calls(name, edge, hit):
+    """It does so in front of the connection; inside, a header tells it, which nobody need believe.
+
+    (mixer_proxy.md K "origin.ip", corrected.)
+    """
+    lua = LuaFilter(check_cache(edge=edge))
+    lua.request(client="192.0.2.1:1").answered(ok([["E", name]]), 0)
+    assert lua.request(client="192.0.2.1:2", now=1).hit
+    assert lua.request(client="192.0.2.9:1", now=1).hit is hit
+
+
 TOKEN = {"iss": "i", "sub": "s", "aud": ["a", "b"], "azp": "p", "groups": ["x", "", 5, "y"]}
 
 

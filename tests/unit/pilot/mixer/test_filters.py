@@ -223,7 +223,9 @@ def test_mixer_does_not_ask_itself(host) -> None:
 def test_the_script_runs_under_the_name_of_the_routes_metadata() -> None:
     found = filters(extensions(), spot())["istio.mixer"]
     assert found["@type"].endswith("Lua")
-    assert found["default_source_code"]["inline_string"] == check_cache()
+    assert found["default_source_code"]["inline_string"] == check_cache(edge=False)
+    gateway = filters(extensions(), spot(Direction.OUTBOUND, ProxyType.ROUTER))["istio.mixer"]
+    assert gateway["default_source_code"]["inline_string"] == check_cache(edge=True)
 
 
 def test_who_calls_is_told_and_taken_out() -> None:

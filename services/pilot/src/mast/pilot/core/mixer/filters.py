@@ -47,7 +47,7 @@ from mast.pilot.core.mixer.calls import (
 )
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Service
-from mast.pilot.core.model.proxy import ProxyType
+from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.packing import packed
 
 EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
@@ -62,14 +62,18 @@ _SCRIPT: Final = ("lru.lua", "attributes.lua", "quotas.lua", "verdicts.lua")
 
 
 @cache
-def check_cache() -> str:
-    """The Lua program of the check cache, without comments: every listener carries it."""
+def check_cache(*, edge: bool = False) -> str:
+    """The Lua program of the check cache, without comments: every listener carries it.
+
+    At the `edge` of the mesh callers may come through a load balancer with PROXY protocol.
+    """
     directory = resources.files("mast.pilot.core.mixer").joinpath("check_cache")
     lines = [
         line.partition(" -- ")[0].strip()
         for part in _SCRIPT
         for line in directory.joinpath(part).read_text().splitlines()
     ]
+    lines.insert(0, f"local EDGE = {str(edge).lower()}")
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("--"))
 
 
@@ -107,7 +111,7 @@ class MixerExtensions(Extensions):
         check = self._check(spot)
         if check:
             filters += [
-                HttpFilter(name=MARKS, typed_config=packed(_lua())),
+                HttpFilter(name=MARKS, typed_config=packed(_lua(spot.proxy))),
                 HttpFilter(name=EXT_AUTHZ, typed_config=packed(_ext_authz(check))),
             ]
         return (*filters, *peers.forwarded(spot.direction))
@@ -208,9 +212,10 @@ class MixerExtensions(Extensions):
         )
 
 
-def _lua() -> Lua:
+def _lua(proxy: Proxy) -> Lua:
     """Under the name of the metadata: a script sees that metadata of routes only."""
-    return Lua(default_source_code=DataSource(inline_string=check_cache()))
+    source = check_cache(edge=proxy.type is ProxyType.ROUTER)
+    return Lua(default_source_code=DataSource(inline_string=source))
 
 
 def _ext_authz(check: Check) -> ExtAuthz:

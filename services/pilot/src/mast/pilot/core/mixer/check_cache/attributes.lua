@@ -27,6 +27,16 @@ local function address_ip(address)
   return ip and (ip:match("^%[(.*)%]$") or ip)
 end
 
+-- The address of a connection. At the edge of the mesh a load balancer may have told it in front of
+-- the connection: Mixer is asked about that one, which is the first of the two only without it.
+local function origin(request)
+  local peer = address_ip(request.info:downstreamDirectRemoteAddress())
+  if not EDGE then
+    return peer
+  end
+  return (peer or "") .. "\1" .. (address_ip(request.info:downstreamRemoteAddress()) or "")
+end
+
 local function split_path(request)
   local path = request.headers[":path"] or ""
   return path:match("^([^?]*)%??(.*)$")
@@ -53,7 +63,7 @@ end
 -- Who the caller is, is worked out by Mixer from all of these.
 local function source(request)
   return table.concat({
-    address_ip(request.info:downstreamDirectRemoteAddress()) or "",
+    origin(request) or "",
     request.headers[FORWARDED[1]] or "",
     request.headers[FORWARDED[2]] or "",
     peer(request) or "",
@@ -109,9 +119,7 @@ local attributes = {
     return (split_path(request))
   end,
   ["context.protocol"] = protocol,
-  ["origin.ip"] = function(request)
-    return address_ip(request.info:downstreamDirectRemoteAddress())
-  end,
+  ["origin.ip"] = origin,
   ["source.principal"] = peer,
   ["source.user"] = peer,
   ["destination.principal"] = function(request)
