@@ -3,9 +3,11 @@
 By hand:    python loadgen.py http://productpage:9080/productpage -n 20 -c 2
 As a tool:  python loadgen.py --control /path/to.sock
             One JSON object a line asks for a job, one JSON object a line answers it:
-            {"url", "count", "concurrency", "headers", "seconds", "interval_ms", "keep_bodies"}
+            {"url", "count", "concurrency", "headers", "seconds", "while", "interval_ms",
+             "keep_bodies"}
             -> {"results": [{"status", "ms", "at", "body" | "error"}, ...]}
-            A job with "seconds" runs that long instead of a count.
+            A job with "seconds" runs that long instead of a count, with "while" only as long as
+            there is a file of that name.
 
 HTTP goes through $http_proxy if it is set. Standard library only.
 """
@@ -99,10 +101,11 @@ def run(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     left = [int(job.get("count", 1))]
     until = time.monotonic() + float(job["seconds"]) if "seconds" in job else None
     pause = float(job.get("interval_ms", 0)) / 1000
+    going = Path(job["while"]) if "while" in job else None
 
     def next_one() -> bool:
         if until is not None:
-            return time.monotonic() < until
+            return time.monotonic() < until and (going is None or going.exists())
         with lock:
             left[0] -= 1
             return left[0] >= 0

@@ -12,17 +12,30 @@ from mast.cli.local.processes import gone
 PRODUCT = "http://productpage:9080/api/v1/products/0"
 REQUESTS = "istio_requests_total"
 COUNT = 200
+DRAWN = {
+    "reporter": "destination",
+    "source_workload": "productpage-v1",
+    "source_version": "v1",
+    "destination_workload": "reviews-v2",
+    "destination_service_name": "reviews",
+    "destination_service_namespace": "default",
+    "request_protocol": "http",
+    "response_code": "200",
+    "connection_security_policy": "mutual_tls",
+}
+"""What dashboards of workloads draw a line by."""
 
 Verdict = tuple[str, bool]
 
 
 async def telemetry(stage: Stage) -> Verdict:
-    """Every request is counted exactly once by its server's proxy."""
+    """Every request is counted exactly once by its server's proxy, in the series of dashboards."""
     await stage.apply("networking/reviews-v2.yaml")
     await stage.settled()
     await _quiet(stage)
     services = ("productpage", "details", "reviews", "ratings")
     before = {name: await _reported(stage, name) for name in services}
+    drawn = await stage.series(REQUESTS, **DRAWN)
     answers = await stage.send(PRODUCT, count=COUNT, concurrency=4)
     expected = dict.fromkeys(services, COUNT)
 
@@ -35,9 +48,15 @@ async def telemetry(stage: Stage) -> Verdict:
     await stage.until(complete, seconds=8, pause=0.2)
     await _quiet(stage)
     reported = await counted()
+    drawn = int(await stage.series(REQUESTS, **DRAWN) - drawn)
     shown = ", ".join(f"{name} {count}" for name, count in reported.items())
-    evidence = f"{COUNT} pages sent ({statuses(answers)}); reported: {shown}"
-    return evidence, reported == expected and all(a.status == 200 for a in answers)
+    labels = ",".join(f'{name}="{value}"' for name, value in DRAWN.items())
+    evidence = (
+        f"{COUNT} pages sent ({statuses(answers)}); reported: {shown}; "
+        f"increase of {REQUESTS}{{{labels}}}: {drawn}"
+    )
+    held = reported == expected and drawn == COUNT
+    return evidence, held and all(a.status == 200 for a in answers)
 
 
 async def _reported(stage: Stage, name: str) -> float:
@@ -71,21 +90,19 @@ async def survives(stage: Stage) -> Verdict:
     await stage.until(lambda: _answers(stage, "v2"))
     await stage.settled()
     await stage.send(PRODUCT, count=40, concurrency=8)
-    async with asyncio.TaskGroup() as tasks:
-        traffic = tasks.create_task(stage.send(PRODUCT, seconds=9, concurrency=4, interval_ms=5))
-        victims = {name: stage.home.services()[name] for name in names}
-        for victim in victims.values():
-            await asyncio.sleep(0.5)
-            victim.send(signal.SIGKILL)
-            await gone([victim])
-    answers = traffic.result()
+    victims = {name: stage.home.services()[name] for name in names}
 
     async def back() -> bool:
         now = stage.home.services()
         return all(name in now and now[name] != victims[name] for name in names)
 
-    returned = await stage.until(back)
-    converged = returned and await _follows(stage)
+    async with stage.traffic(PRODUCT, concurrency=4, interval_ms=50) as answers:
+        for victim in victims.values():
+            await asyncio.sleep(0.5)
+            victim.send(signal.SIGKILL)
+            await gone([victim])
+        returned = await stage.until(back)
+        converged = returned and await _follows(stage)
     problems = [f"{a.status} {a.error}{a.body[:100]}" for a in answers if a.status != 200]
     failed = len(problems)
     evidence = (

@@ -66,12 +66,12 @@ async def live_change(stage: Stage) -> Verdict:
     await stage.apply("networking/reviews-v1.yaml")
     await _reaches(stage, "v1", {"end-user": "jason"})
     await stage.settled()
-    async with asyncio.TaskGroup() as tasks:
-        traffic = tasks.create_task(stage.send(REVIEWS, seconds=3, concurrency=4, interval_ms=2))
+    async with stage.traffic(REVIEWS, concurrency=4, interval_ms=2) as answers:
         await asyncio.sleep(0.5)
         await stage.apply("networking/reviews-v2.yaml")
         stored = datetime.now(tz=UTC).timestamp()  # noqa: TID251 - measured against real traffic
-    answers = traffic.result()
+        await _reaches(stage, "v2")
+        await stage.settled()
     switched = [a.at for a in answers if a.document.get("version") == "v2"]
     failed = sum(a.status != 200 for a in answers)
     if not switched:

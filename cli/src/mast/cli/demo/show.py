@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc.aio
 
-from mast.cli.demo import access, operations, routing, samples, security, trust
+from mast.cli.demo import access, operations, policy, routing, samples, security, trust
 from mast.cli.demo.stage import Stage
 from mast.cli.errors import CommandError
 from mast.cli.local import fleet
@@ -25,11 +25,12 @@ CLAIM_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One statement, what was measured, and whether it held."""
+    """One statement, what was measured, whether it held, and how long that took."""
 
     claim: str
     evidence: str
     ok: bool
+    seconds: float
 
 
 SCRIPT: Sequence[tuple[str, Callable[[Stage], Awaitable[tuple[str, bool]]]]] = (
@@ -46,9 +47,11 @@ SCRIPT: Sequence[tuple[str, Callable[[Stage], Awaitable[tuple[str, bool]]]]] = (
     ("so do roles of Istio 1.4", access.legacy),
     ("a new root replaces the old one", trust.new_root),
     ("telemetry counts every request", operations.telemetry),
-    ("access is denied by a Mixer rule", security.denied_by_rule),
-    ("access is denied by a list", security.denied_by_list),
-    ("a quota answers 429", security.quota),
+    ("access is denied by a Mixer rule", policy.denied_by_rule),
+    ("access is denied by a list", policy.denied_by_list),
+    ("proxies remember verdicts of Mixer", policy.cached),
+    ("a quota is exact and answers 429", policy.quota),
+    ("an adapter of one's own decides", policy.out_of_process),
     ("the control plane may be killed", operations.survives),
 )
 
@@ -90,12 +93,23 @@ def _scratch(at: Home) -> Path:
 async def perform(on: Stage, say: Callable[[int, str], None]) -> list[Claim]:
     """Show every claim; one that breaks down is reported as not held, the rest goes on."""
     claims = []
+    clock = asyncio.get_running_loop().time
     for number, (text, show) in enumerate(SCRIPT, 1):
         say(number, text)
+        began = clock()
         try:
             async with asyncio.timeout(CLAIM_SECONDS):
                 evidence, ok = await show(on)
-        except (CommandError, grpc.aio.AioRpcError, OSError, TimeoutError) as error:
+        except* (CommandError, grpc.aio.AioRpcError, OSError, TimeoutError) as failures:
+            error = _first(failures)
             evidence, ok = f"it broke down: {type(error).__name__}: {error}", False
-        claims.append(Claim(text, evidence, ok))
+        claims.append(Claim(text, evidence, ok, round(clock() - began, 1)))
     return claims
+
+
+def _first(failures: BaseExceptionGroup[Exception]) -> BaseException:
+    """The first of the errors of a group, which may hold groups."""
+    error: BaseException = failures
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

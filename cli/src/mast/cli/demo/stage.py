@@ -6,9 +6,11 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import aiohttp
@@ -20,6 +22,7 @@ from mast.cli.pilot_pages import sync_status
 from mastapi.galley.v1 import config_pb2
 
 PATIENCE_SECONDS = 15.0
+LONGEST_SECONDS = 120
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -70,6 +73,21 @@ class Stage:
             await writer.wait_closed()
         return [Answer(**result) for result in json.loads(line)["results"]]
 
+    @asynccontextmanager
+    async def traffic(self, url: str, **job: Any) -> AsyncIterator[list[Answer]]:
+        """Requests as long as the block runs; the list holds their answers after it."""
+        answers: list[Answer] = []
+        going = self.scratch / f"traffic-{token_hex(4)}"
+        going.touch()
+        job |= {"seconds": LONGEST_SECONDS, "while": str(going)}
+        async with asyncio.TaskGroup() as tasks:
+            sent = tasks.create_task(self.send(url, **job))
+            try:
+                yield answers
+            finally:
+                going.unlink()
+        answers += sent.result()
+
     async def _load_generator(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the load generator, which may only just have been started."""
         path = str(self.scratch / "loadgen.sock")
@@ -86,7 +104,10 @@ class Stage:
         return answer
 
     async def apply(self, *names: str) -> None:
-        """Apply files of the sample, e.g. ``networking/reviews-v1.yaml``, in one transaction."""
+        """Apply files of the sample, e.g. ``networking/reviews-v1.yaml``, in one transaction.
+
+        Whole paths are those of other files.
+        """
         request = config_pb2.ApplyRequest(sources=sources(self.samples / n for n in names))
         async with galley(self.mesh.addresses["galley-admin"]) as api:
             await api.Apply(request, timeout=20)
@@ -140,6 +161,17 @@ class Stage:
         """How many rules Mixer works with at the moment."""
         page = await self._page("mixer-monitoring")
         return int(sum_of(page, "mixer_config_rule_configs_total", {}))
+
+    async def checks(self) -> int:
+        """How many checks of proxies Mixer has answered."""
+        page = await self._page("mixer-monitoring")
+        method = {"grpc_server_method": "envoy.service.auth.v3.Authorization/Check"}
+        return int(sum_of(page, "grpc_io_server_completed_rpcs", method))
+
+    async def calls(self, handler: str) -> int:
+        """How often Mixer has called the adapter of a handler, by its full name."""
+        page = await self._page("mixer-monitoring")
+        return int(sum_of(page, "mixer_runtime_dispatches_total", {"handler": handler}))
 
     async def _page(self, what: str) -> str:
         url = f"http://{self.mesh.addresses[what]}/metrics"
