@@ -437,6 +437,39 @@ def test_a_direct_response_becomes_the_route_directive() -> None:
     )
 
 
+def test_a_denier_answers_directly_as_users_write_it() -> None:
+    """A27, L15: code, body and headers stand in the details of its status."""
+    verdict = rig(
+        """
+kind: handler
+metadata: {name: login}
+spec:
+  compiledAdapter: denier
+  params:
+    status:
+      code: 16
+      message: who are you?
+      details:
+      - "@type": type.googleapis.com/istio.policy.v1beta1.DirectHttpResponse
+        code: Found
+        body: see there
+        headers: {location: /login, set-cookie: "a=1; Path=/,b=2"}
+---
+""",
+        rule("r", action("login")),
+    ).check()
+    assert verdict.status == Status(16, "login.istio-system:who are you?")
+    assert verdict.directive == RouteDirective(
+        response_operations=(
+            HeaderOperation("location", "/login", Operation.REPLACE),
+            HeaderOperation("set-cookie", "a=1; Path=/", Operation.APPEND),
+            HeaderOperation("set-cookie", "b=2", Operation.APPEND),
+        ),
+        direct_response_code=302,
+        direct_response_body="see there",
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "http"),
     [(1, 408), (2, 500), (3, 400), (4, 504), (5, 404), (6, 409), (7, 403), (8, 429), (9, 412),

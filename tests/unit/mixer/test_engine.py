@@ -83,13 +83,13 @@ class Slow:
 class Mesh:
     """A live engine that is given configurations."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, patience: timedelta) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, patience: timedelta, deadline: timedelta) -> None:
         instruments = self.instruments = Instruments(Metrics("mixer"))
         self.handlers = Handlers(
             tasks, instruments, jitter=lambda: 0.0, prepare=patience, close=patience
         )
         self.engine = LiveEngine(
-            self.handlers, Calls(instruments), instruments, "istio-system", patience
+            self.handlers, Calls(instruments, deadline), instruments, "istio-system", patience
         )
         self.built: list[Slow] = []
         slow = Adapter("slow", frozenset(TEMPLATES), Struct(), self._build)
@@ -113,9 +113,11 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(patience: timedelta = timedelta(seconds=10)) -> AsyncIterator[Mesh]:
+async def mesh(
+    patience: timedelta = timedelta(seconds=10), deadline: timedelta = timedelta(seconds=5)
+) -> AsyncIterator[Mesh]:
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        running = Mesh(tasks, patience)
+        running = Mesh(tasks, patience, deadline)
         yield running
         for each in running.built:
             each.go.set()
@@ -162,6 +164,39 @@ async def test_a_call_finishes_on_the_table_it_began_with() -> None:
         assert call.result().status.message == "h.istio-system:old"
         await old.closed.wait()
         assert not new.closed.is_set()
+
+
+async def test_an_adapter_that_does_not_answer_hurts_no_other_request() -> None:
+    """A23, L16: its own requests fail after the deadline, others are answered meanwhile."""
+    async with mesh(deadline=timedelta(milliseconds=200)) as running:
+        panics = "{kind: handler, metadata: {name: p}, spec: {compiledAdapter: script, params: "
+        await running.configure(
+            slow(),
+            panics + "{panic: oops}}}\n---\n",
+            rule("stuck", action("h.istio-system", "nothing.istio-system"), namespace="shop"),
+            rule("panic", action("p.istio-system", "nothing.istio-system"), namespace="web"),
+        )
+        (stuck,) = running.built
+
+        async def failed(namespace: str) -> str:
+            with pytest.raises(CheckFailed) as error:
+                await running.engine.check({"destination.namespace": namespace})
+            return str(error.value)
+
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [tasks.create_task(failed("shop")) for _ in range(3)]
+            await stuck.entered.wait()
+            assert (await running.engine.check({})).status.code == 0
+            assert await failed("web") == (
+                "performing check operation failed: panic during handler dispatch: oops"
+            )
+            assert (await running.engine.check({"destination.namespace": "else"})).status.code == 0
+        assert {each.result() for each in waiting} == {
+            "performing check operation failed: handler 'h.istio-system' did not answer in time"
+        }
+        stuck.go.set()
+        verdict = await running.engine.check({"destination.namespace": "shop"})
+        assert verdict.status.message == "h.istio-system:a"
 
 
 async def test_an_unchanged_handler_is_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -75,8 +76,10 @@ class FakeEngine:
         return self.errors
 
 
-def servicer(engine: FakeEngine) -> MixerServicer:
-    shedder = Shedder(Mode.DISABLED, RateLimiter(0, 0), LatencyLimiter(0, 1, 0))
+NO_LIMIT = Shedder(Mode.DISABLED, RateLimiter(0, 0), LatencyLimiter(0, 1, 0))
+
+
+def servicer(engine: FakeEngine, shedder: Shedder = NO_LIMIT) -> MixerServicer:
     return MixerServicer(engine, Admission(shedder, lambda: 0.0, lambda _: None))
 
 
@@ -117,6 +120,63 @@ async def test_nothing_is_asked_for_a_caller_that_knows_more_words() -> None:
     with pytest.raises(Aborted):
         await check(engine, mixer_pb2.CheckRequest(global_word_count=223))
     assert engine.asked == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "code"),
+    [
+        (Mode.ENFORCE, StatusCode.UNAVAILABLE),
+        (Mode.LOGONLY, StatusCode.INTERNAL),
+        (Mode.DISABLED, StatusCode.INTERNAL),
+    ],
+)
+@pytest.mark.parametrize("call", ["Check", "Report"])
+async def test_load_is_shed_before_anything_is_looked_at(
+    call: str, mode: Mode, code: StatusCode
+) -> None:
+    """A1, I1, L46: then comes the dictionary, whose mismatch shows here what was looked at."""
+    request = {"Check": mixer_pb2.CheckRequest, "Report": mixer_pb2.ReportRequest}[call]
+    context: Any = Context()
+    full = servicer(FakeEngine(), Shedder(mode, RateLimiter(0.5, 0.5), LatencyLimiter(0, 1, 0)))
+    asked = request(global_word_count=223)
+    if call == "Report":
+        asked.attributes.add()
+    with pytest.raises(Aborted) as aborted:
+        await getattr(full, call)(asked, context)
+    assert aborted.value.code is code
+    if mode is Mode.ENFORCE:
+        assert aborted.value.details == ("Server is currently overloaded. Please try again.")
+
+
+async def test_a_report_costs_as_much_as_it_has_records() -> None:
+    """A1: a check costs one."""
+    limited = servicer(
+        FakeEngine(), Shedder(Mode.ENFORCE, RateLimiter(10, 10), LatencyLimiter(0, 1, 0))
+    )
+    context: Any = Context()
+    records = [encode({})] * 7
+    await limited.Report(mixer_pb2.ReportRequest(attributes=records), context)
+    await limited.Check(mixer_pb2.CheckRequest(), context)
+    with pytest.raises(Aborted):
+        await limited.Report(mixer_pb2.ReportRequest(attributes=records[:3]), context)
+    await limited.Report(mixer_pb2.ReportRequest(attributes=records[:2]), context)
+    with pytest.raises(Aborted):
+        await limited.Check(mixer_pb2.CheckRequest(), context)
+
+
+@pytest.mark.parametrize("failure", ["", "an adapter did not answer in time"])
+async def test_the_latency_of_every_check_counts(failure: str) -> None:
+    """I1: of those that fail as well, they may take longest."""
+    limiter = LatencyLimiter(threshold=1, halflife=1, enforcement=0)
+    times = iter([0.0, 5.0])
+    admission = Admission(
+        Shedder(Mode.ENFORCE, RateLimiter(0, 0), limiter), lambda: next(times), lambda _: None
+    )
+    context: Any = Context()
+    call = MixerServicer(FakeEngine(failure=failure), admission).Check
+    with suppress(Aborted):
+        await call(mixer_pb2.CheckRequest(), context)
+    assert limiter.mean == 5.0
 
 
 async def test_default_words_are_used_only_for_records_without_words() -> None:

@@ -87,6 +87,31 @@ def test_several_handlers(
     assert verdict.quotas["other"].amount == 4
 
 
+@pytest.mark.parametrize(
+    ("amounts", "granted"),
+    [
+        pytest.param([0], [0], id="nothing"),
+        pytest.param([5, 1], [5, 0], id="exhausted"),
+        pytest.param([5, -3, 3, 1], [5, -3, 3, 0], id="released"),
+    ],
+)
+def test_amounts_have_no_default_and_may_be_given_back(
+    amounts: list[int], granted: list[int]
+) -> None:
+    """A32, A35, L17: 0 is nothing, a negative amount releases; without an id none is repeated."""
+    built = rig(
+        INSTANCE,
+        "{kind: handler, metadata: {name: q}, spec: {compiledAdapter: memquota, params: {quotas:"
+        " [{name: RequestCount.instance.istio-system, max_amount: 5}]}}}\n---\n",
+        rule("r", action("q", "RequestCount")),
+    )
+    found = []
+    for amount in amounts:
+        verdict = built.check({}, {"requestcount": QuotaAsk(amount)})
+        found.append(verdict.quotas["requestcount"].amount)
+    assert found == granted
+
+
 def test_an_instance_without_value_grants_nothing() -> None:
     built = rig(
         "{kind: instance, metadata: {name: q}, spec: {compiledTemplate: quota,"

@@ -73,7 +73,8 @@ def _allocate_one(
     ]
     if not dispatches:
         return QuotaResult(ask.amount + ask.stock, DEFAULT_DURATION)
-    id = deduplication_id + name
+    # Differs from Istio: who gives no id is not taken for everybody else who gives none (A32).
+    id = deduplication_id and deduplication_id + name
     arguments = QuotaArguments(ask.amount, ask.best_effort, id, ask.stock)
     calls: list[Call] = []
     for dispatch in dispatches:
