@@ -92,7 +92,7 @@ def test_several_handlers(
     [
         pytest.param([0], [0], id="nothing"),
         pytest.param([5, 1], [5, 0], id="exhausted"),
-        pytest.param([5, -3, 3, 1], [5, -3, 3, 0], id="released"),
+        pytest.param([5, -3, 3, 1], [5, 0, 3, 0], id="released"),
     ],
 )
 def test_amounts_have_no_default_and_may_be_given_back(
