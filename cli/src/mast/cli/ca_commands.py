@@ -60,7 +60,10 @@ commands = typer.Typer(
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
+    """Add this module's commands, and those on what was issued."""
+    from mast.cli import issued_commands  # made of parts of this module
+
+    issued_commands.register(commands)
     app.add_typer(commands, name="ca")
 
 

@@ -9,49 +9,21 @@ import grpc
 import grpc.aio
 import typer
 
-from mast.cli import (
-    authz_command,
-    ca_commands,
-    config_commands,
-    demo_command,
-    etcd_commands,
-    explain_command,
-    issued_commands,
-    jwt_commands,
-    local_commands,
-    mixer_commands,
-    proxy_commands,
-    proxy_config_command,
-    render_command,
-    workload_commands,
-)
+from mast.cli.command_table import CommandTable
 from mast.cli.errors import CommandError
 from mast.cli.output import stderr
 
 app = typer.Typer(
     name="mastctl",
+    cls=CommandTable,
     help="Operate a Mast service mesh: on this machine, without Kubernetes, or anywhere.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.callback()(lambda: None)  # without one, Typer wants the commands here
 # Typer publishes only this subclass of Click's usage error.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
-
-local_commands.register(app)
-config_commands.register(app)
-ca_commands.register(app)
-issued_commands.register(ca_commands.commands)
-proxy_commands.register(app)
-proxy_config_command.register(app)
-render_command.register(app)
-explain_command.register(app)
-authz_command.register(app)
-mixer_commands.register(app)
-jwt_commands.register(app)
-etcd_commands.register(app)
-workload_commands.register(app)
-demo_command.register(app)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

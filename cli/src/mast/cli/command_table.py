@@ -1,0 +1,54 @@
+"""mastctl's commands by their names; the module of one is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+# In the order of the help.
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "local_commands": ("up", "down", "status", "run", "stop", "version"),
+    "config_commands": ("apply", "delete", "get", "validate"),
+    "proxy_commands": ("proxy-status", "ps", "diff"),
+    "render_command": ("render",),
+    "explain_command": ("explain",),
+    "demo_command": ("demo",),
+    "ca_commands": ("ca",),
+    "proxy_config_command": ("proxy-config", "pc"),
+    "authz_command": ("authz",),
+    "mixer_commands": ("mixer",),
+    "jwt_commands": ("jwt",),
+    "etcd_commands": ("etcd",),
+    "workload_commands": ("workload", "x", "experimental"),
+}
+_MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
+
+
+class CommandTable(TyperGroup):
+    """A group whose commands stand in ``MODULES``.
+
+    To import all of them takes longer than most commands do; a run needs one.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name in _MODULE_OF:
+            self.add_command(TyperCommand(name))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command with its options and help; None if there is none of this name."""
+        module = _MODULE_OF.get(cmd_name)
+        return commands(module)[cmd_name] if module else None
+
+
+@cache
+def commands(module: str) -> Mapping[str, Any]:
+    """What a module registers, by name."""
+    app = typer.Typer(rich_markup_mode=None)
+    import_module(f"mast.cli.{module}").register(app)
+    return typer.main.get_group(app).commands
