@@ -20,7 +20,7 @@ def scraped(text: str) -> Mapping[tuple[str, Labels], float]:
     """
     declared = [line.split(" ")[2] for line in text.splitlines() if line.startswith("# TYPE ")]
     assert len(declared) == len(set(declared))
-    assert text.endswith("\n")
+    assert not text or text.endswith("\n")
     found: dict[tuple[str, Labels], float] = {}
     for family in text_string_to_metric_families(text):
         assert family.type in {"counter", "gauge", "histogram"}, family
