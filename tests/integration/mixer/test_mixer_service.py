@@ -1,19 +1,23 @@
-"""Mixer end to end: configuration in etcd, checks and reports over gRPC (checklist 1 to 7, 48)."""
+"""Mixer end to end: configuration in etcd, checks and reports over gRPC (L1 to L7, L27, L48)."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from istio.mixer.v1 import mixer_pb2
 from istio.mixer.v1.attributes_pb2 import CompressedAttributes
-from mast.common.etcd import Store
+from mast.common.etcd import Put, Store
 from mast.common.keys import workload_key
+from mast.mixer.api import access_log, ext_authz
 from mast.mixer.core.dictionary import WORDS
 from mast.mixer.core.values import Attributes, Duration
 from mast.mixer.core.wire import encode
@@ -21,7 +25,7 @@ from mastapi.registry.v1.registry_pb2 import Workload
 from tests.integration.mixer.conftest import Apply
 from tests.integration.mixer.process import check_request, client, mixer
 from tests.support.etcd_server import EtcdServer
-from tests.support.mixer_config import TELEMETRY
+from tests.support.mixer_config import TELEMETRY, stored
 
 DENY = """
 kind: handler
@@ -92,20 +96,18 @@ async def test_checks(etcd: EtcdServer, apply: Apply) -> None:
         assert "!request.headers" in matches(allowed.precondition)
 
 
-@pytest.mark.parametrize("known", [0, 111, 203, 221, 222])
-async def test_callers_of_all_releases(etcd: EtcdServer, apply: Apply, known: int) -> None:
+async def test_callers_of_all_releases(etcd: EtcdServer, apply: Apply) -> None:
+    """A2, A11, L1, L3: each gets words that it knows; who knows more than Mixer is refused."""
     await apply(TELEMETRY, DENY)
     async with mixer(etcd.endpoint) as running, client(running) as stub:
-        request = check_request({"request.headers": {"x-bad": "yes"}}, known)
-        answer = await stub.Check(request, timeout=10)
-        assert answer.precondition.status.code == PERMISSION_DENIED
-        referenced = answer.precondition.referenced_attributes
-        assert max(each.name for each in referenced.attribute_matches) < max(known, 1)
-        assert "request.headers[x-bad]" in matches(answer.precondition)
-
-
-async def test_a_caller_that_knows_more_words(etcd: EtcdServer) -> None:
-    async with mixer(etcd.endpoint) as running, client(running) as stub:
+        for known in (0, 111, 203, 221, 222):
+            request = check_request({"request.headers": {"x-bad": "yes"}}, known)
+            answer = await stub.Check(request, timeout=10)
+            assert answer.precondition.status.code == PERMISSION_DENIED
+            referenced = answer.precondition.referenced_attributes
+            assert max(each.name for each in referenced.attribute_matches) < max(known, 1)
+            assert max(each.map_key for each in referenced.attribute_matches) < max(known, 1)
+            assert "request.headers[x-bad]" in matches(answer.precondition)
         check = stub.Check(mixer_pb2.CheckRequest(global_word_count=223), timeout=10)
         report = stub.Report(mixer_pb2.ReportRequest(global_word_count=223), timeout=10)
         for call in (check, report):
@@ -244,6 +246,72 @@ async def test_a_changed_configuration_is_followed(
         assert (await stub.Check(request, timeout=10)).precondition.status.code == 0
 
 
+def denied_twice(version: int) -> str:
+    """Two handlers that say which version of the configuration they are of."""
+    return "---\n".join(
+        f"{{kind: handler, metadata: {{name: {name}}}, spec: {{compiledAdapter: denier, params:"
+        f" {{status: {{code: 7, message: v{version}}}}}}}}}\n"
+        for name in ("a", "b")
+    )
+
+
+async def test_configurations_are_swapped_under_load(
+    etcd: EtcdServer, store: Store, apply: Apply
+) -> None:
+    """D10, L27: no call fails or is of two versions; unchanged handlers keep what they counted."""
+    both = """
+kind: rule
+metadata: {name: both}
+spec:
+  match: (request.headers["x-bad"] | "no") == "yes"
+  actions: [{handler: a, instances: [nothing]}, {handler: b, instances: [nothing]}]
+---
+kind: instance
+metadata: {name: nothing}
+spec: {compiledTemplate: checknothing}
+---
+"""
+    await apply(TELEMETRY, QUOTA, both, denied_twice(0))
+    seen: set[str] = set()
+    news = asyncio.Condition()
+    async with mixer(etcd.endpoint) as running, client(running) as stub:
+        bad = check_request({"request.headers": {"x-bad": "yes"}})
+
+        async def ask() -> None:
+            while not done.is_set():
+                answer = await stub.Check(bad, timeout=30)
+                async with news:
+                    seen.add(answer.precondition.status.message)
+                    news.notify_all()
+
+        async def granted(amount: int) -> int:
+            request = check_request({"source.principal": "a"}, requestcount=amount)
+            answer = await stub.Check(request, timeout=30)
+            found: int = answer.quotas["requestcount"].granted_amount
+            return found
+
+        def of(version: int) -> str:
+            return f"a.istio-system:v{version}, b.istio-system:v{version}"
+
+        assert await granted(3) == 3
+        done = asyncio.Event()
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(ask())
+            for version in range(1, 6):
+                objects = stored(denied_twice(version))
+                await store.txn([], [Put(key, value) for key, value in objects.items()])
+                async with news:
+                    await news.wait_for(lambda version=version: of(version) in seen)
+            done.set()
+        assert seen <= {of(version) for version in range(6)}
+        assert [await granted(3), await granted(2)] == [0, 2]
+        await running.logged("handler.closed", handler="a.handler.istio-system", count=5)
+        await running.logged("handler.built", handler="q.handler.istio-system")
+        built = [line for line in running.log if line["event"] == "handler.built"]
+        assert [line["handler"] for line in built].count("q.handler.istio-system") == 1
+
+
 async def test_workloads_are_followed(etcd: EtcdServer, store: Store, apply: Apply) -> None:
     await apply(TELEMETRY, DENY)
     key = workload_key("c", "shop", "pod")
@@ -270,9 +338,43 @@ async def test_it_is_ready_once_the_configuration_is_in_force(
         status, body = await running.get("/ready")
         assert (status, json.loads(body)) == (
             200,
-            {"ready": True, "configuration": "in force", "etcd": "connected"},
+            {"ready": True, "role": "all", "configuration": "in force", "etcd": "connected"},
         )
         assert (await running.logged("config.applied"))["rules"] == 6
+
+
+async def test_a_mixer_for_policy_only(etcd: EtcdServer, apply: Apply, tmp_path: Path) -> None:
+    """It answers checks, takes no reports, and builds no handler for them; Istio's flags."""
+    await apply(TELEMETRY, DENY)
+    ready = tmp_path / "ready"
+    flags = ("--role", "policy", "--readinessProbePath", ready, "--numCheckCacheEntries=0")
+    async with mixer(etcd.endpoint, flags) as running, client(running) as stub:
+        request = check_request({"request.headers": {"x-bad": "yes"}})
+        answer = await stub.Check(request, timeout=10)
+        assert answer.precondition.status.code == PERMISSION_DENIED
+        report = stub.Report(mixer_pb2.ReportRequest(attributes=[encode(HTTP)]), timeout=10)
+        assert await report.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert json.loads((await running.get("/ready"))[1])["role"] == "policy"
+        built = {line["adapter"] for line in running.log if line["event"] == "handler.built"}
+        assert built == {"denier", "kubernetesenv"}
+        listening = {line["name"] for line in running.log if line["event"] == "service.listening"}
+        assert listening == {"monitoring", "grpc"}
+        await running.logged("flag.without_effect", flag="--numCheckCacheEntries")
+        assert (await health(running, ext_authz.SERVICE)).status == HealthCheckResponse.SERVING
+        with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):
+            await health(running, access_log.SERVICE)
+        await until(ready.exists)
+        assert await running.stop() == 0
+    assert not ready.exists()
+
+
+async def health(running: ServiceProcess, service: str) -> HealthCheckResponse:
+    """What health checks of a service are answered."""
+    async with grpc.aio.insecure_channel(await running.address("grpc")) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer: HealthCheckResponse = await stub.Check(request, timeout=10)
+        return answer
 
 
 async def test_without_etcd_nothing_is_answered_and_the_start_fails() -> None:
