@@ -10,14 +10,11 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from istio.mixer.v1 import mixer_pb2
 from istio.mixer.v1.attributes_pb2 import CompressedAttributes
 from mast.common.etcd import Put, Store
 from mast.common.keys import workload_key
-from mast.mixer.api import access_log, ext_authz
 from mast.mixer.core.dictionary import WORDS
 from mast.mixer.core.values import Attributes, Duration
 from mast.mixer.core.wire import encode
@@ -341,40 +338,6 @@ async def test_it_is_ready_once_the_configuration_is_in_force(
             {"ready": True, "role": "all", "configuration": "in force", "etcd": "connected"},
         )
         assert (await running.logged("config.applied"))["rules"] == 6
-
-
-async def test_a_mixer_for_policy_only(etcd: EtcdServer, apply: Apply, tmp_path: Path) -> None:
-    """It answers checks, takes no reports, and builds no handler for them; Istio's flags."""
-    await apply(TELEMETRY, DENY)
-    ready = tmp_path / "ready"
-    flags = ("--role", "policy", "--readinessProbePath", ready, "--numCheckCacheEntries=0")
-    async with mixer(etcd.endpoint, flags) as running, client(running) as stub:
-        request = check_request({"request.headers": {"x-bad": "yes"}})
-        answer = await stub.Check(request, timeout=10)
-        assert answer.precondition.status.code == PERMISSION_DENIED
-        report = stub.Report(mixer_pb2.ReportRequest(attributes=[encode(HTTP)]), timeout=10)
-        assert await report.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert json.loads((await running.get("/ready"))[1])["role"] == "policy"
-        built = {line["adapter"] for line in running.log if line["event"] == "handler.built"}
-        assert built == {"denier", "kubernetesenv"}
-        listening = {line["name"] for line in running.log if line["event"] == "service.listening"}
-        assert listening == {"monitoring", "grpc"}
-        await running.logged("flag.without_effect", flag="--numCheckCacheEntries")
-        assert (await health(running, ext_authz.SERVICE)).status == HealthCheckResponse.SERVING
-        with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):
-            await health(running, access_log.SERVICE)
-        await until(ready.exists)
-        assert await running.stop() == 0
-    assert not ready.exists()
-
-
-async def health(running: ServiceProcess, service: str) -> HealthCheckResponse:
-    """What health checks of a service are answered."""
-    async with grpc.aio.insecure_channel(await running.address("grpc")) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        request = health_pb2.HealthCheckRequest(service=service)
-        answer: HealthCheckResponse = await stub.Check(request, timeout=10)
-        return answer
 
 
 async def test_without_etcd_nothing_is_answered_and_the_start_fails() -> None:
