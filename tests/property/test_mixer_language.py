@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mast.mixer.core.bag import Tracker
+from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.expression import compile_expression
 from mast.mixer.core.lang.tree import EvaluationError, ExpressionError
 from mast.mixer.core.lang.types import SIGNATURES, ValueType
@@ -21,7 +23,8 @@ words = st.sampled_from(
      "!=", "<", ">=", "+", "-", "!", "*", "{", "}", ":", "@", '"', "\n", "//", "/*"]
 )  # fmt: skip
 soup = st.lists(words, max_size=30).map(" ".join)
-sources = st.text(max_size=60) | soup
+noise = st.binary(max_size=60).map(lambda raw: raw.decode("latin-1"))
+sources = st.text(max_size=60) | noise | soup
 
 
 def leaves(kind: ValueType) -> st.SearchStrategy[str]:
@@ -141,10 +144,13 @@ CLASSES = {
 }
 
 
-@given(sources, wild_requests)
-def test_any_text_compiles_or_is_an_error(source: str, request: dict[str, Value]) -> None:
+@pytest.mark.parametrize("dialect", Dialect)
+@given(source=sources, attributes=wild_requests)
+def test_any_text_compiles_or_is_an_error(
+    dialect: Dialect, source: str, attributes: dict[str, Value]
+) -> None:
     with suppress(ExpressionError, EvaluationError):
-        compile_expression(source, TYPES).evaluate(request.get)
+        dialect.compile(source, TYPES).evaluate(attributes.get)
 
 
 @given(expressions, requests)

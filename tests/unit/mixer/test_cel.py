@@ -148,7 +148,7 @@ def test_values(text: str, expected: Value) -> None:
         ("ip('x') == source.ip", "could not convert x to IP_ADDRESS"),
         ("1 / request.size", "divide by zero"),
         ("9223372036854775807 + 1 == request.size", "integer overflow"),
-        ("'a'.matches('(' + request.path)", "invalid regular expression"),
+        ("'a'.matches('(' + request.path)", "error parsing regexp: "),
         ("request.size + 1", "error converting value to integer or duration: 'many'"),
     ],
 )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from hypothesis import given
+from hypothesis import strategies as st
 
 from istio.mixer.adapter.model.v1beta1 import extensions_pb2
 from istio.mixer.template.authorization import template_handler_service_pb2 as authorization
@@ -70,6 +74,33 @@ def edited(change: Any) -> str:
     return descriptor(file)
 
 
+def _field(file: FileDescriptorProto, **described: Any) -> None:
+    file.message_type[0].field.add(name="more", number=9, **{"label": 1, **described})
+
+
+def nested_imports(depth: int) -> str:
+    files = [
+        FileDescriptorProto(name=f"{n}.proto", dependency=[f"{n + 1}.proto"], syntax="proto3")
+        for n in range(depth)
+    ]
+    files.append(FileDescriptorProto(name=f"{depth}.proto", syntax="proto3"))
+    files[0].options.Extensions[extensions_pb2.template_variety] = CHECK  # type: ignore[index]
+    files[0].options.Extensions[extensions_pb2.template_name] = "deep"  # type: ignore[index]
+    return base64.b64encode(FileDescriptorSet(file=files).SerializeToString()).decode()
+
+
+def test_a_descriptor_may_be_broken_into_lines() -> None:
+    text = "\n".join(re.findall(".{1,76}", edited(lambda _: None)))
+    assert dynamic_template("t", text).template.variety is Variety.CHECK
+
+
+@given(st.binary(max_size=200))
+def test_noise_describes_nothing(raw: bytes) -> None:
+    for described in (lambda text: dynamic_template("t", text), params_message):
+        with suppress(BadDescriptor):
+            described(base64.b64encode(raw).decode())
+
+
 def test_imports_that_everybody_has_may_be_left_out() -> None:
     file = template_file("greeter", CHECK, CHECK_RESULT)
     alone = base64.b64encode(FileDescriptorSet(file=[file]).SerializeToString()).decode()
@@ -92,6 +123,13 @@ def test_imports_that_everybody_has_may_be_left_out() -> None:
         (edited(lambda f: f.dependency.append("gone.proto")), "import gone.proto is missing"),
         (edited(lambda f: f.dependency.append(f.name)), "imports itself"),
         (edited(lambda f: f.message_type.pop(0)), "unable to parse descriptor"),
+        (edited(lambda f: _field(f, type=4)), "InstanceMsg.more is no string, int64, double, bool"),
+        (edited(lambda f: _field(f, type=9, label=3)), "InstanceMsg.more is no string"),
+        (
+            edited(lambda f: _field(f, type=11, type_name=".greeter.InstanceMsg")),
+            "has more than 256 fields, or itself as a field",
+        ),
+        (nested_imports(40), "more than 32 imports deep"),
         (descriptor(template_file("greeter", WITH_OUTPUT, CHECK_RESULT)), "has no output"),
     ],
 )

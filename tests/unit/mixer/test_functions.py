@@ -57,6 +57,22 @@ def test_what_re2_does_not_take_is_an_error(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "value"),
+    [("(a*)*b", "a"), ("(a|aa)+$", "a"), ("(.*,){11}P", ","), ("(x+x+)+y", "x")],
+)
+def test_no_pattern_backtracks(pattern: str, value: str) -> None:
+    """Python's own patterns would take longer than the sun burns (E25)."""
+    assert functions.matches(pattern, value * 10_000) is (pattern == "(a|aa)+$")
+
+
+def test_parentheses_of_patterns_nest_as_deep_as_in_go() -> None:
+    assert functions.matches("(" * 1000 + ")" * 1000, "a")
+    assert functions.matches(r"\(" * 1001, "(" * 1001)
+    with pytest.raises(EvaluationError, match="nests too deeply"):
+        functions.matches("(" * 1001 + ")" * 1001, "a")
+
+
+@pytest.mark.parametrize(
     ("address", "packed"),
     [
         ("1.2.3.4", "01020304"),

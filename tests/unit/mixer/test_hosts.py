@@ -40,6 +40,8 @@ def test_dns_names(name: str, shown: str) -> None:
         ("xn--99999999.b", "xn--99999999"),
         ("xn--.b", "xn--"),
         ("xn--\xe9.b", "xn--é"),
+        pytest.param("é" * 1001, "é" * 1001, id="unicode-of-any-length-takes-too-long"),
+        pytest.param("xn--" + "a" * 1001, "xn--" + "a" * 1001, id="so-does-punycode"),
     ],
 )
 def test_no_dns_names(name: str, label: str) -> None:
@@ -62,6 +64,12 @@ def test_no_dns_names(name: str, label: str) -> None:
 )
 def test_same_dns_name(left: str, right: str, same: bool) -> None:
     assert same_dns_name(left, right) is same
+
+
+def test_names_that_take_too_long_to_compare_are_an_error() -> None:
+    with pytest.raises(EvaluationError, match="to dns name"):
+        same_dns_name("a" + "\u0301\u0316" * 500, "b")
+    assert same_dns_name("a" + "\u0301\u0316" * 400, "a" + "\u0301\u0316" * 400)
 
 
 def test_comparing_a_name_with_an_underscore_is_an_error() -> None:
@@ -90,6 +98,8 @@ def test_emails(address: str) -> None:
         (".a@b", "'mail: expected single address'"),
         ("Ann <a@b>", "display names are not allowed"),
         ('"Ann B" <a@b>', "display names are not allowed"),
+        ("Ann<a@b>", "display names are not allowed"),
+        ("Ann > <a@b> x", "'mail: expected single address'"),
     ],
 )
 def test_no_emails(address: str, reason: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mast.mixer.core.lang.parser import MAX_LEVELS, MAX_NESTING, parse
+from mast.mixer.core.lang.parser import MAX_LENGTH, MAX_LEVELS, MAX_NESTING, parse
 from mast.mixer.core.lang.tree import Attribute, Call, Constant, ExpressionError, Read, reads
 from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Duration, Value
@@ -89,6 +89,8 @@ def test_operands(source: str, postfix: str) -> None:
         (r'"\xff"', "\N{REPLACEMENT CHARACTER}", ValueType.STRING),
         ("42", 42, ValueType.INT64),
         ("010", 10, ValueType.INT64),
+        ("0" * 30 + "7", 7, ValueType.INT64),
+        ("0", 0, ValueType.INT64),
         ("9223372036854775807", 2**63 - 1, ValueType.INT64),
         ("1.5", 1.5, ValueType.DOUBLE),
         (".5", 0.5, ValueType.DOUBLE),
@@ -150,6 +152,12 @@ def test_literals(source: str, value: Value, kind: ValueType) -> None:
             '1:1: strconv.ParseInt: parsing "9223372036854775808": value out of range',
         ),
         ("é = 1", "1:4: expected '==', found '='"),
+        pytest.param(
+            "9" * 5000,
+            f'1:1: strconv.ParseInt: parsing "{"9" * 5000}": value out of range',
+            id="thousands-of-digits",
+        ),
+        ("1e999", '1:1: strconv.ParseFloat: parsing "1e999": value out of range'),
     ],
 )
 def test_errors_name_the_place(source: str, error: str) -> None:
@@ -206,7 +214,15 @@ def test_deep_nesting_is_an_error(nested: object) -> None:
     with pytest.raises(ExpressionError, match=f"nesting deeper than {MAX_NESTING}"):
         parse(nested(MAX_NESTING + 1))
     with pytest.raises(ExpressionError, match=f"nesting deeper than {MAX_NESTING}"):
-        parse(nested(10_000))
+        parse(nested(2_000))
+
+
+def test_long_texts_are_an_error() -> None:
+    assert isinstance(parse('"' + "a" * (MAX_LENGTH - 2) + '"'), Constant)
+    with pytest.raises(
+        ExpressionError, match=f"{MAX_LENGTH + 1} characters; allowed: {MAX_LENGTH}"
+    ):
+        parse("a" * (MAX_LENGTH + 1))
 
 
 def test_parentheses_nest_as_deep_as_allowed() -> None:

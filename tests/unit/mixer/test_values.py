@@ -47,6 +47,8 @@ def test_conformance_same(case: Any) -> None:
     [
         pytest.param("05", 5, True, id="integers-by-value"),
         pytest.param("+5", 5, True, id="sign"),
+        pytest.param("-05", -5, True, id="negative"),
+        pytest.param("9" * 5000, 5, False, id="too-many-digits"),
         pytest.param("5.0", 5, False, id="no-integer"),
         pytest.param("60s", Duration(60 * 10**9), True, id="durations-by-value"),
         pytest.param("minute", Duration(60 * 10**9), False, id="no-duration"),
@@ -83,6 +85,8 @@ def test_same(left: Value | None, right: Value | None, expected: bool) -> None:
         ("1ns", 1),
         ("2h45m10.5s", 9_910_500_000_000),
         ("9223372036854775807ns", 2**63 - 1),
+        ("0" * 5000 + "7s", 7_000_000_000),
+        ("1." + "5" * 5000 + "s", 1_555_555_555),
     ],
 )
 def test_durations(literal: str, ns: int) -> None:
@@ -105,6 +109,7 @@ def test_durations(literal: str, ns: int) -> None:
         "00",
         "1m-5s",
         "9223372036854775808ns",
+        "9" * 5000 + "s",
     ],
 )
 def test_no_durations(literal: str) -> None:

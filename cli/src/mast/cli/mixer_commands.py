@@ -145,7 +145,7 @@ def check(
 
     asked = _amounts(quotas)
     load, shown = _sending(repeat, concurrency, rate, print_response, output)
-    where = _address(address)
+    where = _address(address, "policy")
     sent = mixc.check(where, attributes, asked, deduplication_id, load, shown)
     asyncio.run(sent).insist(where)
 
@@ -165,7 +165,7 @@ def report(
     from mast.cli.mixer import mixc
 
     load, shown = _sending(repeat, concurrency, rate, print_response, Format.TABLE)
-    where = _address(address)
+    where = _address(address, "telemetry")
     asyncio.run(mixc.report(where, attributes, report_batch_size, load, shown)).insist(where)
 
 
@@ -202,11 +202,12 @@ def evaluate(
     A line of standard input is one case: {"expr", "manifest": {attribute: "STRING"|...},
     "attributes": {name: {"t": type, "v"|"ns"|"hex": ...}}, "dialect": "CEXL"|"CEL"|"COMPAT"}, and
     becomes one line: {"outcome": "value"|"compile_error"|"eval_error", "type", "value", "error",
-    "referenced"}. With an
+    "referenced"}. A line that is no case is told in its place, and the exit status is 2. With an
     expression as argument the attributes that Istio declares are known, and those that options
     give; the exit status is 1 if it has no value.
     """
     from mast.cli.mixer.evaluation import Case, dialect_of, outcome
+    from mast.cli.mixer.values import valid_text
 
     if not expression:
         if attributes or manifest:
@@ -214,7 +215,7 @@ def evaluate(
         _evaluate_lines()
         return
     case = Case(
-        expression=expression,
+        expression=valid_text(expression),
         types=_types(attributes, manifest),
         attributes=attributes,
         dialect=_usable(dialect_of, dialect, "--dialect"),
@@ -226,19 +227,20 @@ def evaluate(
 
 
 def _evaluate_lines() -> None:
-    from mast.cli.mixer.evaluation import case_of, outcome
-    from mast.cli.mixer.values import BadValue
+    from mast.cli.mixer.evaluation import line_outcome
 
-    for number, line in enumerate(sys.stdin, 1):
+    numbers = []
+    for number, line in enumerate(sys.stdin.buffer, 1):
         if not line.strip():
             continue
-        try:
-            case = case_of(json.loads(line))
-        except ValueError as error:
-            kind = "" if isinstance(error, BadValue) else "not JSON: "
-            raise CommandError(f"line {number}: {kind}{error}", status=2) from error
-        sys.stdout.write(json.dumps(outcome(case), ensure_ascii=False) + "\n")
+        found, described = line_outcome(line)
+        if not described:
+            numbers.append(number)
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
         sys.stdout.flush()
+    if numbers:
+        shown = ", ".join(map(str, numbers))
+        raise CommandError(f"what describes no case: line {shown} of standard input", status=2)
 
 
 def _types(given: Mapping[str, Value], manifest: str) -> dict[str, Any]:
@@ -269,5 +271,9 @@ def _usable(read: Callable[[Any], T], given: Any, option: str) -> T:
         raise CommandError(f"{option}: {error}", status=2) from error
 
 
-def _address(given: str) -> str:
-    return given or Home.default().running().addresses["mixer"]
+def _address(given: str, role: str) -> str:
+    """The address given, else that of a Mixer of this machine's mesh that answers such calls."""
+    if given:
+        return given
+    mesh = Home.default().running()
+    return mesh.addresses[mesh.mixers_for(role)[0]]

@@ -93,26 +93,105 @@ def test_lines() -> None:
     assert run(lines=lines + "\n\n") == (0, [expected for _, expected in CASES])
 
 
+GOOD = '{"expr": "1"}'
+ONE = {"outcome": "value", "type": "INT64", "value": {"t": "int64", "v": 1}, "referenced": []}
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("{", "line 1: not JSON"),
-        ("[]", 'line 1: want an object with "expr"'),
-        ('{"expr": "a", "types": {}}', "unknown field 'types'"),
-        ('{"expr": "a", "manifest": {"a": "INT"}}', "manifest: a: type 'INT'; allowed: STRING"),
-        ('{"expr": "a", "manifest": []}', None),
-        ('{"expr": "a", "manifest": [1]}', "manifest: .* is no object"),
+        ("{", "not JSON: "),
+        ("[" * 100_000, "not JSON: "),
+        ("9" * 5_000, "not JSON: "),
+        (b'{"expr": "\xff"}', "not JSON: "),
+        ("[]", 'want an object with "expr", a string'),
+        ('{"expr": 1}', 'want an object with "expr", a string'),
+        (
+            '{"expr": "a", "types": {}}',
+            "unknown field 'types'; allowed: expr, manifest, attributes",
+        ),
+        ('{"expr": "a", "manifest": {"a": "INT"}}', "manifest: a: type 'INT'; allowed: STRING, "),
+        ('{"expr": "a", "manifest": {"a": []}}', "manifest: a: type []; allowed: STRING, "),
+        ('{"expr": "a", "manifest": [1]}', "manifest: [1] is no object"),
         ('{"expr": "a", "attributes": {"a": 1}}', "attributes: a: 1: want"),
-        ('{"expr": "a", "dialect": "JS"}', "dialect: 'JS'; allowed: "),
+        ('{"expr": "a", "attributes": {"a": {"t": []}}}', "attributes: a: {'t': []}: want"),
+        ('{"expr": "a", "attributes": {"a": {"t": "duration", "v": 1}}}', "needs 'ns'"),
+        ('{"expr": "a", "dialect": "JS"}', "dialect: 'JS'; allowed: CEXL, CEL, COMPAT"),
+        ('{"expr": "a", "dialect": {}}', "dialect: {}; allowed: CEXL, CEL, COMPAT"),
     ],
 )
-def test_lines_that_are_no_cases(line: str, complaint: str | None) -> None:
-    if complaint is None:
-        assert run(lines=line)[0] == 0
-        return
-    with pytest.raises(CommandError, match=complaint) as caught:
-        run(lines=line)
-    assert caught.value.status == 2
+def test_a_line_that_is_no_case_is_told_in_its_place(line: str | bytes, complaint: str) -> None:
+    raw = line if isinstance(line, bytes) else line.encode()
+    ended = CliRunner().invoke(
+        app, ["mixer", "eval"], input=b"\n".join((GOOD.encode(), raw, b"", GOOD.encode()))
+    )
+    before, told, after = (json.loads(each) for each in ended.stdout.splitlines())
+    assert (before, after) == (ONE, ONE)
+    assert (told["outcome"], told["referenced"]) == ("compile_error", [])
+    assert complaint in told["error"]
+    assert isinstance(ended.exception, CommandError)
+    assert (str(ended.exception), ended.exception.status) == (
+        "what describes no case: line 2 of standard input",
+        2,
+    )
+
+
+@pytest.mark.parametrize("manifest", ["{}", "[]", "null"])
+def test_what_is_empty_may_be_of_any_kind(manifest: str) -> None:
+    assert run(lines=f'{{"expr": "1", "manifest": {manifest}}}') == (0, [ONE])
+
+
+@pytest.mark.parametrize("dialect", ["CEXL", "CEL", "COMPAT"])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("STRING", {"t": "string", "v": 'é " \n'}),
+        ("DNS_NAME", {"t": "string", "v": "example.com"}),
+        ("URI", {"t": "string", "v": "http://x/"}),
+        ("EMAIL_ADDRESS", {"t": "string", "v": "a@b"}),
+        ("INT64", {"t": "int64", "v": -(2**63)}),
+        ("DOUBLE", {"t": "double", "v": 1.5}),
+        ("DOUBLE", {"t": "double", "v": "NaN"}),
+        ("DOUBLE", {"t": "double", "v": "-Infinity"}),
+        ("BOOL", {"t": "bool", "v": False}),
+        ("TIMESTAMP", {"t": "timestamp", "v": "2020-01-31T10:00:00.123456789Z"}),
+        ("TIMESTAMP", {"t": "timestamp", "v": "0001-01-01T00:00:00Z"}),
+        ("DURATION", {"t": "duration", "ns": -1_500_000_001}),
+        ("IP_ADDRESS", {"t": "bytes", "hex": "0a000001"}),
+        ("IP_ADDRESS", {"t": "bytes", "hex": "20010db8000000000000000000000001"}),
+        ("STRING_MAP", {"t": "string_map", "v": {"k": "v", "": ""}}),
+    ],
+)
+def test_values_of_every_type_come_back_as_they_were(
+    kind: str, value: dict[str, Any], dialect: str
+) -> None:
+    case = {"expr": "a", "manifest": {"a": kind}, "attributes": {"a": value}, "dialect": dialect}
+    status, (found,) = run(lines=json.dumps(case))
+    assert (status, found["outcome"], found["type"], found["value"]) == (0, "value", kind, value)
+    assert found["referenced"] == (["a[k]", "a[]"] if kind == "STRING_MAP" else ["a"])
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ('ip("10.0.0.1")', {"t": "bytes", "hex": "0a000001"}),
+        ('"1h30m"', {"t": "duration", "ns": 5_400_000_000_000}),
+        ('timestamp("2020-01-31T11:00:00.5+01:00")',
+         {"t": "timestamp", "v": "2020-01-31T10:00:00.5Z"}),
+        ('uri("http://x")', {"t": "string", "v": "http://x"}),
+        ("1.0", {"t": "double", "v": 1.0}),
+        ("emptyStringMap()", {"t": "string_map", "v": {}}),
+    ],
+)  # fmt: skip
+def test_values_that_expressions_make(expression: str, value: dict[str, Any]) -> None:
+    status, (found,) = run(expression)
+    assert (status, found["value"]) == (0, value)
+
+
+def test_halves_of_characters_are_replaced() -> None:
+    line = r"""{"expr": "size(a) + size(\"\ud800\")", "manifest": {"a": "STRING"},
+        "attributes": {"a": {"t": "string", "v": "\udfff"}}}""".replace("\n", "")
+    assert run(lines=line)[1][0]["value"] == {"t": "int64", "v": 6}
 
 
 def test_an_expression_and_options() -> None:

@@ -4,13 +4,21 @@
 
 from __future__ import annotations
 
-import base64
+import json
+from collections.abc import Callable
 
 import pytest
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
+from istio.mixer.adapter.model.v1beta1 import extensions_pb2
+from istio.mixer.template.metric import template_handler_service_pb2 as metric
+from mast.galley.core.judge import judge
+from mast.galley.core.objects import Defaults, read_text
 from tests.support.galley_rules import found
+from tests.support.remote_adapter import descriptor, params_file, template_file
 
-DESCRIPTOR = base64.b64encode(b"descriptor").decode()
+TEMPLATE = descriptor(metric.DESCRIPTOR)
+CONFIG = descriptor(params_file())
 
 
 @pytest.mark.parametrize(
@@ -59,6 +67,21 @@ DESCRIPTOR = base64.b64encode(b"descriptor").decode()
                      ["error spec.connection.address address"], id="address-without-port"),
         pytest.param("handler", "{adapter: a, connection: {address: 'host:70000'}}",
                      ["error spec.connection.address address"], id="bad-address"),
+        pytest.param("handler", "{adapter: a, connection: {address: 'h:1', authentication: {tls:"
+                     " {tokenPath: /t}}}}", [], id="token"),
+        pytest.param("handler", "{adapter: a, connection: {address: 'h:1', authentication: {tls:"
+                     " {caCertificates: /ca}}}}",
+                     ["error spec.connection.authentication.tls.tokenPath required"],
+                     id="no-token"),
+        pytest.param("handler", "{adapter: a, connection: {address: 'h:1', authentication: {tls:"
+                     " {oauth: {clientId: a}}}}}",
+                     ["error spec.connection.authentication.tls.oauth.clientSecret required",
+                      "error spec.connection.authentication.tls.oauth.tokenUrl required"],
+                     id="no-secret"),
+        pytest.param("handler", "{adapter: a, connection: {address: 'h:1', authentication: {mutual:"
+                     " {privateKey: /k}}}}",
+                     ["error spec.connection.authentication.mutual.clientCertificate required"],
+                     id="no-certificate"),
         pytest.param("handler", "{adapter: a, compiledAdapter: stdio,"
                      " connection: {address: 'unix:///a'}}",
                      ["error spec.adapter one-of", "error spec.connection not-allowed"],
@@ -86,16 +109,20 @@ DESCRIPTOR = base64.b64encode(b"descriptor").decode()
                      id="manifest"),
         pytest.param("attributemanifest", "{attributes: {a: {}}}",
                      ["error spec.attributes.a.valueType required"], id="manifest-type"),
-        pytest.param("template", "{descriptor: %s}" % DESCRIPTOR, [], id="template"),
+        pytest.param("template", "{descriptor: %s}" % TEMPLATE, [], id="template"),
+        pytest.param("template", "{descriptor: %s}" % CONFIG, ["error spec.descriptor descriptor"],
+                     id="template-without-variety"),
         pytest.param("template", "{descriptor: '!', other: 1}",
-                     ["error spec.descriptor wrong-type", "error spec.other unknown-field"],
+                     ["error spec.descriptor descriptor", "error spec.other unknown-field"],
                      id="bad-template"),
         pytest.param("template", "{}", ["error spec.descriptor required"], id="empty-template"),
-        pytest.param("adapter", "{templates: [a], config: %s, session_based: false}" % DESCRIPTOR,
+        pytest.param("adapter", "{templates: [a], config: %s, session_based: false}" % CONFIG,
                      [], id="adapter"),
         pytest.param("adapter", "{templates: [a]}", [], id="adapter-without-config"),
+        pytest.param("adapter", "{templates: [a], config: %s}" % TEMPLATE,
+                     ["error spec.config descriptor"], id="adapter-without-params"),
         pytest.param("adapter", "{config: '!'}",
-                     ["error spec.config wrong-type", "error spec.templates required"],
+                     ["error spec.config descriptor", "error spec.templates required"],
                      id="bad-adapter"),
         pytest.param("metric", "{value: '1', dimensions: {a: b}}", [], id="legacy-metric"),
         pytest.param("metric", "{values: '1'}", ["error spec.values unknown-field"],
@@ -108,3 +135,53 @@ DESCRIPTOR = base64.b64encode(b"descriptor").decode()
 )  # fmt: skip
 def test_mixer(kind: str, spec: str, expected: list[str]) -> None:
     assert sorted(found(f"config.istio.io/{kind}", spec)) == sorted(expected)
+
+
+CHECK = extensions_pb2.TEMPLATE_VARIETY_CHECK
+RESULT = "istio.mixer.adapter.model.v1beta1.CheckResult"
+
+
+def edited(change: Callable[[FileDescriptorProto], object]) -> str:
+    file = template_file("greeter", CHECK, RESULT)
+    change(file)
+    return descriptor(file)
+
+
+def with_field(**described: object) -> str:
+    def change(file: FileDescriptorProto) -> None:
+        file.message_type[0].field.add(name="more", number=9, **described)  # type: ignore[arg-type]
+
+    return edited(change)
+
+
+F = FieldDescriptorProto
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param(edited(lambda _: None), "", id="fine"),
+        pytest.param(edited(lambda f: f.service.pop()), "want one service Handle", id="no-service"),
+        pytest.param(edited(lambda f: f.dependency.append("gone.proto")),
+                     "import gone.proto is missing", id="import"),
+        pytest.param(with_field(type=F.TYPE_UINT32, label=F.LABEL_OPTIONAL),
+                     "InstanceMsg.more is no string, int64, double, bool, message or map",
+                     id="type-that-no-expression-has"),
+        pytest.param(with_field(type=F.TYPE_STRING, label=F.LABEL_REPEATED),
+                     "InstanceMsg.more is no string", id="list"),
+        pytest.param(with_field(type=F.TYPE_MESSAGE, label=F.LABEL_OPTIONAL,
+                                type_name=".greeter.InstanceMsg"),
+                     "InstanceMsg has more than 256 fields, or itself as a field", id="itself"),
+        pytest.param("\n".join(edited(lambda _: None)), "", id="line-ends"),
+    ],
+)  # fmt: skip
+def test_descriptors_are_read_as_mixer_reads_them(text: str, complaint: str) -> None:
+    """What Mixer would tell of (mixer.md D7, G10) is told when they are written."""
+    document = {
+        "apiVersion": "config.istio.io/v1alpha2",
+        "kind": "template",
+        "metadata": {"name": "t", "namespace": "shop"},
+        "spec": {"descriptor": text},
+    }
+    problems = judge(read_text(json.dumps(document), "test.yaml", Defaults())).problems
+    assert [complaint in each.message for each in problems] == [True] * bool(complaint)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mast.cli.mixer.values import BadValue, from_json, to_json
+from mast.cli.mixer.values import BadValue, from_json, to_json, valid_text
 from mast.mixer.core.bag import Tracker
 from mast.mixer.core.engine import Condition, Reference
 from mast.mixer.core.lang.dialects import Dialect
@@ -40,10 +41,11 @@ def case_of(described: Any) -> Case:
             f"unknown field {unknown[0]!r}; allowed: expr, manifest, attributes, dialect"
         )
     return Case(
-        expression=described["expr"],
+        expression=valid_text(described["expr"]),
         types=types_of(_object(described, "manifest")),
         attributes={
-            name: _value(name, value) for name, value in _object(described, "attributes").items()
+            valid_text(name): _value(name, value)
+            for name, value in _object(described, "attributes").items()
         },
         dialect=dialect_of(described.get("dialect", Dialect.CEXL)),
     )
@@ -52,10 +54,10 @@ def case_of(described: Any) -> Case:
 def types_of(manifest: Mapping[str, Any]) -> dict[str, ValueType]:
     """Types by their names; BadValue names an attribute whose type is none."""
     for name, word in manifest.items():
-        if word not in ValueType.__members__:
+        if not isinstance(word, str) or word not in ValueType.__members__:
             allowed = ", ".join(ValueType.__members__)
             raise BadValue(f"manifest: {name}: type {word!r}; allowed: {allowed}")
-    return {name: ValueType[word] for name, word in manifest.items()}
+    return {valid_text(name): ValueType[word] for name, word in manifest.items()}
 
 
 def _object(described: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -74,9 +76,27 @@ def _value(name: str, described: Any) -> Any:
 
 def dialect_of(word: Any) -> Dialect:
     """The language of that name; BadValue if there is none."""
-    if word not in set(Dialect):
+    if not isinstance(word, str) or word not in Dialect.__members__:
         raise BadValue(f"dialect: {word!r}; allowed: {', '.join(Dialect)}")
     return Dialect(word)
+
+
+def line_outcome(line: bytes) -> tuple[dict[str, Any], bool]:
+    """What becomes of the case that a line of JSON describes, and whether it describes one.
+
+    A line that does not is told as an expression that does not compile is.
+    """
+    try:
+        return outcome(case_of(_parsed(line))), True
+    except BadValue as error:
+        return {"outcome": "compile_error", "error": str(error), "referenced": []}, False
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadValue(f"not JSON: {error}") from error
 
 
 def outcome(case: Case) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import Any, Final
 
 from mast.cli.errors import CommandError
@@ -21,6 +22,8 @@ from mast.mixer.core.values import (
 )
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_MOST_DIGITS: Final = 1000
+"""Python reads some more, no number of 64 bits has that many."""
 
 
 class BadValue(ValueError):
@@ -43,7 +46,7 @@ def from_json(described: Any) -> Value:
 
 
 def to_json(value: Value) -> dict[str, Any]:
-    """The inverse of ``from_json``."""
+    """The inverse of ``from_json``; doubles that JSON does not have are text (``"NaN"``)."""
     if isinstance(value, Mapping):
         return {"t": "string_map", "v": dict(value)}
     if isinstance(value, Duration):
@@ -52,10 +55,24 @@ def to_json(value: Value) -> dict[str, Any]:
         return {"t": "timestamp", "v": _rfc3339(value)}
     if isinstance(value, bytes):
         return {"t": "bytes", "hex": value.hex()}
-    for kind, name in ((bool, "bool"), (int, "int64"), (float, "double")):
+    if isinstance(value, float):
+        return {"t": "double", "v": value if isfinite(value) else _UNENDING[str(value)]}
+    for kind, name in ((bool, "bool"), (int, "int64")):
         if isinstance(value, kind):
             return {"t": name, "v": value}
     return {"t": "string", "v": value}
+
+
+_UNENDING: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+"""How JSON of protocol buffers writes them."""
+
+
+def valid_text(given: str) -> str:
+    """Text without halves of characters, which JSON may hold but UTF-8 may not: they are U+FFFD."""
+    return _HALVES.sub("\N{REPLACEMENT CHARACTER}", given)
+
+
+_HALVES: Final = re.compile("[\ud800-\udfff]")
 
 
 def _rfc3339(value: Timestamp) -> str:
@@ -69,12 +86,13 @@ def _rfc3339(value: Timestamp) -> str:
 def _string(given: Any) -> str:
     if not isinstance(given, str):
         raise BadValue(f"{given!r} is no string")
-    return given
+    return valid_text(given)
 
 
 def _int64(given: Any) -> int:
     """A number, or the digits of one."""
-    number = int(given) if isinstance(given, str) and _INTEGER.fullmatch(given) else given
+    readable = isinstance(given, str) and len(given) < _MOST_DIGITS and _INTEGER.fullmatch(given)
+    number = int(given) if readable else given
     if isinstance(number, bool) or not isinstance(number, int):
         raise BadValue(f"{given!r} is no integer")
     if not INT64_MIN <= number <= INT64_MAX:

@@ -6,13 +6,11 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-import re2  # type: ignore[import-untyped]
 import yaml
 
 from istio.mixer.adapter.list.config.config_pb2 import Params
-
-_RE2 = re2.Options()
-_RE2.log_errors = False
+from mast.mixer.core.lang.functions import regex
+from mast.mixer.core.lang.tree import EvaluationError
 
 
 class Entries(Protocol):
@@ -53,8 +51,8 @@ class Patterns:
         self._patterns = []
         for entry in entries:
             try:
-                self._patterns.append(re2.compile(entry, _RE2))
-            except re2.error as error:
+                self._patterns.append(regex(entry))
+            except EvaluationError as error:
                 raise ValueError(f"could not parse regex '{entry}'") from error
 
     def has(self, symbol: str) -> bool:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from istio.mixer.adapter.model.v1beta1 import extensions_pb2
-from mast.mixer.core.lang.types import ValueType
+from mast.common.descriptors import BadDescriptor, described_params, described_template
 from mast.mixer.core.templates import Template, Variety, outputs_of, record_of
 
-_NAME: Final = re.compile(r"[a-zA-Z]+")
+__all__ = [
+    "BadDescriptor",
+    "DynamicAdapter",
+    "DynamicTemplate",
+    "Service",
+    "compiled_service",
+    "dynamic_template",
+    "params_message",
+    "service_of",
+]
+
 _OWN_FIELDS: Final = frozenset({"name"})
 """Of an instance message: set by Mixer, not by whoever configures."""
-
-
-class BadDescriptor(ValueError):
-    """A descriptor that describes no template or adapter; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,31 +69,21 @@ class DynamicAdapter:
 def dynamic_template(name: str, descriptor: str) -> DynamicTemplate:
     """The template that a resource's descriptor describes; ``name`` is the resource's FQN.
 
-    Exactly one file carries the variety, its own name and a service ``Handle...`` with one method
-    for messages ``InstanceMsg``. Raises BadDescriptor.
+    Raises BadDescriptor.
     """
-    files = _files(descriptor)
-    carriers = [
-        each for each in files if each.options.HasExtension(extensions_pb2.template_variety)
-    ]
-    if len(carriers) != 1:
-        raise BadDescriptor(f"unable to find template: {len(carriers)} files have a variety")
-    file = carriers[0]
-    named = file.options.Extensions[extensions_pb2.template_name]
-    if not _NAME.fullmatch(named):
-        raise BadDescriptor(f"unable to find template: name {named!r} is not letters only")
-    variety = Variety(file.options.Extensions[extensions_pb2.template_variety])
-    service = _service(_pool(files), file, variety)
-    outputs = dict[str, ValueType]()
-    if variety is Variety.ATTRIBUTE_GENERATOR:
-        outputs = outputs_of(service.response.DESCRIPTOR)
-    elif variety is Variety.CHECK_WITH_OUTPUT:
-        output = service.response.DESCRIPTOR.fields_by_name.get("output")
-        if output is None or output.message_type is None:
-            raise BadDescriptor("unable to find template: the answer has no output")
-        outputs = outputs_of(output.message_type)
+    described = described_template(descriptor)
+    inferred = described.inferred
+    service = service_of(
+        described.method,
+        described.instance,
+        None if inferred is None else message_factory.GetMessageClass(inferred),
+    )
     template = Template(
-        name, variety, record_of(service.instance, _OWN_FIELDS), outputs, dynamic=True
+        name,
+        Variety(described.variety),
+        record_of(described.instance, _OWN_FIELDS),
+        {} if described.output is None else outputs_of(described.output),
+        dynamic=True,
     )
     return DynamicTemplate(template, service)
 
@@ -102,93 +93,8 @@ def params_message(descriptor: str) -> type[Message] | None:
 
     Raises BadDescriptor if there is a descriptor without it.
     """
-    if not descriptor:
-        return None
-    files = _files(descriptor)
-    found = [
-        f"{file.package}.Params".lstrip(".")
-        for file in files
-        if any(each.name == "Params" for each in file.message_type)
-    ]
-    if not found:
-        raise BadDescriptor("unable to find message Params")
-    # Files come in the order of their imports: the adapter's own is the last.
-    return _message(_pool(files), found[-1])
-
-
-def _files(descriptor: str) -> list[FileDescriptorProto]:
-    try:
-        raw = base64.b64decode(descriptor, validate=True)
-        files = list(FileDescriptorSet.FromString(raw).file)
-    except (binascii.Error, ValueError, DecodeError) as error:
-        raise BadDescriptor(f"unable to parse descriptor: {error}") from error
-    if not files:
-        raise BadDescriptor("unable to parse descriptor: it has no files")
-    return files
-
-
-def _pool(files: Iterable[FileDescriptorProto]) -> descriptor_pool.DescriptorPool:
-    """A pool of their own, so that adapters cannot disagree about names."""
-    pool = descriptor_pool.DescriptorPool()
-    given = {each.name: each for each in files}
-    added = set[str]()
-
-    def add(name: str, above: tuple[str, ...]) -> None:
-        if name in added:
-            return
-        if name in above:
-            raise BadDescriptor(f"unable to parse descriptor: {name} imports itself")
-        file = given.get(name) or _well_known(name)
-        for each in file.dependency:
-            add(each, (*above, name))
-        added.add(name)
-        try:
-            pool.AddSerializedFile(file.SerializeToString())
-            pool.FindFileByName(name)
-        except (TypeError, KeyError, ValueError) as error:
-            raise BadDescriptor(f"unable to parse descriptor: {name}: {error}") from error
-
-    for name in given:
-        add(name, ())
-    return pool
-
-
-def _well_known(name: str) -> FileDescriptorProto:
-    """A file that descriptors may leave out because everybody has it."""
-    found = FileDescriptorProto()
-    try:
-        descriptor_pool.Default().FindFileByName(name).CopyToProto(found)
-    except KeyError:
-        raise BadDescriptor(f"unable to parse descriptor: import {name} is missing") from None
-    return found
-
-
-def _message(pool: descriptor_pool.DescriptorPool, name: str) -> type[Message]:
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
-
-
-def _service(
-    pool: descriptor_pool.DescriptorPool, file: FileDescriptorProto, variety: Variety
-) -> Service:
-    prefix = f"{file.package}." if file.package else ""
-    handlers = [each for each in file.service if each.name.startswith("Handle")]
-    if len(handlers) != 1 or len(handlers[0].method) != 1:
-        raise BadDescriptor("unable to find template: want one service Handle... with one method")
-    described = pool.FindServiceByName(prefix + handlers[0].name)
-    (method,) = described.methods
-    several = variety is Variety.REPORT
-    instance = method.input_type.fields_by_name.get("instances" if several else "instance")
-    if instance is None or instance.message_type is None:
-        wanted = "instances" if several else "instance"
-        raise BadDescriptor(f"unable to find template: {method.input_type.name} has no {wanted}")
-    return service_of(method, instance.message_type, _inferred(pool, prefix))
-
-
-def _inferred(pool: descriptor_pool.DescriptorPool, prefix: str) -> type[Message] | None:
-    try:
-        return _message(pool, f"{prefix}Type")
-    except KeyError:
-        return None
+    described = described_params(descriptor)
+    return None if described is None else message_factory.GetMessageClass(described)
 
 
 def service_of(

@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 NANOS = 1_000_000_000
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+INT64_DIGITS = 19
+"""Most decimal digits of a number of 64 bits. Python refuses to read some thousands of digits."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _V4_IN_V6 = bytes(10) + b"\xff\xff"
 
@@ -104,7 +106,8 @@ def same(left: Value | None, right: Value | None) -> bool:
 
 
 def _integer(literal: str) -> int | None:
-    return int(literal) if re.fullmatch(r"[+-]?[0-9]+", literal) else None
+    found = re.fullmatch(r"([+-]?)0*([0-9]+)", literal)
+    return int(found[1] + found[2]) if found and len(found[2]) <= INT64_DIGITS else None
 
 
 def ip_text(address: bytes) -> str:
@@ -172,8 +175,11 @@ def parse_duration(literal: str) -> int | None:
         piece = _PIECE.match(rest, at)
         if piece is None or not (piece[1] or piece[2]):
             return None
-        unit, fraction = _UNITS[piece[3]], piece[2] or ""
-        total += int(piece[1] or 0) * unit + int(fraction or 0) * unit // 10 ** len(fraction)
+        whole, fraction = piece[1].lstrip("0"), (piece[2] or "")[:INT64_DIGITS]
+        if len(whole) > INT64_DIGITS:
+            return None
+        unit = _UNITS[piece[3]]
+        total += int(whole or 0) * unit + int(fraction or 0) * unit // 10 ** len(fraction)
         at = piece.end()
     signed = -total if literal[:1] == "-" else total
     return signed if rest and INT64_MIN <= signed <= INT64_MAX else None

@@ -6,9 +6,7 @@ Mixer loads them.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -38,6 +36,7 @@ from istio.mixer.template.metric import template_pb2 as metric
 from istio.mixer.template.quota import template_pb2 as quota
 from istio.mixer.template.reportnothing import template_pb2 as reportnothing
 from istio.mixer.template.tracespan import template_pb2 as tracespan
+from mast.common.descriptors import BadDescriptor, described_params, described_template
 from mast.common.kinds import LEGACY_ADAPTERS, LEGACY_TEMPLATES
 from mast.galley.core.decode import decode, is_map, map_entry
 from mast.galley.core.documents import from_json
@@ -48,6 +47,7 @@ from mast.galley.core.rules.table import (
     SPEC,
     Family,
     exclusive,
+    json_name,
     prefixed,
     required,
 )
@@ -122,8 +122,23 @@ def _handler(obj: ConfigObject) -> Iterator[Finding]:
         if spec.HasField("connection"):
             message = "'connection' is only allowed with 'adapter'"
             yield Finding((*SPEC, "connection"), "not-allowed", message)
-    elif spec.adapter and not spec.connection.address:
-        yield required((*SPEC, "connection", "address"), "address")
+    elif spec.adapter:
+        if not spec.connection.address:
+            yield required((*SPEC, "connection", "address"), "address")
+        yield from _authentication(spec.connection.authentication)
+
+
+def _authentication(authentication: Any) -> Iterator[Finding]:
+    """What Mixer shows to an adapter: a token, or its certificate (mixer.md G12)."""
+    kind = authentication.WhichOneof("auth_type") or ""
+    at: Path = (*SPEC, "connection", "authentication", kind)
+    if kind == "tls" and authentication.tls.WhichOneof("token_source") is None:
+        yield required((*at, "tokenPath"), "tokenPath", "oauth")
+    if kind == "mutual":
+        for name in ("private_key", "client_certificate"):
+            if not getattr(authentication.mutual, name):
+                field = json_name(authentication.mutual, name)
+                yield required((*at, field), field)
 
 
 def adapter_params(name: str, params: Any, name_at: Path, at: Path) -> Iterator[Finding]:
@@ -209,35 +224,36 @@ def _legacy(obj: ConfigObject) -> Iterator[Finding]:
 
 
 def _descriptor_resource(obj: ConfigObject) -> Iterator[Finding]:
-    """A template resource: a base64 FileDescriptorSet."""
+    """A template resource: a base64 FileDescriptorSet that describes one."""
     text = _text(obj.spec, "descriptor")
     if not text:
         yield required((*SPEC, "descriptor"), "descriptor")
     else:
-        yield from _base64(text, (*SPEC, "descriptor"))
+        yield from _described(described_template, text, (*SPEC, "descriptor"))
     yield from _known_keys(obj.spec, {"descriptor"})
 
 
 def _adapter_resource(obj: ConfigObject) -> Iterator[Finding]:
-    """An adapter resource: Info with its templates and a base64 FileDescriptorSet."""
+    """An adapter resource: Info with its templates, and the FileDescriptorSet of its Params."""
     names = {"name", "description", "templates", "config", "session_based", "sessionBased"}
     yield from _known_keys(obj.spec, names)
     templates = obj.spec.fields["templates"].list_value if "templates" in obj.spec.fields else ()
     if not templates:
         yield required((*SPEC, "templates"), "templates")
     if config := _text(obj.spec, "config"):
-        yield from _base64(config, (*SPEC, "config"))
+        yield from _described(described_params, config, (*SPEC, "config"))
 
 
 def _text(spec: Any, name: str) -> str:
     return str(spec.fields[name].string_value) if name in spec.fields else ""
 
 
-def _base64(text: str, at: Path) -> Iterator[Finding]:
+def _described(read: Callable[[str], object], text: str, at: Path) -> Iterator[Finding]:
+    """A descriptor that Mixer can use (mixer.md G10)."""
     try:
-        base64.b64decode("".join(text.split()), validate=True)
-    except binascii.Error as error:
-        yield Finding(at, "wrong-type", f"not base64: {error}")
+        read(text)
+    except BadDescriptor as error:
+        yield Finding(at, "descriptor", str(error))
 
 
 def _known_keys(spec: Any, names: set[str]) -> Iterator[Finding]:

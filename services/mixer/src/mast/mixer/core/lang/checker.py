@@ -27,51 +27,66 @@ _IMPLEMENTED: Mapping[str, tuple[str, frozenset[ValueType]]] = {
 }
 
 
-def check(node: Node, attributes: Mapping[str, ValueType]) -> ValueType:
-    """The type of an expression over these attributes.
+class Checker:
+    """Types of expressions over the attributes of a manifest; looks at each part once."""
 
-    Raises ExpressionError with the text of E9, or of E10 if all types fit but an operator does
-    not exist for them.
-    """
-    unimplemented: list[str] = []
-    found = _infer(node, attributes, unimplemented)
-    if unimplemented:
-        raise ExpressionError(f"internal compiler error -- {unimplemented[0]}")
-    return found
+    def __init__(self, attributes: Mapping[str, ValueType]) -> None:
+        self._attributes = attributes
+        # By identity: trees are equal by all that is in them. Nodes are kept so that theirs lasts.
+        self._found: dict[int, tuple[Node, ValueType]] = {}
 
+    def type(self, node: Node) -> ValueType:
+        """The type of an expression.
 
-def _infer(node: Node, attributes: Mapping[str, ValueType], unimplemented: list[str]) -> ValueType:
-    if isinstance(node, Constant):
-        return node.type
-    if isinstance(node, Attribute):
-        if node.name not in attributes:
-            raise ExpressionError(f"unknown attribute {node.name}")
-        return attributes[node.name]
-    signature = _signature(node)
-    if node.target is not None:
-        receiver = _infer(node.target, attributes, unimplemented)
-        if receiver is not signature.receiver:
-            raise ExpressionError(
-                f"{node} target typeError got {receiver}, expected {signature.receiver}"
-            )
-    variable: ValueType | None = None
-    for index, expected in enumerate(signature.parameters):
-        argument = node.arguments[index]
-        found = _infer(argument, attributes, unimplemented)
-        wanted = expected or variable or found
-        if found is not wanted:
-            raise ExpressionError(
-                f"{node} arg {index + 1} ({argument}) typeError got {found}, expected {wanted}"
-            )
-        if expected is None:
-            variable = found
-    if node.name in _IMPLEMENTED and variable is not None:
-        word, types = _IMPLEMENTED[node.name]
-        if variable not in types:
-            unimplemented.append(f"{word} for type not yet implemented: {variable.storage}")
-    result = signature.result or variable
-    assert result is not None  # noqa: S101  every signature has a result or a type variable
-    return result
+        Raises ExpressionError with the text of E9, or of E10 if all types fit but an operator does
+        not exist for them.
+        """
+        unimplemented: list[str] = []
+        found = self._type(node, unimplemented)
+        if unimplemented:
+            raise ExpressionError(f"internal compiler error -- {unimplemented[0]}")
+        return found
+
+    def _type(self, node: Node, unimplemented: list[str]) -> ValueType:
+        known = self._found.get(id(node))
+        if known is not None:
+            return known[1]
+        found = self._infer(node, unimplemented)
+        self._found[id(node)] = node, found
+        return found
+
+    def _infer(self, node: Node, unimplemented: list[str]) -> ValueType:
+        if isinstance(node, Constant):
+            return node.type
+        if isinstance(node, Attribute):
+            if node.name not in self._attributes:
+                raise ExpressionError(f"unknown attribute {node.name}")
+            return self._attributes[node.name]
+        signature = _signature(node)
+        if node.target is not None:
+            receiver = self._type(node.target, unimplemented)
+            if receiver is not signature.receiver:
+                raise ExpressionError(
+                    f"{node} target typeError got {receiver}, expected {signature.receiver}"
+                )
+        variable: ValueType | None = None
+        for index, expected in enumerate(signature.parameters):
+            argument = node.arguments[index]
+            found = self._type(argument, unimplemented)
+            wanted = expected or variable or found
+            if found is not wanted:
+                raise ExpressionError(
+                    f"{node} arg {index + 1} ({argument}) typeError got {found}, expected {wanted}"
+                )
+            if expected is None:
+                variable = found
+        if node.name in _IMPLEMENTED and variable is not None:
+            word, types = _IMPLEMENTED[node.name]
+            if variable not in types:
+                unimplemented.append(f"{word} for type not yet implemented: {variable.storage}")
+        result = signature.result or variable
+        assert result is not None  # noqa: S101  every signature has a result or a type variable
+        return result
 
 
 def _signature(call: Call) -> Signature:

@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import Any
 
 from mast.mixer.core.lang import functions as library
-from mast.mixer.core.lang.checker import check
+from mast.mixer.core.lang.checker import Checker
 from mast.mixer.core.lang.hosts import dns_name, email, same_dns_name, same_email
 from mast.mixer.core.lang.tree import Attribute, Call, Constant, Node
 from mast.mixer.core.lang.types import SIGNATURES, ValueType
@@ -71,7 +71,7 @@ class Program:
     """Builds one Python function of ``get`` out of any number of expressions."""
 
     def __init__(self, attributes: Mapping[str, ValueType]) -> None:
-        self._attributes = attributes
+        self._types = Checker(attributes)
         self._globals: dict[str, Any] = {"__builtins__": {}}
         self._names: dict[int, str] = {}
         self._temporaries = 0
@@ -124,7 +124,7 @@ class Program:
         return ast.Name(name, ast.Load())
 
     def _type(self, node: Node) -> ValueType:
-        return check(node, self._attributes)
+        return self._types.type(node)
 
     def _constant(self, value: object) -> ast.expr:
         if isinstance(value, str | int | float | bool):

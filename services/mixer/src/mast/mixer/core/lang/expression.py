@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mast.mixer.core.lang.checker import check
+from mast.mixer.core.lang.checker import Checker
 from mast.mixer.core.lang.codegen import Program
 from mast.mixer.core.lang.parser import parse
 from mast.mixer.core.lang.tree import Constant, Node, Read, reads
@@ -41,7 +41,7 @@ def compile_expression(text: str, types: Types, *, outputs: bool = False) -> Exp
     with the texts of E5, E9 and E10.
     """
     tree = parse(text, outputs=outputs)
-    found = check(tree, types)
+    found = Checker(types).type(tree)
     program = Program(types)
     evaluate = program.function(program.result(tree))
     constant = tree.value if isinstance(tree, Constant) else None

@@ -26,6 +26,9 @@ from mast.mixer.core.values import (
 _CACHE = 4096
 _RE2 = re2.Options()
 _RE2.log_errors = False
+_BRACKETS = re.compile(r"\\.|[()]", re.DOTALL)
+_DEEPEST = 1000
+"""Parentheses that Go allows in each other; the time that RE2 takes grows with their square."""
 
 
 def match(value: str, pattern: str) -> bool:
@@ -40,12 +43,23 @@ def match(value: str, pattern: str) -> bool:
 @lru_cache(maxsize=_CACHE)
 def regex(pattern: str) -> Any:
     """The compiled RE2 pattern; EvaluationError if it is invalid (E25)."""
+    if _nesting(pattern) > _DEEPEST:
+        raise EvaluationError("error parsing regexp: expression nests too deeply")
     try:
         return re2.compile(pattern, _RE2)
     except re2.error as error:
         detail = error.args[0] if error.args else b""
         reason = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
         raise EvaluationError(f"error parsing regexp: {reason}: `{pattern}`") from error
+
+
+def _nesting(pattern: str) -> int:
+    """Parentheses in parentheses; those in brackets, which are characters, count, too."""
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(pattern):
+        depth += {"(": 1, ")": -1}.get(bracket, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def matches(pattern: str, value: str) -> bool:

@@ -11,6 +11,8 @@ import idna
 from mast.mixer.core.lang.tree import EvaluationError
 
 _CACHE = 4096
+_LONGEST = 1000
+"""Characters of a label in Unicode or punycode: reading them takes time by the square of it."""
 
 
 @lru_cache(maxsize=_CACHE)
@@ -37,6 +39,7 @@ def _dot(name: str) -> str:
 
 def _label(label: str) -> str:
     """A label as shown; ValueError with the label if it is not allowed."""
+    _check_length(label)
     if label[:4].lower() == "xn--":
         try:
             decoded = label[4:].encode("ascii").decode("punycode")
@@ -52,10 +55,17 @@ def _label(label: str) -> str:
     return unicodedata.normalize("NFC", label)
 
 
+def _check_length(label: str) -> None:
+    if len(label) > _LONGEST and (not label.isascii() or label[:4].lower() == "xn--"):
+        raise ValueError(label)
+
+
 @lru_cache(maxsize=_CACHE)
 def _lookup_form(name: str) -> str:
     """The form in which names are compared: mapped for lookup, without the trailing dot (E22)."""
     try:
+        for label in _labels(name):
+            _check_length(label)
         mapped = idna.uts46_remap(name.removesuffix("."), std3_rules=True, transitional=False)
         return ".".join([_label(label) for label in mapped.split(".")])
     except ValueError as error:
@@ -72,19 +82,19 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\x80-\U0010ffff]+"
 _DOT_ATOM = rf"{_ATOM}(?:\.{_ATOM})*"
 _QUOTED = r'"(?:[^"\\\r\n]|\\[^\r\n])*"'
 _BARE = re.compile(
-    rf"\s*(?P<angle><)?\s*(?P<local>{_DOT_ATOM}|{_QUOTED})@(?P<domain>{_DOT_ATOM})\s*(?(angle)>)\s*"
+    rf"(?P<angle><\s*)?(?P<local>{_DOT_ATOM}|{_QUOTED})@(?P<domain>{_DOT_ATOM})(?(angle)\s*>)"
 )
-_NAMED = re.compile(r"\s*[^<>]*[^<>\s]\s*(<.*>)\s*", re.DOTALL)
 
 
 def _parts(address: str) -> tuple[str, str]:
     """Local part, unquoted, and domain of an address; ValueError says what is wrong."""
-    if not address.strip():
+    given = address.strip()
+    if not given:
         raise ValueError("mail: no address")
-    bare = _BARE.fullmatch(address)
+    bare = _BARE.fullmatch(given)
     if bare is None:
-        named = _NAMED.fullmatch(address)
-        if named and _BARE.fullmatch(named[1]):
+        name, less, _ = given.partition("<")
+        if name and less and _BARE.fullmatch(given[len(name) :]):
             raise LookupError
         if "@" not in address:
             raise ValueError("mail: missing '@' or angle-addr")

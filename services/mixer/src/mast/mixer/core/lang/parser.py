@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isinf
 from typing import NoReturn, TypeVar
 
 from mast.mixer.core.lang.lexer import LexicalError, Token, string_value, tokens
 from mast.mixer.core.lang.tree import Attribute, Call, Constant, ExpressionError, Node
 from mast.mixer.core.lang.types import ValueType
-from mast.mixer.core.values import INT64_MAX, Duration, parse_duration
+from mast.mixer.core.values import INT64_DIGITS, INT64_MAX, Duration, parse_duration
 
 T = TypeVar("T")
 
-# Brackets within brackets, and levels of the whole tree (a chain of operators is as deep as long).
+# Characters, brackets within brackets, levels of the whole tree (a chain is as deep as long).
+MAX_LENGTH = 1 << 16
 MAX_NESTING = 64
 MAX_LEVELS = 200
 
@@ -54,6 +56,9 @@ def parse(source: str, *, outputs: bool = False) -> Node:
     With ``outputs`` the name ``$out`` is allowed (attribute bindings). Raises ExpressionError:
     ``unable to parse expression '…': 1:COL: …`` (E5) or ``unexpected expression: …`` (E3).
     """
+    if len(source) > MAX_LENGTH:
+        text = f"expression of {len(source)} characters; allowed: {MAX_LENGTH}"
+        raise ExpressionError(f"unable to parse expression '{source[:40]}…': {text}")
     try:
         parser = _Parser(source, tokens(source, outputs=outputs))
     except LexicalError as error:
@@ -81,7 +86,7 @@ class _Part:
 
     kind: str  # "names", "literal", "call", "index", "paren" or "operation"
     tree: Node | None
-    names: tuple[str, ...] = ()
+    names: list[str] = field(default_factory=list)
 
     def node(self, source: str) -> Node:
         if self.tree is not None:
@@ -135,7 +140,7 @@ class _Parser:
     def _operand(self) -> _Part:
         token = self._next()
         if token.kind == "name":
-            return _Part("names", None, (token.text,))
+            return _Part("names", None, [token.text])
         if token.kind in {"int", "float", "string", "char"}:
             return _Part("literal", self._literal(token))
         if token.text == "(" and token.kind == "operator":
@@ -171,7 +176,8 @@ class _Parser:
                 self._unexpected(dot)
             self._fail(name, f"expected selector or type assertion, found {name}")
         if part.kind == "names":
-            return _Part("names", None, (*part.names, name.text))
+            part.names.append(name.text)
+            return part
         call = self._peek()
         if part.kind == "index" or call.text != "(":
             self._unexpected(dot)
@@ -181,7 +187,7 @@ class _Parser:
         if part.kind != "names":
             self._unexpected(token)
         *names, function = part.names
-        target = _Part("names", None, tuple(names)).node(self._source) if names else None
+        target = _Part("names", None, names).node(self._source) if names else None
         return self._call(function, target, token)
 
     def _call(self, function: str, target: Node | None, token: Token) -> _Part:
@@ -222,7 +228,7 @@ class _Parser:
         if token.kind == "int":
             return Constant(self._integer(token), ValueType.INT64, source)
         if token.kind == "float":
-            return Constant(float(source), ValueType.DOUBLE, source)
+            return Constant(self._double(token), ValueType.DOUBLE, source)
         try:
             value = string_value(source)
         except ValueError as error:
@@ -236,9 +242,15 @@ class _Parser:
     def _integer(self, token: Token) -> int:
         if token.text[1:2] in {"x", "X"}:
             self._fail(token, f'strconv.ParseInt: parsing "{token.text}": invalid syntax')
-        value = int(token.text)
-        if value > INT64_MAX:
+        digits = token.text.lstrip("0") or "0"
+        if len(digits) > INT64_DIGITS or int(digits) > INT64_MAX:
             self._fail(token, f'strconv.ParseInt: parsing "{token.text}": value out of range')
+        return int(digits)
+
+    def _double(self, token: Token) -> float:
+        value = float(token.text)
+        if isinf(value):
+            self._fail(token, f'strconv.ParseFloat: parsing "{token.text}": value out of range')
         return value
 
     def _peek(self) -> Token:

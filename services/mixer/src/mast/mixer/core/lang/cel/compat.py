@@ -37,9 +37,9 @@ def _written(node: Node) -> str:
         return node.name
     if isinstance(node, Constant):
         return _LITERALS[node.type](node.value) if node.type in _LITERALS else node.source
-    arguments = [_written(each) for each in node.arguments]
     if node.name == "OR":
         return f"pick({', '.join(_alternatives(node))})"
+    arguments = [_written(each) for each in node.arguments]
     if node.name == "INDEX" and len(arguments) == 2:
         return f"{arguments[0]}[{arguments[1]}]"
     if node.name in _OPERATORS and len(arguments) == 2:

@@ -13,6 +13,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from mast.mixer.core.lang.cel import reading
 from mast.mixer.core.lang.cel.environment import environment, names, written
+from mast.mixer.core.lang.cel.growth import check_growth
 from mast.mixer.core.lang.cel.rewriting import Rewriter, value_type
 from mast.mixer.core.lang.expression import Expression, Types
 from mast.mixer.core.lang.tree import EvaluationError, ExpressionError
@@ -36,6 +37,7 @@ def compile_cel(text: str, types: Types) -> Expression:
     if len(text) > LENGTH_LIMIT:
         raise ExpressionError(f"expression of {len(text)} characters; allowed: {LENGTH_LIMIT}")
     checked = _checked(text, types)
+    check_growth(checked)
     kind = value_type(checked.type_map[checked.expr.id])
     rewriter = Rewriter(checked, names(types))
     if kind is None:

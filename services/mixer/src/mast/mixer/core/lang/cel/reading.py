@@ -19,7 +19,7 @@ from mast.mixer.core.values import Duration, Get, Timestamp, Value, short_ip, si
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-HAS, KEY, HAS_KEY = "@has", "@key", "@has_key"
+HAS, KEY, HAS_KEY, MATCHES = "@has", "@key", "@has_key", "@matches"
 READ: Final[Mapping[ValueType, str]] = {kind: f"@read_{kind}" for kind in ValueType}
 """What reads an attribute, by its type."""
 SAME: Final[Mapping[ValueType, str]] = {
@@ -132,6 +132,10 @@ def _has_key(name: str, key: str) -> bool:
     return entries.get(key) is not None
 
 
+def _matches(text: str, pattern: str) -> bool:
+    return library.matches(pattern, text)
+
+
 def _reverse(text: str) -> str:
     return text[::-1]
 
@@ -151,6 +155,7 @@ _CALLS: Final[Mapping[str, tuple[int, cel.Type, Callable[..., Any]]]] = {
     HAS: (1, cel.Type.BOOL, _has),
     KEY: (2, _TEXT, _key),
     HAS_KEY: (2, cel.Type.BOOL, _has_key),
+    MATCHES: (2, cel.Type.BOOL, _matches),
     "match": (2, cel.Type.BOOL, library.match),
     "toLower": (1, _TEXT, library.to_lower),
     "reverse": (1, _TEXT, _reverse),

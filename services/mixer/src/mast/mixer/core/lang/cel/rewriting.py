@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from cel.expr.checked_pb2 import CheckedExpr, Type  # type: ignore[import-untyped]
 from cel.expr.syntax_pb2 import Constant, Expr  # type: ignore[import-untyped]
 
 from mast.mixer.core.lang.cel.environment import MESSAGES, Names
-from mast.mixer.core.lang.cel.reading import HAS, HAS_KEY, KEY, OVERLOADS, READ, SAME
+from mast.mixer.core.lang.cel.reading import (
+    HAS,
+    HAS_KEY,
+    KEY,
+    MATCHES,
+    OVERLOADS,
+    READ,
+    SAME,
+)
 from mast.mixer.core.lang.tree import ExpressionError, Read
 from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Value
+
+MAX_STEPS: Final = 10_000
+"""Parts of an expression that are looked at: a ``pick`` asks for its arguments twice, whether they
+are there and what they are, so that keys which are picked themselves come up again and again."""
 
 
 @dataclass
@@ -27,9 +40,13 @@ class Rewriter:
     reads: set[Read] = field(default_factory=set)
     _bound: list[str] = field(default_factory=list)
     _last: int = 0
+    _steps: int = 0
 
     def rewrite(self) -> None:
-        """Raises ExpressionError for prefixes of attributes, and what maps do not support."""
+        """Raises ExpressionError for prefixes of attributes, and what maps do not support.
+
+        Also for what takes more than MAX_STEPS.
+        """
         self._last = max([*self.checked.type_map, *self.checked.source_info.positions], default=0)
         self._expression(self.checked.expr)
 
@@ -44,6 +61,9 @@ class Rewriter:
         return found
 
     def _expression(self, whole: Expr) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise ExpressionError(f"an expression that takes more than {MAX_STEPS} steps to read")
         parts = self._path(whole)
         if parts is not None and self._attribute(whole, parts):
             return
@@ -136,7 +156,10 @@ class Rewriter:
             self._expression(call.target)
         for each in call.args:
             self._expression(each)
-        if call.HasField("target") and call.function == "reverse":
+        if call.function == "matches":
+            # Not the evaluator's own, which has no limits of patterns.
+            self._become(whole, MATCHES, *map(_copy, _operands(call)))
+        elif call.HasField("target") and call.function == "reverse":
             self._become(whole, "reverse", _copy(call.target))
         elif same:
             self._compare(whole, same)
@@ -160,7 +183,7 @@ class Rewriter:
     def _refuse_maps(self, call: Expr.Call) -> None:
         if call.function == "_?_:_":
             return
-        for each in (call.target, *call.args):
+        for each in _operands(call):
             if self._is_map(each):
                 name = ".".join(self._path(each) or ())
                 text = "is a map of strings, which supports index, in and has only"
@@ -307,6 +330,11 @@ def _literal_parts(whole: Expr) -> Iterator[Expr]:
         if entry.HasField("map_key"):
             yield entry.map_key
         yield entry.value
+
+
+def _operands(call: Expr.Call) -> Sequence[Expr]:
+    """The receiver, if there is one, and the arguments."""
+    return [*([call.target] if call.HasField("target") else []), *call.args]
 
 
 def _copy(each: Expr) -> Expr:
