@@ -7,8 +7,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from mast.common.identity.mutual_tls import mutual_tls
 from mast.common.identity.spiffe import SpiffeId
 from mast.common.latest import Latest
 from mast.common.process.lifecycle import run
-from mast.common.process.monitoring import Readiness, http_server, monitoring
+from mast.common.process.monitoring import Readiness, http_server, monitoring, process_metrics
 from mast.common.process.serving import Listen, Serving, serving
 from mast.common.process.settings import parse
 from mast.common.process.telemetry import Metrics, configure_logging
@@ -37,17 +37,20 @@ from mast.mixer.api import access_log, ext_authz, mixer, pages
 from mast.mixer.api.admission import Admission
 from mast.mixer.api.mixer import MixerServicer
 from mast.mixer.api.server_metrics import Counting
-from mast.mixer.config import Config
+from mast.mixer.config import Config, Probe
 from mast.mixer.core.applied import mixer_status
 from mast.mixer.core.client_config import ClientConfig
+from mast.mixer.core.mixer_role import MixerRole
 from mast.mixer.core.series import Registry
 from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
 from mast.mixer.core.world import World
+from mast.mixer.istio_flags import translated
 from mast.mixer.runtime.calls import Calls
 from mast.mixer.runtime.engine import LiveEngine
 from mast.mixer.runtime.handlers import Handlers
 from mast.mixer.runtime.instruments import Instruments
 from mast.mixer.store.follow import Configuration
+from mast.mixer.store.probe_files import fresh, keep_fresh
 from mast.mixer.store.status import StatusPublisher
 from mastapi.status.v1.status_pb2 import MixerStatus
 
@@ -57,10 +60,25 @@ PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run Mixer until SIGTERM."""
-    config = parse(Config, sys.argv[1:] if argv is None else argv, os.environ, prefix="MIXER")
+    """Run Mixer until SIGTERM; `server` and `probe` are commands as of Istio's `mixs`."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["probe"]:
+        sys.exit(0 if _probe(argv[1:]) else 1)
+    try:
+        istio = translated(argv[1:] if argv[:1] == ["server"] else argv)
+    except ValueError as error:
+        sys.stderr.write(f"mast-mixer: error: {error}\n")
+        sys.exit(2)
+    config = parse(Config, istio.flags, os.environ, prefix="MIXER")
     configure_logging("mixer", config.log_level, config.log_format)
+    for flag, reason in istio.without_effect.items():
+        log.warning("flag.without_effect", flag=f"--{flag}", reason=reason)
     run(partial(serve, config))
+
+
+def _probe(argv: Sequence[str]) -> bool:
+    probe = parse(Probe, argv, os.environ, prefix="MIXER", prog="mast-mixer probe")
+    return fresh(probe.probe_path, probe.interval, wall_clock())
 
 
 def _new_id() -> str:
@@ -83,7 +101,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             metrics=service.metrics,
             routes={"/metrics": service.own_metrics, pages.CONFIGURATION: service.configuration},
         ),
-        http_server(config.prometheus_listen, {"/metrics": service.scrape}, name="prometheus"),
+        service.series(),
         asyncio.TaskGroup() as tasks,
     ):
         await service.serve(store, tasks, stop)
@@ -94,6 +112,7 @@ class Mixer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._role = MixerRole(config.role)
         self.metrics = Metrics("mixer")
         self._instruments = Instruments(self.metrics)
         self._registry = Registry(config.max_prometheus_series)
@@ -109,14 +128,24 @@ class Mixer:
         health = store.health
         etcd = "connected" if health.connected else f"disconnected: {health.detail}"
         state = "in force" if self._open else "none yet"
-        return Readiness(self._open, {"configuration": state, "etcd": etcd})
+        return Readiness(
+            self._open, {"role": self._role.value, "configuration": state, "etcd": etcd}
+        )
 
     async def own_metrics(self, _: web.Request) -> web.Response:
         """Mixer's metrics about itself."""
         self._instruments.held(self._registry)
         return web.Response(
-            text=self._instruments.render(), headers={"content-type": PROMETHEUS_TYPE}
+            text=self._instruments.render() + process_metrics(),
+            headers={"content-type": PROMETHEUS_TYPE},
         )
+
+    def series(self) -> AbstractAsyncContextManager[object]:
+        """Serves the metrics of the prometheus adapter, where reports are taken."""
+        if not self._role.reports:
+            return nullcontext()
+        pages = {"/metrics": self.scrape}
+        return http_server(self._config.prometheus_listen, pages, name="prometheus")
 
     async def scrape(self, _: web.Request) -> web.Response:
         """The metrics of the prometheus adapter."""
@@ -128,7 +157,9 @@ class Mixer:
         config = self._config
         handlers = Handlers(tasks, self._instruments)
         calls = Calls(self._instruments, config.adapter_timeout)
-        engine = LiveEngine(handlers, calls, self._instruments, config.config_default_namespace)
+        engine = LiveEngine(
+            handlers, calls, self._instruments, config.config_default_namespace, role=self._role
+        )
         edges = Edges(
             wall_clock,
             time.monotonic,
@@ -157,12 +188,22 @@ class Mixer:
             tasks.create_task(configuration.run(), name="configuration"),
             tasks.create_task(self._keep_status(engine), name="status"),
             tasks.create_task(StatusPublisher(store, self._status, random).run(), name="publish"),
+            *self._probe_files(tasks),
         ]
         if await self._configured(configuration, stop):
             await self._serve(store, engine, stop)
         for task in background:
             task.cancel()
         await engine.close()
+
+    def _probe_files(self, tasks: asyncio.TaskGroup) -> Iterator[asyncio.Task[None]]:
+        config = self._config
+        for path, interval, well in (
+            (config.liveness_probe_path, config.liveness_probe_interval, lambda: True),
+            (config.readiness_probe_path, config.readiness_probe_interval, lambda: self._open),
+        ):
+            if path is not None:
+                yield tasks.create_task(keep_fresh(path, interval, well), name=f"probe {path}")
 
     async def _configured(self, configuration: Configuration, stop: asyncio.Event) -> bool:
         """Wait for the first complete configuration; False if ``stop`` comes before (D11).
@@ -225,23 +266,28 @@ class Mixer:
     def _server(
         self, engine: LiveEngine, listen: Sequence[Listen]
     ) -> AbstractAsyncContextManager[Serving]:
-        config = self._config
+        config, role = self._config, self._role
+        services = [mixer.SERVICE]
+        services += [ext_authz.SERVICE] if role.checks else []
+        services += [access_log.SERVICE] if role.reports else []
 
         def register(server: aio.Server) -> None:
-            mixer.register(server, MixerServicer(engine, self._admission))
+            mixer.register(server, MixerServicer(engine, self._admission, role))
             workloads = self._world.workloads
 
             def client() -> ClientConfig:
                 return self._world.client
 
             faces = (engine, workloads, client, self._admission, wall_clock)
-            ext_authz.register(server, *faces, config.verdict_lifetime)
-            access_log.register(server, *faces, self._intake)
+            if role.checks:
+                ext_authz.register(server, *faces, config.verdict_lifetime)
+            if role.reports:
+                access_log.register(server, *faces, self._intake)
 
         return serving(
             register,
             listen,
-            services=(mixer.SERVICE, ext_authz.SERVICE, access_log.SERVICE),
+            services=services,
             grace=config.drain,
             interceptors=[Counting(self._instruments.served, time.perf_counter)],
             options=(
@@ -260,7 +306,7 @@ class Mixer:
                     applied,
                     replica=f"{socket.gethostname()}-{os.getpid()}",
                     version=version("mast-mixer"),
-                    role="all",
+                    role=self._role.value,
                     since=wall_clock(),
                 )
             )

@@ -151,6 +151,18 @@ class Instruments:
             "mixer_access_log_entries_total",
             "Entries of proxies' access logs, by log and by what became of them",
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Tell what has not happened yet as zero: rates need a beginning."""
+        for counter in (
+            *(self.new_handlers, self.reused_handlers, self.closed_handlers),
+            *(self.build_failures, self.close_failures, self.throttled, self.shed_cost),
+        ):
+            counter.add(0)
+        self.daemons.set(0)
+        self.waiting(0)
+        self.configured(Counts(), {})
 
     def dispatched(self, destination: Destination, seconds: float, *, failed: bool) -> None:
         """Count an adapter call."""
