@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -45,18 +45,28 @@ def up(
             help="namespaces (root: transparent capture), loopback (any user), or auto.",
         ),
     ] = "auto",
+    policy: Annotated[
+        int, typer.Option(min=0, help="Mixers for checks alone; default: one Mixer for all.")
+    ] = 0,
+    telemetry: Annotated[
+        int, typer.Option(min=0, help="Mixers for reports alone; 1 if there are some for checks.")
+    ] = 0,
 ) -> None:
     """Start the control plane on this machine: etcd, Citadel, Galley, Pilot, Mixer."""
     chosen = meshes.default_mode() if mode == "auto" else mode
     if chosen not in {NAMESPACES, LOOPBACK}:
         raise CommandError(f"mode {mode!r}: use auto, {NAMESPACES} or {LOOPBACK}", status=2)
-    raise typer.Exit(asyncio.run(_interruptible(_up(chosen))))
+    if policy or telemetry:
+        policy, telemetry = max(policy, 1), max(telemetry, 1)
+    raise typer.Exit(asyncio.run(_interruptible(_up(chosen, policy, telemetry))))
 
 
-async def _up(mode: str) -> int:
+async def _up(mode: str, policy: int, telemetry: int) -> int:
     now = datetime.now(tz=UTC)  # noqa: TID251 - the edge where time enters
     with progress(f"starting the mesh ({mode} mode)") as say:
-        mesh = await meshes.start(Home.default(), mode, now, say)
+        mesh = await meshes.start(
+            Home.default(), mode, now, say, policy=policy, telemetry=telemetry
+        )
     note(f"The mesh is up ({mesh.mode} mode).")
     note("Next: mastctl run --service NAME --port PORT -- COMMAND   or   mastctl status")
     return 0
@@ -89,10 +99,16 @@ def status(output: Output = Format.TABLE) -> None:
     ]
     data = {"mode": mesh.mode, "home": str(home.root), "services": parts, "workloads": workloads}
     rows = [
-        [p["name"], "ready" if p["ready"] else "not ready", str(p["pid"] or "-"), p["address"]]
+        [
+            p["name"],
+            "ready" if p["ready"] else "not ready",
+            str(p["pid"] or "-"),
+            p["address"],
+            _configuration(p["configuration"]),
+        ]
         for p in parts
     ]
-    show(data, output, ["SERVICE", "STATE", "PID", "ADDRESS"], rows)
+    show(data, output, ["SERVICE", "STATE", "PID", "ADDRESS", "CONFIGURATION"], rows)
     if output is Format.TABLE and workloads:
         note("")
         show(
@@ -111,6 +127,14 @@ def status(output: Output = Format.TABLE) -> None:
         )
 
 
+def _configuration(found: Mapping[str, int]) -> str:
+    """What a replica of Mixer works with."""
+    if not found:
+        return "-"
+    problems = f", {found['problems']} with problems" if found["problems"] else ""
+    return f"revision {found['revision']}: {found['rules']} rules{problems}"
+
+
 async def _parts(home: Home, mesh: Mesh) -> list[dict[str, Any]]:
     processes = home.services()
     found = []
@@ -123,10 +147,30 @@ async def _parts(home: Home, mesh: Mesh) -> list[dict[str, Any]]:
                     "pid": process.pid if process else None,
                     "ready": await meshes.is_ready(session, service.ready),
                     "address": mesh.addresses[service.name],
+                    "configuration": await _in_force(session, mesh, service.name),
                     "log": str(home.path("logs", f"{service.name}.log")),
                 }
             )
     return found
+
+
+async def _in_force(session: aiohttp.ClientSession, mesh: Mesh, name: str) -> dict[str, int]:
+    """Of a Mixer the revision of etcd that is in force, rules, and objects with problems."""
+    if name not in mesh.mixers:
+        return {}
+    url = f"http://{mesh.addresses[f'{name}-monitoring']}/debug/configz"
+    try:
+        async with session.get(url) as answer:
+            if answer.status != 200:
+                return {}
+            told = await answer.json()
+    except (aiohttp.ClientError, TimeoutError):
+        return {}
+    return {
+        "revision": int(told["revision"]),
+        "rules": int(told["rules"]),
+        "problems": len(told["objects"]) + int(told["untold"]),
+    }
 
 
 def run(

@@ -6,7 +6,6 @@ import asyncio
 import signal
 
 from mast.cli.demo.stage import Stage, statuses
-from mast.cli.local.configuration import apply, mesh_config
 from mast.cli.local.processes import gone
 
 PRODUCT = "http://productpage:9080/api/v1/products/0"
@@ -80,11 +79,10 @@ async def _quiet(stage: Stage) -> None:
 async def survives(stage: Stage) -> Verdict:
     """Each control plane process is killed under traffic: no request fails, all come back.
 
-    Without policy checks, which the rules of the claims before had turned on: where they are on,
-    requests wait for Mixer, but only for seconds, in which a busy machine may not start it.
+    Policy checks are off: where they are on, requests wait for Mixer, but only for seconds, in
+    which a busy machine may not start it.
     """
     names = ("pilot", "mixer", "galley", "citadel", "etcd")
-    await apply(stage.mesh, [mesh_config()])
     # A route that follows shows when proxies know of both; connections from before end with use.
     await stage.apply("networking/reviews-v2.yaml")
     await stage.until(lambda: _answers(stage, "v2"))

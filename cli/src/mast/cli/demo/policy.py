@@ -6,6 +6,7 @@ from collections import Counter
 
 from mast.cli.demo.own_adapter import own_adapter
 from mast.cli.demo.stage import Answer, Stage, statuses
+from mast.cli.local.configuration import apply, mesh_config
 
 DETAILS = "http://details:9080/details/0"
 RATINGS = "http://ratings:9080/ratings/0"
@@ -109,7 +110,10 @@ async def _details(stage: Stage, customer: str, count: int = 2 * COUNT) -> list[
 
 
 async def out_of_process(stage: Stage) -> Verdict:
-    """An adapter of one's own, a gRPC server beside Mixer, decides by the plans of customers."""
+    """An adapter of one's own, a gRPC server beside Mixer, decides by the plans of customers.
+
+    It is the last claim with policy checks, and turns them off.
+    """
     async with own_adapter(stage) as objects:
         await stage.apply(*objects)
         try:
@@ -130,6 +134,7 @@ async def out_of_process(stage: Stage) -> Verdict:
             asked = await stage.calls(PLANS) - asked
         finally:
             await stage.delete(*objects)
+            await apply(stage.mesh, [mesh_config()])
     refused = found["ann", "ratings"]
     shown = "; ".join(f"{who} {what} -> {statuses(got)}" for (who, what), got in found.items())
     evidence = f"{shown} ({refused[-1].body.strip()}); the adapter was called {asked} times"

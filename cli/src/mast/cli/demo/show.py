@@ -45,13 +45,14 @@ SCRIPT: Sequence[tuple[str, Callable[[Stage], Awaitable[tuple[str, bool]]]]] = (
     ("users are known by their tokens", access.tokens),
     ("a policy says who may call", access.modern),
     ("so do roles of Istio 1.4", access.legacy),
-    ("a new root replaces the old one", trust.new_root),
-    ("telemetry counts every request", operations.telemetry),
     ("access is denied by a Mixer rule", policy.denied_by_rule),
     ("access is denied by a list", policy.denied_by_list),
     ("proxies remember verdicts of Mixer", policy.cached),
     ("a quota is exact and answers 429", policy.quota),
     ("an adapter of one's own decides", policy.out_of_process),
+    ("telemetry counts every request", operations.telemetry),
+    # Citadel believes what a Pilot says of its proxies after half a minute.
+    ("a new root replaces the old one", trust.new_root),
     ("the control plane may be killed", operations.survives),
 )
 

@@ -35,12 +35,12 @@ def mesh_config(**spec: Any) -> dict[str, Any]:
 
 
 def mixer_services(mesh: Mesh) -> list[dict[str, Any]]:
-    """Mixer's two service names, both at the one Mixer of this machine, over mutual TLS."""
-    address, _, port = mesh.addresses["mixer-secure"].rpartition(":")
+    """Mixer's two service names at the Mixers that answer for them, over mutual TLS."""
     account = SERVICE_ACCOUNTS["mixer"]
     identity = f"spiffe://{mesh.trust_domain}/ns/{SYSTEM_NAMESPACE}/sa/{account}"
     found: list[dict[str, Any]] = []
-    for host in (POLICY_HOST, TELEMETRY_HOST):
+    for host, role in ((POLICY_HOST, "policy"), (TELEMETRY_HOST, "telemetry")):
+        endpoints = [_endpoint(mesh.addresses[f"{name}-secure"]) for name in mesh.mixers_for(role)]
         meta = {"name": host.partition(".")[0], "namespace": SYSTEM_NAMESPACE}
         found += [
             {
@@ -52,7 +52,7 @@ def mixer_services(mesh: Mesh) -> list[dict[str, Any]]:
                     "location": "MESH_INTERNAL",
                     "resolution": "STATIC",
                     "ports": [{"number": MIXER_PORT, "name": "grpc-mixer", "protocol": "GRPC"}],
-                    "endpoints": [{"address": address, "ports": {"grpc-mixer": int(port)}}],
+                    "endpoints": endpoints,
                 },
             },
             {
@@ -68,6 +68,11 @@ def mixer_services(mesh: Mesh) -> list[dict[str, Any]]:
             },
         ]
     return found
+
+
+def _endpoint(address: str) -> dict[str, Any]:
+    host, _, port = address.rpartition(":")
+    return {"address": host, "ports": {"grpc-mixer": int(port)}}
 
 
 def telemetry_defaults() -> str:

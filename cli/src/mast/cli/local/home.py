@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
@@ -29,7 +29,8 @@ class Mesh:
     """A running mesh, as ``mesh.json`` records it.
 
     ``addresses`` maps what is served to ``host:port`` (or ``unix:/path``); ``bridge``,
-    ``subnet`` and ``proxy_user`` are set in namespaces mode only.
+    ``subnet`` and ``proxy_user`` are set in namespaces mode only. ``policy`` and ``telemetry`` are
+    how many Mixers answer checks and take reports apart; without both of them one does everything.
     """
 
     mode: str
@@ -39,6 +40,23 @@ class Mesh:
     subnet: str = ""
     proxy_user: int = -1
     trust_domain: str = "cluster.local"
+    policy: int = 0
+    telemetry: int = 0
+
+    @property
+    def mixers(self) -> Mapping[str, str]:
+        """The Mixers by name, and the role of each: policy, telemetry or all."""
+        counts = {"policy": self.policy, "telemetry": self.telemetry}
+        apart = {
+            f"{role}-{number}": role
+            for role, count in counts.items()
+            for number in range(1, count + 1)
+        }
+        return apart or {"mixer": "all"}
+
+    def mixers_for(self, role: str) -> Sequence[str]:
+        """The names of those that answer what Mixers of a role do."""
+        return [name for name, own in self.mixers.items() if own in {role, "all"}]
 
 
 @dataclass(frozen=True, slots=True)

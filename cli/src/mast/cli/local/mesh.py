@@ -30,9 +30,18 @@ def default_mode() -> str:
     return NAMESPACES if capable else LOOPBACK
 
 
-async def start(home: Home, mode: str, now: datetime, progress: Progress) -> Mesh:
+async def start(
+    home: Home,
+    mode: str,
+    now: datetime,
+    progress: Progress,
+    *,
+    policy: int = 0,
+    telemetry: int = 0,
+) -> Mesh:
     """Start the control plane and give it its first configuration.
 
+    One Mixer answers checks and takes reports, unless there are ``policy`` and ``telemetry`` ones.
     Raises CommandError if a mesh already runs here or a part does not come up; nothing is left
     behind then.
     """
@@ -46,7 +55,7 @@ async def start(home: Home, mode: str, now: datetime, progress: Progress) -> Mes
         await remove(home, keep_lock=True)
         try:
             home.create()
-            mesh = await _found(home, mode, now)
+            mesh = await _found(home, mode, now, policy, telemetry)
         except BaseException:
             await remove(home)
             raise
@@ -64,7 +73,7 @@ async def start(home: Home, mode: str, now: datetime, progress: Progress) -> Mes
     return mesh
 
 
-async def _found(home: Home, mode: str, now: datetime) -> Mesh:
+async def _found(home: Home, mode: str, now: datetime, policy: int, telemetry: int) -> Mesh:
     """Make the network and the records, and start the supervisor."""
     names = network.Names(home.tag)
     if mode == NAMESPACES:
@@ -77,12 +86,12 @@ async def _found(home: Home, mode: str, now: datetime) -> Mesh:
     else:
         subnet, user, host = "", os.geteuid(), addresses.control(home.tag)
     etcd.write_pki(plan.etcd_pki(home), addresses.control(home.tag), now)
-    chosen = plan.choose_addresses(home, host)
     myself = Process.of(os.getpid())
     if myself is None:
         raise CommandError("this system has no /proc; a laptop mesh needs Linux")
     bridge = names.bridge if mode == NAMESPACES else ""
-    mesh = Mesh(mode, myself, chosen, bridge, subnet, user)
+    mesh = Mesh(mode, myself, {}, bridge, subnet, user, policy=policy, telemetry=telemetry)
+    mesh = replace(mesh, addresses=plan.choose_addresses(home, host, mesh.mixers))
     home.record_mesh(mesh)
     mesh = replace(mesh, supervisor=_supervise(home))
     home.record_mesh(mesh)

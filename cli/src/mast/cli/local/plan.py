@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,23 +28,30 @@ _PORTS: Mapping[str, tuple[int, bool]] = {
     "pilot-secure": (15012, True),
     "pilot-http": (8080, False),
     "pilot-monitoring": (15014, False),
-    "mixer": (9091, False),
-    "mixer-secure": (15004, True),
-    "mixer-prometheus": (42422, False),
-    "mixer-monitoring": (15214, False),
+}
+# The same of each Mixer, whose name goes before.
+_MIXER_PORTS: Mapping[str, tuple[int, bool]] = {
+    "": (9091, False),
+    "-secure": (15004, True),
+    "-prometheus": (42422, False),
+    "-monitoring": (15214, False),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One control plane process; it is ready when GET ``ready`` answers 200."""
+    """One control plane process; it is ready when GET ``ready`` answers 200.
+
+    Where there is a service ``account``, Citadel gives it a secret for its first certificate.
+    """
 
     name: str
     command: Sequence[str]
     ready: str
+    account: str = ""
 
 
-def choose_addresses(home: Home, shared_host: str) -> dict[str, str]:
+def choose_addresses(home: Home, shared_host: str, mixers: Iterable[str]) -> dict[str, str]:
     """Addresses of everything served: the usual port, or another one if somebody has it.
 
     What workloads dial is on ``shared_host``, the rest on a loopback address of this mesh alone.
@@ -52,7 +59,8 @@ def choose_addresses(home: Home, shared_host: str) -> dict[str, str]:
     own = addresses.control(home.tag)
     chosen: dict[str, str] = {}
     given: set[str] = set()
-    for name, (preferred, shared) in _PORTS.items():
+    of_mixers = {name + what: at for name in mixers for what, at in _MIXER_PORTS.items()}
+    for name, (preferred, shared) in {**_PORTS, **of_mixers}.items():
         host = shared_host if shared else own
         address = f"{host}:{addresses.port(host, preferred)}"
         while address in given:
@@ -78,7 +86,7 @@ def etcd_service(home: Home, mesh: Mesh) -> Service:
 
 
 def services(home: Home, mesh: Mesh) -> tuple[Service, ...]:
-    """The four services. They may start in any order; each waits for what it needs."""
+    """The services. They may start in any order; each waits for what it needs."""
     at = mesh.addresses
     # Made by whichever of its two readers comes first.
     secrets_key = str(home.path("data", "secrets.key"))
@@ -109,20 +117,27 @@ def services(home: Home, mesh: Mesh) -> tuple[Service, ...]:
             http_listen=at["pilot-http"],
             secrets_key_file=secrets_key,
         ),
-        _service(
-            home,
-            mesh,
-            "mixer",
-            listen=at["mixer"],
-            secure_listen=at["mixer-secure"],
-            prometheus_listen=at["mixer-prometheus"],
+        *(
+            _service(
+                home,
+                mesh,
+                "mixer",
+                name,
+                role=role,
+                listen=at[name],
+                secure_listen=at[f"{name}-secure"],
+                prometheus_listen=at[f"{name}-prometheus"],
+            )
+            for name, role in mesh.mixers.items()
         ),
     )
 
 
-def _service(home: Home, mesh: Mesh, name: str, **own: str) -> Service:
+def _service(home: Home, mesh: Mesh, package: str, name: str = "", **own: str) -> Service:
+    """A process of a package, which is also its name unless there are several."""
+    name = name or package
     pki = etcd_pki(home)
-    chain, key = etcd.certificate(pki, name)
+    chain, key = etcd.certificate(pki, package)
     flags = {
         "etcd_endpoints": mesh.addresses["etcd"],
         "etcd_ca": str(pki / "ca.pem"),
@@ -132,16 +147,18 @@ def _service(home: Home, mesh: Mesh, name: str, **own: str) -> Service:
         "monitoring_listen": mesh.addresses[f"{name}-monitoring"],
         **own,
     }
-    if name != "citadel":
+    account = SERVICE_ACCOUNTS[package] if package != "citadel" else ""
+    if account:
         flags |= {
             "ca_address": mesh.addresses["citadel"],
             "ca_root_file": str(root_file(home)),
             "ca_token_file": str(token_file(home, name)),
         }
-    line = [sys.executable, "-c", f"from mast.{name}.main import main; main()"]
+    line = [sys.executable, "-c", f"from mast.{package}.main import main; main()"]
     for flag, value in flags.items():
         line += ["--" + flag.replace("_", "-"), value]
-    return Service(name, line, f"http://{mesh.addresses[f'{name}-monitoring']}/ready")
+    ready = f"http://{mesh.addresses[f'{name}-monitoring']}/ready"
+    return Service(name, line, ready, account)
 
 
 def _socket(address: str) -> str:

@@ -90,8 +90,8 @@ class Supervisor:
 
     async def _once(self, service: plan.Service, stop: asyncio.Event) -> int | None:
         """One life of a process: its exit code, or None if we ended it."""
-        if service.name in plan.SERVICE_ACCOUNTS and service.name != "citadel":
-            await self._credential(service.name, stop)
+        if service.account:
+            await self._credential(service, stop)
         logs = self._home.path("logs", f"{service.name}.log")
         with logs.open("ab") as output:
             child = await asyncio.create_subprocess_exec(
@@ -110,7 +110,7 @@ class Supervisor:
         finally:
             self._note(service.name, None)
 
-    async def _credential(self, service: str, stop: asyncio.Event) -> None:
+    async def _credential(self, service: plan.Service, stop: asyncio.Event) -> None:
         """Give a service a fresh one-use token; without Citadel it starts all the same."""
         attempts = 50 if not plan.root_file(self._home).exists() else 10
         for _ in range(attempts):
@@ -122,17 +122,17 @@ class Supervisor:
                     return
             else:
                 return
-        log.warning("credential.missing", name=service)
+        log.warning("credential.missing", name=service.name)
 
-    async def _write_credential(self, service: str) -> None:
+    async def _write_credential(self, service: plan.Service) -> None:
         async with citadel_admin(self._mesh) as citadel:
             request = citadel_pb2.CreateJoinTokenRequest(
-                namespace=plan.SYSTEM_NAMESPACE, service_account=plan.SERVICE_ACCOUNTS[service]
+                namespace=plan.SYSTEM_NAMESPACE, service_account=service.account
             )
             token = await citadel.CreateJoinToken(request, timeout=2)
             bundle = await citadel.GetBundle(citadel_pb2.GetBundleRequest(), timeout=2)
         replace_file(plan.root_file(self._home), bundle.roots_pem, 0o644)
-        replace_file(plan.token_file(self._home, service), token.token, 0o600)
+        replace_file(plan.token_file(self._home, service.name), token.token, 0o600)
 
     def _note(self, name: str, process: Process | None) -> None:
         if process is None:
