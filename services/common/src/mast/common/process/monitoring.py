@@ -75,6 +75,16 @@ async def monitoring(
         yield port
 
 
+_PROCESS: Mapping[str, str] = {
+    "process_cpu_seconds_total": "Processor time spent, in seconds",
+    "process_virtual_memory_bytes": "Virtual memory, in bytes",
+    "process_resident_memory_bytes": "Resident memory, in bytes",
+    "process_open_fds": "Open file descriptors",
+    "process_max_fds": "File descriptors that may be open",
+    "process_start_time_seconds": "When the process started, in seconds since 1970",
+}
+
+
 def process_metrics() -> str:
     """The process as every Prometheus client describes it, in the text format.
 
@@ -93,7 +103,8 @@ def process_metrics() -> str:
     lines = []
     for name, value in sorted(found.items()):
         kind = "counter" if name.endswith("_total") else "gauge"
-        lines += [f"# TYPE {name} {kind}", f"{name} {number(value)}"]
+        head = [f"# HELP {name} {_PROCESS[name]}", f"# TYPE {name} {kind}"]
+        lines += [*head, f"{name} {number(value)}"]
     return "\n".join([*lines, ""])
 
 
