@@ -1,8 +1,9 @@
-"""Adapter opentelemetry, with a collector over real gRPC."""
+"""Adapter opentelemetry, with collectors over real gRPC and HTTP."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,15 +11,23 @@ from typing import Any
 
 import grpc
 import pytest
+from aiohttp import web
 from google.protobuf.json_format import ParseDict
 
 from mast.mixer.adapters.opentelemetry.adapter import adapter
 from mast.mixer.adapters.opentelemetry.collector import headers
-from mast.mixer.adapters.opentelemetry.messages import AGGREGATION_TEMPORALITY_CUMULATIVE, Span
+from mast.mixer.adapters.opentelemetry.messages import (
+    AGGREGATION_TEMPORALITY_CUMULATIVE,
+    Span,
+    logs_service,
+    metrics_service,
+    trace_service,
+)
 from mast.mixer.adapters.opentelemetry.records import log_record, span
 from mast.mixer.core.adapter import AdapterError, Batch, HandlerConfig, Instance, InstanceType
 from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import NANOS, Duration, Timestamp, Value
+from tests.support.http_site import http_site
 from tests.support.log_events import log_events
 from tests.support.mixer_config import Clock, Rig
 from tests.support.otlp_collector import OtlpCollector, otlp_collector, plain
@@ -510,6 +519,100 @@ async def test_mutual_tls(tmp_path: Path, shown: bool) -> None:
     assert len(collector.logs) == shown
 
 
+# Over HTTP.
+
+
+@asynccontextmanager
+async def http_collector(tls: ssl.SSLContext | None = None) -> AsyncIterator[HttpCollector]:
+    """A collector of OTLP over HTTP below ``/otlp``."""
+    found = HttpCollector()
+    site = web.Application()
+    site.router.add_post("/otlp/v1/{signal}", found.take)
+    async with http_site(site, tls) as port:
+        found.address = f"{'https' if tls else 'http'}://localhost:{port}/otlp"
+        yield found
+
+
+class HttpCollector:
+    """What came by signal, and the headers of every call."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.taken: dict[str, Any] = {}
+        self.headers: list[Mapping[str, str]] = []
+        self.status = 200
+
+    async def take(self, request: web.Request) -> web.Response:
+        signal = request.match_info["signal"]
+        self.headers.append(request.headers)
+        if self.status != 200:
+            return web.Response(status=self.status, headers={"location": "/elsewhere"})
+        self.taken[signal] = _REQUESTS[signal].FromString(await request.read())
+        return web.Response(body=b"", content_type="application/x-protobuf")
+
+
+_REQUESTS: dict[str, Any] = {
+    "metrics": metrics_service.ExportMetricsServiceRequest,  # type: ignore[attr-defined]
+    "logs": logs_service.ExportLogsServiceRequest,  # type: ignore[attr-defined]
+    "traces": trace_service.ExportTraceServiceRequest,  # type: ignore[attr-defined]
+}
+
+
+async def test_everything_over_http(tmp_path: Path) -> None:
+    (tmp_path / "headers").write_text("authorization: Bearer one")
+    shown = {"headers_file": str(tmp_path / "headers")}
+    async with http_collector() as collector:
+        async with handler(f"{collector.address}/", **shown, **kind("COUNTER")) as built:
+            built.report([metric(5, app="a"), entry(severity="warn"), spanned()])
+    (metrics,) = collector.taken["metrics"].resource_metrics
+    (counted,) = metrics.instrumentation_library_metrics[0].metrics
+    assert counted.sum.data_points[0].as_int == 5
+    (logs,) = collector.taken["logs"].resource_logs
+    assert logs.instrumentation_library_logs[0].logs[0].severity_text == "warn"
+    (spans,) = collector.taken["traces"].resource_spans
+    assert spans.instrumentation_library_spans[0].spans[0].trace_id.hex() == TRACE
+    for each in collector.headers:
+        assert each["content-type"] == "application/x-protobuf"
+        assert each["authorization"] == "Bearer one"
+
+
+@pytest.mark.parametrize("status", [302, 400, 503])
+async def test_what_is_not_taken_over_http_is_told(status: int) -> None:
+    async with (
+        http_collector() as collector,
+        handler(collector.address, closing=False, **kind("COUNTER")) as built,
+    ):
+        collector.status = status
+        built.report([metric(5, app="a")])
+        with log_events() as logged:
+            await built.export()
+            assert f"answers {status}" in (await logged.get())["error"]
+        collector.status = 200
+        await built.export()
+        assert "metrics" in collector.taken
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["certificate", "none"])
+async def test_mutual_tls_over_http(tmp_path: Path, shown: bool) -> None:
+    ca = Ca.root()
+    pairs = {"server": ca.leaf(dns=["otel.example"]), "own": ca.leaf(dns=["mixer"])}
+    (tmp_path / "ca.pem").write_bytes(ca.pem)
+    for name, pair in pairs.items():
+        (tmp_path / f"{name}.pem").write_bytes(pair.chain)
+        (tmp_path / f"{name}.key").write_bytes(pair.key)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca.pem")
+    server.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    server.verify_mode = ssl.CERT_REQUIRED
+    tls = {"ca_certificates": str(tmp_path / "ca.pem"), "server_name": "otel.example"}
+    if shown:
+        tls["client_certificate"] = str(tmp_path / "own.pem")
+        tls["private_key"] = str(tmp_path / "own.key")
+    async with http_collector(server) as collector:
+        async with handler(collector.address, tls=tls) as built:
+            built.report([entry()])
+    assert set(collector.taken) == ({"logs"} if shown else set())
+
+
 # Validation.
 
 
@@ -517,7 +620,16 @@ def problems(types: Mapping[str, ValueType] | None = None, **params: Any) -> lis
     return list(adapter(lambda: NOW, Clock()).validate(config(types, **params)))
 
 
-@pytest.mark.parametrize("params", [{}, {"series_expiry": "0s"}, {"series_expiry": "61s"}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"series_expiry": "0s"},
+        {"series_expiry": "61s"},
+        {"address": "http://collector:4318"},
+        {"address": "https://collector/otlp", "tls": {}},
+    ],
+)
 def test_good_params(params: dict[str, Any]) -> None:
     assert problems(**params) == []
 
@@ -526,6 +638,10 @@ def test_good_params(params: dict[str, Any]) -> None:
     ("params", "problem"),
     [
         ({"address": "collector"}, "address: 'collector' is not HOST:PORT"),
+        ({"address": "ftp://a/"}, "address: 'ftp://a/' is not http(s)://HOST[:PORT][/PATH]"),
+        ({"address": "http://a:x"}, "address: 'http://a:x' is not http(s)://HOST[:PORT][/PATH]"),
+        ({"address": "http://a?b"}, "address: 'http://a?b' is not http(s)://HOST[:PORT][/PATH]"),
+        ({"address": "http://a", "tls": {}}, "tls: the address 'http://a' is without TLS"),
         ({"sample_probability": 2}, "sample_probability: 2 is not between 0 and 1"),
         ({"max_batch": 0}, "max_batch: 0 must be > 0"),
         ({"max_queued": -1}, "max_queued: -1 must be > 0"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 import aiohttp
@@ -32,17 +33,34 @@ async def fetch(
 
 
 async def post(
-    url: str, body: bytes, content_type: str, timeout: timedelta = timedelta(seconds=10)
+    url: str,
+    body: bytes,
+    content_type: str,
+    timeout: timedelta = timedelta(seconds=10),
+    *,
+    headers: Iterable[tuple[str, str]] = (),
+    tls: ssl.SSLContext | None = None,
+    server_name: str = "",
 ) -> None:
-    """POST a body; OSError unless the answer is a success in time."""
+    """POST a body; OSError unless the answer is a success in time. Redirects are not followed.
+
+    ``tls`` None: by the authorities of the machine; ``server_name`` is that of the URL by default.
+    """
     limit = aiohttp.ClientTimeout(total=timeout.total_seconds())
-    headers = {"Content-Type": content_type}
+    told = [*headers, ("Content-Type", content_type)]
     try:
         async with (
             aiohttp.ClientSession(timeout=limit) as session,
-            session.post(url, data=body, headers=headers) as response,
+            session.post(
+                url,
+                data=body,
+                headers=told,
+                ssl=tls or True,
+                server_hostname=server_name or None,
+                allow_redirects=False,
+            ) as response,
         ):
-            if not response.ok:
+            if not 200 <= response.status < 300:
                 raise OSError(f"{url} answers {response.status}")
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise OSError(f"could not post to {url}: {str(error) or type(error).__name__}") from error

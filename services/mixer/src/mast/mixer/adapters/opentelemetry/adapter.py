@@ -10,11 +10,12 @@ from typing import Final
 import structlog
 from google.protobuf.duration_pb2 import Duration as DurationMessage
 
-from mast.mixer.adapters.datagrams import address_problem, rate_problem
+from mast.mixer.adapters.datagrams import rate_problem
 from mast.mixer.adapters.opentelemetry.collector import Collector
 from mast.mixer.adapters.opentelemetry.messages import LogRecord, Span
 from mast.mixer.adapters.opentelemetry.metrics import Metrics, problems
 from mast.mixer.adapters.opentelemetry.records import log_record, service, span
+from mast.mixer.adapters.opentelemetry.transports import place_problem
 from mast.mixer.adapters.outbox import Outbox
 from mast.mixer.adapters.zipkin import sampled
 from mast.mixer.core.adapter import Adapter, AdapterError, Batch, HandlerConfig, Instance
@@ -101,7 +102,7 @@ def _validate(config: HandlerConfig) -> Sequence[str]:
 
 
 def _problems(params: Params) -> Iterator[str]:
-    yield address_problem(params.address)
+    yield place_problem(params)
     yield rate_problem("sample_probability", params.sample_probability)
     for name in _POSITIVE:
         if getattr(params, name) <= 0:

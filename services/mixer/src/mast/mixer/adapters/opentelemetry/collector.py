@@ -1,14 +1,12 @@
-"""The connection to a collector of OTLP over gRPC."""
+"""What a collector is sent, signal by signal, and the headers that go with it."""
 
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf import message_factory
 from google.protobuf.message import Message
 
 from mast.mixer.adapters.opentelemetry.messages import (
@@ -20,9 +18,14 @@ from mast.mixer.adapters.opentelemetry.messages import (
     trace_service,
 )
 from mast.mixer.adapters.opentelemetry.records import attributes
-from mast.mixer.adapters.remote.backend import Backend
-from mast.mixer.adapters.remote.security import Metadata, Security, client_context
-from mast.mixer.adapters.remote.tunnel import Tunnel
+from mast.mixer.adapters.opentelemetry.transports import (
+    LOGS,
+    METRICS,
+    TRACES,
+    Signal,
+    transport,
+)
+from mast.mixer.adapters.remote.security import Metadata
 from mast.mixer.core.adapter import AdapterError
 from mastapi.opentelemetry.v1.opentelemetry_pb2 import Params
 
@@ -32,12 +35,12 @@ _HEADER: Final = re.compile(r"([0-9A-Za-z_.-]+):\s*([\x20-\x7e]*)")
 
 
 class Collector:
-    """Takes exports; a call that fails is an AdapterError."""
+    """Takes exports; a call that fails is an AdapterError or an OSError."""
 
     def __init__(self, params: Params) -> None:
         self._headers_file = Path(params.headers_file) if params.headers_file else None
         self._resource = {SERVICE_NAME: "mast-mixer", **params.resource_attributes}
-        self._backend = Backend(params.address, _security(params), params.timeout.ToTimedelta())
+        self._transport = transport(params)
 
     async def metrics(self, found: Sequence[Metric]) -> None:
         """Export metrics."""
@@ -45,7 +48,7 @@ class Collector:
         group = request.resource_metrics.add()
         self._describe(group.resource)
         _put(group.instrumentation_library_metrics.add(), "metrics", found)
-        await self._export(metrics_service, "MetricsService", request)
+        await self._export(METRICS, request)
 
     async def logs(self, records: Sequence[LogRecord]) -> None:
         """Export log entries."""
@@ -53,7 +56,7 @@ class Collector:
         group = request.resource_logs.add()
         self._describe(group.resource)
         _put(group.instrumentation_library_logs.add(), "logs", records)
-        await self._export(logs_service, "LogsService", request)
+        await self._export(LOGS, request)
 
     async def spans(self, named: Sequence[tuple[str, Span]]) -> None:
         """Export spans, each with the name of its service."""
@@ -65,16 +68,13 @@ class Collector:
             group = request.resource_spans.add()
             self._describe(group.resource, {SERVICE_NAME: service} if service else {})
             _put(group.instrumentation_library_spans.add(), "spans", spans)
-        await self._export(trace_service, "TraceService", request)
+        await self._export(TRACES, request)
 
     def _describe(self, resource: Any, more: Mapping[str, str] | None = None) -> None:
         resource.attributes.extend(attributes({**self._resource, **(more or {})}))
 
-    async def _export(self, module: Any, service: str, request: Message) -> None:
-        method = module.DESCRIPTOR.services_by_name[service].methods_by_name["Export"]
-        path = f"/{method.containing_service.full_name}/{method.name}"
-        response = message_factory.GetMessageClass(method.output_type)
-        await self._backend.call(path, request, response, self._metadata())
+    async def _export(self, signal: Signal, request: Message) -> None:
+        await self._transport.send(signal, request, self._metadata())
 
     def _metadata(self) -> Metadata:
         """The headers of the file as it is now."""
@@ -88,7 +88,7 @@ class Collector:
 
     async def close(self) -> None:
         """Hang up."""
-        await self._backend.close()
+        await self._transport.close()
 
 
 def headers(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -100,20 +100,6 @@ def headers(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
         if found is None or found[1].lower().startswith("grpc-"):
             raise AdapterError(f"headers_file: line {number} is not NAME: VALUE")
         yield found[1].lower(), found[2]
-
-
-def _security(params: Params) -> Security:
-    if not params.HasField("tls"):
-        return Security()
-    tls = params.tls
-
-    def context() -> ssl.SSLContext:
-        found = client_context(tls.ca_certificates)
-        if tls.client_certificate:
-            found.load_cert_chain(tls.client_certificate, tls.private_key)
-        return found
-
-    return Security(Tunnel(params.address, tls.server_name, context, lambda _: ""))
 
 
 def _put(scope: Any, name: str, items: Sequence[Message]) -> None:
