@@ -284,7 +284,14 @@ def test_what_is_kept_of_statistics() -> None:
         *({"prefix": each} for each in ("reporter=", "cluster_manager", "listener_manager")),
         *(
             {"prefix": each}
-            for each in ("server", "cluster.xds-grpc", "wasm", "component", "istio")
+            for each in (
+                "server",
+                "cluster.xds-grpc",
+                "wasm",
+                "component",
+                "istio",
+                "access_logs.grpc_access_log",
+            )
         ),
         *({"suffix": each} for each in ("rbac.allowed", "rbac.denied")),
         *({"suffix": each} for each in ("shadow_allowed", "shadow_denied")),
