@@ -14,6 +14,7 @@ from mast.mixer.core.engine import (
     RouteDirective,
     Status,
 )
+from mast.mixer.core.templates import Variety
 from mast.mixer.core.values import Attributes
 from tests.fakes.mixer_adapter import KEYVAL, adapter
 from tests.support.mixer_config import Rig
@@ -556,6 +557,27 @@ def test_a_value_that_does_not_compile_drops_the_operations_of_its_rule(
         f"r.rule.istio-system: requestHeaderOperations[1].values[0]: {problem}"
     ]
     assert built.check().directive == RouteDirective((), (HeaderOperation("other", "x"),))
+
+
+def test_check_outputs_are_of_their_rule_and_no_attributes() -> None:
+    """A8, A29: another rule may use the same name; what is not put out is not looked up."""
+    operations = ", requestHeaderOperations: [{name: x, values: ['look.output.value']}]"
+    missing = ", requestHeaderOperations: [{name: y, values: ['look.output.empty | a']}]"
+    built = rig(
+        "{kind: instance, metadata: {name: kv}, spec: {compiledTemplate: keyval}}\n---\n",
+        handler("h", "{seconds: 1, output: {value: ann}}"),
+        handler("k", "{seconds: 1, output: {value: bob}}"),
+        rule("a", action("h", "kv", "look"), more=operations),
+        rule("b", action("k", "kv", "look"), more=operations),
+        rule("c", action("h", "kv", "look"), more=missing),
+        rule("d", action("h", "kv", "look"), match='b == "x"', more=operations),
+    )
+    verdict = built.check({"a": "1"})
+    assert verdict.directive == RouteDirective(
+        (HeaderOperation("x", "ann"), HeaderOperation("x", "bob"), HeaderOperation("y", "1"))
+    )
+    assert referenced(verdict) == [*NAMESPACE, "!b", "a"]
+    assert not any("output" in name for name in built.routing.reads(Variety.CHECK).names)
 
 
 def test_header_values_can_use_check_output() -> None:

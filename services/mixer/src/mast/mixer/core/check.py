@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from mast.mixer.core.adapter import CheckResult, DirectResponse
@@ -89,7 +90,7 @@ def check(
         raise CheckFailed(f"performing check operation failed: {', '.join(errors)}")
     results = list(zip(dispatches, outcomes, strict=True))
     status, duration, uses = combined(results)
-    directive = _denied(outcomes) if status.code else _allowed(applied, results, tracker.get)
+    directive = _denied(outcomes) if status.code else _allowed(applied, outcomes, tracker.get)
     referenced = tracker.referenced
     if tracker.whole:
         # Another key would not be noticed (Differs from Istio: A10).
@@ -168,26 +169,31 @@ def direct(response: DirectResponse, code: int) -> RouteDirective:
     )
 
 
-def _allowed(
-    applied: Iterable[Route], results: Iterable[tuple[Dispatch, CheckResult]], get: Get
-) -> RouteDirective:
+def _allowed(applied: Iterable[Route], outcomes: Sequence[CheckResult], get: Get) -> RouteDirective:
     """The header operations of all rules that apply, in rule and list order (A18, A29)."""
+    request: list[HeaderOperation] = []
+    response: list[HeaderOperation] = []
+    answered = iter(outcomes)
+    for route in applied:
+        results = list(islice(answered, len(route.dispatches)))
+        if route.request_operations or route.response_operations:
+            read = _with_outputs(route, results, get) if route.outputs else get
+            request += _operations(route.request_operations, read)
+            response += _operations(route.response_operations, read)
+    return RouteDirective(tuple(request), tuple(response))
+
+
+def _with_outputs(route: Route, results: Iterable[CheckResult], get: Get) -> Get:
+    """Reads attributes, and the check outputs of a rule, which are none (A8, A29)."""
     outputs: dict[str, Value] = {}
-    for dispatch, result in results:
+    for dispatch, result in zip(route.dispatches, results, strict=True):
         for name, value in result.output.items():
             outputs.setdefault(f"{dispatch.action}.output.{name}", value)
 
-    def get_output(name: str) -> Value | None:
-        made_now = outputs.get(name)
-        return get(name) if made_now is None else made_now
+    def read(name: str) -> Value | None:
+        return outputs.get(name) if name in route.outputs else get(name)
 
-    read = get_output if outputs else get
-    request: list[HeaderOperation] = []
-    response: list[HeaderOperation] = []
-    for route in applied:
-        request += _operations(route.request_operations, read)
-        response += _operations(route.response_operations, read)
-    return RouteDirective(tuple(request), tuple(response))
+    return read
 
 
 def _operations(templates: Iterable[HeaderTemplate], get: Get) -> Iterator[HeaderOperation]:

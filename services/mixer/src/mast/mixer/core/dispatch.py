@@ -58,7 +58,10 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """What a rule does in one variety; ``match`` None means always (A19)."""
+    """What a rule does in one variety; ``match`` None means always (A19).
+
+    ``outputs`` are names that its operations read and that are no attributes (A8, A29).
+    """
 
     rule: str
     match: Callable[[Get], bool] | None
@@ -67,6 +70,7 @@ class Route:
     reads: frozenset[Read]
     request_operations: tuple[HeaderTemplate, ...] = ()
     response_operations: tuple[HeaderTemplate, ...] = ()
+    outputs: frozenset[str] = frozenset()
 
 
 Routes: TypeAlias = tuple[Route, ...]
@@ -224,7 +228,11 @@ def _route(rule: CompiledRule, varieties: frozenset[Variety], destinations: _Des
     request = rule.request_operations if checks else ()
     response = rule.response_operations if checks else ()
     parts = [each.instance.reads for each in dispatches]
-    parts += [value.reads for each in (*request, *response) for value in each.values]
+    parts += [
+        frozenset(read for read in value.reads if read.name not in rule.outputs)
+        for each in (*request, *response)
+        for value in each.values
+    ]
     match_reads = frozenset[Read]() if rule.match is None else rule.match.reads
     return Route(
         rule.fqn,
@@ -234,6 +242,7 @@ def _route(rule: CompiledRule, varieties: frozenset[Variety], destinations: _Des
         match_reads.union(*parts),
         request,
         response,
+        rule.outputs,
     )
 
 

@@ -41,7 +41,10 @@ class HeaderTemplate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledRule:
-    """A rule; ``match`` None means that it always applies (A19)."""
+    """A rule; ``match`` None means that it always applies (A19).
+
+    ``outputs`` are the names by which its header operations read check outputs (A29).
+    """
 
     fqn: str
     namespace: str
@@ -49,6 +52,7 @@ class CompiledRule:
     actions: tuple[CompiledAction, ...]
     request_operations: tuple[HeaderTemplate, ...] = ()
     response_operations: tuple[HeaderTemplate, ...] = ()
+    outputs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,15 @@ def compile_rule(entry: Entry, parts: Parts) -> tuple[CompiledRule | None, list[
     compiler = _Compiler(entry, parts)
     match, active = compiler.match(spec.match)
     actions = tuple(compiler.actions(spec.actions))
-    request, response = compiler.operations(spec, _outputs(actions))
+    outputs = _outputs(actions)
+    request, response = compiler.operations(spec, outputs)
     if not (actions or spec.request_header_operations or spec.response_header_operations):
         compiler.wrong("", "No valid actions found in rule")
         return None, compiler.problems
     if not active:
         return None, compiler.problems
-    rule = CompiledRule(entry.fqn, entry.namespace, match, actions, request, response)
+    names = frozenset(outputs)
+    rule = CompiledRule(entry.fqn, entry.namespace, match, actions, request, response, names)
     return rule, compiler.problems
 
 
