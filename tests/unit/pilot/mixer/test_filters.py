@@ -104,6 +104,17 @@ def test_the_call_waits_out_a_restart_of_mixer() -> None:
         "retry_on": "unavailable,connect-failure,refused-stream,reset-before-request,reset",
         "num_retries": 20,
         "retry_back_off": {"base_interval": "0.080s", "max_interval": "1s"},
+        # Of replicas that were not asked before.
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {
+                    "@type": "type.googleapis.com/"
+                    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+                },
+            }
+        ],
+        "host_selection_retry_max_attempts": "5",
     }
     sent = {each["key"]: each["value"] for each in call["initial_metadata"]}
     assert sent == {
@@ -134,6 +145,10 @@ def test_the_call_waits_out_a_restart_of_mixer() -> None:
         ),
         pytest.param(
             {"checkBaseRetryWaitTime": "3s"}, (20, "3s", "3s"), id="longest-not-below-shortest"
+        ),
+        pytest.param({"check": "allow-on-error"}, (2, "0.080s", "1s"), id="few-where-it-may-pass"),
+        pytest.param(
+            {"check": "allow-on-error", "checkRetries": "7"}, (7, "0.080s", "1s"), id="as-wanted"
         ),
     ],
 )  # fmt: skip

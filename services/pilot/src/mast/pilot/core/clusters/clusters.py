@@ -23,6 +23,7 @@ from mast.pilot.core.clusters.cluster_metadata import describe
 from mast.pilot.core.clusters.destination_rules import Rule, traffic_policy
 from mast.pilot.core.clusters.endpoints import Destination, load_assignment
 from mast.pilot.core.clusters.pools import apply_http_options, apply_pool, upstream_protocol
+from mast.pilot.core.mixer import replicas
 from mast.pilot.core.model.finding import Fault, Finding
 from mast.pilot.core.model.model import Protocol, Resolution, Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
@@ -65,6 +66,8 @@ def outbound_cluster(destination: Destination, scope: Scope, proxy: Proxy) -> Cl
         _apply_stickiness(cluster, service)
     apply_outlier_detection(cluster, policy)
     apply_pool(cluster, scope.mesh, policy)
+    if service.host in replicas.hosts(scope.mesh.config):
+        replicas.prefer_working(cluster, policy)
     upstream = upstream_protocol(
         scope.mesh, port.protocol, policy.connection_pool, router=proxy.type is ProxyType.ROUTER
     )

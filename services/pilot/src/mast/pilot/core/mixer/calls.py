@@ -7,6 +7,9 @@ from typing import Final
 from envoy.config.core.v3.backoff_pb2 import BackoffStrategy
 from envoy.config.core.v3.base_pb2 import HeaderValue, RetryPolicy
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
+from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import (
+    PreviousHostsPredicate,
+)
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
@@ -14,6 +17,7 @@ from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.pilot.core import names
 from mast.pilot.core.filters.extensions import Direction
 from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.packing import packed
 
 MARKS: Final = "istio.mixer"
 """Metadata of routes that holds the service, and of requests that holds what the cache found."""
@@ -32,8 +36,12 @@ SELF: Final = "kubernetes://%ENVIRONMENT(POD_NAME)%.%ENVIRONMENT(POD_NAMESPACE)%
 
 CHECK_TIMEOUT: Final = timedelta(seconds=5)
 _RETRIES: Final = 20
+_OPEN_RETRIES: Final = 2
+"""Where requests pass without a check: enough to ask another replica."""
 _BASE_WAIT: Final = timedelta(milliseconds=80)
 _LONGEST_WAIT: Final = timedelta(seconds=1)
+_HOST_ATTEMPTS: Final = 5
+"""How often a replica is chosen anew that was asked before; then it is asked again."""
 _RETRY_ON: Final = "unavailable,connect-failure,refused-stream,reset-before-request,reset"
 
 
@@ -102,8 +110,9 @@ def check_service(check: Check) -> GrpcService:
     """The gRPC call of a check.
 
     Differs from Istio: without the annotation, calls that do not reach Mixer are repeated as long
-    as the deadline lasts, so that a restart of Mixer delays requests instead of failing them.
-    Istio's default of 0 retries (C12) can be had with `policy.istio.io/checkRetries: "0"`.
+    as the deadline lasts, so that a restart of Mixer delays requests instead of failing them; if
+    they would pass, only twice. Retries go to replicas that were not asked before, if there are
+    any. Istio's default of 0 retries (C12) can be had with `policy.istio.io/checkRetries: "0"`.
     """
     annotations = check.annotations
     service = GrpcService(
@@ -117,7 +126,9 @@ def check_service(check: Check) -> GrpcService:
             HeaderValue(key=MESH, value="%ENVIRONMENT(ISTIO_META_MESH_ID)%"),
         ],
     )
-    retries = _RETRIES if annotations.retries is None else annotations.retries
+    retries = annotations.retries
+    if retries is None:
+        retries = _OPEN_RETRIES if check.fail_open else _RETRIES
     if retries:
         service.retry_policy.CopyFrom(
             RetryPolicy(
@@ -127,9 +138,17 @@ def check_service(check: Check) -> GrpcService:
                     base_interval=_message(annotations.base_wait),
                     max_interval=_message(max(annotations.base_wait, annotations.longest_wait)),
                 ),
+                retry_host_predicate=[_another_replica()],
+                host_selection_retry_max_attempts=_HOST_ATTEMPTS,
             )
         )
     return service
+
+
+def _another_replica() -> RetryPolicy.RetryHostPredicate:
+    name = "envoy.retry_host_predicates.previous_hosts"
+    config = packed(PreviousHostsPredicate())
+    return RetryPolicy.RetryHostPredicate(name=name, typed_config=config)
 
 
 def _message(length: timedelta) -> Duration:

@@ -36,7 +36,7 @@ from mast.pilot.core.filters.extensions import (
     Spot,
 )
 from mast.pilot.core.filters.header_operations import HeaderMutations
-from mast.pilot.core.mixer import access_logs, peers
+from mast.pilot.core.mixer import access_logs, peers, replicas
 from mast.pilot.core.mixer.calls import (
     MARKS,
     Annotations,
@@ -169,7 +169,7 @@ class MixerExtensions(Extensions):
         """
         if not self._configured():
             return NOTHING
-        if host in self._mixer_hosts():
+        if host in replicas.hosts(self._config):
             return _unchecked() if spot.direction is Direction.OUTBOUND else NOTHING
         if spot.direction is Direction.INBOUND and service is None:
             return NOTHING
@@ -181,16 +181,11 @@ class MixerExtensions(Extensions):
         config = self._config
         return any(map(cluster_of, (config.mixer_check_server, config.mixer_report_server)))
 
-    def _mixer_hosts(self) -> frozenset[str]:
-        config = self._config
-        servers = (config.mixer_check_server, config.mixer_report_server)
-        return frozenset(each.rpartition(":")[0] for each in servers if each)
-
     def _involved(self, spot: Spot) -> bool:
         """Mixer is there, and this is not the proxy before Mixer itself, which would ask itself."""
         if not self._configured():
             return False
-        return spot.service is None or spot.service.host not in self._mixer_hosts()
+        return spot.service is None or spot.service.host not in replicas.hosts(self._config)
 
     def _check(self, spot: Spot) -> Check | None:
         """How to check at a spot; None if checks are off there (mixer_proxy.md A39, A40)."""
