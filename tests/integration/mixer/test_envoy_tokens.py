@@ -46,7 +46,7 @@ SAID = {"aud": ["shop", "bank"], "azp": "app", "groups": ["a", "b"], "level": 5}
 
 
 def by_principal(found: Attributes) -> CheckVerdict:
-    """Whoever has a token may pass, nobody else; proxies cannot know that by themselves."""
+    """Whoever has a token may pass, nobody else."""
     known = "request.auth.principal" in found
     how = Condition.EXACT if known else Condition.ABSENCE
     verdict = allow() if known else DENIAL
@@ -54,7 +54,10 @@ def by_principal(found: Attributes) -> CheckVerdict:
 
 
 async def test_claims_are_attributes_of_checks(tmp_path: Path) -> None:
-    """Of good tokens; bad ones and requests that rules refuse never get as far as a check."""
+    """Of good tokens; bad ones and requests that rules refuse never get as far as a check.
+
+    Proxies know who has been checked (K, row request.auth.*).
+    """
     engine = ScriptedEngine(by_principal)
 
     def register(server: grpc.aio.Server) -> None:
@@ -73,6 +76,7 @@ async def test_claims_are_attributes_of_checks(tmp_path: Path) -> None:
         ) as site,
     ):
         good = {"authorization": f"Bearer {ISSUER.token(SAID)}"}
+        other = {"authorization": f"Bearer {ISSUER.token({**SAID, 'sub': 'other'})}"}
         bad = {"authorization": "Bearer bad"}
         statuses = [
             (await site.ask("web", path, headers)).status
@@ -81,10 +85,11 @@ async def test_claims_are_attributes_of_checks(tmp_path: Path) -> None:
                 ("/", {}),
                 ("/", bad),
                 ("/denied", good),
-                ("/", good),
+                ("/again", good),
+                ("/", other),
             )
         ]
-    assert statuses == [200, 403, 401, 403, 200]
+    assert statuses == [200, 403, 401, 403, 200, 200]
     first, second, third = engine.checked
     claims = first["request.auth.claims"]
     assert isinstance(claims, dict)
@@ -93,5 +98,6 @@ async def test_claims_are_attributes_of_checks(tmp_path: Path) -> None:
         "audiences": "shop",
     }
     assert first["request.auth.presenter"] == third["request.auth.presenter"] == "app"
+    assert third["request.auth.principal"] == "https://issuer.test/other"
     assert claims["groups"] == "a,b"
     assert not [name for name in second if name.startswith("request.auth.")]
