@@ -9,7 +9,7 @@ from tests.support.named_tests import named_in
 
 TESTS = Path(__file__).parents[1]
 DOCS = TESTS.parent / "docs"
-PAGES = ("acceptance.md", "acceptance-security.md", "security.md")
+PAGES = ("acceptance.md", "acceptance-mixer-telemetry.md", "acceptance-security.md", "security.md")
 ELSEWHERE = "with the security work"
 
 _NAMED = re.compile(r"`([\w/]+\.py)(?:::(\w+(?:::\w+)?))?`")
@@ -29,6 +29,10 @@ def rows(page: str) -> dict[str, list[str]]:
     [
         ("acceptance.md", "Acceptance checklist", 38),
         ("acceptance.md", "Costly problems", 25),
+        ("acceptance-mixer-telemetry.md", "Reports", 9),
+        ("acceptance-mixer-telemetry.md", "Adapter prometheus", 6),
+        ("acceptance-mixer-telemetry.md", "Default telemetry", 5),
+        ("acceptance-mixer-telemetry.md", "Restarts", 2),
         ("acceptance-security.md", "Acceptance checklist", 21),
         ("acceptance-security.md", "Attacks on the CA", 8),
     ],

@@ -1,4 +1,7 @@
-"""Telemetry while Mixer restarts: nothing is counted twice, what is lost can be told (K6)."""
+"""Telemetry while Mixer restarts: nothing is counted twice, what is lost can be told.
+
+mixer_proxy.md K6, mixer.md L 45.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
 
 from mast.pilot.core.mixer.filters import MixerExtensions
 from tests.integration.mixer.bench import PLACE
@@ -18,6 +20,7 @@ from tests.support.etcd_server import EtcdServer
 from tests.support.mixer_config import TELEMETRY
 from tests.support.mixer_mesh import TELEMETRY as HOST
 from tests.support.mixer_mesh import application, bootstrap, mesh, spot
+from tests.support.scrape import scraped
 from tests.support.service_process import ServiceProcess
 from tests.support.until import until
 
@@ -79,10 +82,9 @@ def paths(running: ServiceProcess) -> list[str]:
 
 
 async def samples(running: ServiceProcess, name: str, listener: str = "monitoring") -> float:
-    """Sum of a metric's samples."""
+    """Sum of a metric's samples, of a page that is clean."""
     _, text = await running.get("/metrics", listener)
-    families = text_string_to_metric_families(text)
-    return sum(each.value for family in families for each in family.samples if each.name == name)
+    return sum(value for (found, _), value in scraped(text).items() if found == name)
 
 
 @dataclass

@@ -366,6 +366,7 @@ async def test_exactly_the_default_series(tmp_path: Path) -> None:
         await until(lambda: len(site.mixer.engine.reported) == total)
         found = scraped(site.mixer.series.render())
         assert plain(found) == expected_of_requests()
+        assert await checks_by_proxy(site) == checks_by_reports(site)
 
         await site.connect("tcp")
         await site.connect("tcp-out")
@@ -387,6 +388,28 @@ async def test_exactly_the_default_series(tmp_path: Path) -> None:
                 expected[f"istio_tcp_{name}_total", frozenset(labels.items())] = value
         assert by_connections == expected
         assert await same_over_the_old_face(site.mixer) == pytest.approx(found)
+
+
+async def checks_by_proxy(site: Site) -> dict[str, int]:
+    """What Envoy counts of checks: what Mixer answered, what the cache let pass (C15)."""
+    return {
+        each: await site.envoy.stat(f"http.http.ext_authz.{each}")
+        for each in ("ok", "denied", "disabled")
+    }
+
+
+def checks_by_reports(site: Site) -> dict[str, int]:
+    """The same by what reports tell of each request."""
+    found = Counter(
+        (each["check.cache_hit"], "check.error_code" in each)
+        for each in site.mixer.engine.reported
+        if "check.cache_hit" in each
+    )
+    return {
+        "ok": found[False, False],
+        "denied": found[False, True],
+        "disabled": found[True, False],
+    }
 
 
 async def same_over_the_old_face(mixer_: LiveMixer) -> Mapping[tuple[str, Labels], float]:

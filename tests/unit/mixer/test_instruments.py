@@ -11,6 +11,7 @@ from mast.common.process.telemetry import Metrics
 from mast.mixer.core.config.snapshot import Counts
 from mast.mixer.core.series import Registry
 from mast.mixer.runtime.instruments import Instruments
+from tests.support.scrape import scraped
 
 AT_ONCE = """
 mixer_config_attributes_total mixer_config_handler_configs_total
@@ -68,7 +69,29 @@ def test_requests_are_measured(instruments: Instruments, name: str) -> None:
 
 
 def test_series_that_are_held_and_dropped_are_told(instruments: Instruments) -> None:
-    instruments.held(Registry(10))
+    registry = Registry(1)
+    instruments.held(registry)
     found = samples(instruments)
     assert found["mixer_prometheus_series"] == 0
     assert found["mixer_prometheus_series_dropped_total"] == 0
+    for number in range(3):
+        registry.admit((str(number),))
+        instruments.held(registry)
+    found = samples(instruments)
+    assert found["mixer_prometheus_series"] == 1
+    assert found["mixer_prometheus_series_dropped_total"] == 2
+
+
+def test_entries_of_access_logs_are_counted(instruments: Instruments) -> None:
+    for _ in range(2):
+        instruments.entries("http", "taken", 3)
+    instruments.entries("tcp", "shed", 1)
+    found = scraped(instruments.render())
+    assert {
+        (labels, value)
+        for (name, labels), value in found.items()
+        if name == "mixer_access_log_entries_total"
+    } == {
+        (frozenset({("log", "http"), ("outcome", "taken")}), 6),
+        (frozenset({("log", "tcp"), ("outcome", "shed")}), 1),
+    }
