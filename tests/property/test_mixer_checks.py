@@ -163,6 +163,7 @@ records = st.fixed_dictionaries(
 @settings(max_examples=50, deadline=None)
 @given(st.lists(records, max_size=30))
 def test_a_batch_gives_the_series_of_its_records_one_by_one(batch: list[dict[str, Value]]) -> None:
+    """B2, B3, A22."""
     together, apart = Rig(TELEMETRY), Rig(TELEMETRY)
     errors = set(together.report(*batch))
     assert errors == {error for record in batch for error in apart.report(record)}

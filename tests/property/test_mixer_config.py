@@ -91,6 +91,7 @@ def unique(found: list[Entry]) -> list[Entry]:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(wild(), max_size=8))
 def test_any_configuration_compiles(found: list[Entry]) -> None:
+    """D7, L26: a bad object hurts only itself."""
     snapshot = compile_snapshot(unique(found), TEMPLATES, RIG.adapters)
     assert all(problem.text for problem in snapshot.problems)
     # What others wrote serves all the same: rules of the telemetry that nothing touched.
@@ -104,6 +105,7 @@ def test_any_configuration_compiles(found: list[Entry]) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(wild(), max_size=6), st.randoms())
 def test_the_order_of_objects_does_not_matter(found: list[Entry], random: Any) -> None:
+    """D10, A24: replicas compile the same."""
     objects = unique(found)
     first = compile_snapshot(objects, TEMPLATES, RIG.adapters)
     random.shuffle(objects)

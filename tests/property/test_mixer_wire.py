@@ -30,6 +30,7 @@ counts = st.sampled_from([0, 111, 203, 221, 222])
 
 @given(attributes, counts)
 def test_round_trip(sent: dict[str, Value], count: int) -> None:
+    """A3, A4, L1, L2."""
     message = CompressedAttributes.FromString(encode(sent, count).SerializeToString())
     words = Words(message.words)
     assert decode(message, words) == sent
@@ -38,6 +39,7 @@ def test_round_trip(sent: dict[str, Value], count: int) -> None:
 
 @given(attributes, counts)
 def test_only_words_that_the_caller_knows_are_used(sent: dict[str, Value], count: int) -> None:
+    """A2, A3, L1."""
     message = encode(sent, count)
     used = [*message.strings, *message.strings.values()]
     for field in ("int64s", "doubles", "bools", "timestamps", "durations", "bytes", "string_maps"):
@@ -50,12 +52,14 @@ def test_only_words_that_the_caller_knows_are_used(sent: dict[str, Value], count
 
 @given(attributes, attributes)
 def test_a_delta_goes_over_the_state(before: dict[str, Value], changes: dict[str, Value]) -> None:
+    """A5, B2."""
     message = encode(changes)
     assert update(before, message, Words(message.words)) == {**before, **changes}
 
 
 @given(st.binary(max_size=80))
 def test_any_bytes_that_are_a_message_decode(data: bytes) -> None:
+    """A5: the lazy view never fails."""
     message = CompressedAttributes()
     try:
         message.ParseFromString(data)

@@ -75,6 +75,7 @@ def matches(result: mixer_pb2.CheckResponse.PreconditionResult) -> set[str]:
 
 
 async def test_checks(etcd: EtcdServer, apply: Apply) -> None:
+    """A23 to A26, A33, L6, L7, L19: a denial and an allowance over gRPC."""
     await apply(TELEMETRY, DENY)
     async with mixer(etcd.endpoint) as running, client(running) as stub:
         denied = await stub.Check(check_request({"request.headers": {"x-bad": "yes"}}), timeout=10)
@@ -116,6 +117,7 @@ async def test_callers_of_all_releases(etcd: EtcdServer, apply: Apply) -> None:
 
 
 async def test_quotas(etcd: EtcdServer, apply: Apply) -> None:
+    """A32, L17, L18: grant, repetition, exhaustion."""
     await apply(TELEMETRY, QUOTA)
     async with mixer(etcd.endpoint) as running, client(running) as stub:
 
@@ -134,6 +136,7 @@ async def test_quotas(etcd: EtcdServer, apply: Apply) -> None:
 
 
 async def test_a_failing_instance_is_an_internal_error(etcd: EtcdServer, apply: Apply) -> None:
+    """A21, L10."""
     await apply(
         TELEMETRY,
         "{kind: handler, metadata: {name: l}, spec: {compiledAdapter: listchecker}}\n---\n",
@@ -168,6 +171,7 @@ async def scraped(running: object, text: str) -> float:
 
 
 async def test_reports_become_series(etcd: EtcdServer, store: Store, apply: Apply) -> None:
+    """B1, B3, L5."""
     workload = Workload(
         name="reviews-1", namespace="shop", labels={"app": "reviews"}, workload_name="reviews-v1"
     )
@@ -203,6 +207,7 @@ async def test_reports_become_series(etcd: EtcdServer, store: Store, apply: Appl
 
 
 async def test_deltas(etcd: EtcdServer, apply: Apply) -> None:
+    """B2, B4, L4."""
     await apply(TELEMETRY)
     bad = CompressedAttributes(strings={999: 0})
     request = mixer_pb2.ReportRequest(
@@ -226,6 +231,7 @@ async def test_deltas(etcd: EtcdServer, apply: Apply) -> None:
 async def test_a_changed_configuration_is_followed(
     etcd: EtcdServer, store: Store, apply: Apply
 ) -> None:
+    """D10, L27: unchanged handlers keep what they counted."""
     await apply(TELEMETRY)
     async with mixer(etcd.endpoint) as running, client(running) as stub:
         request = check_request({"request.headers": {"x-bad": "yes"}})
@@ -310,6 +316,7 @@ spec: {compiledTemplate: checknothing}
 
 
 async def test_workloads_are_followed(etcd: EtcdServer, store: Store, apply: Apply) -> None:
+    """A13: attributes are generated from the shared registry."""
     await apply(TELEMETRY, DENY)
     key = workload_key("c", "shop", "pod")
     async with mixer(etcd.endpoint) as running, client(running) as stub:
@@ -329,6 +336,7 @@ async def test_workloads_are_followed(etcd: EtcdServer, store: Store, apply: App
 async def test_it_is_ready_once_the_configuration_is_in_force(
     etcd: EtcdServer, apply: Apply
 ) -> None:
+    """D11, L48."""
     await apply(TELEMETRY)
     async with mixer(etcd.endpoint) as running:
         await running.address("grpc")
@@ -341,6 +349,7 @@ async def test_it_is_ready_once_the_configuration_is_in_force(
 
 
 async def test_without_etcd_nothing_is_answered_and_the_start_fails() -> None:
+    """D11."""
     async with mixer("127.0.0.1:1", ["--config-wait-timeout", "500ms"]) as running:
         status, body = await running.get("/ready")
         assert status == 503
@@ -352,6 +361,7 @@ async def test_without_etcd_nothing_is_answered_and_the_start_fails() -> None:
 
 
 async def test_etcd_may_go_away_later(etcd: EtcdServer, apply: Apply) -> None:
+    """D11: what is in force stays."""
     await apply(TELEMETRY, DENY)
     async with mixer(etcd.endpoint) as running, client(running) as stub:
         request = check_request({"request.headers": {"x-bad": "yes"}})
@@ -365,6 +375,7 @@ async def test_etcd_may_go_away_later(etcd: EtcdServer, apply: Apply) -> None:
 async def test_stopping_delivers_what_is_buffered(
     etcd: EtcdServer, apply: Apply, tmp_path: object
 ) -> None:
+    """L48."""
     path = f"{tmp_path}/access.log"
     await apply(
         TELEMETRY,
@@ -383,6 +394,7 @@ async def test_stopping_delivers_what_is_buffered(
 
 @pytest.mark.parametrize(("mode", "shed"), [("enforce", True), ("logonly", False)])
 async def test_load_is_shed(etcd: EtcdServer, mode: str, shed: bool) -> None:
+    """A1, I1, L46."""
     flags = ["--loadshedding-mode", mode, "--max-requests-per-second", "2"]
     async with mixer(etcd.endpoint, flags) as running, client(running) as stub:
         calls = [stub.Check(check_request({}), timeout=10) for _ in range(6)]

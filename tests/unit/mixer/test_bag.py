@@ -17,6 +17,7 @@ EXACT, ABSENCE = Condition.EXACT, Condition.ABSENCE
 
 @pytest.mark.parametrize("case", vectors("referenced"))
 def test_conformance_tracking(case: Any) -> None:
+    """A7, A12: what was read is recorded, forgotten and back."""
     built = message(case["input"]["message"])
     tracker = Tracker(decode(built, Words(built.words, dictionary(case))))
     for access in case["accesses"]:
@@ -40,6 +41,7 @@ def test_conformance_tracking(case: Any) -> None:
 
 
 def test_a_lookup_is_recorded_once_in_the_order_of_the_first() -> None:
+    """A7: found is EXACT, not found ABSENCE."""
     tracker = Tracker({"a": "1"})
     for name in ("b", "a", "b", "a"):
         tracker.get(name)
@@ -50,6 +52,7 @@ def test_a_lookup_is_recorded_once_in_the_order_of_the_first() -> None:
 
 
 def test_of_a_map_only_the_keys_are_recorded() -> None:
+    """A7: each key that was read, there or not."""
     tracker = Tracker({"m": {"k": "v"}})
     found = tracker.get("m")
     assert tracker.referenced == ()
@@ -65,12 +68,14 @@ def test_of_a_map_only_the_keys_are_recorded() -> None:
 
 
 def test_an_absent_map_is_recorded_without_key() -> None:
+    """A7: its absence says all."""
     tracker = Tracker({})
     assert tracker.get("m") is None
     assert tracker.referenced == (Reference("m", None, ABSENCE),)
 
 
 def test_a_map_used_as_a_value_depends_on_all_of_its_keys() -> None:
+    """A10: each of them, and that it was the whole map."""
     tracker = Tracker({"m": {"k": "v", "l": "w"}})
     found = tracker.get("m")
     assert isinstance(found, TrackedMap)
@@ -83,6 +88,7 @@ def test_a_map_used_as_a_value_depends_on_all_of_its_keys() -> None:
 
 
 def test_generated_attributes_fill_gaps_and_leave_no_record() -> None:
+    """A8, A13: what was sent stays and is recorded."""
     tracker = Tracker({"sent": "by request"})
     tracker.fill({"sent": "generated", "made": "generated", "labels": {"app": "x"}})
     tracker.fill({"made": "later"})
@@ -94,6 +100,7 @@ def test_generated_attributes_fill_gaps_and_leave_no_record() -> None:
 
 
 def test_rewinding_does_not_lose_the_mark() -> None:
+    """A12: every quota begins at the same record."""
     tracker = Tracker({"a": "1"})
     tracker.get("a")
     mark = tracker.mark()
@@ -154,6 +161,7 @@ def updated(bag: dict[str, Value], described: Any) -> dict[str, Value]:
 
 
 def test_references_travel_by_index() -> None:
+    """A11: of the global list where there is one."""
     tracker = Tracker({"request.headers": {"cookie": "x"}})
     found = tracker.get("request.headers")
     assert isinstance(found, TrackedMap)

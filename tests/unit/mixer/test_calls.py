@@ -53,6 +53,7 @@ def raising(error: Exception) -> Callable[[], Any]:
 
 
 async def test_outcomes_are_in_the_order_of_the_calls() -> None:
+    """A22, A23: whichever completes first."""
     running = Running()
     outcomes = await running.calls.make(
         [
@@ -77,6 +78,7 @@ async def test_outcomes_are_in_the_order_of_the_calls() -> None:
 
 
 async def test_waiting_calls_run_in_parallel() -> None:
+    """A22."""
     met = asyncio.Barrier(2)
 
     async def meet() -> int:
@@ -90,6 +92,7 @@ async def test_waiting_calls_run_in_parallel() -> None:
 
 
 async def test_a_call_that_takes_too_long_fails_alone() -> None:
+    """A23, L16."""
     running = Running(timedelta(milliseconds=20))
     outcomes = await running.calls.make(
         [call(lambda: asyncio.Event().wait(), "slow"), call(lambda: answer(1))]
@@ -98,6 +101,7 @@ async def test_a_call_that_takes_too_long_fails_alone() -> None:
 
 
 async def test_calls_are_counted_by_handler_and_error() -> None:
+    """I: names and labels."""
     running = Running()
     await running.calls.make(
         [call(lambda: 1), call(lambda: answer(2)), call(raising(AdapterError("gone")))]

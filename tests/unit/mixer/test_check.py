@@ -93,6 +93,7 @@ NAMESPACE = ["!context.reporter.kind", "!destination.namespace"]
 
 
 def test_without_rules_everything_is_allowed_for_a_minute() -> None:
+    """A26, L6: OK, 1 min, 10000."""
     verdict = Rig().check({"a": "x"})
     assert (verdict.status, verdict.valid_duration, verdict.valid_use_count) == (
         Status(),
@@ -104,6 +105,7 @@ def test_without_rules_everything_is_allowed_for_a_minute() -> None:
 
 
 def test_denier() -> None:
+    """A25, L7: its message has the handler's name in front."""
     built = rig(
         "{kind: handler, metadata: {name: denyall}, spec: {compiledAdapter: denier,"
         " params: {status: {code: 7, message: Not allowed}}}}\n---\n",
@@ -116,6 +118,7 @@ def test_denier() -> None:
 
 
 def test_the_denier_fails_preconditions_by_default() -> None:
+    """A24, A25: also without a message."""
     verdict = rig(
         "{kind: handler, metadata: {name: d}, spec: {compiledAdapter: denier}}\n---\n",
         rule("r", action("d")),
@@ -141,6 +144,7 @@ def test_the_denier_fails_preconditions_by_default() -> None:
     ],
 )  # fmt: skip
 def test_combined_results(handlers: list[str], status: Status, seconds: int, uses: int) -> None:
+    """A24, A26, L8: minima of what says something, the first code, every message."""
     names = [f"h{index}" for index in range(len(handlers))]
     verdict = rig(
         *(handler(name, params) for name, params in zip(names, handlers, strict=True)),
@@ -152,6 +156,7 @@ def test_combined_results(handlers: list[str], status: Status, seconds: int, use
 
 
 def test_results_are_in_config_order_rules_by_name() -> None:
+    """A24: whichever completes first."""
     verdict = rig(
         handler("x", "{code: 3, message: x}"),
         handler("y", "{code: 7, message: y}"),
@@ -182,6 +187,7 @@ def test_results_are_in_config_order_rules_by_name() -> None:
 def test_rules_of_the_root_and_of_the_requests_namespace(
     attributes: Attributes, applied: list[str]
 ) -> None:
+    """A16, A17, L11: the root's first."""
     spaces = {"root": "istio-system", "shop": "shop", "web": "web"}
     verdict = rig(
         *(handler(name, f"{{code: 7, message: {name}}}", space) for name, space in spaces.items()),
@@ -191,6 +197,7 @@ def test_rules_of_the_root_and_of_the_requests_namespace(
 
 
 def test_a_match_that_cannot_be_evaluated_does_not_apply() -> None:
+    """A20, L9: counted, no error of the call."""
     built = rig(handler("h", "{code: 7}"), rule("r", action("h"), match='a == "x"'))
     verdict = built.check()
     assert verdict.status.code == 0
@@ -199,6 +206,7 @@ def test_a_match_that_cannot_be_evaluated_does_not_apply() -> None:
 
 
 def test_an_instance_without_value_fails_the_call_but_others_are_asked() -> None:
+    """A21, L10."""
     built = rig(
         handler("h"),
         listentry("bad", "a | b"),
@@ -223,6 +231,7 @@ def test_an_instance_without_value_fails_the_call_but_others_are_asked() -> None
     ],
 )
 def test_an_adapter_that_fails_fails_the_call(params: str, text: str) -> None:
+    """A23, L16: an error and a panic; the others are asked."""
     built = rig(
         handler("bad", params), handler("good"), rule("r", action("bad") + ", " + action("good"))
     )
@@ -249,6 +258,7 @@ def test_an_adapter_that_fails_fails_the_call(params: str, text: str) -> None:
 def test_referenced_attributes_are_exact(
     value: str, attributes: Attributes, expected: list[str]
 ) -> None:
+    """A7, A11, L12: plain, absent, keys, short circuits, chains."""
     built = rig(handler("h"), listentry("i", value), rule("r", action("h", "i")))
     assert referenced(built.check(attributes)) == [*NAMESPACE, *expected]
 
@@ -304,6 +314,7 @@ def test_names_and_types_of_attributes(attributes: Attributes, denied: bool, tex
 
 
 def test_a_rule_that_does_not_apply_references_its_match_only() -> None:
+    """A7, L12."""
     built = rig(
         handler("h"),
         listentry("i", "b"),
@@ -329,6 +340,7 @@ spec:
 
 
 def test_generated_attributes_can_be_matched_and_leave_no_record() -> None:
+    """A8, A13, A15, L12, L29."""
     built = rig(
         GENERATED,
         handler("g", "{generated: {source_pod_name: pod}}"),
@@ -345,6 +357,7 @@ def test_generated_attributes_can_be_matched_and_leave_no_record() -> None:
 
 
 def test_a_generated_attribute_never_replaces_one_that_was_sent() -> None:
+    """A13, L29."""
     built = rig(
         GENERATED,
         handler("g", "{generated: {source_pod_name: pod}}"),
@@ -358,6 +371,7 @@ def test_a_generated_attribute_never_replaces_one_that_was_sent() -> None:
 
 
 def test_generators_are_chosen_by_the_namespace_sent_and_rules_by_the_one_generated() -> None:
+    """A13, A15."""
     built = rig(
         GENERATED,
         handler("g", "{generated: {destination_namespace: shop}}"),
@@ -371,6 +385,7 @@ def test_generators_are_chosen_by_the_namespace_sent_and_rules_by_the_one_genera
 
 
 def test_of_several_generators_the_first_in_config_order_counts() -> None:
+    """A13."""
     built = rig(
         GENERATED,
         handler("one", "{generated: {source_pod_name: first}}"),
@@ -407,6 +422,7 @@ def test_of_several_generators_the_first_in_config_order_counts() -> None:
 def test_failing_generation_fails_the_call(
     params: str, value: str, binding: str, text: str
 ) -> None:
+    """A14, F2: an error, a panic, a binding or a field without value."""
     built = rig(
         f"{{kind: instance, metadata: {{name: gen}}, spec: {{compiledTemplate: kubernetes,"
         f" params: {{source_uid: '{value}'}}, attributeBindings: {{made: '{binding}'}}}}}}\n---\n",
@@ -419,6 +435,7 @@ def test_failing_generation_fails_the_call(
 
 
 def test_a_direct_response_becomes_the_route_directive() -> None:
+    """A27, L15: of the first that fails; cookies apart."""
     verdict = rig(
         handler("fine", "{seconds: 1}"),
         handler("h", "{code: 16, body: login, http: 302,"
@@ -477,12 +494,14 @@ spec:
      (10, 409), (11, 400), (12, 501), (13, 500), (14, 503), (15, 500), (16, 401), (99, 500)],
 )  # fmt: skip
 def test_a_direct_response_without_code_gets_one(code: int, http: int) -> None:
+    """A28: every code, and an unknown one."""
     verdict = rig(handler("h", f"{{code: {code}, body: x}}"), rule("r", action("h"))).check()
     assert verdict.directive is not None
     assert verdict.directive.direct_response_code == http
 
 
 def test_only_the_first_failing_result_gives_a_direct_response() -> None:
+    """A27."""
     verdict = rig(
         handler("h", "{code: 7}"),
         handler("later", "{code: 7, body: other}"),
@@ -500,6 +519,7 @@ OPERATIONS = (
 
 
 def test_header_operations() -> None:
+    """A29, A30, L14: each operation; values that fail or are empty are left out."""
     built = rig(rule("r", more=OPERATIONS))
     verdict = built.check({"a": "1"})
     assert verdict.directive == RouteDirective(
@@ -515,6 +535,7 @@ def test_header_operations() -> None:
 
 
 def test_header_operations_need_a_match_and_an_ok() -> None:
+    """A29, L14: dropped on denial."""
     matched = rule("r", match='a == "x"', more=OPERATIONS)
     assert rig(matched).check({"a": "y"}).directive is None
     denied = rig(matched, handler("h", "{code: 7}"), rule("deny", action("h")))
@@ -522,6 +543,8 @@ def test_header_operations_need_a_match_and_an_ok() -> None:
 
 
 def test_header_operations_of_the_root_come_before_those_of_the_namespace() -> None:
+    """A18, A29: merged, not lost."""
+
     def operations(name: str) -> str:
         return f", requestHeaderOperations: [{{name: {name}, values: ['\"x\"']}}]"
 
@@ -547,6 +570,7 @@ def test_header_operations_of_the_root_come_before_those_of_the_namespace() -> N
 def test_a_value_that_does_not_compile_drops_the_operations_of_its_rule(
     value: str, problem: str
 ) -> None:
+    """A29: all of that rule, none of others."""
     bad = (
         f", requestHeaderOperations: [{{name: good, values: ['\"x\"']}},"
         f" {{name: bad, values: ['{value}']}}]"
@@ -581,6 +605,7 @@ def test_check_outputs_are_of_their_rule_and_no_attributes() -> None:
 
 
 def test_header_values_can_use_check_output() -> None:
+    """A19, A29, L14: CHECK_WITH_OUTPUT is dispatched with CHECK."""
     operations = (
         ", requestHeaderOperations: ["
         "{name: x-user, values: ['look.output.value + a']},"

@@ -30,6 +30,7 @@ REFERENCES = [
 
 @pytest.mark.parametrize(("namespace", "handler", "instance", "found"), REFERENCES)
 def test_references(namespace: str, handler: str, instance: str, found: str) -> None:
+    """D2, L24: handlers and instances, each form."""
     objects = "\n---\n".join(
         f"{{kind: handler, metadata: {{name: d, namespace: {each}}},"
         f" spec: {{compiledAdapter: denier}}}}\n---\n"
@@ -166,6 +167,7 @@ def test_fields_of_params_in_either_spelling(spelling: str) -> None:
 
 
 def test_legacy_objects_behave_as_the_new_ones() -> None:
+    """D1, A25, L28: but for the name that clients see."""
     new = Rig(
         MANIFEST,
         "{kind: handler, metadata: {name: h}, spec: {compiledAdapter: listchecker,"
@@ -190,6 +192,7 @@ def test_legacy_objects_behave_as_the_new_ones() -> None:
 
 
 def test_legacy_generator_bindings() -> None:
+    """D1, D4, L28."""
     rig = Rig(
         MANIFEST,
         "{kind: kubernetesenv, metadata: {name: h}, spec: {}}",
@@ -203,6 +206,7 @@ def test_legacy_generator_bindings() -> None:
 
 
 def test_manifests_are_united_and_the_last_wins() -> None:
+    """D5."""
     second = """
 kind: attributemanifest
 metadata: {name: z, namespace: zzz}
@@ -216,6 +220,7 @@ spec: {attributes: {source.uid: {valueType: INT64}, my.own: {valueType: BOOL}}}
 
 
 def test_a_changed_manifest_is_used() -> None:
+    """D5, D10: expressions are judged anew."""
     body = rule("{match: my.own, actions: [{handler: deny, instances: [nothing]}]}")
     manifest = (
         "{kind: attributemanifest, metadata: {name: m},"
@@ -229,6 +234,7 @@ def test_a_changed_manifest_is_used() -> None:
 
 
 def test_expressions_are_compiled_once_and_forgotten_when_unused() -> None:
+    """D10: what is unchanged is taken over."""
     texts = (MANIFEST, DENY, NOTHING)
     matched = rule("{match: response.code == 5, actions: [{handler: deny, instances: [nothing]}]}")
     rig = Rig(*texts, matched)
@@ -245,16 +251,19 @@ def test_expressions_are_compiled_once_and_forgotten_when_unused() -> None:
 
 @pytest.mark.parametrize("match", ["", "  ", "true", "TRUE"])
 def test_a_match_that_is_always_true_is_not_evaluated(match: str) -> None:
+    """A19."""
     body = f"{{match: '{match}', actions: [{{handler: deny, instances: [nothing]}}]}}"
     (found,) = Rig(DENY, NOTHING, rule(body)).snapshot.rules
     assert found.match is None
 
 
 def test_a_handler_that_no_rule_uses_is_not_built() -> None:
+    """D9."""
     assert Rig(DENY, NOTHING).snapshot.handlers == {}
 
 
 def test_a_handler_that_does_not_validate_loses_its_actions() -> None:
+    """D9: counted; the rest serves."""
     rig = Rig(
         MANIFEST,
         DENY,
@@ -275,6 +284,7 @@ def test_a_handler_that_does_not_validate_loses_its_actions() -> None:
 
 
 def test_handlers_get_the_types_of_their_instances() -> None:
+    """D9."""
     rig = Rig(
         MANIFEST,
         "{kind: handler, metadata: {name: n}, spec: {compiledAdapter: noop}}",
@@ -299,6 +309,8 @@ def test_handlers_get_the_types_of_their_instances() -> None:
 
 
 def test_a_signature_changes_with_whatever_the_handler_depends_on() -> None:
+    """D10."""
+
     def signature(params: str, dimension: str, instances: str = "m") -> object:
         rig = Rig(
             MANIFEST,
@@ -319,6 +331,7 @@ def test_a_signature_changes_with_whatever_the_handler_depends_on() -> None:
 
 
 def test_unset_fields_have_their_zero_values() -> None:
+    """D6, E26."""
     rig = Rig(
         "{kind: handler, metadata: {name: n}, spec: {compiledAdapter: noop}}",
         "{kind: instance, metadata: {name: t}, spec: {compiledTemplate: tracespan,"
@@ -337,6 +350,7 @@ def test_unset_fields_have_their_zero_values() -> None:
 
 
 def test_templates_may_nest_records_in_maps() -> None:
+    """D6."""
     inner = Record({"size": Scalar(ValueType.INT64), "name": Scalar(ValueType.STRING)})
     nested = Template("nested", Variety.CHECK, Record({"parts": MapOf(inner)}))
     text = (
@@ -358,6 +372,7 @@ def test_templates_may_nest_records_in_maps() -> None:
 
 
 def test_bindings_may_read_request_attributes_too() -> None:
+    """D4, A13."""
     rig = Rig(
         MANIFEST,
         GENERATOR,

@@ -12,6 +12,7 @@ from tests.support.mixer_vectors import vectors
 
 @pytest.mark.parametrize("case", vectors("names"))
 def test_conformance(case: Any) -> None:
+    """D2: names of Istio's own tests."""
     expected = case["expected"]
     if "is_fqn" in expected:
         assert is_fqn(case["name"]) is expected["is_fqn"]
@@ -31,6 +32,7 @@ def test_conformance(case: Any) -> None:
     ],
 )
 def test_references(reference: str, means: list[str]) -> None:
+    """D2, L24: what each form may mean, best first."""
     assert list(candidates(reference, "handler", "ns")) == means
 
 

@@ -232,6 +232,7 @@ def test_a_rule_that_only_changes_headers_is_complete() -> None:
 
 
 def test_params_that_do_not_decode_leave_the_defaults() -> None:
+    """D8: a warning."""
     rig = Rig(
         NOTHING,
         "{kind: handler, metadata: {name: deny},"
@@ -252,6 +253,7 @@ def test_params_that_do_not_decode_leave_the_defaults() -> None:
     ],
 )
 def test_params_go_over_the_defaults_in_either_spelling(params: str) -> None:
+    """D6."""
     rig = Rig(
         NOTHING,
         f"{{kind: handler, metadata: {{name: deny}},"
@@ -265,6 +267,7 @@ def test_params_go_over_the_defaults_in_either_spelling(params: str) -> None:
 
 
 def test_a_bad_object_hurts_only_itself() -> None:
+    """D7, L26."""
     rig = Rig(
         MANIFEST,
         DENY,
@@ -307,6 +310,7 @@ def test_a_bad_object_hurts_only_itself() -> None:
     ],
 )
 def test_a_bad_binding_rejects_the_instance(bindings: str, problem: str) -> None:
+    """D5, D8, L29: of a compiled template."""
     rig = Rig(
         MANIFEST,
         GENERATOR,

@@ -10,6 +10,7 @@ from tests.unit.mixer.test_check import action, handler, listentry, rig, rule
 
 
 def test_destinations_are_shared_by_rules() -> None:
+    """A19, A22: one call of a report for each."""
     built = rig(
         handler("h"),
         listentry("i", "a"),
@@ -21,6 +22,7 @@ def test_destinations_are_shared_by_rules() -> None:
 
 
 def test_actions_of_handlers_that_were_not_built_are_left_out() -> None:
+    """D9."""
     built = rig(handler("h"), handler("k"), rule("r", action("h") + ", " + action("k")))
     kept = {"k.handler.istio-system": built.handlers["k.handler.istio-system"]}
     routing = Routing(built.snapshot, kept, "istio-system")
@@ -30,6 +32,7 @@ def test_actions_of_handlers_that_were_not_built_are_left_out() -> None:
 
 
 def test_a_rule_is_in_the_tables_of_its_varieties_only() -> None:
+    """A19."""
     built = rig(handler("h"), rule("r", action("h")))
     assert built.routing.routes(Variety.CHECK, "")
     assert not built.routing.routes(Variety.REPORT, "")

@@ -148,6 +148,7 @@ async def test_it_is_an_engine() -> None:
 
 
 async def test_a_call_finishes_on_the_table_it_began_with() -> None:
+    """D10, L27."""
     async with mesh() as running:
         await running.configure(slow("{message: old}"), USE)
         (old,) = running.built
@@ -200,6 +201,7 @@ async def test_an_adapter_that_does_not_answer_hurts_no_other_request() -> None:
 
 
 async def test_an_unchanged_handler_is_kept() -> None:
+    """D10, L27: with its state."""
     async with mesh() as running:
         await running.configure(slow(), USE)
         await running.configure(slow(), USE, rule("other", action("h")))
@@ -212,6 +214,7 @@ async def test_an_unchanged_handler_is_kept() -> None:
 
 
 async def test_a_handler_that_is_used_no_more_is_closed() -> None:
+    """D10, L27."""
     async with mesh() as running:
         await running.configure(slow(), USE)
         await running.built[0].worked.wait()
@@ -223,6 +226,7 @@ async def test_a_handler_that_is_used_no_more_is_closed() -> None:
 
 
 async def test_handlers_are_closed_in_the_end() -> None:
+    """D10, L48."""
     async with mesh() as running:
         await running.configure(slow(), USE)
     assert running.built[0].closed.is_set()
@@ -236,6 +240,7 @@ async def test_a_handler_is_prepared_before_it_is_asked() -> None:
 
 @pytest.mark.parametrize("trouble", ["build_error", "build_panic"])
 async def test_a_handler_that_cannot_be_built_loses_its_actions_only(trouble: str) -> None:
+    """D9: counted, by an error and by a panic."""
     async with mesh() as running:
         await running.configure(
             f"{{kind: handler, metadata: {{name: bad}},"
@@ -249,6 +254,7 @@ async def test_a_handler_that_cannot_be_built_loses_its_actions_only(trouble: st
 
 
 async def test_a_handler_that_cannot_be_prepared_is_not_built() -> None:
+    """D9."""
     async with mesh() as running:
         await running.configure(slow("{refuse: true}"), USE)
         assert (await running.engine.check({})).status.code == 0
@@ -272,6 +278,7 @@ async def test_a_handler_that_takes_long_to_prepare_serves_as_it_is() -> None:
 
 
 async def test_handlers_of_calls_that_do_not_end_are_closed_all_the_same() -> None:
+    """D10: given up after the time to drain."""
     async with mesh(timedelta(milliseconds=20)) as running:
         await running.configure(slow(), USE)
         (old,) = running.built
@@ -285,6 +292,7 @@ async def test_handlers_of_calls_that_do_not_end_are_closed_all_the_same() -> No
 
 
 async def test_a_worker_that_does_not_stop_is_left() -> None:
+    """D10: and told."""
     async with mesh(timedelta(milliseconds=20)) as running:
         await running.configure(slow("{message: a, stubborn: true}"), USE)
         (handler,) = running.built
@@ -349,6 +357,7 @@ async def test_no_call_fails_while_configurations_are_swapped() -> None:
 
 
 async def test_what_a_table_complains_about_is_bounded() -> None:
+    """A33: callers choose the names of quotas."""
     async with mesh() as running:
         for number in range(2000):
             await running.engine.check({}, {f"q{number}": QuotaAsk(1)})
@@ -368,6 +377,7 @@ async def test_failures_pass_through_and_leave_the_table() -> None:
 
 
 async def test_configuration_counts_are_told() -> None:
+    """I: gauges of the configuration in force."""
     async with mesh() as running:
         await running.configure(rule("bad", action("gone")))
         assert running.count("mixer_config_rule_configs_total") == 1
@@ -383,6 +393,7 @@ async def test_configuration_counts_are_told() -> None:
 
 
 async def test_match_errors_are_counted_by_rule() -> None:
+    """A20."""
     async with mesh() as running:
         await running.configure(slow(), rule("r", action("h"), match='a == "x"'))
         await running.engine.check({})

@@ -94,6 +94,7 @@ async def report(engine: FakeEngine, request: mixer_pb2.ReportRequest) -> None:
 
 
 async def test_a_check_is_translated() -> None:
+    """A1: attributes, quotas and the id reach the engine."""
     engine = FakeEngine()
     response = await check(
         engine,
@@ -108,6 +109,7 @@ async def test_a_check_is_translated() -> None:
 
 
 async def test_a_failed_check_is_internal() -> None:
+    """A14, A23: INTERNAL and the text."""
     with pytest.raises(Aborted) as aborted:
         await check(FakeEngine(failure="performing check operation failed: x"),
                     mixer_pb2.CheckRequest())  # fmt: skip
@@ -116,6 +118,7 @@ async def test_a_failed_check_is_internal() -> None:
 
 
 async def test_nothing_is_asked_for_a_caller_that_knows_more_words() -> None:
+    """A1, A2: the dictionary comes before the rules."""
     engine = FakeEngine()
     with pytest.raises(Aborted):
         await check(engine, mixer_pb2.CheckRequest(global_word_count=223))
@@ -180,6 +183,7 @@ async def test_the_latency_of_every_check_counts(failure: str) -> None:
 
 
 async def test_default_words_are_used_only_for_records_without_words() -> None:
+    """B1, L5."""
     engine = FakeEngine()
     numbering = Numbering()
     shared = encode_shared({"a": "default"}, numbering)
@@ -195,6 +199,7 @@ async def test_default_words_are_used_only_for_records_without_words() -> None:
 
 
 async def test_deltas_accumulate_and_bad_ones_are_left_out() -> None:
+    """B2, B4, L4: the state is as before the bad one."""
     engine = FakeEngine()
     bad = mixer_pb2.ReportRequest().attributes.add(strings={-1: 0})
     with pytest.raises(Aborted) as aborted:
@@ -210,6 +215,7 @@ async def test_deltas_accumulate_and_bad_ones_are_left_out() -> None:
 
 
 async def test_all_errors_of_a_report_are_told_as_far_as_there_is_room() -> None:
+    """B4."""
     with pytest.raises(Aborted) as aborted:
         await report(FakeEngine(errors=["one", "two"]), mixer_pb2.ReportRequest())
     assert (aborted.value.code, aborted.value.details) == (StatusCode.UNKNOWN, "one, two")
@@ -219,6 +225,7 @@ async def test_all_errors_of_a_report_are_told_as_far_as_there_is_room() -> None
 
 
 def test_a_verdict_is_translated() -> None:
+    """A11, A12, A27, A29: the whole of an answer."""
     referenced = (
         Reference("source.uid", None, Condition.EXACT),
         Reference("request.headers", "my-header", Condition.ABSENCE),
@@ -254,4 +261,5 @@ def test_a_verdict_is_translated() -> None:
 
 
 def test_without_directive_there_is_none() -> None:
+    """A27: clients look whether there is one."""
     assert not check_response(VERDICT, 222).precondition.HasField("route_directive")

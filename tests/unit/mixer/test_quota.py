@@ -25,6 +25,7 @@ def shown(grant: QuotaGrant) -> list[str]:
 
 
 def test_a_quota_is_asked_of_the_instance_of_its_name_in_any_case() -> None:
+    """A32, F1: short name, arguments, id."""
     built = rig(
         INSTANCE,
         handler("h", "{granted: 3, seconds: 7}"),
@@ -44,6 +45,7 @@ def test_a_quota_is_asked_of_the_instance_of_its_name_in_any_case() -> None:
 
 
 def test_a_quota_that_is_not_configured_is_granted_in_full_for_a_minute() -> None:
+    """A33, L19: with a warning."""
     built = rig()
     verdict = built.check({}, {"q": QuotaAsk(2, stock=3)})
     assert verdict.quotas["q"].amount == 5
@@ -52,6 +54,7 @@ def test_a_quota_that_is_not_configured_is_granted_in_full_for_a_minute() -> Non
 
 
 def test_a_quota_whose_rule_does_not_apply_is_granted_in_full_for_a_minute() -> None:
+    """A33, L19."""
     built = rig(INSTANCE, handler("h"), rule("r", action("h", "RequestCount"), match='a == "x"'))
     verdict = built.check({"a": "y"}, {"RequestCount": QuotaAsk(2, stock=3)})
     assert verdict.quotas["RequestCount"].amount == 5
@@ -74,6 +77,7 @@ def test_a_quota_whose_rule_does_not_apply_is_granted_in_full_for_a_minute() -> 
 def test_several_handlers(
     handlers: list[str], amount: int, seconds: int, warnings: list[str]
 ) -> None:
+    """A34: the first that says something; errors grant nothing and stop none."""
     names = [f"h{index}" for index in range(len(handlers))]
     built = rig(
         INSTANCE,
@@ -113,6 +117,7 @@ def test_amounts_have_no_default_and_may_be_given_back(
 
 
 def test_an_instance_without_value_grants_nothing() -> None:
+    """A34: the call stays OK."""
     built = rig(
         "{kind: instance, metadata: {name: q}, spec: {compiledTemplate: quota,"
         " params: {dimensions: {user: b}}}}\n---\n",
@@ -126,6 +131,7 @@ def test_an_instance_without_value_grants_nothing() -> None:
 
 
 def test_quotas_are_not_asked_when_the_answer_is_no() -> None:
+    """A31, L23."""
     built = rig(
         INSTANCE,
         handler("h", "{granted: 3}"),
@@ -139,6 +145,7 @@ def test_quotas_are_not_asked_when_the_answer_is_no() -> None:
 
 
 def test_a_quota_depends_on_preprocessing_and_its_own_reads() -> None:
+    """A12: not on what the check read."""
     generated = """
 kind: instance
 metadata: {name: gen}
@@ -163,6 +170,7 @@ spec: {compiledTemplate: kubernetes, params: {source_uid: 'c | ""'}}
 
 
 def test_quotas_of_the_requests_namespace() -> None:
+    """A17, A32."""
     built = rig(
         handler("h", "{granted: 2}", "shop"),
         "{kind: instance, metadata: {name: q, namespace: shop},"

@@ -8,6 +8,7 @@ from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
 
 
 def test_a_burst_and_then_the_rate() -> None:
+    """I1."""
     limiter = RateLimiter(rate=10, burst=20)
     assert [limiter.exceeded(1, 0.0) for _ in range(21)] == [False] * 20 + [True]
     assert [limiter.exceeded(1, 0.1) for _ in range(2)] == [False, True]
@@ -15,6 +16,7 @@ def test_a_burst_and_then_the_rate() -> None:
 
 
 def test_a_request_costs_what_it_brings() -> None:
+    """A1, I1."""
     limiter = RateLimiter(rate=10, burst=20)
     assert not limiter.exceeded(15, 0.0)
     assert limiter.exceeded(6, 0.0)
@@ -22,16 +24,19 @@ def test_a_request_costs_what_it_brings() -> None:
 
 
 def test_without_rate_everything_is_admitted() -> None:
+    """I1: 0 is no limit."""
     limiter = RateLimiter(rate=0, burst=0)
     assert not limiter.exceeded(1e9, 0.0)
 
 
 def test_the_burst_is_at_least_a_seconds_worth() -> None:
+    """I1."""
     limiter = RateLimiter(rate=5, burst=0)
     assert [limiter.exceeded(1, 0.0) for _ in range(6)] == [False] * 5 + [True]
 
 
 def test_the_mean_latency_follows_by_halves() -> None:
+    """I1: exponentially weighted."""
     limiter = LatencyLimiter(threshold=1, halflife=2, enforcement=0)
     limiter.observe(4.0, 0.0)
     assert limiter.mean == 4.0
@@ -55,12 +60,14 @@ def many(limiter: LatencyLimiter, per_second: int, seconds: int = 10) -> bool:
     ],
 )
 def test_slow_answers_shed_while_busy(latency: float, per_second: int, shed: bool) -> None:
+    """I1: judged only above the enforcement threshold."""
     limiter = LatencyLimiter(threshold=0.1, halflife=1, enforcement=100)
     limiter.observe(latency, 0.0)
     assert many(limiter, per_second) is shed
 
 
 def test_without_threshold_latency_does_not_count() -> None:
+    """I1: 0 is no limit."""
     limiter = LatencyLimiter(threshold=0, halflife=1, enforcement=0)
     limiter.observe(100.0, 0.0)
     assert not many(limiter, 10)
@@ -70,6 +77,7 @@ def test_without_threshold_latency_does_not_count() -> None:
     ("mode", "shed"), [(Mode.DISABLED, False), (Mode.LOGONLY, True), (Mode.ENFORCE, True)]
 )
 def test_either_limiter_sheds_unless_disabled(mode: Mode, shed: bool) -> None:
+    """I1, L46."""
     idle = LatencyLimiter(0, 1, 0)
     full = Shedder(mode, RateLimiter(1, 1), idle)
     assert not full.too_much(1, 0.0)

@@ -36,6 +36,7 @@ def _index(case: Any) -> dict[str, int]:
 
 
 def test_the_word_list_is_istios() -> None:
+    """A2, L1: 222 words in their order."""
     assert list(WORDS) == list(recorded_words())
     assert len(WORDS) == 222
     assert WORDS[202] == "connection.requested_server_name"
@@ -44,6 +45,7 @@ def test_the_word_list_is_istios() -> None:
 
 @pytest.mark.parametrize("case", vectors("decode"))
 def test_conformance_decode(case: Any) -> None:
+    """A3 to A5: what resolves, by the lazy and the strict view."""
     described, expected = case["input"], case["expected"]
     built = message(described["message"])
     words = Words(built.words, dictionary(case))
@@ -66,6 +68,7 @@ def test_conformance_decode(case: Any) -> None:
 
 @pytest.mark.parametrize("case", vectors("roundtrip"))
 def test_conformance_round_trip(case: Any) -> None:
+    """A3, A4: every kind of value comes back, and takes the bytes it should."""
     attributes = values({**case.get("parent_attributes", {}), **case["attributes"]})
     sent = encode(attributes, case["global_word_count"], _index(case))
     if "expected_wire_hex" in case:
@@ -80,6 +83,7 @@ def test_conformance_round_trip(case: Any) -> None:
 
 @pytest.mark.parametrize("case", vectors("encode"))
 def test_conformance_encode(case: Any) -> None:
+    """A3: the global list first, words of the message for the rest."""
     sent = encode(values(case["attributes"]), case["global_word_count"], _index(case))
     assert sent == message(case["expected_message"])
     known = case["decode_check"]["global_words"]
@@ -88,6 +92,7 @@ def test_conformance_encode(case: Any) -> None:
 
 @pytest.mark.parametrize("case", vectors("compress"))
 def test_conformance_compress(case: Any) -> None:
+    """A3, A4: as proxies of 1.4 do it."""
     sent = encode(values(case["attributes"]))
     assert sent == message(case["expected_message"])
     received = parsed(case["decode_wire_hex"])
@@ -96,6 +101,7 @@ def test_conformance_compress(case: Any) -> None:
 
 @pytest.mark.parametrize("case", vectors("compress_batch"))
 def test_conformance_batch_is_decoded(case: Any) -> None:
+    """A3, B1: the messages of a proxy's report share their words."""
     expected = case["expected"]
     words = Words(expected["default_words"])
     found = [decode(message(each), words) for each in expected["attributes"]]
@@ -104,6 +110,7 @@ def test_conformance_batch_is_decoded(case: Any) -> None:
 
 @pytest.mark.parametrize("case", vectors("delta"))
 def test_conformance_delta(case: Any) -> None:
+    """A5, B2: the strict view on the accumulated state."""
     state: dict[str, Value] = {}
     failed = ""
     for each in case["updates"]:
@@ -123,6 +130,7 @@ def test_conformance_delta(case: Any) -> None:
 
 
 def test_names_are_looked_up_among_the_messages_words_first() -> None:
+    """A3: a global index of a word that the message has is not that name."""
     shadowed = INDEX["source.uid"]
     built = CompressedAttributes(words=["source.uid", "x"], strings={shadowed: -2})
     assert decode(built, Words(built.words)) == {}
@@ -131,6 +139,7 @@ def test_names_are_looked_up_among_the_messages_words_first() -> None:
 
 
 def test_of_a_name_in_two_typed_maps_the_lazy_view_takes_the_string() -> None:
+    """A5: for the strict view it is an error."""
     built = CompressedAttributes(words=["a"], strings={-1: 0}, int64s={-1: 5}, bools={-1: True})
     assert decode(built, Words(built.words)) == {"a": "source.ip"}
 
@@ -148,6 +157,7 @@ def test_of_a_name_in_two_typed_maps_the_lazy_view_takes_the_string() -> None:
     ],
 )
 def test_a_bad_index_hides_one_attribute(built: CompressedAttributes, left_out: str) -> None:
+    """A5, L2: absent for the lazy view, an error for the strict one."""
     built.int64s[30] = 200
     assert decode(built, Words(())) == {"response.code": 200}
     with pytest.raises(WireError, match="is not defined in the available dictionaries"):
@@ -155,11 +165,13 @@ def test_a_bad_index_hides_one_attribute(built: CompressedAttributes, left_out: 
 
 
 def test_a_string_that_does_not_resolve_hides_no_other() -> None:
+    """A5: only the attribute itself is absent."""
     built = CompressedAttributes(strings={0: 222, 3: 219})
     assert decode(built, Words(())) == {"source.uid": "inbound"}
 
 
 def test_a_bad_map_entry_hides_the_map() -> None:
+    """A5: a map is there as a whole or not at all."""
     built = CompressedAttributes()
     built.string_maps[15].entries[31] = 222
     built.string_maps[26].entries[35] = 136
@@ -168,6 +180,7 @@ def test_a_bad_map_entry_hides_the_map() -> None:
 
 @pytest.mark.parametrize("seconds", [-62_135_596_801, 253_402_300_800])
 def test_times_out_of_range_are_absent_or_errors(seconds: int) -> None:
+    """A5: like an index that does not resolve."""
     built = CompressedAttributes()
     built.timestamps[24].seconds = seconds
     assert decode(built, Words(())) == {}
@@ -176,6 +189,7 @@ def test_times_out_of_range_are_absent_or_errors(seconds: int) -> None:
 
 
 def test_durations_out_of_range_are_absent_or_errors() -> None:
+    """A5: like an index that does not resolve."""
     built = CompressedAttributes()
     built.durations[29].seconds = 10**10
     assert decode(built, Words(())) == {}
@@ -200,6 +214,7 @@ def test_attributes_that_nobody_reads_need_not_be_decoded() -> None:
 
 
 def test_a_delta_replaces_maps_whole_and_may_change_types() -> None:
+    """A5: nothing is merged, the state before stays."""
     before: dict[str, Value] = {"request.headers": {"a": "1", "b": "2"}, "response.code": 200}
     sent = encode({"request.headers": {"a": "3"}, "response.code": "none"})
     after = update(before, sent, Words(sent.words))
@@ -209,6 +224,7 @@ def test_a_delta_replaces_maps_whole_and_may_change_types() -> None:
 
 @pytest.mark.parametrize("count", [0, 111, 203, 221, 222])
 def test_callers_of_all_releases_are_served(count: int) -> None:
+    """A2, A3, L1: with 0, 111, 203, 221 and 222 words."""
     attributes: dict[str, Value] = {
         "source.uid": "kubernetes://a.b",
         "context.proxy_version": "1.4",
@@ -228,6 +244,7 @@ def test_callers_of_all_releases_are_served(count: int) -> None:
 
 
 def test_a_caller_that_knows_more_words_is_refused() -> None:
+    """A2, L3: the text."""
     with pytest.raises(DictionaryMismatch) as refused:
         check_word_count(223)
     assert str(refused.value) == (
@@ -236,6 +253,7 @@ def test_a_caller_that_knows_more_words_is_refused() -> None:
 
 
 def test_references_use_words_that_the_caller_knows() -> None:
+    """A2, A11: 0 is no key, so the first global word is sent as an own one."""
     references = [
         Reference("source.uid", None, Condition.EXACT),
         Reference("context.proxy_version", None, Condition.ABSENCE),

@@ -23,6 +23,7 @@ spec: {address: 1.2.3.5}
 
 
 def test_configuration_objects() -> None:
+    """D1: every kind, legacy ones too."""
     world = World()
     objects = stored(TELEMETRY, "{kind: metric, metadata: {name: m, namespace: ns}}")
     assert world.apply(objects)
@@ -37,6 +38,7 @@ def test_configuration_objects() -> None:
 
 
 def test_annotations_are_kept() -> None:
+    """D12: they choose the language."""
     world = World()
     world.apply(stored("{kind: rule, metadata: {name: r, annotations: {a: b}}}"))
     assert world.entries[0].annotations == {"a": "b"}
@@ -63,6 +65,7 @@ def test_collections_that_mixer_does_not_know_are_ignored() -> None:
 
 @pytest.mark.parametrize("value", [b"\xff", Resource().SerializeToString()])
 def test_an_object_that_cannot_be_decoded_stays_as_it_was(value: bytes) -> None:
+    """D7, L26."""
     world = World()
     objects = stored("{kind: rule, metadata: {name: r}, spec: {match: a}}")
     (key,) = objects
