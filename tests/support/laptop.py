@@ -126,9 +126,9 @@ async def laptop(mode: str) -> AsyncIterator[Laptop]:
 
 
 @asynccontextmanager
-async def mesh(mode: str) -> AsyncIterator[Laptop]:
+async def mesh(mode: str, *flags: str) -> AsyncIterator[Laptop]:
     """A laptop whose mesh is up."""
     async with laptop(mode) as machine:
-        ended = await machine.mastctl("up", "--mode", mode)
+        ended = await machine.mastctl("up", "--mode", mode, *flags)
         assert ended.status == 0, ended.err
         yield machine

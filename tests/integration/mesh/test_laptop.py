@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import ssl
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from mast.cli.demo.stage import sum_of
 from mast.cli.local.home import LOOPBACK
 from mast.cli.local.processes import Process, gone
 from tests.support.credentials import secret_yaml
@@ -21,10 +23,12 @@ from tests.support.http_probe import EchoServer, serving
 from tests.support.laptop import BOOKINFO, MODES, Laptop, laptop, mesh
 from tests.support.pki import Ca
 from tests.support.tls_contexts import tls_client, tls_server
+from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(300)
 
 HOST = "details.test"
+MIXERS = ("policy-1", "policy-2", "telemetry-1")
 INGRESS = Path(__file__).with_name("ingress.yaml")
 GATEWAY_API = Path(__file__).with_name("gateway-api.yaml")
 ASK = (
@@ -113,12 +117,18 @@ async def test_run_serve_call_and_leave_nothing(up: Laptop, tmp_path: Path) -> N
     assert await up.leftovers() == []
 
 
-async def test_a_programs_exit_status_is_that_of_run(up: Laptop) -> None:
+async def test_programs_end_and_are_ended_and_a_second_up_harms_nothing(up: Laptop) -> None:
+    """A program's exit status is that of run."""
     line = ("run", "--service", "job", "--", sys.executable, "-c", "raise SystemExit(7)")
     assert (await up.mastctl(*line)).status == 7
+    await detached_workloads_are_stopped_by_name(up)
+    second = await up.mastctl("up", "--mode", up.mode)
+    assert second.status == 1
+    assert "already running" in second.err
+    assert (await up.mastctl("status")).status == 0
 
 
-async def test_detached_workloads_are_stopped_by_name(up: Laptop) -> None:
+async def detached_workloads_are_stopped_by_name(up: Laptop) -> None:
     program = str(BOOKINFO / "apps" / "details.py")
     line = ("--service", "details", "--port", "9080", "--", sys.executable, program)
     started = await up.mastctl("run", "-d", *line)
@@ -169,11 +179,49 @@ async def served(url: str, tls: ssl.SSLContext | bool = True) -> str:
             await asyncio.sleep(0.1)
 
 
-async def test_a_second_up_is_refused_and_harms_nothing(up: Laptop) -> None:
-    second = await up.mastctl("up", "--mode", up.mode)
-    assert second.status == 1
-    assert "already running" in second.err
-    assert (await up.mastctl("status")).status == 0
+async def test_policy_and_telemetry_run_apart() -> None:
+    """Two Mixers answer checks, another takes reports, and nobody does both (mixer.md I)."""
+    async with mesh(LOOPBACK, "--policy", "2") as machine:
+        enabled = str(BOOKINFO / "policy" / "enable-checks.yaml")
+        assert (await machine.mastctl("apply", "-f", enabled)).status == 0
+        await machine.run("details", "details", "--port", "9080")
+        client = await machine.mastctl(
+            "run", "--service", "client", "--", sys.executable, "-c", ASK
+        )
+        assert client.status == 0, client.err
+        served = {"destination_service_name": "details", "reporter": "destination"}
+
+        async def reported() -> bool:
+            page = await metrics(machine, "telemetry-1-prometheus")
+            return sum_of(page, "istio_requests_total", served) == 1
+
+        await until(reported)
+        checks = {name: await rpcs(machine, name, "Authorization/Check") for name in MIXERS}
+        assert checks["telemetry-1"] == 0 < checks["policy-1"] + checks["policy-2"]
+
+        services = json.loads((await machine.mastctl("status", "-o", "json")).out)["services"]
+        mixers = {each["name"]: each for each in services if each["configuration"]}
+        assert set(mixers) == set(MIXERS)
+        assert all(each["ready"] for each in mixers.values())
+        assert all(each["configuration"]["revision"] > 0 for each in mixers.values())
+
+
+async def metrics(machine: Laptop, what: str) -> str:
+    """A page of metrics of the mesh."""
+    url = f"http://{machine.home.running().addresses[what]}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return await answer.text()
+
+
+async def rpcs(machine: Laptop, mixer: str, method: str) -> float:
+    """How many calls of a method, whose full name ends so, a Mixer has answered."""
+    page = await metrics(machine, f"{mixer}-monitoring")
+    found = re.findall(
+        rf'^grpc_io_server_completed_rpcs{{grpc_server_method="[^"]*{method}".*}} (\S+)$',
+        page,
+        re.MULTILINE,
+    )
+    return sum(map(float, found))
 
 
 @pytest.mark.parametrize("up", MODES[:1], indirect=True)
