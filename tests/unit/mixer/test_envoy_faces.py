@@ -19,6 +19,7 @@ from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import CheckFailed, CheckVerdict
 from mast.mixer.core.shedding import Mode
 from mast.mixer.core.values import Attributes
+from mastapi.mixer.v1.access_log_pb2 import AccessLogMessage
 from tests.support.messages import made
 from tests.support.mixer_mesh import Pods, ScriptedEngine, admission, admit_all, mixer
 
@@ -94,6 +95,30 @@ SHED = ScriptedEngine()
 async def test_reports_are_shed_without_ending_the_stream(channel) -> None:
     await logged(channel, NODE + TWO_REQUESTS, TWO_REQUESTS)
     assert SHED.reported == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(AccessLogMessage(identifier=b"\xff"), id="identifier"),
+        pytest.param(AccessLogMessage(identifier=b"", tcp_logs=b"\xff"), id="connections"),
+        pytest.param(
+            AccessLogMessage(
+                identifier=b"", http_logs={"log_entry": [{"response": {"response_code": b"\xff"}}]}
+            ),
+            id="request",
+        ),
+    ],
+)
+@pytest.mark.parametrize("channel", [(ScriptedEngine(), admit_all())], indirect=True)
+async def test_what_is_no_message_ends_the_stream(channel, sent) -> None:
+    call = channel.stream_unary(
+        f"/{access_log.SERVICE}/StreamAccessLogs", AccessLogMessage.SerializeToString
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        async with asyncio.timeout(10):
+            await call(iter([sent]))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 TOLD = ScriptedEngine()

@@ -1,16 +1,23 @@
 """Attributes of HTTP access-log entries (mixer_proxy.md C.5, K, K7, K8)."""
 
+from itertools import permutations
 from typing import Any
 
 import pytest
 from envoy.config.core.v3.base_pb2 import Node
-from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry, ResponseFlags
+from envoy.data.accesslog.v3.accesslog_pb2 import (
+    AccessLogCommon,
+    HTTPAccessLogEntry,
+    ResponseFlags,
+)
 
 from mast.mixer.core.engine import Reads
 from mast.mixer.core.envoy_flags import flag_text
-from mast.mixer.core.envoy_reports import HttpReports, Stream
+from mast.mixer.core.envoy_reports import KINDS, HttpReports, Stream
 from mast.mixer.core.values import Duration, Timestamp
 from mast.mixer.core.workloads import Pod, Workloads, packed_ip
+from mastapi.mixer.v1.access_log_pb2 import HttpEntry, RequestProperties
+from tests.support.access_logs import received
 from tests.support.messages import made
 
 NODE = """
@@ -58,7 +65,7 @@ def attributes(
     workloads = Workloads()
     for number, pod in enumerate(pods):
         workloads.put(str(number), pod)
-    return dict(HttpReports(stream(log_name, node), workloads).attributes(given, reads))
+    return dict(HttpReports(stream(log_name, node), workloads).attributes(received(given), reads))
 
 
 def test_the_stream_tells_the_reporter() -> None:
@@ -378,18 +385,84 @@ def test_what_nobody_reads_is_left_out() -> None:
 
 def test_entries_of_one_connection_do_not_share_what_is_added() -> None:
     reports = HttpReports(stream(), Workloads())
-    first = reports.attributes(entry(request="user_agent: a"))
-    second = reports.attributes(entry())
+    first = reports.attributes(received(entry(request="user_agent: a")))
+    second = reports.attributes(received(entry()))
     assert first["request.useragent"] == "a"
     assert "request.useragent" not in second
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("request", "{path: /other, request_id: other, request_headers_bytes: 9, referer: x}"),
+        ("request", "{request_headers: {content-type: text/plain, x-b3-traceid: x}}"),
+        (
+            "response",
+            "{response_body_bytes: 9, response_headers: {x: y}, response_trailers: {x: y}}",
+        ),
+        (
+            "common_properties",
+            '{stream_id: other, duration: 7s, start_time: "1970-01-01T00:00:09Z"}',
+        ),
+        ("common_properties", "{downstream_wire_bytes_sent: 9, time_to_last_rx_byte: 7s}"),
+        (
+            "common_properties",
+            "{downstream_direct_remote_address: {socket_address: {port_value: 1}}}",
+        ),
+        ("common_properties", "{tls_properties: {tls_session_id: other}}"),
+        (
+            "common_properties",
+            "metadata: {filter_metadata: {istio.mixer: {request: 8}, f: {a: other},"
+            " envoy.filters.http.ext_authz: {check: {uses: 5}, ext_authz_duration: 9}}}",
+        ),
+    ],
+)
+def test_entries_differ_in_kind_by_what_decides_only(part, change) -> None:
+    reports, reads = HttpReports(stream(), Workloads()), Reads(frozenset({"response.code"}))
+    metadata = (
+        "{istio.mixer: {request: 7}, f: {a: b},"
+        " envoy.filters.http.ext_authz: {check: {uses: 2}, ext_authz_duration: 7}}"
+    )
+    both = f"{{metadata: {{filter_metadata: {metadata}}}, tls_properties: {{}}}}"
+    usual = entry(common_properties=both)
+    other = HTTPAccessLogEntry()
+    other.CopyFrom(usual)
+    getattr(other, part).MergeFrom(made(type(getattr(other, part)), change))
+    assert (
+        reports.attributes(received(usual), reads).kind
+        is reports.attributes(received(other), reads).kind
+    )
+
+
+def test_tags_and_metadata_come_in_any_order() -> None:
+    reports = HttpReports(stream(), Workloads())
+    names = [f"destination.service.{each}" for each in ("host", "name", "namespace", "uid")]
+    kinds = set()
+    for order in permutations(names):
+        sent = HttpEntry()
+        sent.CopyFrom(received(entry()))
+        for name in order:
+            one = AccessLogCommon(custom_tags={name: name}).SerializeToString()
+            sent.common_properties.MergeFromString(one)
+        kinds.add(reports.attributes(sent).kind)
+    assert len(kinds) == 1
+
+
+def test_kinds_are_forgotten_when_there_are_many() -> None:
+    reports = HttpReports(stream(), Workloads())
+    agents = [RequestProperties(user_agent=str(number)) for number in range(KINDS + 2)]
+    records = [reports.attributes(HttpEntry(request=agent)) for agent in agents]
+    again = reports.attributes(HttpEntry(request=RequestProperties(user_agent="0")))
+    assert again == records[0]
+    assert again.kind is not records[0].kind
 
 
 def test_a_change_of_the_registry_is_seen() -> None:
     workloads = Workloads()
     reports = HttpReports(stream(), workloads)
-    assert "source.uid" not in reports.attributes(entry())
+    assert "source.uid" not in reports.attributes(received(entry()))
     workloads.put("1", Pod("reviews-1", "web", (b"\x0a\0\0\1",)))
-    assert reports.attributes(entry())["source.uid"] == "kubernetes://reviews-1.web"
+    assert reports.attributes(received(entry()))["source.uid"] == "kubernetes://reviews-1.web"
 
 
 @pytest.mark.parametrize(
@@ -405,8 +478,9 @@ def test_a_change_of_the_registry_is_seen() -> None:
 )
 def test_connections_that_differ_are_told_apart(change) -> None:
     reports = HttpReports(stream(), Workloads())
-    alike = reports.attributes(entry()), reports.attributes(entry(common_properties=change))
-    assert alike[0] != alike[1]
+    one = reports.attributes(received(entry()))
+    other = reports.attributes(received(entry(common_properties=change)))
+    assert one != other
 
 
 @pytest.mark.parametrize(
@@ -418,5 +492,6 @@ def test_connections_that_differ_are_told_apart(change) -> None:
 )
 def test_upstreams_that_differ_are_told_apart(change) -> None:
     reports = HttpReports(stream("outbound"), Workloads())
-    alike = reports.attributes(entry()), reports.attributes(entry(common_properties=change))
-    assert alike[0] != alike[1]
+    one = reports.attributes(received(entry()))
+    other = reports.attributes(received(entry(common_properties=change)))
+    assert one != other

@@ -16,6 +16,7 @@ from mast.mixer.core.values import Attributes
 from mast.mixer.core.verdict_metadata import Charges, check_response
 from mast.mixer.core.wire import Words, decode, encode
 from mast.mixer.core.workloads import Pod, Workloads, packed_ip
+from tests.support.access_logs import received
 from tests.support.messages import made
 from tests.support.mixer_config import TELEMETRY, Rig
 
@@ -109,7 +110,11 @@ def series(*records: Attributes) -> str:
     ("records", "metric"),
     [
         pytest.param(
-            [HttpReports(STREAM, workloads()).attributes(made(HTTPAccessLogEntry, REQUEST))],
+            [
+                HttpReports(STREAM, workloads()).attributes(
+                    received(made(HTTPAccessLogEntry, REQUEST))
+                )
+            ],
             "istio_requests_total",
             id="request",
         ),
@@ -129,9 +134,9 @@ def test_the_same_series(records: list[dict[str, Any]], metric: str) -> None:
 
 def test_what_nobody_reads_changes_no_series() -> None:
     rig = Rig(TELEMETRY)
-    entry = made(HTTPAccessLogEntry, REQUEST)
     reads = rig.routing.reads(Variety.ATTRIBUTE_GENERATOR, Variety.REPORT)
-    whole = HttpReports(STREAM, workloads()).attributes(entry)
-    reduced = HttpReports(STREAM, workloads()).attributes(entry, reads)
+    reports = HttpReports(STREAM, workloads())
+    whole = reports.attributes(received(made(HTTPAccessLogEntry, REQUEST)))
+    reduced = reports.attributes(received(made(HTTPAccessLogEntry, REQUEST)), reads)
     assert len(reduced) < len(whole)
     assert series(reduced) == series(whole)

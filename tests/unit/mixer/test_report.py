@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from mast.mixer.core import report as report_module
+from mast.mixer.core.records import Kind, Record
 from mast.mixer.core.report import Reporter
 from mast.mixer.core.values import Attributes, Duration
 from tests.fakes.mixer_adapter import Script
@@ -21,6 +22,17 @@ spec:
     n: {valueType: INT64}
     d: {valueType: DURATION}
     t: {valueType: TIMESTAMP}
+---
+"""
+
+OF_REQUESTS = """
+kind: attributemanifest
+metadata: {name: requests}
+spec:
+  attributes:
+    request.path: {valueType: STRING}
+    request.id: {valueType: STRING}
+    request.headers: {valueType: STRING_MAP}
 ---
 """
 
@@ -104,6 +116,37 @@ def test_the_same_instance_is_given_again_in_the_next_report() -> None:
     (first,), (second, other) = script(built).reported
     assert second.instance is first.instance
     assert other.instance is not first.instance
+
+
+def test_records_of_one_kind_are_told_apart_by_what_they_may_differ_in():
+    built = rig(
+        SHARED,
+        OF_REQUESTS,
+        metric(
+            "m",
+            "n | 0",
+            """{who: a, path: 'request.path | "-"', key: 'request.headers["k"] | "-"'}""",
+        ),
+        handler("h"),
+        rule("r", action("h", "m"), match='(request.id | "") != "no"'),
+    )
+    kind = Kind({"a": "x", "n": 1})
+    paths = [{"request.path": path, "request.headers": {"k": "v"}} for path in "pq"]
+    ids = [{"request.path": "p", "request.id": id} for id in ("yes", "no")]
+    for _ in range(2):  # The kind is unknown first.
+        built.report(*(Record(kind, own) for own in (*paths, *ids)))
+    assert taken(built) == {
+        ("m", "key=v,path=p,who=x", 1): 2,
+        ("m", "key=v,path=q,who=x", 1): 2,
+        ("m", "key=-,path=p,who=x", 1): 2,
+    }
+
+
+def test_records_of_one_kind_are_what_they_are_alone():
+    built = rig(SHARED, metric("m", "n | 0", "{who: a}"), handler("h"), rule("r", action("h", "m")))
+    kinds = [Kind({"a": "x"}), Kind({"a": "x"}), Kind({"a": "y"})]
+    built.report(*(Record(kind, {"request.size": 5}) for kind in kinds * 2))
+    assert taken(built) == {("m", "who=x", 0): 4, ("m", "who=y", 0): 2}
 
 
 def test_numbers_that_python_finds_equal_are_not_grouped() -> None:

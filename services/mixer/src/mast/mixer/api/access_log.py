@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
 import structlog
-from envoy.service.accesslog.v3 import als_pb2_grpc
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 
 from mast.mixer.api.admission import Admission
@@ -20,11 +20,16 @@ from mast.mixer.api.errors import Context, Overloaded, aborting
 from mast.mixer.core.client_config import ClientConfig
 from mast.mixer.core.engine import Engine
 from mast.mixer.core.envoy_attributes import Registry
+from mast.mixer.core.envoy_entries import excerpt
 from mast.mixer.core.envoy_reports import HttpReports, Stream
 from mast.mixer.core.tcp_flows import Flows
 from mast.mixer.core.values import Attributes
+from mastapi.mixer.v1.access_log_pb2 import AccessLogMessage
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
+
+_Identifier: TypeAlias = StreamAccessLogsMessage.Identifier
+_TcpEntries: TypeAlias = StreamAccessLogsMessage.TCPAccessLogEntries
 
 HTTP, TCP = "http", "tcp"
 TAKEN, SHED = "taken", "shed"
@@ -50,7 +55,7 @@ class Intake:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
+class AccessLogs:
     """Turns the entries of all streams into reports, each exactly once, in order."""
 
     def __init__(
@@ -71,7 +76,7 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
         self._flows = Flows()
 
     async def StreamAccessLogs(
-        self, request_iterator: AsyncIterator[StreamAccessLogsMessage], context: Context
+        self, request_iterator: AsyncIterator[AccessLogMessage], context: Context
     ) -> StreamAccessLogsResponse:
         """Take batches until the proxy ends the stream; the next batch waits for this one.
 
@@ -79,13 +84,13 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
         """
         stream: Stream | None = None
         requests: HttpReports | None = None
-        async with aclosing(self._messages(aiter(request_iterator))) as messages:
+        incoming = self._messages(aiter(request_iterator))
+        async with aborting(context), aclosing(incoming) as messages:
             async for message in messages:
                 if message.HasField("identifier"):
-                    identifier = message.identifier
+                    identifier = _Identifier.FromString(message.identifier)
                     stream = Stream.of(identifier.node, identifier.log_name)
-                    async with aborting(context):
-                        check_reporter(context, stream.reporter.uid)
+                    check_reporter(context, stream.reporter.uid)
                     requests = HttpReports(stream, self._registry)
                 if stream is None or requests is None:
                     await context.abort(
@@ -96,13 +101,14 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
                     entries = len(message.http_logs.log_entry)
                     await self._report(HTTP, entries, self._requests(message, requests), stream)
                 else:
-                    entries = len(message.tcp_logs.log_entry)
-                    await self._report(TCP, entries, self._connections(message, stream), stream)
+                    logged = _TcpEntries.FromString(message.tcp_logs)
+                    entries = len(logged.log_entry)
+                    await self._report(TCP, entries, self._connections(logged, stream), stream)
         return StreamAccessLogsResponse()
 
     async def _messages(
-        self, incoming: AsyncIterator[StreamAccessLogsMessage]
-    ) -> AsyncGenerator[StreamAccessLogsMessage, None]:
+        self, incoming: AsyncIterator[AccessLogMessage]
+    ) -> AsyncGenerator[AccessLogMessage, None]:
         """Those of a stream, until it ends or Mixer closes.
 
         Then it ends after a message, when the next one is least likely to be on its way: Envoy does
@@ -118,9 +124,7 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
                     message = await anext(incoming)
                 yield message
 
-    def _requests(
-        self, message: StreamAccessLogsMessage, requests: HttpReports
-    ) -> list[Attributes]:
+    def _requests(self, message: AccessLogMessage, requests: HttpReports) -> list[Attributes]:
         entries, apis = message.http_logs.log_entry, self._client().apis
         if not apis.bindings:
             reads = self._engine.report_reads
@@ -128,12 +132,12 @@ class AccessLogs(als_pb2_grpc.AccessLogServiceServicer):
         found = [requests.attributes(entry) for entry in entries]
         return [{**each, **apis.attributes(each).values} for each in found]
 
-    def _connections(self, message: StreamAccessLogsMessage, stream: Stream) -> list[Attributes]:
+    def _connections(self, logged: _TcpEntries, stream: Stream) -> list[Attributes]:
         now = self._now()
         self._flows.expire(now)
         return [
             record
-            for entry in message.tcp_logs.log_entry
+            for entry in logged.log_entry
             for record in self._flows.attributes(entry, stream, self._registry, now)
         ]
 
@@ -171,6 +175,11 @@ def register(
     intake: Intake | None = None,
 ) -> None:
     """Serve access logs on a server; the full name of the service is :data:`SERVICE`."""
-    als_pb2_grpc.add_AccessLogServiceServicer_to_server(
-        AccessLogs(engine, registry, client, admission, now, intake or Intake()), server
+    logs = AccessLogs(engine, registry, client, admission, now, intake or Intake())
+    handler = grpc.stream_unary_rpc_method_handler(
+        logs.StreamAccessLogs,
+        request_deserializer=excerpt,
+        response_serializer=StreamAccessLogsResponse.SerializeToString,
     )
+    methods = {"StreamAccessLogs": handler}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
+from google.protobuf.message import DecodeError
 from grpc import StatusCode, aio
 
 from mast.mixer.core.engine import CheckFailed
@@ -49,6 +50,7 @@ STATUS: Mapping[type[Exception], StatusCode] = {
     DictionaryMismatch: StatusCode.INTERNAL,
     CheckFailed: StatusCode.INTERNAL,
     ReportFailed: StatusCode.UNKNOWN,
+    DecodeError: StatusCode.INVALID_ARGUMENT,
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogCommon
 
 from mast.mixer.core.envoy_attributes import (
@@ -22,49 +20,6 @@ PEER_TAG = "peer"
 _SERVICE = "destination.service."
 _UID_TAG = f"{_SERVICE}uid"
 _HOST_TAG = f"{_SERVICE}host"
-
-CONNECTIONS = 10_000
-"""Sets of shared attributes remembered; when there are more, all are forgotten."""
-
-
-class Connections:
-    """The shared attributes of one stream's entries, worked out once per kind of entry."""
-
-    def __init__(self, reporter: Reporter, registry: Registry) -> None:
-        self._reporter = reporter
-        self._registry = registry
-        self._known: dict[Hashable, Mapping[str, Value]] = {}
-        self._generation = -1
-
-    def attributes(self, common: AccessLogCommon) -> dict[str, Value]:
-        """Attributes of an entry's connection, sides and service; the caller may add to them."""
-        if self._generation != self._registry.generation or len(self._known) > CONNECTIONS:
-            self._generation = self._registry.generation
-            self._known.clear()
-        key = self._key(common)
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = shared_attributes(common, self._reporter, self._registry)
-        return dict(found)
-
-    def _key(self, common: AccessLogCommon) -> Hashable:
-        """All that the shared attributes are made of."""
-        tags = common.custom_tags
-        if self._reporter.kind == INBOUND:
-            there = common.downstream_local_address.socket_address
-            extra = tags.get(PEER_TAG, "")
-        else:
-            there = common.upstream_remote_address.socket_address
-            extra = common.upstream_cluster
-        return (
-            common.downstream_direct_remote_address.socket_address.address,
-            there.address,
-            there.port_value,
-            extra,
-            tags.get(_HOST_TAG),
-            tags.get(_UID_TAG),
-            common.tls_properties.SerializeToString(),
-        )
 
 
 def shared_attributes(

@@ -11,6 +11,9 @@ from google.protobuf.struct_pb2 import Struct
 
 from mast.mixer.core.values import Value
 
+AUTHENTICATION = "request.auth."
+"""What the attributes of tokens begin with."""
+
 _JWT = "envoy.filters.http.jwt_authn"
 _RBAC = ("envoy.filters.http.rbac", "envoy.filters.network.rbac")
 _SHADOW = (
@@ -24,6 +27,12 @@ def put_error(found: dict[str, Value], fields: Mapping[str, Any]) -> None:
     if "error_code" in fields:
         found["check.error_code"] = int(fields["error_code"].number_value)
         found["check.error_message"] = fields["error_message"].string_value
+
+
+def sources(names: frozenset[str]) -> frozenset[str]:
+    """The filters whose metadata attributes of these names are made of."""
+    authentication = any(name.startswith(AUTHENTICATION) for name in names)
+    return names.union(_RBAC, (_JWT,) if authentication else ())
 
 
 def put_authentication(found: dict[str, Value], metadata: Mapping[str, Struct]) -> None:

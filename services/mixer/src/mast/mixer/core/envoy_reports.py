@@ -6,11 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from envoy.config.core.v3.base_pb2 import Node, RequestMethod
-from envoy.data.accesslog.v3.accesslog_pb2 import (
-    HTTPAccessLogEntry,
-    HTTPRequestProperties,
-)
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from google.protobuf.struct_pb2 import Struct
 
 from mast.mixer.core.engine import Reads
@@ -21,28 +18,31 @@ from mast.mixer.core.envoy_attributes import (
     Registry,
     Reporter,
     protocol,
-    put_path,
 )
-from mast.mixer.core.envoy_connections import Connections
+from mast.mixer.core.envoy_connections import shared_attributes
+from mast.mixer.core.envoy_entries import METHODS, VERDICT, takes
 from mast.mixer.core.envoy_flags import flag_text
 from mast.mixer.core.envoy_metadata import (
+    AUTHENTICATION,
     put_authentication,
     put_error,
     put_rbac,
     string_map,
 )
 from mast.mixer.core.metric_overrides import put_overrides
-from mast.mixer.core.values import NANOS, Duration, Timestamp, Value
+from mast.mixer.core.records import Kind, Record
+from mast.mixer.core.values import Value
 from mast.mixer.core.workloads import UID_PREFIX, packed_ip
+from mastapi.mixer.v1.access_log_pb2 import HttpEntry
 
-_VERDICT = "envoy.filters.http.ext_authz"
-_OURS = frozenset({MARKS, _VERDICT})
-_METHODS = {number: name for name, number in RequestMethod.items() if number}
-_AUTHENTICATION = "request.auth."
+_OURS = frozenset({MARKS, VERDICT})
 _NO_FLAGS = "-"
 _UNAUTHORIZED = "UAEX"
 
 Extract = Callable[[dict[str, Value], HTTPAccessLogEntry], None]
+
+KINDS = 4_000
+"""Kinds of entries of one stream that are remembered; when there are more, all are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,44 +74,45 @@ class HttpReports:
     """Turns the entries of one stream into attributes, those that the configuration reads."""
 
     def __init__(self, stream: Stream, registry: Registry) -> None:
-        self._connections = Connections(stream.reporter, registry)
-        self._reads: Reads | None = None
-        self._extracts: tuple[Extract, ...] = _extracts(None)
+        self._reporter = stream.reporter
+        self._registry = registry
+        self._kinds: dict[bytes, Kind] = {}
+        self._generation = registry.generation
+        self._configure(None)
 
-    def attributes(self, entry: HTTPAccessLogEntry, reads: Reads | None = None) -> dict[str, Value]:
+    def attributes(self, entry: HttpEntry, reads: Reads | None = None) -> Record:
         """The attributes of a finished request (C.5, "HTTP report adds").
 
-        ``reads`` may leave out what is expensive and of no use; None means everything.
+        ``reads`` may leave out what is expensive and of no use; None means everything. The entry is
+        taken apart on the way.
         """
         if reads is not self._reads:
-            self._reads, self._extracts = reads, _extracts(reads)
-        found = self._connections.attributes(entry.common_properties)
-        put_overrides(found, entry.common_properties.custom_tags)
-        for extract in self._extracts:
-            extract(found, entry)
+            self._configure(reads)
+        if self._generation != self._registry.generation or len(self._kinds) > KINDS:
+            self._generation = self._registry.generation
+            self._kinds.clear()
+        own: dict[str, Value] = {}
+        for take in self._takes:
+            take(own, entry)
+        key = entry.SerializeToString()
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = Kind(self._shared(HTTPAccessLogEntry.FromString(key)))
+        return Record(kind, own)
+
+    def _configure(self, reads: Reads | None) -> None:
+        self._reads, self._takes = reads, takes(reads)
+        self._put_policy = _policy(None if reads is None else reads.attributes)
+        self._kinds.clear()
+
+    def _shared(self, entry: HTTPAccessLogEntry) -> dict[str, Value]:
+        """What all entries say of which the same is left."""
+        common = entry.common_properties
+        found = shared_attributes(common, self._reporter, self._registry)
+        put_overrides(found, common.custom_tags)
+        _put_usual(found, entry)
+        self._put_policy(found, entry)
         return found
-
-
-def _extracts(reads: Reads | None) -> tuple[Extract, ...]:
-    """What is worth reading: always the cheap and usual, the rest only if it is read."""
-
-    def wanted(*names: str) -> bool:
-        return reads is None or any(name in reads for name in names)
-
-    chosen: list[Extract] = [_put_usual]
-    if wanted("request.path", "request.url_path", "request.query_params"):
-        chosen.append(lambda found, entry: put_path(found, _path(entry.request)))
-    if wanted("request.headers"):
-        chosen.append(_put_headers)
-    if wanted("request.referer", "request.id", "request.method", "request.total_size"):
-        chosen.append(_put_details)
-    if wanted("response.headers", "response.grpc_status", "response.grpc_message"):
-        chosen.append(_put_response_headers)
-    if wanted("request.time", "response.time", "response.duration"):
-        chosen.append(_put_times)
-    names = None if reads is None else frozenset(reads.keys) | reads.names
-    chosen.append(_policy(names))
-    return tuple(chosen)
 
 
 def _put_usual(found: dict[str, Value], entry: HTTPAccessLogEntry) -> None:
@@ -120,68 +121,11 @@ def _put_usual(found: dict[str, Value], entry: HTTPAccessLogEntry) -> None:
     found["request.scheme"] = request.scheme or "http"
     if request.user_agent:
         found["request.useragent"] = request.user_agent
+    method = METHODS.get(request.request_method)
+    if method:
+        found["request.method"] = method
     found["context.protocol"] = protocol(request.request_headers.get("content-type", ""))
-    found["request.size"] = request.request_body_bytes
     found["response.code"] = response.response_code.value or 500
-    size = response.response_body_bytes
-    found["response.size"] = size
-    found["response.total_size"] = response.response_headers_bytes + size
-
-
-def _put_details(found: dict[str, Value], entry: HTTPAccessLogEntry) -> None:
-    request = entry.request
-    texts = {
-        "request.method": _METHODS.get(request.request_method, ""),
-        "request.referer": request.referer,
-        "request.id": request.request_id,
-    }
-    found.update({name: text for name, text in texts.items() if text})
-    found["request.total_size"] = request.request_headers_bytes + request.request_body_bytes
-
-
-def _path(request: HTTPRequestProperties) -> str:
-    return request.original_path or request.path
-
-
-def _put_headers(found: dict[str, Value], entry: HTTPAccessLogEntry) -> None:
-    """Those that are logged (K), the usual ones under their names."""
-    request = entry.request
-    usual = {
-        ":authority": request.authority,
-        ":method": _METHODS.get(request.request_method, ""),
-        ":path": _path(request),
-        "referer": request.referer,
-        "user-agent": request.user_agent,
-        "x-forwarded-for": request.forwarded_for,
-        "x-request-id": request.request_id,
-    }
-    logged = dict(request.request_headers)
-    found["request.headers"] = logged | {name: text for name, text in usual.items() if text}
-
-
-def _put_response_headers(found: dict[str, Value], entry: HTTPAccessLogEntry) -> None:
-    response = entry.response
-    headers = {**response.response_headers, **response.response_trailers}
-    if not headers:
-        return
-    found["response.headers"] = headers
-    for attribute, name in (
-        ("response.grpc_status", "grpc-status"),
-        ("response.grpc_message", "grpc-message"),
-    ):
-        if headers.get(name):
-            found[attribute] = headers[name]
-
-
-def _put_times(found: dict[str, Value], entry: HTTPAccessLogEntry) -> None:
-    common = entry.common_properties
-    start = common.start_time
-    begun = start.seconds * NANOS + start.nanos
-    length = common.duration
-    lasted = length.seconds * NANOS + length.nanos
-    found["request.time"] = Timestamp(begun)
-    found["response.duration"] = Duration(lasted)
-    found["response.time"] = Timestamp(begun + lasted)
 
 
 def _policy(names: frozenset[str] | None) -> Extract:
@@ -189,7 +133,7 @@ def _policy(names: frozenset[str] | None) -> Extract:
 
     ``names`` are those of all attributes that are read, None for any.
     """
-    authentication = names is None or any(name.startswith(_AUTHENTICATION) for name in names)
+    authentication = names is None or any(name.startswith(AUTHENTICATION) for name in names)
 
     def put(found: dict[str, Value], entry: HTTPAccessLogEntry) -> None:
         common = entry.common_properties
@@ -216,7 +160,7 @@ def _put_verdict(found: dict[str, Value], metadata: Mapping[str, Struct], flags:
     Envoy has no flag for requests that a script denied.
     """
     marks: Mapping[str, Any] = metadata[MARKS].fields if MARKS in metadata else {}
-    verdict: Mapping[str, Any] = metadata[_VERDICT].fields if _VERDICT in metadata else {}
+    verdict: Mapping[str, Any] = metadata[VERDICT].fields if VERDICT in metadata else {}
     hit = "cache_hit" in marks
     if not (hit or verdict):
         return flags

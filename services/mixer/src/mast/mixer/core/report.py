@@ -5,7 +5,8 @@ namespace can read; its outcome is kept by exactly those values. *Grouping* depe
 rules and instances of that namespace can read besides: records of one group match the same rules
 and make equal instances, but for the varying field (the value of a metric), which is computed for
 each. Both outcomes are kept between reports, so in the steady state a record costs two keys, two
-look-ups and its values.
+look-ups and its values. A record that brings its kind costs one look-up and its values, unless
+something is read besides in which records of a kind may differ: that is part of the key then.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from mast.mixer.core.lang.keys import compile_key, hashable
 from mast.mixer.core.lang.tree import EvaluationError, Read
 from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.preprocess import PreprocessFailed, bound, generators
+from mast.mixer.core.records import VARYING, Record
 from mast.mixer.core.templates import Variety
 from mast.mixer.core.values import Attributes, Get, Value
 
@@ -95,11 +97,15 @@ class Reporter:
         self._types = types
         self._plans: dict[Routes, _Plan] = {}
         self._known: dict[Hashable, _Enriched] = {}
+        self._kinds: dict[Hashable, _Group] = {}
         self._groups = 0
         self._generation: tuple[object, ...] = ()
         routes = set(routing.all_routes(Variety.ATTRIBUTE_GENERATOR))
         reads = {Read(name) for name in SELECTORS}.union(*[route.reads for route in routes])
         self._key = compile_key(reads, types)
+        reads = reads.union(*[_shared_reads(route) for route in routing.all_routes(Variety.REPORT)])
+        varying = {read for read in reads if read.name in VARYING}
+        self._varying = compile_key(varying, types) if varying else None
         self._generators = [
             dispatch.destination.handler for route in routes for dispatch in route.dispatches
         ]
@@ -110,16 +116,11 @@ class Reporter:
         Differs from Istio: the same error of many records is told once (B4).
         """
         self._forget_if_stale()
-        keyed = [(record, self._key_of(self._key, record)) for record in records]
-        known, failed = yield from self._enrich(keyed, notes)
         groups: dict[_Group, list[Attributes]] = defaultdict(list)
         errors: dict[str, None] = {}
-        for record, key in keyed:
-            found = known.get(key)
-            if found is None:
-                errors[failed[key]] = None
-            else:
-                groups[self._group(found, record)].append(record)
+        unknown = self._of_known_kinds(records, groups)
+        if unknown:
+            yield from self._sort(unknown, groups, errors, notes)
         buffers: dict[Destination, list[Batch]] = defaultdict(list)
         for group, members in groups.items():
             errors.update(dict.fromkeys(group.errors))
@@ -134,11 +135,54 @@ class Reporter:
             errors.update(dict.fromkeys(told))
         return tuple(errors)
 
+    def _of_known_kinds(
+        self, records: Sequence[Attributes], groups: Mapping[_Group, list[Attributes]]
+    ) -> Sequence[Attributes]:
+        """Put records whose kind has been seen into their groups; gives the others."""
+        kinds = self._kinds
+        unknown: list[Attributes] = []
+        for record in records:
+            group = kinds.get(self._kind(record)) if isinstance(record, Record) else None
+            if group is None:
+                unknown.append(record)
+            else:
+                groups[group].append(record)
+        return unknown
+
+    def _kind(self, record: Record) -> Hashable:
+        """The kind, and that in which records of it may differ if it is read."""
+        if self._varying is None:
+            return record.kind
+        return record.kind, self._key_of(self._varying, record)
+
+    def _sort(
+        self,
+        records: Sequence[Attributes],
+        groups: Mapping[_Group, list[Attributes]],
+        errors: dict[str, None],
+        notes: Notes,
+    ) -> Session[None]:
+        """Put records into their groups by all that decides about it, and remember their kinds."""
+        # Another report may replace the fields while this one waits for generators.
+        kinds = self._kinds
+        keyed = [(record, self._key_of(self._key, record)) for record in records]
+        known, failed = yield from self._enrich(keyed, notes)
+        for record, key in keyed:
+            found = known.get(key)
+            if found is None:
+                errors[failed[key]] = None
+                continue
+            group = self._group(found, record)
+            groups[group].append(record)
+            if isinstance(record, Record):
+                kinds[self._kind(record)] = group
+
     def _forget_if_stale(self) -> None:
         generation = tuple(each.generation for each in self._generators)
         keep = generation == self._generation and None not in generation
-        if not keep or self._groups > MAX_GROUPS:
+        if not keep or max(self._groups, len(self._kinds)) > MAX_GROUPS:
             self._known = {}
+            self._kinds = {}
             self._groups = 0
         self._generation = generation
 
