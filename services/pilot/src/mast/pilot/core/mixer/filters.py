@@ -122,7 +122,7 @@ class MixerExtensions(Extensions):
         if not check or not self._involved(spot):
             return ()
         config = TcpExtAuthz(
-            stat_prefix="mixer.",
+            stat_prefix="mixer",
             grpc_service=check_service(check),
             failure_mode_allow=check.fail_open,
             transport_api_version=ApiVersion.V3,
