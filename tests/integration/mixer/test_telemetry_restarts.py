@@ -25,8 +25,8 @@ from tests.support.service_process import ServiceProcess
 from tests.support.until import until
 
 WORKERS = 2
-ON_THE_WAY = WORKERS * 40
-"""Entries of the last messages of all workers; one has 16 KiB."""
+ON_THE_WAY = WORKERS * 200
+"""Entries of the last messages of all workers; one has 50 KiB at most."""
 
 URLS = """
 kind: handler
