@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -22,13 +21,13 @@ import aiohttp
 import cloudwatch_pb2
 import grpc
 from signing import Credentials, authorization
+from values import filled, measured
 
 from istio.mixer.adapter.model.v1beta1 import report_pb2
 from istio.mixer.template.metric import (
     template_handler_service_pb2,
     template_handler_service_pb2_grpc,
 )
-from istio.policy.v1beta1 import type_pb2
 
 BATCH = 20
 MAX_QUEUED = 10_000
@@ -62,36 +61,15 @@ def datum(
     if instance.name not in params.metric_info:
         raise Refused(f"metricInfo: no {instance.name}")
     unit = Unit.Name(params.metric_info[instance.name].unit)
-    kind = instance.value.WhichOneof("value")
-    if kind == "duration_value":
+    found = measured(instance.value)
+    if found is None:
+        raise Refused(f"{instance.name}: its value is no number")
+    if isinstance(found, timedelta):
         if unit not in PER_SECOND:
             raise Refused(f"metricInfo[{instance.name}].unit: {unit} is no unit of time")
-        length = instance.value.duration_value.value.ToTimedelta()
-        value = length.total_seconds() * PER_SECOND[unit]
-    elif kind in {"int64_value", "double_value"}:
-        value = float(getattr(instance.value, kind))
-    else:
-        raise Refused(f"{instance.name}: its value is no number")
-    shown = {name: text(each)[:MAX_LENGTH] for name, each in sorted(instance.dimensions.items())}
-    filled = [(name, each) for name, each in shown.items() if each]
-    return Datum(params.namespace, instance.name, value, unit, at, dict(filled[:MAX_DIMENSIONS]))
-
-
-def text(value: type_pb2.Value) -> str:
-    """A dimension as text."""
-    kind = value.WhichOneof("value")
-    if kind is None:
-        return ""
-    found = getattr(value, kind)
-    if kind == "ip_address_value":
-        return str(ipaddress.ip_address(found.value))
-    if kind in {"timestamp_value", "duration_value"}:
-        return str(found.value.ToJsonString())
-    if kind == "string_map_value":
-        return "&".join(f"{key}={found.value[key]}" for key in sorted(found.value))
-    if kind == "bool_value":
-        return str(found).lower()
-    return str(getattr(found, "value", found))
+        found = found.total_seconds() * PER_SECOND[unit]
+    shown = [(name, each[:MAX_LENGTH]) for name, each in filled(instance.dimensions).items()]
+    return Datum(params.namespace, instance.name, found, unit, at, dict(shown[:MAX_DIMENSIONS]))
 
 
 def form(namespace: str, data: Sequence[Datum]) -> dict[str, str]:

@@ -12,11 +12,14 @@ import sys
 import cloudwatch_pb2
 import config_pb2
 import entitlement_pb2
+import stackdriver_pb2
 import yaml
 from compile import with_imports
 from google.protobuf.descriptor import FileDescriptor
 
+from istio.mixer.template.logentry import template_handler_service_pb2 as logentry
 from istio.mixer.template.metric import template_handler_service_pb2 as metric
+from istio.mixer.template.tracespan import template_handler_service_pb2 as tracespan
 
 
 def encoded(file: FileDescriptor) -> str:
@@ -35,13 +38,13 @@ def described(kind: str, name: str, spec: dict[str, object]) -> dict[str, object
 
 
 def adapter(
-    name: str, description: str, template: str, params: FileDescriptor
+    name: str, description: str, params: FileDescriptor, *templates: str
 ) -> dict[str, object]:
-    """An adapter that takes one template."""
+    """An adapter that takes some templates."""
     spec = {
         "description": description,
         "session_based": False,
-        "templates": [template],
+        "templates": list(templates),
         "config": encoded(params),
     }
     return described("adapter", name, spec)
@@ -58,13 +61,26 @@ OBJECTS = {
         adapter(
             "entitlements",
             "Customers may use what their plan has.",
-            "entitlement",
             config_pb2.DESCRIPTOR,
+            "entitlement",
         ),
     ),
     "cloudwatch": (
         template("metric", metric.DESCRIPTOR),
-        adapter("cloudwatch", "Metrics to CloudWatch.", "metric", cloudwatch_pb2.DESCRIPTOR),
+        adapter("cloudwatch", "Metrics to CloudWatch.", cloudwatch_pb2.DESCRIPTOR, "metric"),
+    ),
+    "stackdriver": (
+        template("metric", metric.DESCRIPTOR),
+        template("logentry", logentry.DESCRIPTOR),
+        template("tracespan", tracespan.DESCRIPTOR),
+        adapter(
+            "stackdriver",
+            "Metrics, logs and traces to Google Cloud.",
+            stackdriver_pb2.DESCRIPTOR,
+            "metric",
+            "logentry",
+            "tracespan",
+        ),
     ),
 }
 

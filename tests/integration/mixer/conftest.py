@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -10,8 +12,17 @@ import pytest
 from mast.common.etcd import EtcdConfig, Store, connect
 from tests.support.etcd_server import EtcdServer, etcd_server
 from tests.support.mixer_config import stored
+from tests.support.sample_adapters import SAMPLE
 
 Apply = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The modules of the samples' messages."""
+    directory = tmp_path_factory.mktemp("gen")
+    subprocess.run([sys.executable, SAMPLE / "compile.py", directory], check=True, timeout=120)
+    return directory
 
 
 @pytest.fixture

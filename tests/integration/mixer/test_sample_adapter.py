@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -28,17 +24,16 @@ from mast.galley.core.judge import judge
 from mast.galley.core.objects import Defaults, read_text
 from mast.mixer.core.dictionary import WORDS
 from mast.mixer.core.dynamic import params_message
-from mast.mixer.core.values import Attributes, Duration
+from mast.mixer.core.values import Attributes
 from mast.mixer.core.wire import encode
 from tests.integration.mixer.conftest import Apply
 from tests.integration.mixer.process import check_request, client, mixer
 from tests.support.etcd_server import EtcdServer
 from tests.support.http_site import http_site
-from tests.support.mixer_config import TELEMETRY
 from tests.support.pki import Ca
+from tests.support.sample_adapters import MANIFESTS, SAMPLE, output, record, sample_adapter
 from tests.support.until import until
 
-SAMPLE = Path(__file__).parents[3] / "samples" / "mixer-adapter"
 ADDRESS = "127.0.0.1:50051"
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 URI = "spiffe://cluster.local/ns/istio-system/sa/mixer"
@@ -49,61 +44,22 @@ def attributes(customer: str, path: str) -> Attributes:
     return {"context.protocol": "http", "request.headers": headers, "request.path": path}
 
 
-async def output(directory: Path, *command: object) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *map(str, command)),
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(directory)},
-    )
-    async with asyncio.timeout(60):
-        told, _ = await process.communicate()
-    assert process.returncode == 0
-    return told.decode()
-
-
-@asynccontextmanager
-async def adapter(
-    directory: Path, *flags: object, program: str = "adapter.py", **environment: str
-) -> AsyncIterator[str]:
-    """A server of the sample; gives its address. At the end it is told to end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(SAMPLE / program), "--listen", "127.0.0.1:0"),
-        *map(str, flags),
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(directory), **environment},
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(30):
-            line = (await process.stdout.readline()).decode()
-        yield line.removeprefix("listening on ").strip()
-        process.terminate()
-        async with asyncio.timeout(30):
-            assert await process.wait() == 0
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
 @pytest.mark.parametrize("secure", [False, True], ids=["plaintext", "mutual"])
 async def test_the_sample_decides(
-    etcd: EtcdServer, apply: Apply, tmp_path: Path, secure: bool
+    etcd: EtcdServer, apply: Apply, compiled: Path, tmp_path: Path, secure: bool
 ) -> None:
-    await output(tmp_path, SAMPLE / "compile.py", tmp_path)
-    objects = await output(tmp_path, SAMPLE / "objects.py", "entitlements")
+    objects = await output(compiled, SAMPLE / "objects.py", "entitlements")
     policy = (SAMPLE / "policy.yaml").read_text()
     judged = judge(read_text(f"{objects}---\n{policy}", "sample", Defaults()))
     assert [str(each) for each in judged.problems] == []
     flags, authentication = _secured(tmp_path) if secure else ([], {})
-    async with adapter(tmp_path, *flags) as address:
+    async with sample_adapter(compiled, *flags) as address:
         documents = list(yaml.safe_load_all(policy))
         connection = documents[0]["spec"]["connection"]
         assert connection["address"] == ADDRESS
         connection |= {"address": address, "timeout": "30s"}
         connection |= {"authentication": authentication} if secure else {}
-        manifests = [each for each in yaml.safe_load_all(TELEMETRY) if _manifest(each)]
-        await apply(objects, yaml.safe_dump_all(documents), yaml.safe_dump_all(manifests))
+        await apply(objects, yaml.safe_dump_all(documents), MANIFESTS)
         async with mixer(etcd.endpoint) as running, client(running) as stub:
             for customer, path, code, message in (
                 ("ann", "/details/0", 0, ""),
@@ -161,10 +117,9 @@ def test_signatures_are_those_that_aws_tells() -> None:
 
 
 async def test_metrics_go_to_cloudwatch_in_twenties(
-    etcd: EtcdServer, apply: Apply, tmp_path: Path
+    etcd: EtcdServer, apply: Apply, compiled: Path
 ) -> None:
-    await output(tmp_path, SAMPLE / "compile.py", tmp_path)
-    objects = await output(tmp_path, SAMPLE / "objects.py", "cloudwatch")
+    objects = await output(compiled, SAMPLE / "objects.py", "cloudwatch")
     policy = (SAMPLE / "cloudwatch.yaml").read_text()
     judged = judge(read_text(f"{objects}---\n{policy}", "sample", Defaults()))
     assert [str(each) for each in judged.problems] == []
@@ -173,11 +128,10 @@ async def test_metrics_go_to_cloudwatch_in_twenties(
     keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     async with http_site(site) as port:
         flags = ("--region", "us-east-1", "--endpoint", f"http://127.0.0.1:{port}/")
-        async with adapter(tmp_path, *flags, program="cloudwatch.py", **keys) as address:
+        async with sample_adapter(compiled, *flags, program="cloudwatch.py", **keys) as address:
             documents = list(yaml.safe_load_all(policy))
             documents[0]["spec"]["connection"] = {"address": address, "timeout": "30s"}
-            manifests = [each for each in yaml.safe_load_all(TELEMETRY) if _manifest(each)]
-            await apply(objects, yaml.safe_dump_all(documents), yaml.safe_dump_all(manifests))
+            await apply(objects, yaml.safe_dump_all(documents), MANIFESTS)
             async with mixer(etcd.endpoint) as running, client(running) as stub:
                 records = [encode(record(code), len(WORDS)) for code in range(200, 225)]
                 request = mixer_pb2.ReportRequest(
@@ -204,9 +158,8 @@ async def test_metrics_go_to_cloudwatch_in_twenties(
         assert {each["Dimensions.member.2.Value"] for each in found} == {"web"}
 
 
-async def test_what_is_no_metric_of_cloudwatch_is_refused(tmp_path: Path) -> None:
-    await output(tmp_path, SAMPLE / "compile.py", tmp_path)
-    objects = await output(tmp_path, SAMPLE / "objects.py", "cloudwatch")
+async def test_what_is_no_metric_of_cloudwatch_is_refused(compiled: Path) -> None:
+    objects = await output(compiled, SAMPLE / "objects.py", "cloudwatch")
     config = next(yaml.safe_load_all(objects.partition("---")[2]))["spec"]["config"]
     params = params_message(config)
     assert params is not None
@@ -214,7 +167,7 @@ async def test_what_is_no_metric_of_cloudwatch_is_refused(tmp_path: Path) -> Non
     number, length = {"int64Value": "1"}, {"durationValue": {"value": "1s"}}
     keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     async with (
-        adapter(tmp_path, program="cloudwatch.py", **keys) as address,
+        sample_adapter(compiled, program="cloudwatch.py", **keys) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
         stub = metric_grpc.HandleMetricServiceStub(channel)
@@ -233,15 +186,6 @@ async def test_what_is_no_metric_of_cloudwatch_is_refused(tmp_path: Path) -> Non
             assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def record(code: int) -> Attributes:
-    return {
-        "context.protocol": "http",
-        "destination.service.host": "web",
-        "response.code": code,
-        "response.duration": Duration(1_500_000_000),
-    }
-
-
 def _members(form: Mapping[str, str]) -> list[dict[str, str]]:
     """The data of a request."""
     found: dict[str, dict[str, str]] = {}
@@ -254,10 +198,6 @@ def _members(form: Mapping[str, str]) -> list[dict[str, str]]:
 
 def _data(sink: CloudWatch) -> list[dict[str, str]]:
     return [each for form in sink.requests for each in _members(form)]
-
-
-def _manifest(document: dict[str, object] | None) -> bool:
-    return bool(document) and document["kind"] == "attributemanifest"  # type: ignore[index]
 
 
 def _secured(directory: Path) -> tuple[list[object], dict[str, object]]:

@@ -1,0 +1,44 @@
+"""Values of instances as Mixer sends them, as text and as numbers."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from datetime import timedelta
+
+from istio.policy.v1beta1 import type_pb2
+
+Values = Mapping[str, type_pb2.Value]
+
+
+def text(value: type_pb2.Value) -> str:
+    """A dimension or variable as text; absent: empty."""
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return ""
+    found = getattr(value, kind)
+    if kind == "ip_address_value":
+        return str(ipaddress.ip_address(found.value))
+    if kind in {"timestamp_value", "duration_value"}:
+        return str(found.value.ToJsonString())
+    if kind == "string_map_value":
+        return "&".join(f"{key}={found.value[key]}" for key in sorted(found.value))
+    if kind == "bool_value":
+        return str(found).lower()
+    return str(getattr(found, "value", found))
+
+
+def filled(values: Values) -> dict[str, str]:
+    """Those that are not empty, as text, by name."""
+    shown = {name: text(each) for name, each in sorted(values.items())}
+    return {name: each for name, each in shown.items() if each}
+
+
+def measured(value: type_pb2.Value) -> float | timedelta | None:
+    """A number or a length of time; None for anything else."""
+    kind = value.WhichOneof("value")
+    if kind == "duration_value":
+        return value.duration_value.value.ToTimedelta()
+    if kind in {"int64_value", "double_value"}:
+        return float(getattr(value, kind))
+    return None
