@@ -313,10 +313,10 @@ def test_routes_name_the_service(direction, host, known, metadata, removed) -> N
 @pytest.mark.parametrize(
     ("mesh", "bytes_", "interval"),
     [
-        pytest.param("", 16384, "1s", id="default"),
+        pytest.param("", 51200, "1s", id="default"),
         pytest.param("reportBatchMaxEntries: 50", 25600, "1s", id="entries"),
         pytest.param("reportBatchMaxEntries: 100000", 524288, "1s", id="too-many-entries"),
-        pytest.param("reportBatchMaxTime: 0.25s", 16384, "0.250s", id="time"),
+        pytest.param("reportBatchMaxTime: 0.25s", 51200, "0.250s", id="time"),
         pytest.param("disableReportBatch: true", 0, None, id="each-alone"),
     ],
 )

@@ -44,7 +44,7 @@ PEER_TAG: Final = "peer"
 CHECKED_TAG: Final = "checked"
 
 _MAX_TIME: Final = timedelta(seconds=1)
-_BUFFER_BYTES: Final = 16384
+_MAX_ENTRIES: Final = 100
 _ENTRY_BYTES: Final = 512
 _MOST_BYTES: Final = 512 * 1024
 """Half of the largest message that Mixer takes."""
@@ -87,7 +87,8 @@ def tcp_log(
 def _common(cluster: str, direction: Direction, mesh: MeshConfig) -> CommonGrpcAccessLogConfig:
     """One stream per direction: the log name tells Mixer who reports (`context.reporter.kind`).
 
-    Envoy counts bytes, not entries: `reportBatchMaxEntries` is translated at the usual size of one.
+    A report has 100 entries unless `reportBatchMaxEntries` says otherwise (C13). Envoy counts bytes,
+    not entries: they are translated at the usual size of one.
     """
     config = CommonGrpcAccessLogConfig(
         log_name=direction.value,
@@ -101,10 +102,8 @@ def _common(cluster: str, direction: Direction, mesh: MeshConfig) -> CommonGrpcA
         return config
     longest = mesh.report_batch_max_time.ToTimedelta() or _MAX_TIME
     config.buffer_flush_interval.FromTimedelta(longest)
-    entries = mesh.report_batch_max_entries
-    config.buffer_size_bytes.CopyFrom(
-        UInt32Value(value=min(entries * _ENTRY_BYTES, _MOST_BYTES) if entries else _BUFFER_BYTES)
-    )
+    entries = mesh.report_batch_max_entries or _MAX_ENTRIES
+    config.buffer_size_bytes.CopyFrom(UInt32Value(value=min(entries * _ENTRY_BYTES, _MOST_BYTES)))
     return config
 
 
