@@ -13,6 +13,7 @@ from mast.mixer.core.lang.expression import compile_expression
 from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Attributes, Duration, Timestamp, Value
+from tests.unit.mixer.test_checker import FUNCTIONS, call
 from tests.unit.mixer.test_checker import TYPES as SHORT
 
 TYPES: Mapping[str, ValueType] = {
@@ -21,6 +22,7 @@ TYPES: Mapping[str, ValueType] = {
     "y": ValueType.STRING,
     "z": ValueType.STRING,
     "c": ValueType.BOOL,
+    "no": ValueType.BOOL,
     "n": ValueType.STRING_MAP,
 }
 
@@ -257,6 +259,33 @@ def test_only_what_was_read_is_recorded(source: str, read: list[str]) -> None:
         compile_expression(source, TYPES).evaluate(tracker.get)
     shown = [r.name if r.map_key is None else f"{r.name}[{r.map_key}]" for r in tracker.referenced]
     assert shown == read
+
+
+LAZY = {"OR", "LAND", "LOR", "conditional"}
+PRESENT = {"STRING": "s", "T": "s", "BOOL": "b", "STRING_MAP": "m"}
+ABSENT = {"STRING": "x", "T": "x", "BOOL": "no", "STRING_MAP": "n"}
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in LAZY])
+def test_every_function_reads_its_arguments_in_order_to_the_first_that_is_missing(
+    name: str,
+) -> None:
+    """E15, E17: on the left of ``|``, too, a missing argument is an error, and ends the reading."""
+    receiver, parameters, result = FUNCTIONS[name]
+    types = [*receiver.split(), *parameters.split()]
+    for at, kind in enumerate(types):
+        if name == "INDEX":
+            continue  # a missing map or key falls through
+        given = [*(PRESENT[each] for each in types[:at]), ABSENT[kind]]
+        given += [PRESENT[each] for each in types[at + 1 :]]
+        source, _ = call(name, given.pop(0) if receiver else "", given)
+        last = {"BOOL": "c", "INT64": "1", "STRING": "s", "T": "s"}.get(result, source)
+        tracker = Tracker(REQUEST)
+        with pytest.raises(EvaluationError, match=rf"^lookup failed: '{ABSENT[kind]}'$"):
+            compile_expression(f"{source} | {last}", TYPES).evaluate(tracker.get)
+        read = [f"{each.name}" for each in tracker.referenced if each.map_key is None]
+        wanted = [PRESENT[each] for each in types[:at]] + [ABSENT[kind]]
+        assert read == list(dict.fromkeys(wanted))
 
 
 def test_deep_expressions_compile_and_evaluate() -> None:
