@@ -13,7 +13,8 @@ from envoy.data.accesslog.v3.accesslog_pb2 import (
 
 from mast.mixer.core.engine import Reads
 from mast.mixer.core.envoy_flags import flag_text
-from mast.mixer.core.envoy_reports import KINDS, HttpReports, Stream
+from mast.mixer.core.envoy_reports import KINDS, LONGEST_BYTES, HttpReports, Stream
+from mast.mixer.core.records import Record
 from mast.mixer.core.values import Duration, Timestamp
 from mast.mixer.core.workloads import Pod, Workloads, packed_ip
 from mastapi.mixer.v1.access_log_pb2 import HttpEntry, RequestProperties
@@ -455,6 +456,16 @@ def test_kinds_are_forgotten_when_there_are_many() -> None:
     again = reports.attributes(HttpEntry(request=RequestProperties(user_agent="0")))
     assert again == records[0]
     assert again.kind is not records[0].kind
+
+
+def test_kinds_with_long_texts_are_not_remembered() -> None:
+    reports = HttpReports(stream(), Workloads())
+    for length, kept in ((10, True), (LONGEST_BYTES, False)):
+        request = RequestProperties(authority="x" * length)
+        records = [reports.attributes(HttpEntry(request=request)) for _ in range(2)]
+        assert records[0] == records[1]
+        assert records[0]["request.host"] == "x" * length
+        assert [isinstance(each, Record) for each in records] == [kept, kept]
 
 
 def test_a_change_of_the_registry_is_seen() -> None:

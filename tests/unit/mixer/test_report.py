@@ -365,6 +365,16 @@ def test_groups_are_forgotten_before_they_fill_the_memory() -> None:
     assert script(built).reported[2][0].instance is second[0].instance
 
 
+def test_groups_with_long_texts_are_forgotten_earlier() -> None:
+    built = rig(metric("m", "1", "{who: a}"), handler("h"), rule("r", action("h", "m")))
+    text = "x" * report_module.CHARACTERS * (report_module.MAX_GROUPS // 4)
+    for last in "0123":
+        built.report({"a": text + last})
+    built.report({"a": text + "0"})
+    first, *_, again = script(built).reported
+    assert again[0].instance is not first[0].instance
+
+
 def test_reports_that_overlap_do_not_disturb_each_other() -> None:
     built = generating()
     reporter: Reporter = built.reporter

@@ -31,7 +31,7 @@ from mast.mixer.core.envoy_metadata import (
 )
 from mast.mixer.core.metric_overrides import put_overrides
 from mast.mixer.core.records import Kind, Record
-from mast.mixer.core.values import Value
+from mast.mixer.core.values import Attributes, Value
 from mast.mixer.core.workloads import UID_PREFIX, packed_ip
 from mastapi.mixer.v1.access_log_pb2 import HttpEntry
 
@@ -43,6 +43,9 @@ Extract = Callable[[dict[str, Value], HTTPAccessLogEntry], None]
 
 KINDS = 4_000
 """Kinds of entries of one stream that are remembered; when there are more, all are forgotten."""
+
+LONGEST_BYTES = 8_192
+"""Longer ones are not: clients choose texts in them, such as the host of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class HttpReports:
         self._generation = registry.generation
         self._configure(None)
 
-    def attributes(self, entry: HttpEntry, reads: Reads | None = None) -> Record:
+    def attributes(self, entry: HttpEntry, reads: Reads | None = None) -> Attributes:
         """The attributes of a finished request (C.5, "HTTP report adds").
 
         ``reads`` may leave out what is expensive and of no use; None means everything. The entry is
@@ -97,7 +100,10 @@ class HttpReports:
         key = entry.SerializeToString()
         kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[key] = Kind(self._shared(HTTPAccessLogEntry.FromString(key)))
+            shared = self._shared(HTTPAccessLogEntry.FromString(key))
+            if len(key) > LONGEST_BYTES:
+                return {**shared, **own}
+            kind = self._kinds[key] = Kind(shared)
         return Record(kind, own)
 
     def _configure(self, reads: Reads | None) -> None:

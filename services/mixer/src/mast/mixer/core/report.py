@@ -44,8 +44,10 @@ from mast.mixer.core.values import Attributes, Get, Value
 # Instances of these templates are made once per group of records; of the others once per record.
 GROUPED = frozenset({"metric", "reportnothing"})
 
-# How many groups are kept between reports before all are forgotten.
+# How many groups are kept between reports before all are forgotten; one counts once more for each
+# so many characters in its key.
 MAX_GROUPS = 20_000
+CHARACTERS = 2048
 
 Key = Callable[[Get], tuple[Hashable, ...]]
 
@@ -225,7 +227,7 @@ class Reporter:
                 failed[key] = str(error)
             else:
                 known[key] = self._enriched(record, generated, own)
-        self._groups += len(pending)
+        self._groups += sum(_room(key) for key, *_ in pending)
         return known, failed
 
     def _enriched(
@@ -247,7 +249,7 @@ class Reporter:
         group = enriched.groups.get(key)
         if group is None:
             group = enriched.groups[key] = _new_group(enriched, record)
-            self._groups += 1
+            self._groups += _room(key)
         return group
 
 
@@ -342,6 +344,17 @@ def _shared_reads(route: Route) -> frozenset[Read]:
         if dispatch.destination.template in GROUPED
     ]
     return frozenset[Read](route.match_reads).union(*parts)
+
+
+def _room(key: Hashable) -> int:
+    """What a key takes: callers choose texts in it, such as the host of a request."""
+    return 1 + _length(key) // CHARACTERS
+
+
+def _length(key: Hashable) -> int:
+    if isinstance(key, str | bytes):
+        return len(key)
+    return sum(map(_length, key)) if isinstance(key, tuple) else 0
 
 
 def _overlaid(record: Attributes, generated: Mapping[str, Value]) -> Get:
