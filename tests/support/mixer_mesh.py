@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
 import grpc.aio
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
@@ -16,8 +17,10 @@ from envoy.config.listener.v3.listener_components_pb2 import Filter, ListenerFil
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthz
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+from envoy.extensions.filters.network.ext_authz.v3.ext_authz_pb2 import ExtAuthz as TcpExtAuthz
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
     HttpConnectionManager,
     HttpFilter,
@@ -40,6 +43,8 @@ from mast.pilot.core.model.mesh import Mesh, complete
 from mast.pilot.core.model.model import Port, Protocol, Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.packing import packed
+
+_Filter = TypeVar("_Filter", HttpFilter, Filter)
 
 POLICY = "istio-policy.istio-system.svc.cluster.local"
 TELEMETRY = "istio-telemetry.istio-system.svc.cluster.local"
@@ -156,7 +161,7 @@ class Stand:
     """A place with its listeners ``http`` and ``tcp``, or ``http-NAME`` and ``tcp-NAME``.
 
     ``filters`` and ``network_filters`` come before those that check; ``routes`` before the one to
-    the application.
+    the application. ``deadline`` is that of checks: a busy machine needs more than Pilot gives.
     """
 
     extensions: MixerExtensions
@@ -167,6 +172,7 @@ class Stand:
     routes: Sequence[Route] = ()
     listener_filters: Sequence[ListenerFilter] = ()
     tls: DownstreamTlsContext | None = None
+    deadline: timedelta = timedelta(seconds=30)
 
     @property
     def cluster(self) -> str:
@@ -203,7 +209,7 @@ class Stand:
             http_filters=[
                 *extensions.http_filters(where),
                 *self.filters,
-                *extensions.checks(where),
+                *(self._patient(each, ExtAuthz()) for each in extensions.checks(where)),
                 HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router())),
             ],
             access_log=extensions.http_access_logs(where),
@@ -223,7 +229,14 @@ class Stand:
         if proxied.HasField("access_log_options"):
             proxied.access_log_options.access_log_flush_interval.FromSeconds(1)
         made[-1].typed_config.CopyFrom(packed(proxied))
-        return [*self.network_filters, *made]
+        return [*self.network_filters, *(self._patient(each, TcpExtAuthz()) for each in made)]
+
+    def _patient(self, made: _Filter, check: ExtAuthz | TcpExtAuthz) -> _Filter:
+        """A filter, with the deadline if it checks."""
+        if made.typed_config.Unpack(check):
+            check.grpc_service.timeout.FromTimedelta(self.deadline)
+            made.typed_config.CopyFrom(packed(check))
+        return made
 
 
 def bootstrap(
