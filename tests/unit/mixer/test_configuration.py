@@ -8,11 +8,15 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from mast.common.etcd import Batch, Change
+from mast.mixer.core.config.entry import LANGUAGE_ANNOTATION
 from mast.mixer.core.config.snapshot import Snapshot
+from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.world import PREFIXES, World
 from mast.mixer.store.follow import Configuration
-from tests.support.mixer_config import Rig, stored
+from tests.support.mixer_config import Rig, entries, stored
 from tests.support.mixer_objects import DENY, NOTHING, rule
 
 
@@ -47,11 +51,13 @@ def batch(objects: dict[str, bytes], revision: int) -> Batch:
 class Following:
     """A configuration that is followed, and what became of it."""
 
-    def __init__(self, gather: timedelta) -> None:
+    def __init__(self, gather: timedelta, language: str) -> None:
         self.store = FakeStore()
         self.swapped: asyncio.Queue[Snapshot] = asyncio.Queue()
         store: Any = self.store
-        self.configuration = Configuration(store, World(), Rig().adapters, self.swapped.put, gather)
+        self.configuration = Configuration(
+            store, World(), Rig().adapters, self.swapped.put, gather, language
+        )
 
     async def snapshot(self) -> Snapshot:
         async with asyncio.timeout(30):
@@ -59,8 +65,8 @@ class Following:
 
 
 @asynccontextmanager
-async def following(gather: timedelta) -> AsyncIterator[Following]:
-    found = Following(gather)
+async def following(gather: timedelta, language: str = "") -> AsyncIterator[Following]:
+    found = Following(gather, language)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(found.configuration.run())
         yield found
@@ -98,6 +104,33 @@ async def test_changes_that_come_together_make_one_snapshot() -> None:
         found.store.tell(stored(DENY, NOTHING), 50)
         snapshot = await found.snapshot()
         assert (snapshot.id, len(snapshot.rules), snapshot.revision) == (2, 20, 50)
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "annotation", "dialect"),
+    [
+        ("", "", Dialect.CEXL),
+        ("", "CEL", Dialect.CEL),
+        ("", "COMPAT", Dialect.COMPAT),
+        ("", "cel", Dialect.CEXL),
+        ("CEL", "", Dialect.CEL),
+        ("COMPAT", "CEL", Dialect.COMPAT),
+        ("CEXL", "CEL", Dialect.CEXL),
+        ("anything", "CEL", Dialect.CEXL),
+    ],
+)
+async def test_the_language_of_an_object(
+    everywhere: str, annotation: str, dialect: Dialect
+) -> None:
+    """D12: that of all, else that of its annotation; any other word is CEXL."""
+    async with following(timedelta(milliseconds=10), everywhere) as found:
+        found.store.synced(*PREFIXES)
+        expressions = (await found.snapshot()).expressions
+        (entry,) = entries(
+            f"{{kind: rule, metadata: {{name: r, annotations: {{{LANGUAGE_ANNOTATION}:"
+            f" '{annotation}'}}}}}}"
+        )
+        assert expressions.dialect(entry) is dialect
 
 
 async def test_what_cannot_be_read_is_told_with_the_rest() -> None:
