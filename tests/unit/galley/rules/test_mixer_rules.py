@@ -87,7 +87,11 @@ CONFIG = descriptor(params_file())
                      ["error spec.adapter one-of", "error spec.connection not-allowed"],
                      id="both-adapters"),
         pytest.param("instance", "{compiledTemplate: metric, params: {value: '1', dimensions:"
-                     " {a: source.name | \"x\", b: 5}}}", [], id="instance"),
+                     " {a: source.name | \"x\", b: '5'}}}", [], id="instance"),
+        pytest.param("instance", "{compiledTemplate: metric, params: {value: 1, dimensions:"
+                     " {a: true}}}",
+                     ["error spec.params.dimensions.a wrong-type",
+                      "error spec.params.value wrong-type"], id="no-text"),
         pytest.param("instance", "{compiledTemplate: authorization, params: {subject: {user: a,"
                      " properties: {b: c}}}}", [], id="nested-template"),
         pytest.param("instance", "{}", ["error spec.compiledTemplate required"],

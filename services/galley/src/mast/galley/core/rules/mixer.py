@@ -177,7 +177,7 @@ def _instance(obj: ConfigObject) -> Iterator[Finding]:
 def expressions(content: Mapping[str, Any], template: Descriptor, at: Path) -> Iterator[Finding]:
     """Parameters of an instance: an expression for each field of the template that is given.
 
-    An expression is text; numbers and booleans stand for themselves.
+    An expression is text, that of a number, too (mixer.md D6).
     """
     by_name = {field.name: field for field in template.fields}
     by_name |= {field.json_name: field for field in template.fields}
@@ -207,8 +207,8 @@ def _expression(value: Any, field: FieldDescriptor, at: Path) -> Iterator[Findin
     nested = of is not None and not of.full_name.startswith(_POLICY_TYPES)
     if nested and of is not None and isinstance(value, dict):
         yield from expressions(value, of, at)
-    elif nested or isinstance(value, dict | list) or value is None:
-        wanted = "an object" if nested else "an expression"
+    elif nested or not isinstance(value, str):
+        wanted = "an object" if nested else "an expression, which is text: put it in quotes"
         yield Finding(at, "wrong-type", f"{value!r} is not {wanted}")
     elif value == "":
         yield Finding(at, "expression", "an expression must not be empty; write '\"\"' for no text")
