@@ -136,6 +136,8 @@ allow = true { input.subject.groups[_] == "admins" }
 allow = true { input.subject.properties.age >= 18; input.action.properties.took == "1.5ms" }
 word = "yes" { input.action.method == "GET" }
 maybe = true { input.action.method == "PUT" }
+clash = true { input.action.method == "GET" }
+clash = false { input.subject.user == "ann" }
 """
 
 
@@ -164,8 +166,10 @@ def test_policies(subject: dict[str, Any], action: dict[str, Any], allowed: bool
     assert built().check(instance(subject, action)) == (CheckResult() if allowed else opa.REJECTED)
 
 
-@pytest.mark.parametrize("method", ["data.mixerauthz.word", "data.mixerauthz.maybe"])
-def test_what_is_no_boolean_allows_unless_it_shall_not(method: str) -> None:
+@pytest.mark.parametrize("rule", ["word", "maybe", "clash", "gone"])
+def test_what_is_no_boolean_allows_unless_it_shall_not(rule: str) -> None:
+    """A word, a rule without value, one with two values (an error), one that there is not."""
+    method = f"data.mixerauthz.{rule}"
     assert built(check_method=method).check(instance()) == CheckResult()
     assert built(check_method=method, fail_close=True).check(instance()) == opa.REJECTED
 

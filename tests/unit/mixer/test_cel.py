@@ -269,6 +269,8 @@ COMPAT = [
     ("request.size", 0),
     ("emptyStringMap()", {}),
     ('$out.name | "none"', "none"),
+    (" | ".join(["context.reporter.kind"] * 40) + ' | "none"', "none"),
+    (" | ".join(["context.reporter.kind"] * 20) + " | request.path", "/x"),
 ]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from mast.mixer.core.lang.cel.environment import PICK_LIMIT
 from mast.mixer.core.lang.parser import parse
 from mast.mixer.core.lang.tree import Attribute, Call, Constant, Node
 from mast.mixer.core.lang.types import ValueType
@@ -38,7 +39,7 @@ def _written(node: Node) -> str:
     if isinstance(node, Constant):
         return _LITERALS[node.type](node.value) if node.type in _LITERALS else node.source
     if node.name == "OR":
-        return f"pick({', '.join(_alternatives(node))})"
+        return _picked(_alternatives(node))
     arguments = [_written(each) for each in node.arguments]
     if node.name == "INDEX" and len(arguments) == 2:
         return f"{arguments[0]}[{arguments[1]}]"
@@ -47,6 +48,13 @@ def _written(node: Node) -> str:
     target = "" if node.target is None else f"{_written(node.target)}."
     name = "conditional" if node.name == "conditionalString" else node.name
     return f"{target}{name}({', '.join(arguments)})"
+
+
+def _picked(texts: Sequence[str]) -> str:
+    """The first that is there, of any number: in each other where there are too many for one."""
+    if len(texts) > PICK_LIMIT:
+        texts = [*texts[: PICK_LIMIT - 1], _picked(texts[PICK_LIMIT - 1 :])]
+    return f"pick({', '.join(texts)})"
 
 
 def _alternatives(node: Node) -> list[str]:
