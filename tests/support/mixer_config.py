@@ -22,6 +22,7 @@ from mast.mixer.core.config.entry import Entry
 from mast.mixer.core.config.snapshot import EMPTY, Snapshot, compile_snapshot
 from mast.mixer.core.dispatch import Notes, Routing, Session, failure
 from mast.mixer.core.engine import CheckVerdict, QuotaAsk
+from mast.mixer.core.preprocess import Preprocessing
 from mast.mixer.core.report import Reporter
 from mast.mixer.core.series import Registry
 from mast.mixer.core.templates import TEMPLATES, Template
@@ -139,6 +140,7 @@ class Rig:
             for fqn, used in self.snapshot.handlers.items()
         }
         self.routing = Routing(self.snapshot, self.handlers, "istio-system")
+        self.preprocessing = Preprocessing(self.routing, self.snapshot.expressions.types)
         self.reporter = Reporter(self.routing, self.snapshot.expressions.types)
         self.notes = Notes()
 
@@ -152,7 +154,8 @@ class Rig:
         quotas: Mapping[str, QuotaAsk] | None = None,
         id: str = "",
     ) -> CheckVerdict:
-        return run(check(self.routing, attributes or {}, quotas or {}, id, self.notes))
+        asked = attributes or {}
+        return run(check(self.routing, self.preprocessing, asked, quotas or {}, id, self.notes))
 
     def report(self, *records: Attributes) -> Sequence[str]:
         return run(self.reporter.report(records, self.notes))

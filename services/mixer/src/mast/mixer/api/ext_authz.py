@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import grpc.aio
@@ -31,6 +32,10 @@ from mast.mixer.core.verdict_metadata import (
 from mast.mixer.core.workloads import packed_ip
 
 SERVICE = "envoy.service.auth.v3.Authorization"
+
+# What Pilot gives proxies to tell begins so, and of how many of them it is remembered.
+_GIVEN = "x-mixer-"
+_PROXIES = 10_000
 
 log = structlog.get_logger()
 
@@ -125,17 +130,22 @@ def _traced(verdict: CheckVerdict, apis: ApiAttributes) -> CheckVerdict:
 
 def _reporter(context: Context) -> Reporter:
     """The proxy, as the metadata that Pilot gave it says (C.5, static)."""
-    given = {
+    given = context.invocation_metadata() or ()
+    return _told_by(tuple((key, value) for key, value in given if key.startswith(_GIVEN)))
+
+
+@lru_cache(_PROXIES)
+def _told_by(given: tuple[tuple[str, str | bytes], ...]) -> Reporter:
+    told = {
         key: value if isinstance(value, str) else value.decode("utf-8", "replace")
-        for key, value in context.invocation_metadata() or ()
+        for key, value in given
     }
-    version, mesh = given.get("x-mixer-proxy-version", ""), given.get("x-mixer-mesh-id", "")
     return Reporter(
-        kind=given.get("x-mixer-reporter", INBOUND),
-        uid=given.get("x-mixer-uid", ""),
-        version=_told(version),
-        address=packed_ip(given.get("x-mixer-address", "")),
-        mesh=_told(mesh),
+        kind=told.get("x-mixer-reporter", INBOUND),
+        uid=told.get("x-mixer-uid", ""),
+        version=_told(told.get("x-mixer-proxy-version", "")),
+        address=packed_ip(told.get("x-mixer-address", "")),
+        mesh=_told(told.get("x-mixer-mesh-id", "")),
     )
 
 

@@ -26,17 +26,24 @@ class Counting(aio.ServerInterceptor):
     def __init__(self, served: Served, clock: Callable[[], float]) -> None:
         self._served = served
         self._clock = clock
+        self._known: dict[str, _Handler] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
-        """The handler of a call, measured; None if there is none."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        method = str(handler_call_details.method).lstrip("/")
+        """The handler of a call, measured; None if there is none.
+
+        What comes after this for a method is always the same: it is asked for once.
+        """
+        method = str(handler_call_details.method)
+        handler = self._known.get(method) or await continuation(handler_call_details)
+        if handler is not None and method not in self._known:
+            handler = self._known[method] = self._counted(method.lstrip("/"), handler)
+        return handler
+
+    def _counted(self, method: str, handler: _Handler) -> _Handler:
         for name, make in _MAKERS.items():
             behaviour: _Behaviour | None = getattr(handler, name, None)
             if behaviour is not None:

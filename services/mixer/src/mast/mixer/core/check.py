@@ -33,7 +33,7 @@ from mast.mixer.core.engine import (
     Status,
 )
 from mast.mixer.core.lang.tree import EvaluationError
-from mast.mixer.core.preprocess import PreprocessFailed, preprocess
+from mast.mixer.core.preprocess import PreprocessFailed, Preprocessing
 from mast.mixer.core.quota import allocate
 from mast.mixer.core.templates import Variety
 from mast.mixer.core.values import Attributes, Get, Value
@@ -65,6 +65,7 @@ HTTP_CODES: Mapping[int, int] = {
 
 def check(
     routing: Routing,
+    preprocessing: Preprocessing,
     attributes: Attributes,
     quotas: Mapping[str, QuotaAsk],
     deduplication_id: str,
@@ -73,13 +74,11 @@ def check(
     """Preprocess, check and, if the answer is OK, allocate quotas; raises CheckFailed."""
     tracker = Tracker(attributes)
     try:
-        # Generators are chosen by the request's own namespace (A13), the rest by the enriched one.
-        namespace = request_namespace(tracker.get)
-        routes = routing.routes(Variety.ATTRIBUTE_GENERATOR, namespace)
-        tracker.fill((yield from preprocess(routes, tracker.get, notes)))
+        yield from preprocessing.fill(tracker, attributes, notes)
     except PreprocessFailed as error:
         raise CheckFailed(str(error)) from error
     preprocessed = tracker.mark()
+    # All but generators are chosen by the namespace of the enriched request (A15).
     routes = routing.routes(Variety.CHECK, request_namespace(tracker.get))
     applied = list(matching(routes, tracker.get, notes))
     dispatches, calls, errors = _calls(applied, tracker.get)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from mast.mixer.core.bag import merged
+from mast.mixer.core.bag import Record, Tracker, merged
 from mast.mixer.core.dispatch import (
+    SELECTORS,
     Call,
     Dispatch,
     Failure,
     Notes,
     Routes,
+    Routing,
     Session,
     generate_call,
     made,
     matching,
+    request_namespace,
 )
-from mast.mixer.core.lang.tree import EvaluationError
-from mast.mixer.core.values import Get, Value
+from mast.mixer.core.lang.keys import compile_key
+from mast.mixer.core.lang.tree import EvaluationError, Read
+from mast.mixer.core.lang.types import ValueType
+from mast.mixer.core.templates import Variety
+from mast.mixer.core.values import Attributes, Get, Value
 
 
 class PreprocessFailed(Exception):
@@ -26,6 +33,86 @@ class PreprocessFailed(Exception):
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__(f"preprocessing attributes failed: {', '.join(reasons)}")
+
+
+# How many different outcomes are remembered before all are forgotten.
+MAX_KNOWN = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What generators gave, and what was read for it, of maps as a whole too."""
+
+    generated: Mapping[str, Value]
+    record: Record
+    whole: frozenset[str]
+
+
+class Preprocessing:
+    """Preprocesses the requests of one routing table.
+
+    What generators gave is remembered by all that they can read, until one of them has changed
+    (:class:`~mast.mixer.core.adapter.AttributeGenerator`): so are the references, which are the
+    same then (A7).
+    """
+
+    def __init__(
+        self, routing: Routing, types: Mapping[str, ValueType], limit: int = MAX_KNOWN
+    ) -> None:
+        self._limit = limit
+        self._routing = routing
+        routes = set(routing.all_routes(Variety.ATTRIBUTE_GENERATOR))
+        reads = {Read(name) for name in SELECTORS}.union(*[route.reads for route in routes])
+        self._key = compile_key(reads, types)
+        self._handlers = [
+            dispatch.destination.handler for route in routes for dispatch in route.dispatches
+        ]
+        self._generation: tuple[object, ...] = ()
+        self._known: dict[Hashable, _Known] = {}
+
+    def __len__(self) -> int:
+        """How many outcomes are remembered."""
+        return len(self._known)
+
+    def fill(self, tracker: Tracker, request: Attributes, notes: Notes) -> Session[None]:
+        """Fill the gaps of a request that nothing was read of yet; raises PreprocessFailed (A14).
+
+        Generators are chosen by the request's own namespace (A13).
+        """
+        self._forget_if_stale()
+        known = self._known
+        key = self._key_of(request)
+        found = None if key is None else known.get(key)
+        if found is not None:
+            tracker.rewind(found.record)
+            tracker.whole.update(found.whole)
+            tracker.fill(found.generated)
+            return
+        namespace = request_namespace(tracker.get)
+        routes = self._routing.routes(Variety.ATTRIBUTE_GENERATOR, namespace)
+        own = Notes()
+        generated = yield from preprocess(routes, tracker.get, own)
+        notes.match_errors.update(own.match_errors)
+        tracker.fill(generated)
+        if key is not None and not own.match_errors:
+            known[key] = _Known(generated, tracker.mark(), frozenset(tracker.whole))
+
+    def _key_of(self, request: Attributes) -> Hashable | None:
+        """None if a value is not what its attribute should be."""
+        key = self._key(request.get)
+        try:
+            hash(key)
+        except TypeError:
+            return None
+        return key
+
+    def _forget_if_stale(self) -> None:
+        generation = tuple(each.generation for each in self._handlers)
+        keep = generation == self._generation and None not in generation
+        if not keep or len(self._known) >= self._limit:
+            # Who waits for generators still remembers into what was known before.
+            self._known = {}
+        self._generation = generation
 
 
 def preprocess(routes: Routes, get: Get, notes: Notes) -> Session[dict[str, Value]]:

@@ -17,6 +17,7 @@ from mast.mixer.core.config.snapshot import EMPTY, Snapshot
 from mast.mixer.core.dispatch import Notes, Routing
 from mast.mixer.core.engine import CheckVerdict, QuotaAsk, Reads
 from mast.mixer.core.mixer_role import MixerRole
+from mast.mixer.core.preprocess import Preprocessing
 from mast.mixer.core.report import Reporter
 from mast.mixer.core.templates import Variety
 from mast.mixer.core.values import Attributes
@@ -38,6 +39,7 @@ class Table:
     """A routing table in use, with what belongs to it."""
 
     routing: Routing
+    preprocessing: Preprocessing
     reporter: Reporter
     handlers: Mapping[str, Live]
     check_reads: Reads
@@ -60,6 +62,7 @@ def _table(snapshot: Snapshot, handlers: Mapping[str, Live], root: str) -> Table
     generator = Variety.ATTRIBUTE_GENERATOR
     return Table(
         routing,
+        Preprocessing(routing, snapshot.expressions.types),
         Reporter(routing, snapshot.expressions.types),
         handlers,
         routing.reads(generator, Variety.CHECK, Variety.QUOTA),
@@ -110,7 +113,14 @@ class LiveEngine:
     ) -> CheckVerdict:
         """See :meth:`mast.mixer.core.engine.Engine.check`."""
         with self._in_use() as (table, notes):
-            session = check(table.routing, attributes, quotas or {}, deduplication_id, notes)
+            session = check(
+                table.routing,
+                table.preprocessing,
+                attributes,
+                quotas or {},
+                deduplication_id,
+                notes,
+            )
             return await self._calls.drive(session, notes)
 
     async def report(self, records: Sequence[Attributes]) -> Sequence[str]:
