@@ -66,9 +66,12 @@ async def _interruptible(mode: str, began: datetime, keep: bool) -> list[Claim]:
 
 
 def _report(claims: list[Claim], mode: str, seconds: float) -> None:
-    grid = table(f"Mast demo, {mode} mode, {seconds:.0f} s", ["Claim", "Evidence", "Verdict"])
+    grid = table(
+        f"Mast demo, {mode} mode, {seconds:.0f} s", ["Claim", "Evidence", "Verdict", "Took"]
+    )
     for claim in claims:
-        grid.add_row(claim.claim, claim.evidence, "held" if claim.ok else "DID NOT HOLD")
+        verdict = "held" if claim.ok else "DID NOT HOLD"
+        grid.add_row(claim.claim, claim.evidence, verdict, f"{claim.seconds:.1f} s")
     stdout.print(grid)
 
 

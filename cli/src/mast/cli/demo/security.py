@@ -26,6 +26,7 @@ async def mutual_tls(stage: Stage) -> Verdict:
     await stage.settled()
     async with stage.traffic(DETAILS, concurrency=4, interval_ms=10) as answers:
         await asyncio.sleep(0.5)
+        await stage.until(plain)
         outside_before = await _outside(stage)
         await stage.delete("networking/details-plaintext.yaml")
 
