@@ -19,7 +19,11 @@ kind: rule
 metadata: {name: apps}
 spec: {actions: [{handler: apps, instances: [app]}]}
 """
-REQUEST = {"source.uid": "kubernetes://web-1.shop", "destination.port": 80}
+REQUEST = {
+    "source.uid": "kubernetes://web-1.shop",
+    "destination.port": 80,
+    "context.protocol": "http",
+}
 
 
 def pods(app: str) -> Workloads:
