@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -82,6 +83,21 @@ async def test_check() -> None:
     told = described.params()
     assert request.adapter_config.Unpack(told)
     assert told == described.params(mood="good")
+
+
+async def test_an_adapter_with_sessions_is_not_told_parameters() -> None:
+    """G8, G9: nor is a session opened for it."""
+    described = replace(adapter(CHECK, f"{MODEL}CheckResult"), session_based=True)
+    (service,) = described.services.values()
+    seen: list[Any] = []
+
+    def answer(request: Any, _: Mapping[str, str]) -> Any:
+        seen.append(request)
+        return service.response()
+
+    async with called(described, answer) as built:
+        assert (await built.check(instance())).status.code == 0
+    assert [request.HasField("adapter_config") for request in seen] == [False]
 
 
 async def test_check_with_output() -> None:

@@ -267,6 +267,8 @@ def test_the_descriptors_and_the_place_make_another_handler() -> None:
     assert snapshot().handlers["h.handler.shop"].signature == signature
     moved = snapshot(**{"127.0.0.1:1": "127.0.0.1:2"})
     assert moved.handlers["h.handler.shop"].signature != signature
+    other = snapshot(**{"session_based: false": "session_based: true"})
+    assert other.handlers["h.handler.shop"].signature != signature
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ NewId = Callable[[], str]
 
 @dataclass(frozen=True)
 class RemoteAdapters:
-    """Connects to adapters out of process."""
+    """Connects to adapters out of process; sessions are not opened for any (G8, G9)."""
 
     fetch: FetchToken
     clock: Callable[[], float]
@@ -58,7 +58,8 @@ class RemoteAdapters:
             )
             timeout = connection.timeout.ToTimedelta()
             backend = Backend(connection.address, protection, timeout or None)
-            params = _packed(config.params) if adapter.params is not None else None
+            told = adapter.params is not None and not adapter.session_based
+            params = _packed(config.params) if told else None
             return RemoteHandler(config, adapter.services, backend, self.new_id, params)
 
         return build

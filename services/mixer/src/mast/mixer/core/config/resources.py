@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
@@ -71,8 +72,8 @@ def _names(given: object) -> Sequence[str]:
 
 
 def _digest(spec: Mapping[str, Any], templates: Mapping[str, DynamicTemplate]) -> str:
-    """Changes with the descriptors of the adapter and of its templates."""
-    parts = [str(spec.get("config", ""))]
+    """Changes with what the adapter is and the descriptors of its templates."""
+    parts = [json.dumps(spec, sort_keys=True)]
     parts += [
         each.service.request.DESCRIPTOR.file.serialized_pb.hex() for each in templates.values()
     ]
