@@ -198,7 +198,7 @@ class Site:
     ) -> int:
         """The status that one request on a connection of its own gets."""
         secured = not listener.endswith("out")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection(
                 "127.0.0.1",
                 self.envoy.ports[listener],

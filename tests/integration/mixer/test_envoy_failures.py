@@ -112,11 +112,12 @@ SETTINGS: Mapping[str, Setting] = {
     "no-verdict": Setting(FAILING, status=500, body="INTERNAL:adapter broke"),
     "no-verdict-open": Setting(FAILING, OPEN),
 }
-RETRYING: Mapping[str, tuple[Mapping[str, str], int]] = {
-    "none": ({"checkRetries": "0"}, 1),
-    "two": ({"checkRetries": "2", "checkBaseRetryWaitTime": "1ms"}, 3),
-    "default": ({"checkBaseRetryWaitTime": "1ms", "checkMaxRetryWaitTime": "2ms"}, 21),
+RETRYING: Mapping[str, tuple[Mapping[str, str], range]] = {
+    "none": ({"checkRetries": "0"}, range(1, 2)),
+    "two": ({"checkRetries": "2", "checkBaseRetryWaitTime": "1ms"}, range(3, 4)),
+    "default": ({"checkBaseRetryWaitTime": "1ms", "checkMaxRetryWaitTime": "2ms"}, range(4, 22)),
 }
+"""Annotations, and how often Mixer is asked; by default as long as there is time."""
 
 
 class Unhelpful(external_auth_pb2_grpc.AuthorizationServicer):
@@ -218,7 +219,7 @@ async def test_retries(site: Site, name: str) -> None:
     before = site.refusing.calls
     reply = await fetch(site.envoy.ports[f"http-retries-{name}"], "ratings", seconds=60)
     assert reply.status == 503
-    assert site.refusing.calls - before == RETRYING[name][1]
+    assert site.refusing.calls - before in RETRYING[name][1]
 
 
 OFF = {"disable_policy_checks": True}
