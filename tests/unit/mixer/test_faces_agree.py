@@ -1,5 +1,6 @@
 """A request means the same whichever face it comes through (mixer.md L 50, 53)."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,11 @@ import pytest
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry, TCPAccessLogEntry
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mast.mixer.api import mixer
+from mast.mixer.core import status_codes
 from mast.mixer.core.envoy_attributes import INBOUND, Reporter, check_attributes
 from mast.mixer.core.envoy_reports import HttpReports, Stream
 from mast.mixer.core.tcp_flows import Flows
@@ -35,6 +40,30 @@ metadata: {name: deny, namespace: shop}
 spec:
   match: source.labels["app"] == "reviews" && request.headers["x-user"] == "mallory"
   actions: [{handler: deny, instances: [nothing]}]
+---
+kind: handler
+metadata: {name: anonymous, namespace: shop}
+spec: {compiledAdapter: denier, params: {status: {code: 16, message: who}}}
+---
+kind: rule
+metadata: {name: tokens, namespace: shop}
+spec:
+  match: request.url_path == "/vault" && (request.auth.principal | "") == ""
+  actions: [{handler: anonymous, instances: [nothing]}]
+---
+kind: handler
+metadata: {name: list, namespace: shop}
+spec: {compiledAdapter: listchecker, params: {overrides: [bob], cachingInterval: 9s}}
+---
+kind: instance
+metadata: {name: who, namespace: shop}
+spec: {compiledTemplate: listentry, params: {value: 'request.query_params["who"] | ""'}}
+---
+kind: rule
+metadata: {name: list, namespace: shop}
+spec:
+  match: request.path.startsWith("/listed")
+  actions: [{handler: list, instances: [who]}]
 """
 
 
@@ -51,30 +80,78 @@ def over_the_wire(attributes: Attributes) -> Attributes:
     return decode(message, Words(message.words))
 
 
-@pytest.mark.parametrize(
-    ("user", "address", "code"),
-    [("mallory", "10.0.0.1", 7), ("alice", "10.0.0.1", 0), ("mallory", "10.0.0.9", 0)],
-)
-def test_the_same_verdict(user, address, code) -> None:
-    request = made(
-        CheckRequest,
-        f"""
+ASKED = """
 attributes:
-  source: {{address: {{socket_address: {{address: {address}, port_value: 1}}}}}}
-  destination: {{address: {{socket_address: {{address: 10.0.0.2, port_value: 9080}}}}}}
-  request:
-    http: {{path: /, method: GET, host: ratings, headers: {{x-user: {user}}}}}
-""",
-    )
-    reporter = Reporter(INBOUND, "kubernetes://ratings-1.shop")
-    attributes = check_attributes(request, reporter, workloads(), NOW)
-    rig = Rig(TELEMETRY, POLICY, workloads=workloads())
+  source: {address: {socket_address: {address: 10.0.0.1, port_value: 1}}}
+  destination: {address: {socket_address: {address: 10.0.0.2, port_value: 9080}}}
+  request: {http: {path: /, method: GET, host: ratings}}
+"""
+TOKEN = {"iss": "i", "sub": "mallory", "groups": ["a", "b"]}
+REPORTER = Reporter(INBOUND, "kubernetes://ratings-1.shop")
+POLICIES = Rig(TELEMETRY, POLICY, workloads=workloads())
 
-    verdict = rig.check(attributes)
 
-    assert verdict == rig.check(over_the_wire(attributes))
+def asked(
+    user: str | None, address: str, path: str, peer: str, token: Mapping[str, Any] | None
+) -> CheckRequest:
+    """What Envoy asks about a request."""
+    request = made(CheckRequest, ASKED)
+    request.attributes.source.address.socket_address.address = address
+    request.attributes.source.principal = peer
+    request.attributes.request.http.path = path
+    if user is not None:
+        request.attributes.request.http.headers["x-user"] = user
+    if token is not None:
+        metadata = request.attributes.metadata_context.filter_metadata
+        metadata["envoy.filters.http.jwt_authn"].update({"payload": token})
+    return request
+
+
+@pytest.mark.parametrize(
+    ("user", "address", "path", "token", "code"),
+    [
+        pytest.param("mallory", "10.0.0.1", "/", None, 7, id="denied-by-label-and-header"),
+        pytest.param("alice", "10.0.0.1", "/", None, 0, id="another-header"),
+        pytest.param("mallory", "10.0.0.9", "/", None, 0, id="another-workload"),
+        pytest.param(None, "10.0.0.9", "/vault?key=1", None, 16, id="no-token"),
+        pytest.param(None, "10.0.0.9", "/vault", TOKEN, 0, id="token"),
+        pytest.param(None, "10.0.0.9", "/vault", {"iss": "i"}, 16, id="token-of-nobody"),
+        pytest.param(None, "10.0.0.9", "/listed?who=eve", None, 7, id="not-listed"),
+        pytest.param(None, "10.0.0.9", "/listed?who=bob&who=eve", None, 0, id="listed"),
+    ],
+)
+def test_what_the_policies_say(user, address, path, token, code) -> None:
+    """So that the next test compares verdicts that differ (mixer.md L 50)."""
+    request = asked(user, address, path, "", token)
+    verdict = POLICIES.check(check_attributes(request, REPORTER, workloads(), NOW))
     assert verdict.status.code == code
-    assert check_response(verdict, Charges(), INBOUND).status.code == code
+
+
+@given(
+    user=st.sampled_from([None, "mallory", "alice", "", "ü"]),
+    address=st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.9", "::1", ""]),
+    path=st.one_of(
+        st.sampled_from(["/", "/vault", "/vault?a", "/listed?who=bob", "/listed?who=eve&x"]),
+        st.text(max_size=20),
+    ),
+    peer=st.sampled_from(["", "spiffe://td/ns/web/sa/x", "spiffe://td/ns/other/sa/x", "CN=x"]),
+    token=st.sampled_from([None, {}, {"iss": "i", "sub": "s"}, TOKEN]),
+)
+def test_the_same_verdict(user, address, path, peer, token) -> None:
+    """Whatever Envoy asks about gets from `Mixer.Check` what it gets from ext_authz (L 50).
+
+    Status, message, validity, uses and what all of that depends on.
+    """
+    request = asked(user, address, path, peer, token)
+    attributes = check_attributes(request, REPORTER, workloads(), NOW)
+    verdict = POLICIES.check(attributes)
+    assert verdict == POLICIES.check(over_the_wire(attributes))
+    answer, plain = check_response(verdict, Charges(), INBOUND), mixer.check_response(verdict, 222)
+    status = plain.precondition.status
+    assert (answer.status.code, answer.status.message) == (status.code, status.message)
+    if status.code:
+        assert answer.denied_response.status.code == status_codes.http_status(status.code)
+        assert answer.denied_response.body == status_codes.body(status.code, status.message)
 
 
 STREAM = Stream.of(made(Node, "id: sidecar~10.0.0.2~ratings-1.shop~d"), "inbound")
