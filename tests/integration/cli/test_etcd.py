@@ -31,6 +31,7 @@ PREFIXES = (
     keys.JWKS,
     keys.CA,
     keys.QUOTA,
+    keys.FLOWS,
     keys.STATUS_CONFIG,
     keys.STATUS_PROXIES,
     keys.STATUS_MIXER,

@@ -39,7 +39,7 @@ spec: {compiledTemplate: logentry, params: {variables: {url: request.path}}}
 ---
 kind: rule
 metadata: {name: log}
-spec: {actions: [{handler: log, instances: [url]}]}
+spec: {match: context.protocol == "http", actions: [{handler: log, instances: [url]}]}
 """
 
 
@@ -87,6 +87,13 @@ async def samples(running: ServiceProcess, name: str, listener: str = "monitorin
     return sum(value for (found, _), value in scraped(text).items() if found == name)
 
 
+async def requests_taken(by: ServiceProcess) -> float:
+    """Entries of HTTP logs that a Mixer says it has taken."""
+    _, text = await by.get("/metrics")
+    labels = frozenset({("log", "http"), ("outcome", "taken")})
+    return scraped(text).get(("mixer_access_log_entries_total", labels), 0)
+
+
 @dataclass
 class Load:
     """Requests that are made all the time, each for a path of its own."""
@@ -106,18 +113,47 @@ class Load:
                 await asyncio.sleep(0.02)
 
 
+@dataclass
+class Connection:
+    """One that stays open; each Mixer is to count its own part of the bytes."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @classmethod
+    async def open(cls, port: int) -> "Connection":
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def exchange(self) -> int:
+        """How many bytes a request had."""
+        request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+        self.writer.write(request)
+        await self.reader.readuntil(b"ok")
+        return len(request)
+
+    async def counted(self, by: ServiceProcess, sent: int) -> None:
+        """Wait until a Mixer has counted so many bytes, no more."""
+        name = "istio_tcp_received_bytes_total"
+
+        async def holds() -> bool:
+            return await samples(by, name, "prometheus") >= sent
+
+        await until(holds)
+        assert await samples(by, name, "prometheus") == sent
+
+
 @asynccontextmanager
-async def proxy(mixers: Mixers) -> AsyncIterator[EnvoyServer]:
+async def proxy(mixers: Mixers, name: str) -> AsyncIterator[EnvoyServer]:
     """An Envoy that reports to whoever has the address."""
     extensions = MixerExtensions(mesh(disable_policy_checks=True))
+    directory = mixers.directory / name
+    directory.mkdir()
     async with application() as app:
         config = bootstrap(extensions, spot(), 1, app.port)
         (cluster,) = (each for each in config.static_resources.clusters if HOST in each.name)
         endpoint = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint
         endpoint.address.pipe.path = str(mixers.link)
-        async with envoy_server(
-            config, mixers.directory, concurrency=WORKERS, environment=PLACE
-        ) as envoy:
+        async with envoy_server(config, directory, concurrency=WORKERS, environment=PLACE) as envoy:
             yield envoy
 
 
@@ -130,17 +166,22 @@ async def test_requests_are_counted_once_or_known_to_be_lost(
         mixers = Mixers(tmp_path, etcd.endpoint, stack)
         first, second = await mixers.start(), await mixers.start()
         mixers.hand_over(first)
-        envoy = await stack.enter_async_context(proxy(mixers))
+        envoy = await stack.enter_async_context(proxy(mixers, "requests"))
+        other = await stack.enter_async_context(proxy(mixers, "connection"))
         load = Load(f"http://127.0.0.1:{envoy.ports['http']}")
+        connection = await Connection.open(other.ports["tcp"])
+        stack.callback(connection.writer.close)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(4):
                 tasks.create_task(load.client())
             await until(lambda: len(paths(first)) > 50)
+            await connection.counted(first, await connection.exchange())
             mixers.hand_over(second)
             assert await first.stop() == 0
             before = set(load.finished)
             await until(lambda: len(before.difference(mixers.counted)) <= ON_THE_WAY)
             await until(lambda: len(paths(second)) > 50)
+            await connection.counted(second, await connection.exchange())
             second.process.kill()
             await second.ended()
             third = await mixers.start()
@@ -154,7 +195,7 @@ async def test_requests_are_counted_once_or_known_to_be_lost(
 
         async def everything_arrived() -> bool:
             sent = await envoy.stat(f"{stats}grpc_entries_flushed")
-            taken = await samples(third, "mixer_access_log_entries_total")
+            taken = await requests_taken(third)
             return sent == load.made and taken == len(paths(third))
 
         await until(everything_arrived)
@@ -162,7 +203,7 @@ async def test_requests_are_counted_once_or_known_to_be_lost(
         assert len(counted) == len(set(counted))
         assert set(counted) <= load.finished
         earlier = len(paths(first)) + len(paths(second))
-        taken = earlier + await samples(third, "mixer_access_log_entries_total")
+        taken = earlier + await requests_taken(third)
         lost = await envoy.stat(f"{stats}logs_written") - taken
         assert lost == len(load.finished.difference(counted))
         assert await samples(third, "istio_requests_total", "prometheus") == len(paths(third))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mast.mixer.core.envoy_reports import Stream
-from mast.mixer.core.tcp_flows import IDLE, Flows
+from mast.mixer.core.tcp_flows import IDLE, Entries, Flows
 from mast.mixer.core.values import Duration, Timestamp
 from mast.mixer.core.workloads import Workloads
 from tests.support.messages import made
@@ -148,6 +148,58 @@ def test_connections_are_told_apart_by_proxy_and_number() -> None:
     told(flows, entry(CONTINUE, 9, 9), stream(name="other"))
     assert brief(told(flows, entry(CLOSE, 10, 10))) == [("close", 5, 5, 10, 10)]
     assert len(flows) == 2
+
+
+# Handing over
+
+
+def handed_over(
+    before: Flows, after: Flows, node: str = "sidecar~10.0.0.2~ratings-1.shop~d"
+) -> None:
+    after.adopt(node, Entries.FromString(before.reported(node).SerializeToString()), NOW)
+
+
+def test_another_mixer_goes_on_where_one_stopped() -> None:
+    first, second = Flows(), Flows()
+    told(first, entry(OPEN, 1, 1))
+    told(first, entry(CONTINUE, 9, 8))
+    told(first, entry(CONTINUE, 9, 8, id_="2"), stream(name="other"))
+    assert set(first.nodes) == {
+        f"sidecar~10.0.0.2~{each}.shop~d" for each in ("ratings-1", "other")
+    }
+    handed_over(first, second)
+    assert len(second) == 1
+    assert brief(told(second, entry(CLOSE, 10, 10))) == [("close", 1, 2, 10, 10)]
+    assert not second.nodes
+
+
+def test_of_what_is_handed_over_twice_the_newer_counts() -> None:
+    first, second = Flows(), Flows()
+    told(first, entry(CONTINUE, 5, 5))
+    handed_over(first, second)
+    told(first, entry(CONTINUE, 7, 5))
+    handed_over(first, second)
+    told(second, entry(CONTINUE, 9, 9))
+    handed_over(first, second)
+    assert brief(told(second, entry(CLOSE, 10, 10))) == [("close", 1, 1, 10, 10)]
+
+
+def test_an_opening_that_was_held_is_handed_over_as_not_reported() -> None:
+    first, second = Flows(), Flows()
+    told(first, entry(OPEN, 3, 4, checked=True))
+    handed_over(first, second)
+    assert brief(told(second, entry(CLOSE, 5, 6, checked=True))) == [("close", 5, 6, 5, 6)]
+
+
+def test_nothing_is_handed_over_of_connections_that_are_forgotten() -> None:
+    flows = Flows(limit=1)
+    told(flows, entry(OPEN, id_="1"))
+    told(flows, entry(OPEN, id_="2"))
+    (node,) = flows.nodes
+    assert [each.common_properties.stream_id for each in flows.reported(node).log_entry] == ["2"]
+    flows.expire(NOW + IDLE)
+    assert not flows.nodes
+    assert not flows.reported(node).log_entry
 
 
 # Openings before the check is known (K3)

@@ -15,6 +15,7 @@ TRUST = "trust/"
 JWKS = "jwks/"
 CA = "ca/"
 QUOTA = "quota/"
+FLOWS = "flows/"
 STATUS = "status/"
 STATUS_PROXIES = "status/proxies/"
 STATUS_CONFIG = "status/config/"
@@ -107,6 +108,11 @@ def jwks_key(jwks_uri: str, issuer: str) -> str:
 def quota_key(handler: str, cell: str) -> str:
     """Key of a cell of a quota that replicas count together."""
     return f"{QUOTA}{_part('handler', handler)}/{_part('cell', cell)}"
+
+
+def flows_key(node_id: str) -> str:
+    """Key of what a Mixer that closed has reported of a proxy's open connections."""
+    return FLOWS + sha256(node_id.encode()).hexdigest()
 
 
 def proxy_status_key(node_id: str) -> str:

@@ -50,6 +50,7 @@ from mast.mixer.runtime.engine import LiveEngine
 from mast.mixer.runtime.handlers import Handlers
 from mast.mixer.runtime.instruments import Instruments
 from mast.mixer.store.follow import Configuration
+from mast.mixer.store.handover import StoredHandover
 from mast.mixer.store.probe_files import fresh, keep_fresh
 from mast.mixer.store.status import StatusPublisher
 from mastapi.status.v1.status_pb2 import MixerStatus
@@ -190,6 +191,7 @@ class Mixer:
             tasks.create_task(StatusPublisher(store, self._status, random).run(), name="publish"),
             *self._probe_files(tasks),
         ]
+        self._intake.handover = StoredHandover(store)
         if await self._configured(configuration, stop):
             await self._serve(store, engine, stop)
         for task in background:
@@ -233,7 +235,7 @@ class Mixer:
             self._open = True
             await stop.wait()
             self._open = False
-            self._intake.closing.set()
+            tasks.create_task(self._intake.close(), name="hand over")
             secure.cancel()
 
     async def _serve_securely(self, store: Store, engine: LiveEngine) -> None:

@@ -58,7 +58,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         ),
         "mixer": Role(
             reads=(keys.CONFIG, keys.REGISTRY_WORKLOADS, keys.TRUST),
-            writes=(keys.QUOTA, keys.STATUS_MIXER, f"{keys.STATUS_TRUST}mixer-"),
+            writes=(keys.QUOTA, keys.FLOWS, keys.STATUS_MIXER, f"{keys.STATUS_TRUST}mixer-"),
         ),
         "citadel": Role(
             reads=(keys.CONFIG, keys.STATUS_TRUST),

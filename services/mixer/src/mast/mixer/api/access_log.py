@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from functools import partial
+from typing import Protocol, TypeAlias
 
 import grpc
 import grpc.aio
@@ -22,14 +23,13 @@ from mast.mixer.core.engine import Engine
 from mast.mixer.core.envoy_attributes import Registry
 from mast.mixer.core.envoy_entries import excerpt
 from mast.mixer.core.envoy_reports import HttpReports, Stream
-from mast.mixer.core.tcp_flows import Flows
+from mast.mixer.core.tcp_flows import Entries, Flows
 from mast.mixer.core.values import Attributes
 from mastapi.mixer.v1.access_log_pb2 import AccessLogMessage
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 
 _Identifier: TypeAlias = StreamAccessLogsMessage.Identifier
-_TcpEntries: TypeAlias = StreamAccessLogsMessage.TCPAccessLogEntries
 
 HTTP, TCP = "http", "tcp"
 TAKEN, SHED = "taken", "shed"
@@ -44,15 +44,43 @@ def _uncounted(log: str, outcome: str, entries: int) -> None:
     """Nobody wants to know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
-    """``counted`` is told of entries: of which log, what became of them, how many.
+class Handover(Protocol):
+    """Where Mixers leave what they have reported of connections that stay open."""
 
-    Once ``closing`` is set, streams end, so that proxies go on with another Mixer.
+    async def leave(self, node_id: str, reported: Callable[[], Entries]) -> None:
+        """Leave it for whom the proxy goes on with."""
+
+    async def take(self, node_id: str) -> Entries:
+        """What was left, nothing if nothing was."""
+
+
+@dataclass(slots=True)
+class Intake:
+    """What all faces for access logs of a Mixer have in common.
+
+    ``counted`` is told of entries: of which log, what became of them, how many.
     """
 
     counted: Callable[[str, str, int], None] = _uncounted
+    handover: Handover | None = None
+    flows: Flows = field(default_factory=Flows)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def close(self) -> None:
+        """Have streams end, so that proxies go on with another Mixer, and leave it the rest."""
+        self.closing.set()
+        for node in tuple(self.flows.nodes):
+            await self.leave(node)
+
+    async def leave(self, node_id: str) -> None:
+        """Leave what has been reported of a proxy's open connections."""
+        if self.handover is not None and node_id in self.flows.nodes:
+            await self.handover.leave(node_id, partial(self.flows.reported, node_id))
+
+    async def take(self, node_id: str, now: Callable[[], datetime]) -> None:
+        """Go on from what another Mixer has reported of a proxy's open connections."""
+        if self.handover is not None:
+            self.flows.adopt(node_id, await self.handover.take(node_id), now())
 
 
 class AccessLogs:
@@ -73,7 +101,6 @@ class AccessLogs:
         self._intake = intake
         self._registry = registry
         self._now = now
-        self._flows = Flows()
 
     async def StreamAccessLogs(
         self, request_iterator: AsyncIterator[AccessLogMessage], context: Context
@@ -84,6 +111,7 @@ class AccessLogs:
         """
         stream: Stream | None = None
         requests: HttpReports | None = None
+        taken = False
         incoming = self._messages(aiter(request_iterator))
         async with aborting(context), aclosing(incoming) as messages:
             async for message in messages:
@@ -101,9 +129,14 @@ class AccessLogs:
                     entries = len(message.http_logs.log_entry)
                     await self._report(HTTP, entries, self._requests(message, requests), stream)
                 else:
-                    logged = _TcpEntries.FromString(message.tcp_logs)
+                    if not taken:
+                        await self._intake.take(stream.node_id, self._now)
+                        taken = True
+                    logged = Entries.FromString(message.tcp_logs)
                     entries = len(logged.log_entry)
                     await self._report(TCP, entries, self._connections(logged, stream), stream)
+            if stream is not None and self._intake.closing.is_set():
+                await self._intake.leave(stream.node_id)
         return StreamAccessLogsResponse()
 
     async def _messages(
@@ -132,13 +165,13 @@ class AccessLogs:
         found = [requests.attributes(entry) for entry in entries]
         return [{**each, **apis.attributes(each).values} for each in found]
 
-    def _connections(self, logged: _TcpEntries, stream: Stream) -> list[Attributes]:
-        now = self._now()
-        self._flows.expire(now)
+    def _connections(self, logged: Entries, stream: Stream) -> list[Attributes]:
+        now, flows = self._now(), self._intake.flows
+        flows.expire(now)
         return [
             record
             for entry in logged.log_entry
-            for record in self._flows.attributes(entry, stream, self._registry, now)
+            for record in flows.attributes(entry, stream, self._registry, now)
         ]
 
     async def _report(

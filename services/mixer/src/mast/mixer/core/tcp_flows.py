@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from envoy.data.accesslog.v3.accesslog_pb2 import (
     AccessLogType,
     TCPAccessLogEntry,
 )
+from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 
 from mast.mixer.core.envoy_attributes import INBOUND, Registry
 from mast.mixer.core.envoy_connections import shared_attributes
@@ -36,6 +37,9 @@ FLOWS = 100_000
 """Most connections remembered; the one heard of longest ago goes first."""
 
 
+Entries: TypeAlias = StreamAccessLogsMessage.TCPAccessLogEntries
+"""Of a batch; or of what is handed over, with number, start and bytes only."""
+
 _Key: TypeAlias = tuple[str, str, int]
 
 
@@ -55,6 +59,7 @@ class Flows:
     def __init__(self, limit: int = FLOWS) -> None:
         self._limit = limit
         self._flows: OrderedDict[_Key, Flow] = OrderedDict()
+        self._nodes: dict[str, set[_Key]] = {}
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -64,13 +69,13 @@ class Flows:
     ) -> Iterator[dict[str, Value]]:
         """The reports that an entry makes: none, one, or the held opening and one (K3, K6).
 
-        Of a connection that goes on and has been reported before, though not here, bytes count from
-        now on: the Mixer that it was reported to has counted the others, or they are lost with it.
+        Of a connection that goes on and has been reported before, to a Mixer that handed nothing
+        over, bytes count from now on: that Mixer has counted the others, or they are lost with it.
         """
         common = entry.common_properties
         kind = common.access_log_type
         key = (stream.node_id, common.stream_id, _started(common))
-        flow = self._flows.pop(key, None)
+        flow = self._take(key)
         opening = flow.opening if flow else None
         if kind == AccessLogType.TcpPeriodic and flow and opening and _undecided(entry):
             flow.heard = now
@@ -110,15 +115,55 @@ class Flows:
             key, oldest = next(iter(self._flows.items()))
             if now - oldest.heard < IDLE:
                 break
-            del self._flows[key]
+            self._take(key)
             count += 1
         return count
 
+    @property
+    def nodes(self) -> KeysView[str]:
+        """The proxies that have open connections."""
+        return self._nodes.keys()
+
+    def reported(self, node_id: str) -> Entries:
+        """What has been reported of a proxy's open connections, for another Mixer to go on from."""
+        found = Entries()
+        for key in self._nodes.get(node_id, ()):
+            _, number, started = key
+            flow = self._flows[key]
+            entry = found.log_entry.add()
+            entry.common_properties.stream_id = number
+            entry.common_properties.start_time.FromNanoseconds(started)
+            if not flow.opening:
+                entry.connection_properties.received_bytes = flow.received
+                entry.connection_properties.sent_bytes = flow.sent
+        return found
+
+    def adopt(self, node_id: str, reported: Entries, now: datetime) -> None:
+        """Go on from what another Mixer has reported, unless more is known already."""
+        for entry in reported.log_entry:
+            key = (node_id, entry.common_properties.stream_id, _started(entry.common_properties))
+            total = entry.connection_properties
+            flow = self._flows.get(key)
+            if flow is None:
+                self._keep(key, Flow(total.received_bytes, total.sent_bytes, now))
+            else:
+                flow.received = max(flow.received, total.received_bytes)
+                flow.sent = max(flow.sent, total.sent_bytes)
+
     def _keep(self, key: _Key, flow: Flow) -> None:
         self._flows[key] = flow
-        self._flows.move_to_end(key)
+        self._nodes.setdefault(key[0], set()).add(key)
         while len(self._flows) > self._limit:
-            self._flows.popitem(last=False)
+            self._take(next(iter(self._flows)))
+
+    def _take(self, key: _Key) -> Flow | None:
+        flow = self._flows.pop(key, None)
+        if flow is not None:
+            keys = self._nodes[key[0]]
+            keys.discard(key)
+            if not keys:
+                del self._nodes[key[0]]
+        return flow
 
 
 def _attributes(
