@@ -58,7 +58,9 @@ class Configuration:
             async for batch in batches:
                 changed = self.world.apply({each.key: each.value for each in batch.changes})
                 if changed:
-                    self._revision = max(self._revision, batch.revision)
+                    # That of the batch may be of a change that is no configuration.
+                    revisions = (each.mod_revision for each in batch.changes)
+                    self._revision = max(self._revision, *revisions)
                 first = batch.synced and prefix not in self._synced
                 if first:
                     self._synced.add(prefix)
