@@ -78,7 +78,9 @@ async def test_an_applied_policy_ends_verdicts_that_are_still_valid(mesh: Pair) 
     async def all_are(status: int) -> bool:
         return await statuses(mesh, "/flip", users) == [status] * len(users)
 
-    async with load(lambda: get(mesh, "/flip", "m0"), clients=2) as steady:
+    async with load(lambda: get(mesh, "/flip", "m0"), clients=8) as steady:
+        await until(lambda: steady.statuses[200] > 200)
+        assert sum(await mesh.checks()) < 100, "the caches answer most"
         await mesh.put(policy)
         async with asyncio.timeout(SOON):
             await until(lambda: all_are(403))
@@ -198,13 +200,16 @@ EXHAUSTED = (429, "RESOURCE_EXHAUSTED:Quota is exhausted for: rate")
 async def test_a_quota_is_used_up_exactly(mesh: Pair) -> None:
     """By two workers that keep tokens in stock, which ask two Mixers (C7, C8, C10; checklist 21).
 
-    Others are refused while there are tokens in stock; yet all are used in the end.
+    Others are refused while there are tokens in stock; yet all are used in the end. Rules that come
+    meanwhile neither cost a token nor give one back (checklist 27).
     """
     await mesh.enforce(QUOTA)
     # No worker has a verdict of before when nobody gets what there is nothing of.
     await until(lambda: all_refused(mesh, "/none", requests=64))
     before = await mesh.checks()
     async with load(lambda: mesh.get("closed", "/limited"), clients=16) as made:
+        await until(lambda: made.statuses[200] >= LIMIT // 3)
+        await mesh.enforce(denier("/elsewhere"))
         await until(lambda: made.statuses[200] >= LIMIT)
         refused = made.statuses[429]
         await until(lambda: made.statuses[429] >= refused + 200)
@@ -215,7 +220,7 @@ async def test_a_quota_is_used_up_exactly(mesh: Pair) -> None:
     assert min(served) > 0
     assert sum(served) < made.statuses.total(), "tokens and refusals come from the cache"
     assert all([await mesh.connections(worker) for worker in (0, 1)])
-    await mesh.remove(QUOTA)
+    await mesh.remove(QUOTA, denier("/elsewhere"))
 
 
 async def all_refused(mesh: Pair, path: str, requests: int) -> bool:
