@@ -55,6 +55,7 @@ from tests.support.mixer_mesh import (
     mixer,
     spot,
 )
+from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -318,6 +319,28 @@ async def test_a_load_balancer_tells_who_calls(bench: Shared) -> None:
         assert await from_balancer(bench, client, "edge") == 200
     told = [each["origin.ip"] for each in bench.checked("edge")]
     assert told == [b"\xc0\0\2\1", b"\xc0\0\2\2"]
+
+
+async def test_envoy_counts_what_became_of_requests(bench: Shared) -> None:
+    """Remote accepts and denies, and what the cache let pass: ``disabled`` (C15).
+
+    Requests that the cache denied never get as far as the check.
+    """
+    bench.verdicts.update({"count-ok": allow(), "count-no": DENIAL})
+    names = [f"http.http.ext_authz.{name}" for name in ("ok", "denied", "disabled")]
+
+    async def counted() -> list[int]:
+        return [await bench.envoy.stat(name) for name in names]
+
+    before = await counted()
+    for case in ("count-ok", "count-no") * 3:
+        await bench.get(x_case=case)
+    expected = [each + more for each, more in zip(before, (1, 1, 2), strict=True)]
+
+    async def told() -> bool:
+        return await counted() == expected
+
+    await until(told)
 
 
 @pytest.mark.parametrize(("verdict", "line"), [(DENIAL, b""), (allow(), b"HTTP/1.1 200 OK\r\n")])
