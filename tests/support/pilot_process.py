@@ -79,7 +79,7 @@ async def pilot_process(
     Unless `synced`, it only listens then.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mast.pilot.main"),
+        *(sys.executable, "-m", "mast.pilot"),
         *("--etcd-endpoints", etcd, "--listen", ads),
         *("--http-listen", "127.0.0.1:0", "--monitoring-listen", "127.0.0.1:0"),
         *flags,

@@ -90,7 +90,7 @@ async def service_process(service: str, *flags: object) -> AsyncIterator[Service
     """
     with tempfile.TemporaryDirectory(prefix="sp-") as scratch:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", f"from mast.{service}.main import main; main()"),
+            *(sys.executable, "-m", f"mast.{service}"),
             *map(str, flags),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

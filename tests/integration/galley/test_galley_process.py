@@ -16,7 +16,7 @@ from tests.support.galley_server import SECONDS
 
 async def start(*flags: object) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from mast.galley.main import main; main()"),
+        *(sys.executable, "-m", "mast.galley"),
         *("--monitoring-listen", "127.0.0.1:0"),
         *map(str, flags),
         stdout=asyncio.subprocess.PIPE,

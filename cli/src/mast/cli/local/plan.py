@@ -154,7 +154,7 @@ def _service(home: Home, mesh: Mesh, package: str, name: str = "", **own: str) -
             "ca_root_file": str(root_file(home)),
             "ca_token_file": str(token_file(home, name)),
         }
-    line = [sys.executable, "-c", f"from mast.{package}.main import main; main()"]
+    line = [sys.executable, "-m", f"mast.{package}"]
     for flag, value in flags.items():
         line += ["--" + flag.replace("_", "-"), value]
     ready = f"http://{mesh.addresses[f'{name}-monitoring']}/ready"

@@ -202,7 +202,7 @@ async def _prepare(home: Home, mesh: Mesh, spec: Spec, folder: Path) -> None:
 
 
 def _agent(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", "from mast.agent.main import main; main()", *arguments)
+    return (sys.executable, "-m", "mast.agent", *arguments)
 
 
 def _agent_command(mesh: Mesh, record: Workload, role: str) -> tuple[str, ...]:

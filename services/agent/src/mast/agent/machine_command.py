@@ -126,8 +126,7 @@ def become_agent(here: Machine, account: Account) -> None:
         os.setgroups(account.groups)
         os.setgid(account.gid)
         os.setuid(account.uid)
-    program = "from mast.agent.main import main; main()"
-    line = [sys.executable, "-c", program, *here.arguments]
+    line = [sys.executable, "-m", "mast.agent", *here.arguments]
     os.execve(sys.executable, line, environment)  # noqa: S606 - our own program
 
 

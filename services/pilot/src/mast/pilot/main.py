@@ -297,7 +297,3 @@ def _sealing_key(config: Config) -> bytes | None:
     if config.secrets_key_file is None:
         return None
     return sealing_key(config.secrets_key_file, secrets.token_bytes)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,11 @@
+"""``python -m mast.mixer``: Mixer as a process."""
+
+from __future__ import annotations
+
+from mast.common.process.loading import loading
+
+with loading():
+    from mast.mixer.main import main
+
+if __name__ == "__main__":
+    main()
