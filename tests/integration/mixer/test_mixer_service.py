@@ -408,4 +408,4 @@ async def test_load_is_shed(etcd: EtcdServer, mode: str, shed: bool) -> None:
             assert "mixer_loadshedding_requests_throttled" in metrics
         else:
             await stub.Report(big, timeout=10)
-            await running.logged("request.would_be_shed", cost=100)
+            await running.logged("request.would_be_shed", calls=1)
