@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mast.galley.core.rules.mixer import ADAPTERS
 from tests.support.named_tests import named_in
 
 TESTS = Path(__file__).parents[1]
@@ -51,6 +52,8 @@ def test_every_item_is_there(page: str, table: str, count: int) -> None:
         ("acceptance-mixer.md", "Checks", "A", 35),
         ("acceptance-mixer.md", "Configuration", "D", 12),
         ("acceptance-mixer.md", "Operations", "I", 3),
+        ("acceptance-mixer-language.md", "Expressions", "E", 30),
+        ("acceptance-mixer-language.md", "Templates", "F", 3),
     ],
 )
 def test_every_rule_is_there(page: str, table: str, section: str, last: int) -> None:
@@ -61,6 +64,13 @@ def test_every_rule_is_there(page: str, table: str, section: str, last: int) -> 
     ]
     for line in lines:
         assert _NAMED.search(line), line
+
+
+def test_every_adapter_is_there() -> None:
+    page = (DOCS / "acceptance-mixer-language.md").read_text()
+    table = page.partition("\n## Adapters\n")[2].partition("\n## ")[0]
+    shown = re.findall(r"^\| (\w+) \|.*\.(?:py|md)\b", table, re.MULTILINE)
+    assert {*ADAPTERS, "noop", "cloudwatch", "stackdriver"} == set(shown)
 
 
 @pytest.mark.parametrize("page", PAGES)
