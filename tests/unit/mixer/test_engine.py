@@ -30,6 +30,7 @@ from mast.mixer.runtime.engine import LiveEngine
 from mast.mixer.runtime.handlers import Handlers
 from mast.mixer.runtime.instruments import Instruments
 from tests.fakes import mixer_adapter
+from tests.support.ads_server import until
 from tests.support.mixer_config import entries
 from tests.unit.mixer.test_check import MANIFEST, NOTHING, action, rule
 
@@ -251,6 +252,22 @@ async def test_a_handler_that_cannot_be_built_loses_its_actions_only(trouble: st
         )
         assert (await running.engine.check({})).status.message == "good.istio-system:x"
         assert running.count("mixer_handler_handler_build_failures_total") == 1
+        applied = running.engine.applied.value
+        assert applied.handlers == 1
+        assert applied.failures.keys() == {"bad.handler.istio-system"}
+        assert "oops" in applied.failures["bad.handler.istio-system"]
+
+
+async def test_handlers_are_prepared_side_by_side() -> None:
+    """D9: one that waits for what does not answer keeps no other one."""
+    async with mesh(timedelta(hours=1)) as running, asyncio.TaskGroup() as tasks:
+        params = "{message: a, dawdle: true}"
+        both = rule("r", action("h") + ", " + action("k"))
+        tasks.create_task(running.configure(slow(params), slow(params, "k"), both))
+        await until(lambda: len(running.built) == 2)
+        for handler in running.built:
+            assert not handler.prepared
+            handler.go.set()
 
 
 async def test_a_handler_that_cannot_be_prepared_is_not_built() -> None:

@@ -54,29 +54,33 @@ class Handlers:
     async def build(self, used: Mapping[str, UsedHandler]) -> dict[str, Live]:
         """The handlers for a snapshot, by FQN; those that fail to build are left out (D9).
 
-        A handler is taken over if its signature is unchanged. Each is held once more: give them
-        to :meth:`release` when the routing table has no user any more.
+        A handler is taken over if its signature is unchanged; the others are built side by side,
+        as one may wait for what does not answer. Each is held once more: give them to
+        :meth:`release` when the routing table has no user any more.
         """
-        built: dict[str, Live] = {}
-        failures: dict[str, str] = {}
-        for fqn, wanted in used.items():
-            before = self._live.get(fqn)
-            if before is not None and before.signature == wanted.signature:
-                self.instruments.reused_handlers.add()
-                built[fqn] = before
-            else:
-                try:
-                    built[fqn] = await self._build(fqn, wanted)
-                except AdapterError as error:
-                    failures[fqn] = str(error)
+        kept = {
+            fqn: before
+            for fqn, wanted in used.items()
+            if (before := self._live.get(fqn)) is not None and before.signature == wanted.signature
+        }
+        for _ in kept:
+            self.instruments.reused_handlers.add()
+        async with asyncio.TaskGroup() as tasks:
+            building = {
+                fqn: tasks.create_task(self._build(fqn, wanted), name=f"build {fqn}")
+                for fqn, wanted in used.items()
+                if fqn not in kept
+            }
+        made = {fqn: task.result() for fqn, task in building.items()}
+        built = {**kept, **{fqn: each for fqn, each in made.items() if isinstance(each, Live)}}
         for live in built.values():
             live.holders += 1
         self._live = dict(built)
-        self.failures = failures
+        self.failures = {fqn: each for fqn, each in made.items() if isinstance(each, str)}
         return built
 
-    async def _build(self, fqn: str, wanted: UsedHandler) -> Live:
-        """Raises AdapterError, whatever goes wrong."""
+    async def _build(self, fqn: str, wanted: UsedHandler) -> Live | str:
+        """A handler, or why there is none."""
         try:
             handler = wanted.handler.adapter.build(wanted.config)
             if hasattr(handler, "prepare"):
@@ -84,11 +88,11 @@ class Handlers:
         except AdapterError as error:
             self.instruments.build_failures.add()
             log.error("handler.build_failed", handler=fqn, error=str(error))
-            raise
+            return str(error)
         except Exception as error:
             self.instruments.build_failures.add()
             log.error("handler.build_failed", handler=fqn, error=repr(error), exc_info=error)
-            raise AdapterError(f"panic while the handler was built: {error}") from error
+            return f"panic while the handler was built: {error}"
         self.instruments.new_handlers.add()
         log.info("handler.built", handler=fqn, adapter=wanted.config.adapter)
         live = Live(fqn, wanted.signature, handler)
