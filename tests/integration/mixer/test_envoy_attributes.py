@@ -325,6 +325,14 @@ async def test_a_rewritten_request_is_reported_as_it_was_sent_on(site: Site) -> 
     assert len(site.checks("/before")) == 1
 
 
+async def test_a_method_without_a_name_of_envoys_is_not_reported(site: Site) -> None:
+    """A log has numbers for the usual ones only (K request.method)."""
+    assert await site.ask("/find", method="PROPFIND") == 200
+    (checked,) = site.checks("/find")
+    assert checked["request.method"] == "PROPFIND"
+    assert "request.method" not in await site.report({"request.path": "/find"})
+
+
 async def test_grpc_is_known_by_its_status(site: Site) -> None:
     """In the trailers, or in the headers if there is nothing else (K response.grpc_status)."""
     roots = site.ca.pem

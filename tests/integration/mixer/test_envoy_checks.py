@@ -277,6 +277,17 @@ async def test_verdicts_on_what_envoy_answers_itself_are_kept(
     assert len(bench.checked(path)) == 1
 
 
+async def test_what_has_no_route_is_not_checked(bench: Shared) -> None:
+    """Differs from Istio: Envoy answers 404 by itself (K1)."""
+    before = len(bench.engine.checked)
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", bench.envoy.ports["http"])
+        writer.write(b"CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n")
+        assert (await reader.readline()).split()[1] == b"404"
+        writer.close()
+    assert len(bench.engine.checked) == before
+
+
 async def test_an_error_in_the_cache_leads_to_a_check(bench: Shared) -> None:
     """Never past it: what is not marked as a hit is checked (K4)."""
     bench.verdicts["error"] = DENIAL
