@@ -31,6 +31,7 @@ from mast.mixer.runtime.handlers import Handlers
 from mast.mixer.runtime.instruments import Instruments
 from tests.fakes import mixer_adapter
 from tests.support.ads_server import until
+from tests.support.log_events import log_events
 from tests.support.mixer_config import entries
 from tests.unit.mixer.test_check import MANIFEST, NOTHING, action, rule
 
@@ -407,6 +408,20 @@ async def test_configuration_counts_are_told() -> None:
         assert running.count(varieties % "REPORT") == 0
         await running.configure()
         assert running.count("mixer_config_rule_configs_total") == 0
+
+
+async def test_a_problem_is_logged_once_while_it_lasts() -> None:
+    """D7: the status holds it as long; the log tells when it came."""
+    bad = rule("bad", action("gone"))
+    async with mesh() as running:
+        with log_events() as events:
+            for more in ((bad,), (bad, slow(), USE), (), (bad,)):
+                await running.configure(*more)
+            logged = [events.get_nowait() for _ in range(events.qsize())]
+        texts = [each["error"] for each in logged if each["event"] == "config.problem"]
+        assert texts == ["Handler not found: handler='gone'", "No valid actions found in rule"] * 2
+        counted = [each["problems"] for each in logged if each["event"] == "config.applied"]
+        assert counted == [2, 2, 0, 2]
 
 
 async def test_match_errors_are_counted_by_rule() -> None:

@@ -167,13 +167,15 @@ class LiveEngine:
             handlers=len(handlers),
             problems=len(snapshot.problems),
         )
+        known = set(self.applied.value.snapshot.problems)
         for problem in snapshot.problems:
-            log.warning(
-                "config.problem",
-                resource=problem.resource,
-                field=problem.field,
-                error=problem.text,
-            )
+            if problem not in known:
+                log.warning(
+                    "config.problem",
+                    resource=problem.resource,
+                    field=problem.field,
+                    error=problem.text,
+                )
         self.applied.publish(Applied(snapshot, len(handlers), self._handlers.failures))
         self._handlers.tasks.create_task(self._retire(before), name=f"retire {before.routing.id}")
 
