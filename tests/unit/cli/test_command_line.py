@@ -32,6 +32,7 @@ def mastctl(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.param(["up", "--mode", "cloud"], 2, ["cloud", "loopback"], id="bad-mode"),
         pytest.param(["status"], 1, ["no mesh is running", "mastctl up"], id="no-mesh"),
         pytest.param(["get", "zebra"], 2, ["zebra"], id="unknown-kind"),
+        pytest.param(["get"], 2, ["'all'"], id="get-of-nothing"),
         pytest.param(["get", "vs"], 1, ["no mesh is running"], id="get-without-mesh"),
         pytest.param(["get", "gateway"], 1, ["no mesh is running"], id="get-of-two-groups"),
         pytest.param(

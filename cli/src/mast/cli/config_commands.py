@@ -111,7 +111,10 @@ async def _delete(address: str, request: config_pb2.DeleteRequest) -> config_pb2
 
 
 def get(
-    kind: Annotated[str, typer.Argument(help="Kind, plural or short name; 'all' for everything.")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="Kind, plural or short name; 'all' (of --findings: nothing) for all."),
+    ] = "",
     name: Annotated[str, typer.Argument(help="One object; default: all of the kind.")] = "",
     namespace: Namespace = "default",
     all_namespaces: Annotated[
@@ -119,12 +122,15 @@ def get(
     ] = False,
     selector: Annotated[str, typer.Option("-l", "--selector", help="Label selector.")] = "",
     findings: Annotated[
-        bool, typer.Option(help="What Pilot and Mixer found out about them, one line each.")
+        bool, typer.Option(help="What is wrong with them, as Pilot and Mixer found out.")
     ] = False,
     server: Server = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Show stored objects."""
+    """Show stored objects, or with --findings what is wrong with them."""
+    if not kind and not findings:
+        raise CommandError("name a kind, or 'all'", status=2)
+    kind = kind or "all"
     wanted = [] if kind == "all" else [str(each) for each in _kinds(kind)]
     request = config_pb2.ListRequest(
         kinds=wanted,
@@ -150,25 +156,23 @@ def get(
         note("No objects found.")
         return
     if findings:
-        show(data, output, ["KIND", "NAMESPACE", "NAME", "BY", "WHERE", "FINDING"], told(found))
+        _show_findings(found, data, output)
     else:
         show(data, output, ["KIND", "NAMESPACE", "NAME", "GENERATION"], rows)
 
 
-def told(objects: Iterable[config_pb2.Object]) -> list[list[str]]:
-    """A row for each finding: object, services that say so, field or name, what is wrong.
-
-    An object without any has one row.
-    """
+def _show_findings(objects: Sequence[config_pb2.Object], data: Any, output: Format) -> None:
+    """A row for each finding: object, services that say so, field or name, what is wrong."""
     rows = []
     for each in objects:
         name = [each.kind, each.metadata.namespace or "-", each.metadata.name]
         for finding in each.findings:
             services = sorted({reporter.partition("/")[0] for reporter in finding.reporters})
             rows.append([*name, ",".join(services), finding.key or "-", finding.message])
-        if not each.findings:
-            rows.append([*name, "-", "-", "-"])
-    return rows
+    if output is Format.TABLE and not rows:
+        note(f"Nothing is known to be wrong with {len(objects)} object(s).")
+        return
+    show(data, output, ["KIND", "NAMESPACE", "NAME", "BY", "WHERE", "FINDING"], rows)
 
 
 async def _list(address: str, request: config_pb2.ListRequest) -> config_pb2.ListResponse:
