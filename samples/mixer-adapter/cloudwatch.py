@@ -1,4 +1,4 @@
-"""A sink out of process: metrics to Amazon CloudWatch, twenty in a request.
+"""A sink out of process: metrics to Amazon CloudWatch, twenty in a request, and logs.
 
 `python cloudwatch.py --listen HOST:PORT --region REGION`, where the compiled modules are on
 PYTHONPATH; the credentials are those of the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
@@ -12,90 +12,41 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import cloudwatch_pb2
 import grpc
+from cloudwatch_requests import Call, Datum, Event, calls, datum, event
 from signing import Credentials, authorization
-from values import filled, measured
+from values import Refused
 
 from istio.mixer.adapter.model.v1beta1 import report_pb2
-from istio.mixer.template.metric import (
-    template_handler_service_pb2,
-    template_handler_service_pb2_grpc,
-)
+from istio.mixer.template.logentry import template_handler_service_pb2_grpc as logentry_grpc
+from istio.mixer.template.metric import template_handler_service_pb2_grpc as metric_grpc
 
 BATCH = 20
 MAX_QUEUED = 10_000
-MAX_DIMENSIONS, MAX_LENGTH = 30, 1024
 EVERY_SECONDS = 1.0
 TIMEOUT = aiohttp.ClientTimeout(total=10)
 
-Unit = cloudwatch_pb2.Params.MetricDatum.Unit
-PER_SECOND = {"Seconds": 1, "Milliseconds": 1_000, "Microseconds": 1_000_000}
-
-
-class Datum(NamedTuple):
-    """A value of a metric."""
-
-    namespace: str
-    name: str
-    value: float
-    unit: str
-    at: str
-    dimensions: Mapping[str, str]
-
-
-class Refused(ValueError):
-    """An instance that is no datum."""
-
-
-def datum(
-    instance: template_handler_service_pb2.InstanceMsg, params: cloudwatch_pb2.Params, at: str
-) -> Datum:
-    """What an instance is for CloudWatch. Its dimensions have no empty values."""
-    if instance.name not in params.metric_info:
-        raise Refused(f"metricInfo: no {instance.name}")
-    unit = Unit.Name(params.metric_info[instance.name].unit)
-    found = measured(instance.value)
-    if found is None:
-        raise Refused(f"{instance.name}: its value is no number")
-    if isinstance(found, timedelta):
-        if unit not in PER_SECOND:
-            raise Refused(f"metricInfo[{instance.name}].unit: {unit} is no unit of time")
-        found = found.total_seconds() * PER_SECOND[unit]
-    shown = [(name, each[:MAX_LENGTH]) for name, each in filled(instance.dimensions).items()]
-    return Datum(params.namespace, instance.name, found, unit, at, dict(shown[:MAX_DIMENSIONS]))
-
-
-def form(namespace: str, data: Sequence[Datum]) -> dict[str, str]:
-    """The parameters of PutMetricData."""
-    found = {"Action": "PutMetricData", "Version": "2010-08-01", "Namespace": namespace}
-    for number, each in enumerate(data, 1):
-        at = f"MetricData.member.{number}"
-        found[f"{at}.MetricName"] = each.name
-        found[f"{at}.Value"] = f"{each.value:.17g}"
-        found[f"{at}.Unit"] = each.unit
-        found[f"{at}.Timestamp"] = each.at
-        for place, (name, value) in enumerate(each.dimensions.items(), 1):
-            found[f"{at}.Dimensions.member.{place}.Name"] = name
-            found[f"{at}.Dimensions.member.{place}.Value"] = value
-    return found
+Item = Datum | Event
 
 
 class Sink:
     """What waits for CloudWatch."""
 
-    def __init__(self, endpoint: str, credentials: Credentials) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoints: Callable[[str], str], credentials: Credentials) -> None:
+        """``endpoints`` gives the URL of a service."""
+        self._endpoints = endpoints
         self._credentials = credentials
-        self._queue: asyncio.Queue[Datum | None] = asyncio.Queue(MAX_QUEUED)
+        self._queue: asyncio.Queue[Item | None] = asyncio.Queue(MAX_QUEUED)
 
-    def put(self, data: Sequence[Datum]) -> int:
+    def put(self, data: Sequence[Item]) -> int:
         """Queue data; how many found no room."""
         for taken, each in enumerate(data):
             try:
@@ -116,9 +67,9 @@ class Sink:
                 batch, more = await self._batch()
                 await self._send(session, batch)
 
-    async def _batch(self) -> tuple[Sequence[Datum], bool]:
+    async def _batch(self) -> tuple[Sequence[Item], bool]:
         """What goes together, and whether there is more to come."""
-        found: list[Datum] = []
+        found: list[Item] = []
         deadline = None
         while len(found) < BATCH:
             try:
@@ -132,55 +83,69 @@ class Sink:
             found.append(each)
         return found, True
 
-    async def _send(self, session: aiohttp.ClientSession, batch: Sequence[Datum]) -> None:
-        for namespace in sorted({each.namespace for each in batch}):
-            data = [each for each in batch if each.namespace == namespace]
-            body = urlencode(form(namespace, data)).encode()
+    async def _send(self, session: aiohttp.ClientSession, batch: Sequence[Item]) -> None:
+        for call in calls(batch):
+            url = self._endpoints(call.service)
             try:
                 async with session.post(
-                    self._endpoint, data=body, headers=self._headers(body)
+                    url, data=call.body, headers=self._headers(url, call)
                 ) as answer:
                     if not answer.ok:
-                        print(f"lost {len(data)}: {answer.status} {await answer.text()}")
+                        told = f"{answer.status} {await answer.text()}"
+                        print(f"lost {call.items}: {told}", flush=True)
             except (aiohttp.ClientError, TimeoutError) as error:
-                print(f"lost {len(data)}: {error!r}", flush=True)
+                print(f"lost {call.items}: {error!r}", flush=True)
 
-    def _headers(self, body: bytes) -> dict[str, str]:
-        at = urlsplit(self._endpoint)
+    def _headers(self, url: str, call: Call) -> dict[str, str]:
+        at = urlsplit(url)
         headers = {
-            "content-type": "application/x-www-form-urlencoded; charset=utf-8",
+            **call.headers,
             "host": at.netloc,
             "x-amz-date": datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
         }
         if self._credentials.session_token:
             headers["x-amz-security-token"] = self._credentials.session_token
-        signed = authorization("POST", at.path or "/", headers, body, self._credentials)
-        return {**headers, "authorization": signed}
+        own = replace(self._credentials, service=call.service)
+        return {
+            **headers,
+            "authorization": authorization("POST", at.path or "/", headers, call.body, own),
+        }
 
 
-class Metrics(template_handler_service_pb2_grpc.HandleMetricServiceServicer):
-    """The service that Mixer calls."""
+class CloudWatch(
+    metric_grpc.HandleMetricServiceServicer, logentry_grpc.HandleLogEntryServiceServicer
+):
+    """The services that Mixer calls."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
     async def HandleMetric(
-        self,
-        request: template_handler_service_pb2.HandleMetricRequest,
-        context: grpc.aio.ServicerContext,
+        self, request: Any, context: grpc.aio.ServicerContext
     ) -> report_pb2.ReportResult:
         """Queue what is good; tell of the rest."""
-        params = cloudwatch_pb2.Params()
-        if not request.adapter_config.Unpack(params) or not params.namespace:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "namespace: must not be empty")
+        params = await _params(request, context, "namespace")
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        data, complaints = [], []
+        return await self._taken(request, context, lambda each: datum(each, params, at))
+
+    async def HandleLogEntry(
+        self, request: Any, context: grpc.aio.ServicerContext
+    ) -> report_pb2.ReportResult:
+        """Queue what is good; tell of the rest."""
+        params = await _params(request, context, "log_group_name")
+        at = int(datetime.now(UTC).timestamp() * 1000)
+        return await self._taken(request, context, lambda each: event(each, params, at))
+
+    async def _taken(
+        self, request: Any, context: grpc.aio.ServicerContext, read: Callable[[Any], Item]
+    ) -> report_pb2.ReportResult:
+        items, complaints = [], []
         for instance in request.instances:
             try:
-                data.append(datum(instance, params, at))
+                items.append(read(instance))
             except Refused as error:
                 complaints.append(str(error))
-        dropped = self._sink.put(data)
+        dropped = self._sink.put(items)
         if dropped:
             text = f"{dropped} dropped, CloudWatch is too slow"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
@@ -189,8 +154,18 @@ class Metrics(template_handler_service_pb2_grpc.HandleMetricServiceServicer):
         return report_pb2.ReportResult()
 
 
+async def _params(
+    request: Any, context: grpc.aio.ServicerContext, needed: str
+) -> cloudwatch_pb2.Params:
+    params = cloudwatch_pb2.Params()
+    if not request.adapter_config.Unpack(params) or not getattr(params, needed):
+        name = params.DESCRIPTOR.fields_by_name[needed].json_name
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{name}: must not be empty")
+    return params
+
+
 async def serve(arguments: argparse.Namespace) -> None:
-    """Take metrics until SIGTERM, then send the rest."""
+    """Take telemetry until SIGTERM, then send the rest."""
     credentials = Credentials(
         os.environ["AWS_ACCESS_KEY_ID"],
         os.environ["AWS_SECRET_ACCESS_KEY"],
@@ -198,12 +173,14 @@ async def serve(arguments: argparse.Namespace) -> None:
         "monitoring",
         os.environ.get("AWS_SESSION_TOKEN", ""),
     )
-    endpoint = arguments.endpoint or f"https://monitoring.{arguments.region}.amazonaws.com/"
+
+    def endpoint(service: str) -> str:
+        return arguments.endpoint or f"https://{service}.{arguments.region}.amazonaws.com/"
+
     sink = Sink(endpoint, credentials)
-    server = grpc.aio.server()
-    template_handler_service_pb2_grpc.add_HandleMetricServiceServicer_to_server(
-        Metrics(sink), server
-    )
+    server, services = grpc.aio.server(), CloudWatch(sink)
+    metric_grpc.add_HandleMetricServiceServicer_to_server(services, server)
+    logentry_grpc.add_HandleLogEntryServiceServicer_to_server(services, server)
     port = server.add_insecure_port(arguments.listen)
     await server.start()
     print(f"listening on {arguments.listen.rpartition(':')[0]}:{port}", flush=True)

@@ -67,7 +67,14 @@ OBJECTS = {
     ),
     "cloudwatch": (
         template("metric", metric.DESCRIPTOR),
-        adapter("cloudwatch", "Metrics to CloudWatch.", cloudwatch_pb2.DESCRIPTOR, "metric"),
+        template("logentry", logentry.DESCRIPTOR),
+        adapter(
+            "cloudwatch",
+            "Metrics and logs to CloudWatch.",
+            cloudwatch_pb2.DESCRIPTOR,
+            "metric",
+            "logentry",
+        ),
     ),
     "stackdriver": (
         template("metric", metric.DESCRIPTOR),

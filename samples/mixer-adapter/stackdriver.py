@@ -20,7 +20,8 @@ import grpc
 import stackdriver_pb2
 from google_access import METADATA, Tokens
 from stackdriver_entries import entry, span
-from stackdriver_series import Metrics, Refused
+from stackdriver_series import Metrics
+from values import Refused
 
 from istio.mixer.adapter.model.v1beta1 import report_pb2
 from istio.mixer.template.logentry import template_handler_service_pb2_grpc as logentry_grpc

@@ -7,8 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import stackdriver_pb2
-from stackdriver_series import Refused
-from values import filled
+from values import filled, payload
 
 from istio.mixer.template.logentry import template_handler_service_pb2 as logentry
 from istio.mixer.template.tracespan import template_handler_service_pb2 as tracespan
@@ -41,7 +40,6 @@ HTTP_FIELDS = {
     "user_agent": "userAgent",
     "referer": "referer",
 }
-FIELD = re.compile(r'\{\{\s*(?:\.(\w+)|or\s+\(?\.(\w+)\)?\s+"([^"]*)")\s*\}\}')
 TRACE, SPAN = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")
 
 
@@ -62,22 +60,12 @@ def entry(instance: logentry.InstanceMsg, params: stackdriver_pb2.Params) -> dic
     if labels := {name: variables[name] for name in info.label_names if name in variables}:
         found["labels"] = labels
     if info.payload_template:
-        found["textPayload"] = _payload(info.payload_template, variables)
+        found["textPayload"] = payload(info.payload_template, variables)
     else:
         found["jsonPayload"] = variables
     if request := _request(info.http_mapping, variables):
         found["httpRequest"] = request
     return found
-
-
-def _payload(template: str, variables: dict[str, str]) -> str:
-    if "{{" in FIELD.sub("", template):
-        raise Refused(f"payloadTemplate: only fields are allowed: {template!r}")
-
-    def value(found: re.Match[str]) -> str:
-        return variables.get(found[1] or found[2]) or found[3] or ""
-
-    return FIELD.sub(value, template)
 
 
 def _request(mapping: LogInfo.HttpRequestMapping, variables: dict[str, str]) -> dict[str, Any]:

@@ -9,16 +9,12 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import stackdriver_pb2
-from values import filled, measured
+from values import Refused, filled, measured
 
 from istio.mixer.template.metric import template_handler_service_pb2
 
 MetricInfo = stackdriver_pb2.Params.MetricInfo
 MAX_SERIES = 10_000
-
-
-class Refused(ValueError):
-    """An instance that is nothing for Google Cloud."""
 
 
 class Key(NamedTuple):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 
 from istio.policy.v1beta1 import type_pb2
 
 Values = Mapping[str, type_pb2.Value]
+
+FIELD = re.compile(r'\{\{\s*(?:\.(\w+)|or\s+\(?\.(\w+)\)?\s+"([^"]*)")\s*\}\}')
+
+
+class Refused(ValueError):
+    """An instance that the sink has nothing for."""
 
 
 def text(value: type_pb2.Value) -> str:
@@ -42,3 +49,14 @@ def measured(value: type_pb2.Value) -> float | timedelta | None:
     if kind in {"int64_value", "double_value"}:
         return float(getattr(value, kind))
     return None
+
+
+def payload(template: str, variables: Mapping[str, str]) -> str:
+    """The text of a Go template of which `{{.name}}` and `{{or (.name) "-"}}` are all there is."""
+    if "{{" in FIELD.sub("", template):
+        raise Refused(f"payloadTemplate: only fields are allowed: {template!r}")
+
+    def value(found: re.Match[str]) -> str:
+        return variables.get(found[1] or found[2]) or found[3] or ""
+
+    return FIELD.sub(value, template)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from mast.galley.core.judge import judge
 from mast.galley.core.objects import Defaults, read_text
 from mast.mixer.core.dictionary import WORDS
 from mast.mixer.core.dynamic import params_message
-from mast.mixer.core.values import Attributes
+from mast.mixer.core.values import NANOS, Attributes, Timestamp
 from mast.mixer.core.wire import encode
 from tests.integration.mixer.conftest import Apply
 from tests.integration.mixer.process import check_request, client, mixer
@@ -77,10 +78,11 @@ async def test_the_sample_decides(
 
 
 class CloudWatch:
-    """Takes PutMetricData; ``requests`` are forms in the order they came."""
+    """Takes PutMetricData and PutLogEvents, in the order they came."""
 
     def __init__(self) -> None:
         self.requests: list[Mapping[str, str]] = []
+        self.logs: list[Mapping[str, Any]] = []
 
     async def take(self, request: web.Request) -> web.Response:
         """Refuse what is not signed by the key of the test."""
@@ -90,8 +92,13 @@ class CloudWatch:
         assert names is not None
         headers = {name: request.headers[name] for name in names[1].split(";")}
         assert {"host", "x-amz-date"} <= set(headers)
-        if sent != signing().authorization("POST", request.path, headers, body, credentials()):
+        to_logs = request.headers.get("x-amz-target") == "Logs_20140328.PutLogEvents"
+        own = credentials("logs" if to_logs else "monitoring")
+        if sent != signing().authorization("POST", request.path, headers, body, own):
             return web.Response(status=403)
+        if to_logs:
+            self.logs.append(json.loads(body))
+            return web.json_response({})
         self.requests.append(dict(parse_qsl(body.decode(), strict_parsing=True)))
         return web.Response()
 
@@ -133,14 +140,19 @@ async def test_metrics_go_to_cloudwatch_in_twenties(
             documents[0]["spec"]["connection"] = {"address": address, "timeout": "30s"}
             await apply(objects, yaml.safe_dump_all(documents), MANIFESTS)
             async with mixer(etcd.endpoint) as running, client(running) as stub:
-                records = [encode(record(code), len(WORDS)) for code in range(200, 225)]
+                records = [encode(logged(code), len(WORDS)) for code in range(200, 225)]
                 request = mixer_pb2.ReportRequest(
                     attributes=records,
                     repeated_attributes_semantics=mixer_pb2.ReportRequest.INDEPENDENT_ENCODING,
                     global_word_count=len(WORDS),
                 )
                 await stub.Report(request, timeout=30)
-                await until(lambda: len(_data(sink)) >= 50)
+                await until(lambda: len(_data(sink)) >= 50 and len(_events(sink)) >= 25)
+    assert {(each["logGroupName"], each["logStreamName"]) for each in sink.logs} == {
+        ("mesh", "requests")
+    }
+    told = {(each["timestamp"], each["message"]) for each in _events(sink)}
+    assert told == {(1_580_464_800_000, f"- GET /x {code}") for code in range(200, 225)}
     data = _data(sink)
     assert len(data) == 50
     assert all(len(_members(each)) <= 20 for each in sink.requests)
@@ -158,9 +170,18 @@ async def test_metrics_go_to_cloudwatch_in_twenties(
         assert {each["Dimensions.member.2.Value"] for each in found} == {"web"}
 
 
+def logged(code: int) -> Attributes:
+    at = Timestamp(1_580_464_800 * NANOS)
+    return {**record(code), "request.method": "GET", "request.path": "/x", "request.time": at}
+
+
+def _events(sink: CloudWatch) -> list[Mapping[str, Any]]:
+    return [each for log in sink.logs for each in log["logEvents"]]
+
+
 async def test_what_is_no_metric_of_cloudwatch_is_refused(compiled: Path) -> None:
     objects = await output(compiled, SAMPLE / "objects.py", "cloudwatch")
-    config = next(yaml.safe_load_all(objects.partition("---")[2]))["spec"]["config"]
+    config = list(yaml.safe_load_all(objects))[-1]["spec"]["config"]
     params = params_message(config)
     assert params is not None
     good = {"namespace": "mesh", "metricInfo": {"calls": {"unit": "Count"}}}
