@@ -2,6 +2,7 @@
 
 local MARKS = "istio.mixer" -- what this script tells ext_authz and the access log
 local PENDING = 4096 -- requests remembered until their response
+local REMEMBERED = 1024 -- addresses of connections, and as many identities
 local JWT = "envoy.filters.http.jwt_authn" -- where the payload of a verified token is
 local FORWARDED = { "x-mast-peer", "x-istio-attributes" } -- what callers say of themselves
 
@@ -22,10 +23,34 @@ local function header(name)
   end
 end
 
-local function address_ip(address)
-  local ip = address and address:match("^(.*):%d+$")
-  return ip and (ip:match("^%[(.*)%]$") or ip)
+-- A function of one text that remembers what it made of the last ones; it may make nothing.
+local function remembering(make)
+  local known, number = {}, 0
+  return function(text)
+    local made = text and known[text]
+    if made == nil and text then
+      made = make(text) or false
+      if number >= REMEMBERED then
+        known, number = {}, 0
+      end
+      known[text], number = made, number + 1
+    end
+    return made or nil
+  end
 end
+
+local address_ip = remembering(function(address)
+  local ip = address:match("^(.*):%d+$")
+  return ip and (ip:match("^%[(.*)%]$") or ip)
+end)
+
+local address_port = remembering(function(address)
+  return address:match(":(%d+)$")
+end)
+
+local spiffe_id = remembering(function(uri)
+  return uri:match("^spiffe://(.+)$")
+end)
 
 -- The address of a connection. At the edge of the mesh a load balancer may have told it in front of
 -- the connection: Mixer is asked about that one, which is the first of the two only without it.
@@ -43,8 +68,7 @@ local function split_path(request)
 end
 
 local function principal(list)
-  local uri = list and list[1]
-  return uri and uri:match("^spiffe://(.+)$")
+  return spiffe_id(list and list[1])
 end
 
 local function peer(request)
@@ -130,7 +154,7 @@ local attributes = {
     return address_ip(request.info:downstreamLocalAddress())
   end,
   ["destination.port"] = function(request)
-    return request.info:downstreamLocalAddress():match(":(%d+)$")
+    return address_port(request.info:downstreamLocalAddress())
   end,
   ["request.auth.principal"] = function(request)
     local issuer, subject = claim(request, "iss"), claim(request, "sub")
@@ -195,12 +219,14 @@ local function value_of(request, name, key)
 end
 
 -- What is read by name, on demand.
+local on_demand = {
+  __index = function(self, name)
+    return self[1]:get(name)
+  end,
+}
+
 local function lazily(source)
-  return setmetatable({}, {
-    __index = function(_, name)
-      return source:get(name)
-    end,
-  })
+  return setmetatable({ source }, on_demand)
 end
 
 local function request_of(handle)
