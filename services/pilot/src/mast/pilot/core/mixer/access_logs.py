@@ -87,7 +87,7 @@ def tcp_log(
 def _common(cluster: str, direction: Direction, mesh: MeshConfig) -> CommonGrpcAccessLogConfig:
     """One stream per direction: the log name tells Mixer who reports (`context.reporter.kind`).
 
-    A report has 100 entries unless `reportBatchMaxEntries` says otherwise (C13). Envoy counts bytes,
+    A report has 100 entries unless `reportBatchMaxEntries` says so (C13). Envoy counts bytes,
     not entries: they are translated at the usual size of one.
     """
     config = CommonGrpcAccessLogConfig(
