@@ -110,7 +110,7 @@ class Load:
                 async with session.get(self.url + path) as answer:
                     assert answer.status == 200
                 self.finished.add(path)
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.04)
 
 
 @dataclass
@@ -174,19 +174,19 @@ async def test_requests_are_counted_once_or_known_to_be_lost(
         async with asyncio.TaskGroup() as tasks:
             for _ in range(4):
                 tasks.create_task(load.client())
-            await until(lambda: len(paths(first)) > 50)
+            await until(lambda: len(paths(first)) > 30)
             await connection.counted(first, await connection.exchange())
             mixers.hand_over(second)
             assert await first.stop() == 0
             before = set(load.finished)
             await until(lambda: len(before.difference(mixers.counted)) <= ON_THE_WAY)
-            await until(lambda: len(paths(second)) > 50)
+            await until(lambda: len(paths(second)) > 30)
             await connection.counted(second, await connection.exchange())
             second.process.kill()
             await second.ended()
             third = await mixers.start()
             mixers.hand_over(third)
-            await until(lambda: len(paths(third)) > 50)
+            await until(lambda: len(paths(third)) > 30)
             load.stopped.set()
 
         stats = "access_logs.grpc_access_log."
