@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mast.mixer.core.lang import functions
+from mast.mixer.core.lang.expression import compile_expression
+from mast.mixer.core.lang.memory import LONGEST, remembered
 from mast.mixer.core.lang.tree import EvaluationError
+from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Timestamp
 
 
@@ -154,3 +157,27 @@ def test_small_functions() -> None:
     assert functions.conditional_string(False, "a", "b") == "b"
     assert functions.wrapped_sum(2**63 - 1, 1) == -(2**63)
     assert functions.wrapped_sum(-(2**63), -1) == 2**63 - 1
+
+
+def test_long_texts_are_not_remembered() -> None:
+    asked: list[str] = []
+
+    @remembered
+    def measured(text: str) -> int:
+        asked.append(text)
+        return len(text)
+
+    for text in ("a" * LONGEST, "b" * (LONGEST + 1)) * 2:
+        assert measured(text) == len(text)
+    assert asked == ["a" * LONGEST, "b" * (LONGEST + 1), "b" * (LONGEST + 1)]
+
+
+def test_a_pattern_that_is_a_literal_is_judged_when_it_is_used() -> None:
+    """E11, E25."""
+    types = {"s": ValueType.STRING}
+    bad = compile_expression('"(".matches(s)', types)
+    for _ in range(2):
+        with pytest.raises(EvaluationError, match="^error parsing regexp: "):
+            bad.evaluate({"s": "x"}.get)
+    good = compile_expression('"^b+$".matches(s)', types)
+    assert [good.evaluate({"s": text}.get) for text in ("bb", "b", "ab")] == [True, True, False]

@@ -176,6 +176,9 @@ class Program:
             return self.constant(_EMPTY)
         if node.name == "size" and isinstance(node.arguments[0], Constant):
             return ast.Constant(library.size(str(node.arguments[0].value)))
+        if node.name == "matches" and isinstance(node.target, Constant):
+            find = library.finder(str(node.target.value))
+            return self._apply(find, self.value(node.arguments[0]))
         given = node.arguments[: len(SIGNATURES[node.name].parameters)]
         parts = given if node.target is None else (node.target, *given)
         return self._apply(_FUNCTIONS[node.name], *[self.value(part) for part in parts])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import lru_cache
 from typing import Any
 
 import re2  # type: ignore[import-untyped]
 
+from mast.mixer.core.lang.memory import remembered
 from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.values import (
     INT64_MIN,
@@ -23,7 +24,8 @@ from mast.mixer.core.values import (
     text,
 )
 
-_CACHE = 4096
+_PATTERNS = 256
+"""Patterns that are kept compiled though they are no literals; each may take megabytes."""
 _RE2 = re2.Options()
 _RE2.log_errors = False
 _BRACKETS = re.compile(r"\\.|[()]", re.DOTALL)
@@ -40,7 +42,7 @@ def match(value: str, pattern: str) -> bool:
     return value == pattern
 
 
-@lru_cache(maxsize=_CACHE)
+@lru_cache(maxsize=_PATTERNS)
 def regex(pattern: str) -> Any:
     """The compiled RE2 pattern; EvaluationError if it is invalid (E25)."""
     if _nesting(pattern) > _DEEPEST:
@@ -65,6 +67,19 @@ def _nesting(pattern: str) -> int:
 def matches(pattern: str, value: str) -> bool:
     """Whether the RE2 pattern is found anywhere in the value (E6)."""
     return regex(pattern).search(value) is not None
+
+
+def finder(pattern: str) -> Callable[[str], bool]:
+    """`matches` of one pattern, compiled when it is first asked and kept; raises as `regex`."""
+    compiled: Any = None
+
+    def find(value: str) -> bool:
+        nonlocal compiled
+        if compiled is None:
+            compiled = regex(pattern)
+        return compiled.search(value) is not None
+
+    return find
 
 
 def starts_with(value: str, prefix: str) -> bool:
@@ -102,7 +117,7 @@ def wrapped_sum(left: int, right: int) -> int:
 _DOTTED = re.compile(r"(?:(.*):)?([0-9]+(?:\.[0-9]+){3})")
 
 
-@lru_cache(maxsize=_CACHE)
+@remembered
 def ip(address: str) -> bytes:
     """The address in 4 or 16 bytes: dotted quad, IPv6, 4-in-6; no zone, no prefix (E20)."""
     try:
@@ -130,7 +145,7 @@ _RFC3339 = re.compile(
 _EPOCH_DAY = date(1970, 1, 1)
 
 
-@lru_cache(maxsize=_CACHE)
+@remembered
 def timestamp(literal: str) -> Timestamp:
     """The instant that an RFC 3339 text names, any number of decimals (E21)."""
     try:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
 
 import idna
 
+from mast.mixer.core.lang.memory import remembered
 from mast.mixer.core.lang.tree import EvaluationError
 
-_CACHE = 4096
 _LONGEST = 1000
 """Characters of a label in Unicode or punycode: reading them takes time by the square of it."""
 
 
-@lru_cache(maxsize=_CACHE)
+@remembered
 def dns_name(name: str) -> str:
     """The name with punycode labels decoded, in NFC, case kept; one trailing dot may stay.
 
@@ -60,7 +59,7 @@ def _check_length(label: str) -> None:
         raise ValueError(label)
 
 
-@lru_cache(maxsize=_CACHE)
+@remembered
 def _lookup_form(name: str) -> str:
     """The form in which names are compared: mapped for lookup, without the trailing dot (E22)."""
     try:
@@ -105,7 +104,7 @@ def _parts(address: str) -> tuple[str, str]:
     return local, bare["domain"]
 
 
-@lru_cache(maxsize=_CACHE)
+@remembered
 def email(address: str) -> str:
     """The address as it is, if it is one without display name (RFC 5322); else EvaluationError."""
     _email_parts(address)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from mast.mixer.core.lang.hosts import same_dns_name
+from mast.mixer.core.lang.memory import remembered
 from mast.mixer.core.lang.tree import EvaluationError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
@@ -46,7 +46,7 @@ def same_uri(left: str, right: str) -> bool:
     return (one.host, one.port) == (two.host, two.port)
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def _parsed(text: str) -> _Uri:
     if not text:
         raise EvaluationError("error converting string to uri: empty string")
