@@ -177,7 +177,7 @@ def test_a_pattern_that_is_a_literal_is_judged_when_it_is_used() -> None:
     types = {"s": ValueType.STRING}
     bad = compile_expression('"(".matches(s)', types)
     for _ in range(2):
-        with pytest.raises(EvaluationError, match="^error parsing regexp: "):
+        with pytest.raises(EvaluationError, match=r"^error parsing regexp: "):
             bad.evaluate({"s": "x"}.get)
     good = compile_expression('"^b+$".matches(s)', types)
     assert [good.evaluate({"s": text}.get) for text in ("bb", "b", "ab")] == [True, True, False]
