@@ -38,7 +38,7 @@ from tests.support.service_process import ServiceProcess
 from tests.support.until import until
 
 CLUSTER = f"outbound|{MIXER_PORT}||{POLICY}"
-LIFETIME = 60
+LIFETIME = 300
 """Seconds that proxies may keep verdicts: no test takes so long."""
 
 CHECK, RETRIES = "policy.istio.io/check", "policy.istio.io/checkRetries"

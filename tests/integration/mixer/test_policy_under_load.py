@@ -24,9 +24,9 @@ from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SOON = 15
-"""Seconds; of the lifetime of verdicts it is a quarter, so nothing expires meanwhile."""
-assert LIFETIME >= 4 * SOON
+SOON = 30
+"""Seconds; of the lifetime of verdicts it is a tenth, so nothing expires meanwhile."""
+assert LIFETIME >= 10 * SOON
 
 USER = 'request.headers["x-user"] | "-"'
 DENIER = """
@@ -34,7 +34,7 @@ kind: handler
 metadata: {name: deny}
 spec:
   compiledAdapter: denier
-  params: {status: {code: 7, message: not you}, valid_duration: 60s, valid_use_count: USES}
+  params: {status: {code: 7, message: not you}, valid_duration: 600s, valid_use_count: USES}
 ---
 kind: instance
 metadata: {name: nothing}
@@ -144,9 +144,9 @@ async def test_what_is_no_configuration_counts_when_verdicts_expire(mesh: Pair) 
 @pytest.mark.parametrize(
     ("uses", "fewest", "most"),
     [
-        pytest.param(10_000, 0, 50, id="answered-without-mixer"),
+        pytest.param(10_000, 0, 150, id="answered-without-mixer"),
         # A miss and four hits take turns, in each worker.
-        pytest.param(4, 30, 100, id="use-count"),
+        pytest.param(4, 30, 200, id="use-count"),
     ],
 )
 async def test_cached_denials(mesh: Pair, uses: int, fewest: int, most: int) -> None:
