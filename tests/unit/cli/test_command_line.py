@@ -6,22 +6,54 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from mast.cli.config_commands import as_document, problem_line
+from mast.cli.main import main
 from mastapi.galley.v1 import config_pb2
 
 
-def mastctl(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mast.cli.main", *arguments],
-        env={**os.environ, "MAST_HOME": str(home), "COLUMNS": "200"},
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def mastctl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Runs a command where no mesh is, in this process: what would be a traceback is raised."""
+    monkeypatch.setenv("MAST_HOME", str(tmp_path / "none"))
+
+    def run(*arguments: str) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, *capsys.readouterr())
+
+    return run
+
+
+def test_a_failure_as_the_shell_sees_it(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "mast.cli.main", "get", "vs", "--server", "127.0.0.1:1"],
+        env={**os.environ, "MAST_HOME": str(tmp_path / "none"), "COLUMNS": "200"},
         capture_output=True,
         text=True,
         timeout=60,
     )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) <= 2
+    assert "127.0.0.1:1" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -60,22 +92,21 @@ def mastctl(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.param(["proxy-status", "--pilot", "127.0.0.1:1"], 1, ["127.0.0.1:1"], id="no-pilot"),
     ],
 )
-def test_failures(tmp_path: Path, arguments: list[str], status: int, words: list[str]) -> None:
-    ended = mastctl(tmp_path / "none", *arguments)
-    assert ended.returncode == status, ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) <= 2
-    assert all(word in ended.stderr for word in words), ended.stderr
+def test_failures(
+    mastctl: Callable[..., Ended], arguments: list[str], status: int, words: list[str]
+) -> None:
+    ended = mastctl(*arguments)
+    assert ended.status == status, ended.err
+    assert len(ended.err.strip().splitlines()) <= 2
+    assert all(word in ended.err for word in words), ended.err
 
 
-def test_version_as_json(tmp_path: Path) -> None:
-    ended = mastctl(tmp_path / "none", "version", "-o", "json")
-    assert json.loads(ended.stdout)["mesh"] == "not running"
+def test_version_as_json(mastctl: Callable[..., Ended]) -> None:
+    assert json.loads(mastctl("version", "-o", "json").out)["mesh"] == "not running"
 
 
-def test_completion_is_offered(tmp_path: Path) -> None:
-    ended = mastctl(tmp_path / "none", "--help")
-    assert "--install-completion" in ended.stdout
+def test_completion_is_offered(mastctl: Callable[..., Ended]) -> None:
+    assert "--install-completion" in mastctl("--help").out
 
 
 def test_problem_line_names_place_object_path_and_rule() -> None:
