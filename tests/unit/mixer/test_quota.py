@@ -9,7 +9,7 @@ import pytest
 from mast.mixer.core.engine import QuotaAsk, QuotaGrant
 from mast.mixer.core.values import Attributes
 from tests.fakes.mixer_adapter import Script
-from tests.unit.mixer.test_check import action, handler, rig, rule
+from tests.unit.mixer.test_check import action, handler, listentry, rig, rule
 
 MINUTE = timedelta(minutes=1)
 INSTANCE = """
@@ -167,6 +167,32 @@ spec: {compiledTemplate: kubernetes, params: {source_uid: 'c | ""'}}
     assert [each.name for each in verdict.referenced] == [*common, "a"]
     assert shown(verdict.quotas["RequestCount"]) == [*common, "b"]
     assert shown(verdict.quotas["none"]) == common
+
+
+def test_a_grant_by_a_whole_map_is_for_its_request_alone() -> None:
+    """A10, A12: another key would not be noticed; what the check read as a whole does not count."""
+    whole = """
+kind: instance
+metadata: {name: labels}
+spec: {compiledTemplate: quota, params: {dimensions: {all: 'm | emptyStringMap()'}}}
+---
+"""
+    built = rig(
+        INSTANCE,
+        whole,
+        "{kind: handler, metadata: {name: q}, spec: {compiledAdapter: memquota, params: {quotas:"
+        " [{name: RequestCount.instance.istio-system, max_amount: 5, valid_duration: 7s},"
+        " {name: labels.instance.istio-system, max_amount: 5, valid_duration: 7s}]}}}\n---\n",
+        handler("h", "{seconds: 5, uses: 9, look: true}"),
+        listentry("i", "m | emptyStringMap()"),
+        rule("check", action("h", "i")),
+        rule("quota", action("q", "RequestCount, labels")),
+    )
+    asked = {"labels": QuotaAsk(1), "RequestCount": QuotaAsk(1)}
+    verdict = built.check({"m": {"k": "v"}}, asked)
+    found = {name: (each.amount, each.valid_duration) for name, each in verdict.quotas.items()}
+    assert found == {"labels": (1, timedelta()), "RequestCount": (1, timedelta(seconds=7))}
+    assert verdict.valid_use_count == 0
 
 
 def test_quotas_of_the_requests_namespace() -> None:

@@ -77,7 +77,7 @@ def check(
         yield from preprocessing.fill(tracker, attributes, notes)
     except PreprocessFailed as error:
         raise CheckFailed(str(error)) from error
-    preprocessed = tracker.mark()
+    preprocessed, whole = tracker.mark(), frozenset(tracker.whole)
     # All but generators are chosen by the namespace of the enriched request (A15).
     routes = routing.routes(Variety.CHECK, request_namespace(tracker.get))
     applied = list(matching(routes, tracker.get, notes))
@@ -97,7 +97,7 @@ def check(
     grants = {}
     if not status.code and quotas:
         grants = yield from allocate(
-            routing, tracker, preprocessed, quotas, deduplication_id, notes
+            routing, tracker, (preprocessed, whole), quotas, deduplication_id, notes
         )
     return CheckVerdict(status, duration, uses, referenced, directive or None, grants)
 

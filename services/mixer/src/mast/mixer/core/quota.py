@@ -32,22 +32,26 @@ DEFAULT_DURATION = timedelta(minutes=1)
 def allocate(
     routing: Routing,
     tracker: Tracker,
-    preprocessed: Record,
+    preprocessed: tuple[Record, frozenset[str]],
     quotas: Mapping[str, QuotaAsk],
     deduplication_id: str,
     notes: Notes,
 ) -> Session[dict[str, QuotaGrant]]:
     """A grant for every quota asked for; one that fails grants nothing and stops none (A34).
 
-    What each grant depends on is what preprocessing read and what its own dispatch reads (A12).
+    What each grant depends on is what preprocessing read and what its own dispatch reads (A12). If
+    that is a map as a whole the grant is for this request alone, as no reference says that there
+    is no other key (Differs from Istio: A10).
     """
+    record, whole = preprocessed
     grants: dict[str, QuotaGrant] = {}
     for name, ask in quotas.items():
-        tracker.rewind(preprocessed)
+        tracker.rewind(record)
+        tracker.whole.clear()
+        tracker.whole.update(whole)
         result = yield from _allocate_one(routing, tracker, name, ask, deduplication_id, notes)
-        grants[name] = QuotaGrant(
-            result.amount, result.valid_duration, tracker.referenced, result.status
-        )
+        valid = timedelta() if tracker.whole else result.valid_duration
+        grants[name] = QuotaGrant(result.amount, valid, tracker.referenced, result.status)
     return grants
 
 
