@@ -18,6 +18,7 @@ from mast.mixer.core.metric_overrides import put_overrides
 from mast.mixer.core.tcp_flows import Flows
 from mast.mixer.core.values import Attributes, Duration, Timestamp
 from mast.mixer.core.workloads import Pod, Workloads
+from tests.support.access_logs import received
 from tests.support.messages import made
 from tests.support.mixer_config import ACCESS_LOG, NOW, TELEMETRY, Rig, documents
 from tests.support.scrape import scraped
@@ -392,7 +393,7 @@ async def test_access_logs() -> None:
     """Every variable of H2, from entries of a proxy's log."""
     found = workloads()
     stream = Stream.of(made(Node, "id: sidecar~10.0.0.2~reviews-1.shop~d"), "inbound")
-    request = HttpReports(stream, found).attributes(made(HTTPAccessLogEntry, REQUEST))
+    request = HttpReports(stream, found).attributes(received(made(HTTPAccessLogEntry, REQUEST)))
     (closed,) = Flows().attributes(made(TCPAccessLogEntry, CONNECTION), stream, found, NOW)
     http, tcp = await logged(Rig(TELEMETRY, ACCESS_LOG, workloads=found), request, closed)
     assert list(http) == ["level", "time", "instance", *sorted(HTTP_LINE)]
