@@ -7,16 +7,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import asynccontextmanager
+from multiprocessing import get_context
 from statistics import quantiles
 from typing import Any
 
-import grpc
-import grpc.aio
-
-from istio.mixer.v1 import mixer_pb2, mixer_pb2_grpc
+from istio.mixer.v1 import mixer_pb2
 from mast.common.process.serving import Listen, serving
 from mast.common.process.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
@@ -34,6 +32,8 @@ from mast.mixer.runtime.calls import Calls
 from mast.mixer.runtime.engine import LiveEngine
 from mast.mixer.runtime.handlers import Handlers
 from mast.mixer.runtime.instruments import Instruments
+from tests.bench.load import grpc_calls
+from tests.bench.load.http_calls import Taken
 from tests.support.mixer_config import NOW, TELEMETRY, entries, no_answer
 
 SECONDS = 2.0
@@ -192,6 +192,14 @@ def expressions() -> None:
 
     count, seconds = repeat(once)
     result("expression evaluations", count * len(compiled) / seconds, "1/s of CPU")
+    simple = found.expressions.compile('destination.service.namespace == "shop"').evaluate
+
+    def comparisons() -> None:
+        for _ in range(1000):
+            simple(get)
+
+    count, seconds = repeat(comparisons)
+    result("simple comparisons", count * 1000 / seconds, "1/s of CPU")
 
 
 def repeat(once: Callable[[], object], seconds: float = SECONDS) -> tuple[int, float]:
@@ -257,81 +265,58 @@ async def reports() -> None:
         result("report records, attributes to series", count * BATCH / spent, "1/s of CPU")
 
 
-def check_load(address: str, seconds: float) -> list[float]:
-    """Checks from another process, some at a time; their latencies in seconds."""
-
-    async def load() -> list[float]:
-        requests = [
-            mixer_pb2.CheckRequest(
-                attributes=encode(request(number)),
-                global_word_count=222,
-                deduplication_id=str(number),
-                quotas={"ratelimit": mixer_pb2.CheckRequest.QuotaParams(amount=1)},
-            )
-            for number in range(500)
-        ]
-        latencies: list[float] = []
-        end = time.monotonic() + seconds
-
-        async def caller(stub: mixer_pb2_grpc.MixerStub, number: int) -> None:
-            while time.monotonic() < end:
-                began = time.perf_counter()
-                await stub.Check(requests[number % 500], timeout=10)
-                latencies.append(time.perf_counter() - began)
-                number += 1
-
-        async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as tasks:
-            stub = mixer_pb2_grpc.MixerStub(channel)
-            for number in range(8):
-                tasks.create_task(caller(stub, number * 60))
-        return latencies
-
-    return asyncio.run(load())
-
-
-def report_load(address: str, seconds: float) -> int:
-    """Reports from another process; how many records were taken."""
-
-    async def load() -> int:
-        message = report_message(0)
-        sent, end = 0, time.monotonic() + seconds
-        async with grpc.aio.insecure_channel(address) as channel:
-            stub = mixer_pb2_grpc.MixerStub(channel)
-            while time.monotonic() < end:
-                await stub.Report(message, timeout=10)
-                sent += BATCH
-        return sent
-
-    return asyncio.run(load())
+def check_messages() -> list[bytes]:
+    """Checks as 1.4 sidecars send them, with a quota."""
+    return [
+        mixer_pb2.CheckRequest(
+            attributes=encode(request(number)),
+            global_word_count=222,
+            deduplication_id=str(number),
+            quotas={"ratelimit": mixer_pb2.CheckRequest.QuotaParams(amount=1)},
+        ).SerializeToString()
+        for number in range(500)
+    ]
 
 
 async def over_grpc() -> None:
     """The same through a gRPC server; its CPU time is all of this process."""
     idle = Shedder(Mode.DISABLED, RateLimiter(0, 0), LatencyLimiter(0, 1, 0))
+    reports = [report_message(start).SerializeToString() for start in range(0, 2000, BATCH)]
     async with engine() as live:
         servicer = MixerServicer(live, Admission(idle, time.monotonic, lambda _: None))
-        loop = asyncio.get_running_loop()
-        with ProcessPoolExecutor(1) as processes:
-            await loop.run_in_executor(processes, int)
+        with ProcessPoolExecutor(1, get_context("spawn")) as processes:
             async with serving(
                 lambda server: register(server, servicer), [Listen("127.0.0.1:0")]
             ) as running:
-                address = f"127.0.0.1:{running.ports[0]}"
-                await loop.run_in_executor(processes, check_load, address, 0.5)
-                start = time.process_time()
-                taken = await loop.run_in_executor(processes, check_load, address, 4.0)
-                spent = time.process_time() - start
+                port = running.ports[0]
+                taken, spent = await called(processes, port, "Check", check_messages())
                 result(
                     "checks over gRPC",
-                    len(taken) / spent,
+                    len(taken.latencies) / spent,
                     "1/s of server CPU",
-                    per_second=round(len(taken) / 4.0),
-                    p99_ms=round(quantiles(taken, n=100)[98] * 1000, 3),
+                    per_second=round(len(taken.latencies) / taken.seconds),
+                    p50_ms=round(taken.percentile(50), 3),
+                    p99_ms=round(taken.percentile(99), 3),
                 )
-                start = time.process_time()
-                sent = await loop.run_in_executor(processes, report_load, address, 4.0)
-                spent = time.process_time() - start
-                result("report records over gRPC", sent / spent, "1/s of server CPU")
+                taken, spent = await called(processes, port, "Report", reports)
+                calls = len(taken.latencies)
+                result("report calls over gRPC", calls / spent, "1/s of server CPU", records=BATCH)
+                result("report records over gRPC", calls * BATCH / spent, "1/s of server CPU")
+
+
+async def called(
+    processes: Executor, port: int, method: str, messages: Sequence[bytes]
+) -> tuple[Taken, float]:
+    """What calls from another process took, and processor time of this one."""
+    path = f"/istio.mixer.v1.Mixer/{method}"
+    loop = asyncio.get_running_loop()
+    spent = 0.0
+    for seconds in (0.5, 2 * SECONDS):  # The first warms up.
+        calls = grpc_calls.Calls(port=port, path=path, messages=messages, seconds=seconds)
+        start = time.process_time()
+        taken = await loop.run_in_executor(processes, grpc_calls.run, calls)
+        spent = time.process_time() - start
+    return taken, spent
 
 
 def main() -> None:

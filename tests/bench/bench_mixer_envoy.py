@@ -1,296 +1,284 @@
-"""Mixer behind Envoy: what a check costs a request, and what checks and reports cost Mixer.
+"""Mixer behind Envoy: pairs of sidecars with policy and telemetry against the same ones without.
 
-A real Envoy serves one program: without policy, with verdicts from its cache, with a check for
-every request. Then Mixer's faces work off checks and access logs without a network, on one core,
-with Istio's default telemetry.
+Every comparison is of runs that took turns; ratios and differences are medians over the rounds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from statistics import quantiles
+from statistics import median
 from typing import Any
 
-import grpc.aio
-from envoy.config.core.v3.base_pb2 import Node
-from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
-from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+import psutil
 
-from mast.common.process.telemetry import Metrics, configure_logging
-from mast.mixer.adapters.catalog import Edges, adapters
-from mast.mixer.api import ext_authz
-from mast.mixer.api.access_log import AccessLogs
-from mast.mixer.api.ext_authz import Authorization
-from mast.mixer.core.client_config import ClientConfig
-from mast.mixer.core.config.snapshot import EMPTY, compile_snapshot
-from mast.mixer.core.series import Registry
-from mast.mixer.core.templates import TEMPLATES
-from mast.mixer.core.workloads import Pod, Workloads, packed_ip
-from mast.mixer.runtime.calls import Calls
-from mast.mixer.runtime.engine import LiveEngine
-from mast.mixer.runtime.handlers import Handlers
-from mast.mixer.runtime.instruments import Instruments
-from mast.pilot.core.mixer.filters import MixerExtensions
-from tests.support.envoy_server import envoy_server
-from tests.support.mixer_config import TELEMETRY, entries, no_answer
-from tests.support.mixer_mesh import (
-    ScriptedEngine,
-    admit_all,
-    allow,
+from mast.common.process.telemetry import configure_logging
+from tests.bench.load import http_calls
+from tests.bench.load.access_logs import Recording, recording, replaying
+from tests.bench.load.http_calls import Load
+from tests.bench.load.mixer_site import (
+    HOST,
+    OTHERS_CORE,
+    Pair,
     application,
-    bootstrap,
-    mesh,
-    mixer,
-    spot,
+    mixer_seconds,
+    mixers,
+    pair,
+    port_of,
+    servers,
 )
+from tests.support.service_process import ServiceProcess
 
+ROUNDS = 5
 SECONDS = 3.0
-CONNECTIONS = 4
+USERS = 100
+CALM_RATE = 1000
+CALM_CONNECTIONS = 16
+FRESH_RATE = 400
+FRESH = "x-keep: never\r\n"
+USUAL = "x-keep: usually\r\n"
+FLUSHED = 1.5
+"""Seconds after which Envoy has sent what it logged."""
+
+RECORDED = "checks, and reports recorded"
+REPLAYED = 150_000
+SERIES = 100_000
+SERIES_OF_A_REQUEST = 4
 BATCH = 100
-CALLERS = 20
-PLACE = {"POD_NAME": "ratings-1", "POD_NAMESPACE": "default", "INSTANCE_IP": "10.0.1.1"}
 
 
-def now() -> datetime:
-    """A time: nothing here depends on it."""
-    return datetime(2026, 1, 1, tzinfo=UTC)
+@dataclass
+class Bench:
+    """Pairs by what they have of Mixer, and the means to put load on them."""
 
+    pairs: Mapping[str, Pair]
+    policy: ServiceProcess
+    telemetry: ServiceProcess
+    recorded: Recording
+    processes: ProcessPoolExecutor
 
-async def measure() -> AsyncIterator[dict[str, Any]]:
-    """Everything, in the order of the lines printed."""
-    async for result in requests():
-        yield result
-    async for result in faces():
-        yield result
-
-
-# Requests through Envoy
-
-
-async def requests() -> AsyncIterator[dict[str, Any]]:
-    """Rate and latency of the same Envoy with and without policy."""
-    for name, uses, settings in (
-        ("envoy without policy", 0, {"disable_policy_checks": True}),
-        ("envoy with cached verdicts", -1, {}),
-        ("envoy with a check for every request", 0, {}),
-    ):
-        engine = ScriptedEngine(lambda _, uses=uses: allow(uses=uses))  # type: ignore[misc]
-
-        def register(server: grpc.aio.Server, engine: ScriptedEngine = engine) -> None:
-            ext_authz.register(server, engine, Workloads(), ClientConfig, admit_all(), now)
-
-        extensions = MixerExtensions(mesh(**settings))
-        with tempfile.TemporaryDirectory() as directory:
-            async with application() as app, mixer(register) as port:
-                config = bootstrap(extensions, spot(), port, app.port)
-                async with envoy_server(config, Path(directory), environment=PLACE) as envoy:
-                    latencies = await _load(envoy.ports["http"])
-        cuts = quantiles(latencies, n=100)
-        yield {
-            "name": name,
-            "value": round(len(latencies) / SECONDS),
-            "unit": "requests/s",
-            "connections": CONNECTIONS,
-            "p50_ms": round(cuts[49] * 1000, 3),
-            "p99_ms": round(cuts[98] * 1000, 3),
-            "checks": len(engine.checked),
-        }
-
-
-async def _load(port: int) -> list[float]:
-    """Seconds that each request took, one after the other on each connection."""
-    request = b"GET / HTTP/1.1\r\nhost: ratings\r\nuser-agent: bench\r\n\r\n"
-    latencies: list[float] = []
-    end = time.monotonic() + SECONDS
-
-    async def connection() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while (begun := time.monotonic()) < end:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200"), head
-            await reader.readexactly(2)
-            latencies.append(time.monotonic() - begun)
-        writer.close()
-
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(CONNECTIONS):
-            tasks.create_task(connection())
-    return latencies
-
-
-# Mixer's faces
-
-
-class _Caller:
-    """The context of a call that Envoy makes."""
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return (
-            ("x-mixer-reporter", "inbound"),
-            ("x-mixer-uid", "kubernetes://ratings-1.default"),
-            ("x-mixer-address", "10.0.1.1"),
+    async def run(self, name: str, **load: Any) -> Run:
+        """Put a load on a pair; what it took."""
+        chosen = self.pairs[name]
+        before = self._seconds(chosen)
+        checks = await self._checks()
+        loop = asyncio.get_running_loop()
+        wanted = Load(
+            **{
+                "port": chosen.port,
+                "host": f"{HOST}:8080",
+                "seconds": SECONDS,
+                "users": USERS,
+                "core": OTHERS_CORE,
+                **load,
+            }
         )
+        taken = await loop.run_in_executor(self.processes, http_calls.run, wanted)
+        if "reports" in name:
+            await asyncio.sleep(FLUSHED)
+        used = [now - then for now, then in zip(self._seconds(chosen), before, strict=True)]
+        requests = len(taken.latencies)
+        return Run(
+            rate=requests / taken.seconds,
+            requests=requests,
+            p50=taken.percentile(50),
+            p90=taken.percentile(90),
+            p99=taken.percentile(99),
+            envoys_us=used[0] / requests * 1e6,
+            policy=used[1],
+            telemetry=used[2],
+            checks=await self._checks() - checks,
+        )
+
+    def _seconds(self, chosen: Pair) -> Sequence[float]:
+        return chosen.cpu_seconds, mixer_seconds(self.policy), mixer_seconds(self.telemetry)
+
+    async def _checks(self) -> int:
+        return await _sum(self.policy, "grpc_io_server_completed_rpcs{")
+
+    async def taken(self, streams: Sequence[Sequence[bytes]], times: int, entries: int) -> float:
+        """Send entries to Mixer; the processor time that it needed for all of them."""
+        name = "mixer_access_log_entries_total"
+        wanted = await _sum(self.telemetry, name) + entries
+        before = mixer_seconds(self.telemetry)
+        async with (
+            asyncio.timeout(300),
+            replaying(await port_of(self.telemetry), streams, times),
+        ):
+            while True:
+                missing = wanted - await _sum(self.telemetry, name)
+                if missing <= 0:
+                    return mixer_seconds(self.telemetry) - before
+                await asyncio.sleep(min(missing / 50_000, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One load: milliseconds, processor time of both Envoys per request, seconds of both Mixers."""
+
+    rate: float
+    requests: int
+    p50: float
+    p90: float
+    p99: float
+    envoys_us: float
+    policy: float
+    telemetry: float
+    checks: int
+
+
+async def _sum(running: ServiceProcess, name: str) -> int:
+    """The sum of a Mixer's own samples whose line begins so."""
+    _, text = await running.get("/metrics")
+    return sum(int(float(x.rpartition(" ")[2])) for x in text.splitlines() if x.startswith(name))
 
 
 @asynccontextmanager
-async def _engine(workloads: Workloads) -> AsyncIterator[LiveEngine]:
-    """Mixer's engine with Istio's default telemetry and one denier."""
-    instruments = Instruments(Metrics("mixer"))
-    deny = (
-        Path(__file__).parents[2] / "samples" / "bookinfo" / "policy" / "deny-reviews-v3.yaml"
-    ).read_text()
-    deny = deny.replace("metadata:\n", "metadata:\n  namespace: default\n")
-    async with asyncio.TaskGroup() as tasks:
-        handlers = Handlers(tasks, instruments)
-        engine = LiveEngine(
-            handlers, Calls(instruments, timedelta(seconds=5)), instruments, "istio-system"
-        )
-        edges = Edges(now, time.monotonic, no_answer, Registry(10_000), workloads)
-        snapshot = compile_snapshot(entries(TELEMETRY, deny), TEMPLATES, adapters(edges), EMPTY)
-        await engine.swap(snapshot)
-        yield engine
-        await engine.close()
-
-
-def _workloads() -> Workloads:
-    found = Workloads()
-    labels = {"app": "ratings", "version": "v1"}
-    found.put("r", Pod("ratings-1", "default", (packed_ip("10.0.1.1"),), labels))
-    for number in range(CALLERS):
-        address = (packed_ip(f"10.0.0.{number}"),)
-        labels = {"app": "reviews", "version": f"v{number % 3}"}
-        found.put(str(number), Pod(f"reviews-{number}", "default", address, labels))
-    return found
-
-
-async def faces() -> AsyncIterator[dict[str, Any]]:
-    """Checks and access-log entries per second of CPU time."""
-    workloads = _workloads()
-    async with _engine(workloads) as engine:
-        batch = StreamAccessLogsMessage()
-        for number in range(BATCH):
-            batch.http_logs.log_entry.append(_entry(number))
-        wire = batch.SerializeToString()
-        logs = AccessLogs(engine, workloads, ClientConfig, admit_all(), now)
-        counts = []
-        for seconds in (0.5, SECONDS):  # The first warms up.
-            count, cpu = await _entries(logs, wire, seconds)
-            counts.append(count / cpu)
-        yield {
-            "name": "access-log entries",
-            "value": round(counts[-1]),
-            "unit": "entries/CPU s",
-            "bytes_per_entry": len(wire) // BATCH,
+async def bench() -> AsyncIterator[Bench]:
+    """Everything, running."""
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for name in ("etcd", "application"):
+            (directory / name).mkdir()
+        policy, telemetry = await stack.enter_async_context(mixers(directory / "etcd", USERS))
+        checks, reports = await port_of(policy), await port_of(telemetry)
+        port = await stack.enter_async_context(application(directory / "application"))
+        recorded = await stack.enter_async_context(recording())
+        found = {
+            name: await stack.enter_async_context(pair(directory / name, port, servers(*ports)))
+            for name, ports in (
+                ("nothing", (0, 0)),
+                ("checks", (checks, 0)),
+                ("reports", (0, reports)),
+                ("checks and reports", (checks, reports)),
+                (RECORDED, (checks, recorded.port)),
+            )
         }
-        authorization = Authorization(engine, workloads, ClientConfig, admit_all(), now)
-        wires = [_check(number).SerializeToString() for number in range(CALLERS)]
-        checks = 0
-        begun = time.process_time()
-        while (cpu := time.process_time() - begun) < SECONDS:
-            for each in wires:
-                request = CheckRequest.FromString(each)
-                response = await authorization.Check(request, _Caller())  # type: ignore[arg-type]
-                response.SerializeToString()
-            checks += len(wires)
-        yield {"name": "uncached checks", "value": round(checks / cpu), "unit": "checks/CPU s"}
+        spawning = get_context("spawn")  # A process with gRPC in it cannot be forked.
+        processes = stack.enter_context(ProcessPoolExecutor(1, spawning))
+        yield Bench(found, policy, telemetry, recorded, processes)
 
 
-async def _entries(logs: AccessLogs, wire: bytes, seconds: float) -> tuple[int, float]:
-    """Entries worked off on one stream, and CPU seconds spent."""
-    count = 0
-    begun = time.process_time()
-
-    async def messages() -> AsyncIterator[StreamAccessLogsMessage]:
-        nonlocal count
-        first = StreamAccessLogsMessage()
-        first.identifier.log_name = "inbound"
-        first.identifier.node.CopyFrom(Node(id="sidecar~10.0.1.1~ratings-1.default~d"))
-        yield first
-        while time.process_time() - begun < seconds:
-            yield StreamAccessLogsMessage.FromString(wire)
-            count += BATCH
-
-    await logs.StreamAccessLogs(messages(), _Caller())  # type: ignore[arg-type]
-    return count, time.process_time() - begun
+async def rounds(found: Bench, names: Sequence[str], **load: Any) -> dict[str, list[Run]]:
+    """The same load on pairs in turn, several times."""
+    runs: dict[str, list[Run]] = {name: [] for name in names}
+    for _ in range(ROUNDS):
+        for name in names:
+            runs[name].append(await found.run(name, **load))
+    return runs
 
 
-def _entry(number: int) -> HTTPAccessLogEntry:
-    """An entry as a sidecar with mutual TLS and a cached verdict logs it."""
-    entry = HTTPAccessLogEntry()
-    common = entry.common_properties
-    for address, ip, port in _addresses(number):
-        socket = getattr(common, address).socket_address
-        socket.address, socket.port_value = ip, port
-    peer = common.tls_properties.peer_certificate_properties.subject_alt_name.add()
-    peer.uri = "spiffe://cluster.local/ns/default/sa/reviews"
-    own = common.tls_properties.local_certificate_properties.subject_alt_name.add()
-    own.uri = "spiffe://cluster.local/ns/default/sa/ratings"
-    common.tls_properties.tls_sni_hostname = "outbound_.9080_._.ratings.default.svc.cluster.local"
-    common.start_time.FromJsonString("2026-01-01T00:00:00Z")
-    common.duration.FromMilliseconds(number % 50)
-    common.upstream_cluster = "inbound|9080||"
-    common.route_name = "default"
-    for name, value in {
-        "host": "ratings.default.svc.cluster.local",
-        "name": "ratings",
-        "namespace": "default",
-        "uid": "istio://default/services/ratings",
-    }.items():
-        common.custom_tags[f"destination.service.{name}"] = value
-    common.metadata.filter_metadata["istio.mixer"].update({"hit": True, "cache_hit": True})
-    request, response = entry.request, entry.response
-    request.request_method = 1
-    request.scheme, request.authority, request.path = "http", "ratings:9080", f"/{number}"
-    request.user_agent, request.request_id = "bench", f"id-{number}"
-    request.request_headers_bytes = 500
-    response.response_code.value = 200 if number % 10 else 503
-    response.response_headers_bytes, response.response_body_bytes = 100, 1000 + number
-    return entry
+def over(runs: Mapping[str, Sequence[Run]], name: str, of: Callable[[Run, Run], float]) -> float:
+    """The median over the rounds of what is made of a pair's run and of that with nothing."""
+    return median(map(of, runs[name], runs["nothing"]))
 
 
-def _addresses(number: int) -> Iterator[tuple[str, str, int]]:
-    yield "downstream_direct_remote_address", f"10.0.0.{number % CALLERS}", 40000 + number
-    yield "downstream_remote_address", f"10.0.0.{number % CALLERS}", 40000 + number
-    yield "downstream_local_address", "10.0.1.1", 9080
-    yield "upstream_remote_address", "10.0.1.1", 9080
+async def measure(found: Bench) -> AsyncIterator[dict[str, Any]]:
+    """Everything, in the order of the lines printed."""
+    names = [name for name in found.pairs if name != RECORDED]
+    for name in found.pairs:
+        await found.run(name, seconds=1.0)
+    full = await rounds(found, names)
+    calm = await rounds(found, names, rate=CALM_RATE, connections=CALM_CONNECTIONS)
+    yield {
+        "name": "pair with nothing",
+        "value": round(median(each.rate for each in full["nothing"])),
+        "unit": "requests/s",
+        "envoys_us": round(median(each.envoys_us for each in full["nothing"]), 1),
+        "p50_ms": round(median(each.p50 for each in calm["nothing"]), 3),
+        "p99_ms": round(median(each.p99 for each in calm["nothing"]), 3),
+    }
+    for name in names[1:]:
+        yield compared(f"pair with {name}", full, calm, name)
+    names = ["nothing", "checks"]
+    full = await rounds(found, names, headers=USUAL)
+    calm = await rounds(found, names, rate=CALM_RATE, connections=CALM_CONNECTIONS, headers=USUAL)
+    yield compared("pair with checks, verdicts kept as long as usual", full, calm, "checks")
+    fresh = await rounds(found, ["nothing", "checks"], rate=FRESH_RATE, headers=FRESH)
+    yield {
+        "name": "a check for every request",
+        "value": round(median(each.requests / each.policy for each in fresh["checks"])),
+        "unit": "checks per CPU second of Mixer",
+        "p50_ms": round(median(each.p50 for each in fresh["checks"]), 3),
+        "p99_ms": round(median(each.p99 for each in fresh["checks"]), 3),
+        "p99_ms_with_nothing": round(median(each.p99 for each in fresh["nothing"]), 3),
+    }
+    async for result in telemetry(found):
+        yield result
 
 
-def _check(number: int) -> CheckRequest:
-    request = CheckRequest()
-    context = request.attributes
-    context.source.address.socket_address.address = f"10.0.0.{number}"
-    context.source.principal = "spiffe://cluster.local/ns/default/sa/reviews"
-    context.destination.address.socket_address.address = "10.0.1.1"
-    context.destination.address.socket_address.port_value = 9080
-    http = context.request.http
-    http.method, http.path, http.host, http.scheme = "GET", f"/{number}", "ratings:9080", "http"
-    http.headers.update({f"x-header-{each}": "value" for each in range(12)})
-    metadata = context.route_metadata_context.filter_metadata["istio.mixer"]
-    metadata.update({"destination.service.host": "ratings.default.svc.cluster.local"})
-    return request
+def compared(
+    name: str,
+    full: Mapping[str, Sequence[Run]],
+    calm: Mapping[str, Sequence[Run]],
+    pair: str,
+) -> dict[str, Any]:
+    """What a pair costs beside the one with nothing: under full load, and calmly for latencies."""
+    runs = full[pair]
+    hits = 1 - sum(each.checks for each in runs) / sum(each.requests for each in runs)
+    return {
+        "name": name,
+        "value": round(over(full, pair, lambda one, two: one.rate / two.rate), 3),
+        "unit": "of the rate with nothing",
+        "envoys_us_added": round(
+            over(full, pair, lambda one, two: one.envoys_us - two.envoys_us), 1
+        ),
+        "hit_ratio": round(hits, 3),
+        "p50_ms_added": round(over(calm, pair, lambda one, two: one.p50 - two.p50), 3),
+        "p90_ms_added": round(over(calm, pair, lambda one, two: one.p90 - two.p90), 3),
+        "p99_ms_added": round(over(calm, pair, lambda one, two: one.p99 - two.p99), 3),
+        "policy_vcpu_per_1000": round(median(x.policy / x.requests * 1000 for x in runs), 4),
+        "telemetry_vcpu_per_1000": round(median(x.telemetry / x.requests * 1000 for x in runs), 4),
+    }
+
+
+async def telemetry(found: Bench) -> AsyncIterator[dict[str, Any]]:
+    """Entries as the pair's Envoys sent them, as fast as Mixer takes them; and many series."""
+    each = found.recorded.entries
+    times = REPLAYED // each
+    await found.taken(found.recorded.streams, 1, each)
+    rates = []
+    for _ in range(ROUNDS):
+        spent = await found.taken(found.recorded.streams, times, times * each)
+        rates.append(times * each / spent)
+    yield {
+        "name": "access-log entries over gRPC",
+        "value": round(median(rates)),
+        "unit": "entries per CPU second of Mixer",
+        "entries": times * each,
+        "entries_a_message": round(each / sum(map(len, found.recorded.streams)), 1),
+    }
+    process = psutil.Process(found.telemetry.process.pid)
+    before = process.memory_info().rss
+    number = SERIES // SERIES_OF_A_REQUEST
+    spent = await found.taken([found.recorded.varied(number, BATCH)], 1, number)
+    yield {
+        "name": "memory of 100,000 series",
+        "value": round((process.memory_info().rss - before) / 2**20),
+        "unit": "MiB",
+        "resident_mib": round(process.memory_info().rss / 2**20),
+        "new_label_sets_per_cpu_second": round(number / spent),
+    }
 
 
 async def _print() -> None:
-    async for result in measure():
-        sys.stdout.write(json.dumps(result) + "\n")
-        sys.stdout.flush()
+    async with bench() as found:
+        async for result in measure(found):
+            sys.stdout.write(json.dumps(result) + "\n")
+            sys.stdout.flush()
 
 
 def main() -> None:
     """Print one JSON object a line."""
     configure_logging("bench", "error")
-    os.environ.update(PLACE)
     asyncio.run(_print())
 
 

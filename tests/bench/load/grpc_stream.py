@@ -44,6 +44,8 @@ class GrpcStream(asyncio.Protocol):
         self._may_send = {0: DEFAULT_WINDOW, STREAM: DEFAULT_WINDOW}
         self._window = DEFAULT_WINDOW
         self._consumed = {0: 0, STREAM: 0}
+        self.drained = asyncio.Event()
+        """Set while everything has been sent."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open the stream at once; settings of the other side may come later (RFC 9113 3.4)."""
@@ -60,6 +62,7 @@ class GrpcStream(asyncio.Protocol):
 
     def send(self, message: bytes) -> None:
         """Send a message, as soon as the other side's window allows."""
+        self.drained.clear()
         body = _LENGTHS.pack(0, len(message)) + message
         self._unsent.extend(body[at : at + FRAME] for at in range(0, len(body), FRAME))
         self._flush()
@@ -132,6 +135,8 @@ class GrpcStream(asyncio.Protocol):
             for each in self._may_send:
                 self._may_send[each] -= len(part)
             self._write(DATA, 0, STREAM, part)
+        if not self._unsent:
+            self.drained.set()
 
     def _write(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._transport is not None:
