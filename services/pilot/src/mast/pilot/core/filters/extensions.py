@@ -27,6 +27,7 @@ from mast.pilot.core.filters.header_operations import HeaderMutations
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Service
 from mast.pilot.core.model.proxy import Proxy
+from mast.pilot.core.scope.scope import Scope
 
 
 class Direction(StrEnum):
@@ -125,6 +126,11 @@ class Extensions(Protocol):
 
     A policy engine need not know of other policies, plugins, tracers and listeners.
     """
+
+    def configured(self, scope: Scope) -> "Extensions":
+        """The same as the configuration that a scope sees asks for it."""
+        del scope
+        return self
 
     def with_metric_tags(self, tags: Sequence[CustomTag]) -> "Extensions":
         """The same, whose reports carry these tags about the metrics that are made of them."""

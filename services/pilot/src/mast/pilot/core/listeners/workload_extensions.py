@@ -120,7 +120,7 @@ def workload_extensions(scope: Scope, proxy: Proxy, engine: Extensions) -> Workl
     """What is added to the listeners of a proxy, but for what guards it from others."""
     headers = effective(scope, proxy).proxy_headers
     return WorkloadExtensions(
-        engine,
+        engine.configured(scope),
         telemetry(scope, proxy),
         plugins(scope, proxy),
         headers.SerializeToString(deterministic=True),

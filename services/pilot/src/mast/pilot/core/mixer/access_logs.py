@@ -19,6 +19,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.pilot.core.filters.extensions import Direction
 from mast.pilot.core.mixer.calls import AUTHORITY, MARKS
+from mast.pilot.core.mixer.logged_headers import LoggedHeaders
 from mast.pilot.core.mixer.peers import FILTER_STATE
 from mast.pilot.core.packing import packed
 
@@ -33,9 +34,11 @@ REQUEST_HEADERS: Final = (
     "x-client-trace-id",
     "x-forwarded-for",
 )
-"""Of `request.headers` reports have these only (K); Envoy logs the common ones by itself."""
+"""Reports have these whatever Mixer's configuration reads; Envoy logs the common ones by itself."""
 
 RESPONSE_HEADERS: Final = ("content-type", "grpc-message", "grpc-status")
+RESPONSE_TRAILERS: Final = ("grpc-message", "grpc-status")
+NO_OTHERS: Final = LoggedHeaders()
 
 SERVICE_TAGS: Final = tuple(
     f"destination.service.{part}" for part in ("host", "name", "namespace", "uid")
@@ -51,14 +54,18 @@ _MOST_BYTES: Final = 512 * 1024
 
 
 def http_log(
-    cluster: str, direction: Direction, mesh: MeshConfig, tags: Sequence[CustomTag] = ()
+    cluster: str,
+    direction: Direction,
+    mesh: MeshConfig,
+    tags: Sequence[CustomTag] = (),
+    headers: LoggedHeaders = NO_OTHERS,
 ) -> AccessLog:
-    """The logger of an HTTP connection manager; `tags` go with each entry."""
+    """The logger of an HTTP connection manager; `tags` and `headers` go with each entry."""
     config = HttpGrpcAccessLogConfig(
         common_config=_common(cluster, direction, mesh),
-        additional_request_headers_to_log=REQUEST_HEADERS,
-        additional_response_headers_to_log=RESPONSE_HEADERS,
-        additional_response_trailers_to_log=("grpc-message", "grpc-status"),
+        additional_request_headers_to_log=_with(REQUEST_HEADERS, headers.request),
+        additional_response_headers_to_log=_with(RESPONSE_HEADERS, headers.response),
+        additional_response_trailers_to_log=_with(RESPONSE_TRAILERS, headers.response),
     )
     config.common_config.custom_tags.extend([*_tags(direction), *tags])
     return AccessLog(name="envoy.access_loggers.http_grpc", typed_config=packed(config))
@@ -82,6 +89,11 @@ def tcp_log(
         config.common_config.custom_tags.append(tag)
     config.common_config.custom_tags.extend(tags)
     return AccessLog(name="envoy.access_loggers.tcp_grpc", typed_config=packed(config))
+
+
+def _with(usual: Sequence[str], others: Sequence[str]) -> Sequence[str]:
+    """Each once."""
+    return [*usual, *(each for each in others if each not in usual)]
 
 
 def _common(cluster: str, direction: Direction, mesh: MeshConfig) -> CommonGrpcAccessLogConfig:

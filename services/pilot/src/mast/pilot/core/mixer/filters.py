@@ -45,10 +45,12 @@ from mast.pilot.core.mixer.calls import (
     cluster_of,
     report_cluster,
 )
+from mast.pilot.core.mixer.logged_headers import LoggedHeaders, logged_headers
 from mast.pilot.core.model.mesh import Mesh
 from mast.pilot.core.model.model import Service
 from mast.pilot.core.model.proxy import Proxy, ProxyType
 from mast.pilot.core.packing import packed
+from mast.pilot.core.scope.scope import Scope
 
 EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
 TCP_EXT_AUTHZ: Final = "envoy.filters.network.ext_authz"
@@ -81,11 +83,16 @@ def check_cache(*, edge: bool = False) -> str:
 class MixerExtensions(Extensions):
     """Checks and reports by Mixer as a MeshConfig asks for them; nothing without Mixer in it.
 
-    `metric_tags` go with each report.
+    `metric_tags` go with each report; of `headers` reports have these besides the usual ones.
     """
 
     mesh: Mesh
+    headers: LoggedHeaders = access_logs.NO_OTHERS
     metric_tags: tuple[CustomTag, ...] = field(default=(), compare=False)
+
+    def configured(self, scope: Scope) -> Extensions:
+        """The same, whose reports have the headers that Mixer's configuration reads."""
+        return replace(self, headers=logged_headers(scope)) if self._configured() else self
 
     def with_metric_tags(self, tags: Sequence[CustomTag]) -> Extensions:
         """The same, whose reports carry these tags about the metrics that are made of them."""
@@ -135,7 +142,9 @@ class MixerExtensions(Extensions):
         cluster = report_cluster(self._config)
         if not cluster or self._config.disable_mixer_http_reports or not self._involved(spot):
             return ()
-        log = access_logs.http_log(cluster, spot.direction, self._config, self.metric_tags)
+        log = access_logs.http_log(
+            cluster, spot.direction, self._config, self.metric_tags, self.headers
+        )
         return (log,)
 
     def tcp_access_logs(self, spot: Spot) -> Sequence[AccessLog]:

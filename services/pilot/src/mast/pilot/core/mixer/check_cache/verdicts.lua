@@ -150,7 +150,6 @@ function envoy_on_request(handle)
         apply(handle:headers(), check.request_operations, true)
         handle:clearRouteCache()
       end
-      marks:set(MARKS, "cache_hit", true)
       if check.quotas then
         marks:set(MARKS, "quota_cache_hit", true)
       end
