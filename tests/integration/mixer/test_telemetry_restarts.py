@@ -204,6 +204,6 @@ async def test_requests_are_counted_once_or_known_to_be_lost(
         assert set(counted) <= load.finished
         earlier = len(paths(first)) + len(paths(second))
         taken = earlier + await requests_taken(third)
-        lost = await envoy.stat(f"{stats}logs_written") - taken
+        lost = await envoy.stat(f"{stats}grpc_entries_flushed") - taken
         assert lost == len(load.finished.difference(counted))
         assert await samples(third, "istio_requests_total", "prometheus") == len(paths(third))
