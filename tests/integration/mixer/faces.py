@@ -38,6 +38,7 @@ from mast.mixer.core.values import Attributes
 from mast.mixer.core.workloads import Pod, packed_ip
 from mast.pilot.core.filters.extensions import Direction
 from mast.pilot.core.mixer.filters import MixerExtensions
+from mast.pilot.core.mixer.logged_headers import LoggedHeaders
 from mast.pilot.core.packing import packed
 from tests.integration.mixer.bench import CASE, LIFETIME, by_case, clock, header
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
@@ -144,7 +145,8 @@ def stands(ca: Ca) -> Sequence[Stand]:
     """The inbound and outbound halves of a sidecar that checks everything."""
     soon = ProtoDuration(nanos=100_000_000)
     extensions = MixerExtensions(
-        mesh(enable_client_side_policy_check=True, report_batch_max_time=soon)
+        mesh(enable_client_side_policy_check=True, report_batch_max_time=soon),
+        LoggedHeaders(("x-user",), ("x-powered-by",)),
     )
     shadow = NetworkRbac(stat_prefix="tcp.", shadow_rules=made(RBAC, SHADOW))
     inbound = Stand(

@@ -163,6 +163,7 @@ INBOUND: Mapping[str, tuple[Any, Any, Any, Any]] = {
     "some.filter": (None, {"a": "b", "list": "c,d"}, None, None),
     "envoy.filters.http.rbac": (None, Some(dict), None, None),
     "request.headers": (Some(dict), Some(dict), None, None),
+    "response.headers": (None, {"x-powered-by": "tests"}, None, None),
 }
 # Of the caller a proxy knows itself; whom it calls it does not know before.
 OUTBOUND: Mapping[str, tuple[Any, Any, Any, Any]] = {
@@ -219,7 +220,7 @@ async def test_an_opening_tells_who_calls(site: Site) -> None:
 
 
 async def test_headers(site: Site) -> None:
-    """Checks have all, repeated ones joined; reports what Envoy logs of them (K request.headers).
+    """Checks have all, repeated ones joined; reports those that are logged (K request.headers).
 
     No face has what callers say of themselves, or takes a hop's word for a caller's address.
     """
@@ -232,11 +233,12 @@ async def test_headers(site: Site) -> None:
     assert checked[":authority"] == "ratings:9080"
     assert reported.keys() == {
         ":authority", ":method", ":path", "content-type", "referer", "user-agent",
-        "x-api-key", "x-forwarded-for", "x-request-id",
+        "x-api-key", "x-forwarded-for", "x-request-id", "x-user",
     }  # fmt: skip
     assert {name: checked[name] for name in reported} == reported
     assert checked["x-forwarded-for"] == "1.2.3.4"
     assert "x-mast-peer" not in checked
+    assert site.faces["inbound report"]["response.headers"] == {"x-powered-by": "tests"}
 
 
 async def test_times_and_claims_are_the_same_at_all_faces(site: Site) -> None:
