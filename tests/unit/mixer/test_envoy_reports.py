@@ -306,7 +306,7 @@ DENIED = "{error_code: 7, error_message: 'no'}"
     [
         pytest.param("{}", "{}", {"context.proxy_error_code": "-"}, id="unchecked"),
         pytest.param(
-            "{istio.mixer: {hit: true, cache_hit: true}}", "{}",
+            "{istio.mixer: {hit: true}}", "{}",
             {"check.cache_hit": True, "context.proxy_error_code": "-"}, id="hit",
         ),
         pytest.param(
@@ -331,7 +331,7 @@ DENIED = "{error_code: 7, error_message: 'no'}"
              "context.proxy_error_code": "DC,UAEX"}, id="further-flags-stay",
         ),
         pytest.param(
-            "{istio.mixer: {hit: true, cache_hit: true, quota_cache_hit: true}}", "{}",
+            "{istio.mixer: {hit: true, quota_cache_hit: true}}", "{}",
             {"check.cache_hit": True, "quota.cache_hit": True, "context.proxy_error_code": "-"},
             id="quota-hit",
         ),

@@ -163,11 +163,12 @@ def _policy(names: frozenset[str] | None) -> Extract:
 def _put_verdict(found: dict[str, Value], metadata: Mapping[str, Struct], flags: str) -> str:
     """What the check cache and ext_authz say of the check; gives the flags with that of a denial.
 
+    The cache marks what it let pass as a `hit`, and as a `cache_hit` what it answered itself.
     Envoy has no flag for requests that a script denied.
     """
     marks: Mapping[str, Any] = metadata[MARKS].fields if MARKS in metadata else {}
     verdict: Mapping[str, Any] = metadata[VERDICT].fields if VERDICT in metadata else {}
-    hit = "cache_hit" in marks
+    hit = "hit" in marks or "cache_hit" in marks
     if not (hit or verdict):
         return flags
     put_error(found, marks if hit else verdict)
