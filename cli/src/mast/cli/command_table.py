@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -50,5 +51,9 @@ class CommandTable(TyperGroup):
 def commands(module: str) -> Mapping[str, Any]:
     """What a module registers, by name."""
     app = typer.Typer(rich_markup_mode=None)
-    import_module(f"mast.cli.{module}").register(app)
+    gc.disable()  # modules stay: there is no garbage to look for among them
+    try:
+        import_module(f"mast.cli.{module}").register(app)
+    finally:
+        gc.enable()
     return typer.main.get_group(app).commands

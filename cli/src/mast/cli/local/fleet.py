@@ -16,7 +16,6 @@ from mast.cli.local.processes import Process, detached
 from mast.cli.local.runner import workload
 from mast.cli.local.spec import Port, Spec
 from mast.common.process.lifecycle import run
-from mast.common.process.telemetry import configure_logging
 
 START_SECONDS = 90
 
@@ -122,6 +121,9 @@ async def _main(home: Home, name: str, stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Run the fleet that a state directory holds under a name: the two arguments."""
+    # With it comes OpenTelemetry, which the commands that import this module need not.
+    from mast.common.process.telemetry import configure_logging
+
     root, name = sys.argv[1:]
     configure_logging("fleet")
     home = Home(Path(root))

@@ -24,7 +24,6 @@ from mast.cli.local.home import Home, Mesh
 from mast.cli.local.processes import Process
 from mast.common.backoff import Backoff
 from mast.common.process.lifecycle import run
-from mast.common.process.telemetry import configure_logging
 from mastapi.citadel.v1 import citadel_pb2
 
 log = structlog.get_logger()
@@ -190,6 +189,9 @@ def replace_file(path: Path, text: str, mode: int) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Supervise the mesh recorded in the state directory ``argv[0]``."""
+    # With it comes OpenTelemetry, which the commands that import this module need not.
+    from mast.common.process.telemetry import configure_logging
+
     (root,) = sys.argv[1:] if argv is None else argv
     home = Home(Path(root))
     mesh = home.mesh()
