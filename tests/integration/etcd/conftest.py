@@ -1,4 +1,4 @@
-"""A real etcd for each test, and a store on it."""
+"""A real etcd for each test, and a store on it; one for all tests of a module."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from mast.common.etcd import EtcdConfig, Store, connect
 from tests.support.etcd_server import EtcdServer, etcd_server
@@ -16,6 +17,13 @@ from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[EtcdServer]:
     async with etcd_server(tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EtcdServer]:
+    """Nobody ends or restarts it, and every test has a root of its own."""
+    async with etcd_server(tmp_path_factory.mktemp("etcd")) as running:
         yield running
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,9 +25,35 @@ from mast.common.etcd import (
     connect,
 )
 from tests.support.etcd_server import EtcdServer, free_port
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+async def proxy(shared_server: EtcdServer) -> AsyncIterator[TcpProxy]:
+    async with tcp_proxy(shared_server.endpoint) as between:
+        yield between
+
+
+@pytest.fixture
+def root() -> str:
+    return f"/{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+async def store(proxy: TcpProxy, root: str) -> AsyncIterator[Store]:
+    config = EtcdConfig(endpoints=(proxy.endpoint,), root=root, timeout=timedelta(seconds=3))
+    async with connect(config) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def direct(shared_server: EtcdServer, root: str) -> AsyncIterator[Store]:
+    """A second client, not through the proxy."""
+    config = EtcdConfig(endpoints=(shared_server.endpoint,), root=root)
+    async with connect(config) as connected:
+        yield connected
 
 
 async def test_an_entry_tells_its_history(store: Store) -> None:
@@ -60,8 +88,8 @@ async def test_delete_says_whether_the_key_existed(store: Store) -> None:
     assert await store.get("a") is None
 
 
-async def test_the_root_separates_stores(store: Store, server: EtcdServer) -> None:
-    other = EtcdConfig(endpoints=(server.endpoint,), root="/other")
+async def test_the_root_separates_stores(store: Store, shared_server: EtcdServer) -> None:
+    other = EtcdConfig(endpoints=(shared_server.endpoint,), root="/other")
     async with connect(other) as elsewhere:
         await elsewhere.put("a", b"theirs")
         assert await store.get("a") is None
@@ -231,24 +259,27 @@ async def test_without_etcd_a_call_fails_in_time_and_says_why() -> None:
         assert store.health.connected is False
 
 
-async def test_a_frozen_etcd_fails_in_time(store: Store, server: EtcdServer) -> None:
+async def test_a_frozen_etcd_fails_in_time(store: Store, shared_server: EtcdServer) -> None:
     await store.put("a", b"")
-    await server.pause()
+    await shared_server.pause()
     try:
         async with asyncio.timeout(5):
             with pytest.raises(Unavailable, match="DEADLINE_EXCEEDED"):
                 await store.put("a", b"")
     finally:
-        server.resume()
+        shared_server.resume()
     assert await store.get("a") is not None
 
 
-async def test_a_short_outage_is_waited_out(store: Store, server: EtcdServer) -> None:
-    await store.put("a", b"1")
-    await server.kill()
-    async with asyncio.TaskGroup() as tasks:
-        reading = tasks.create_task(store.get("a"))
-        await server.restart()
+async def test_a_short_outage_is_waited_out(server: EtcdServer) -> None:
+    async with tcp_proxy(server.endpoint) as between:
+        config = EtcdConfig(endpoints=(between.endpoint,), timeout=timedelta(seconds=3))
+        async with connect(config) as store:
+            await store.put("a", b"1")
+            await server.kill()
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(store.get("a"))
+                await server.restart()
     entry = reading.result()
     assert entry is not None
     assert entry.value == b"1"
@@ -272,8 +303,8 @@ async def test_health_follows_the_connection(proxy: TcpProxy) -> None:
                 health = await store.health_after(health)
 
 
-async def test_another_endpoint_takes_over(server: EtcdServer, proxy: TcpProxy) -> None:
-    endpoints = (f"127.0.0.1:{free_port()}", proxy.endpoint, server.endpoint)
+async def test_another_endpoint_takes_over(shared_server: EtcdServer, proxy: TcpProxy) -> None:
+    endpoints = (f"127.0.0.1:{free_port()}", proxy.endpoint, shared_server.endpoint)
     config = EtcdConfig(endpoints=endpoints, timeout=timedelta(seconds=2))
     async with connect(config) as store, asyncio.timeout(20):
         await store.put("a", b"1")
@@ -285,17 +316,17 @@ async def test_another_endpoint_takes_over(server: EtcdServer, proxy: TcpProxy) 
         assert await store.get("a") is not None
 
 
-async def test_an_error_in_the_block_stays_itself(server: EtcdServer) -> None:
+async def test_an_error_in_the_block_stays_itself(shared_server: EtcdServer) -> None:
     with pytest.raises(KeyError):
-        async with connect(EtcdConfig(endpoints=(server.endpoint,))):
+        async with connect(EtcdConfig(endpoints=(shared_server.endpoint,))):
             raise KeyError("x")
 
 
-async def test_closing_leaves_no_task_and_no_thread(server: EtcdServer) -> None:
+async def test_closing_leaves_no_task_and_no_thread(shared_server: EtcdServer) -> None:
     before = len(asyncio.all_tasks())
 
     async def use() -> None:
-        async with connect(EtcdConfig(endpoints=(server.endpoint,))) as store:
+        async with connect(EtcdConfig(endpoints=(shared_server.endpoint,))) as store:
             await store.put("a", b"")
             async with aclosing(store.follow("")) as batches, store.lease(timedelta(seconds=5)):
                 await anext(batches)

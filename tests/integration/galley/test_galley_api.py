@@ -76,9 +76,9 @@ async def test_apply_creates_updates_and_leaves_alone(galley: RunningGalley) -> 
 
 
 async def test_what_is_stored_is_what_the_mesh_reads(
-    galley: RunningGalley, etcd: EtcdServer
+    lone_galley: RunningGalley, etcd: EtcdServer
 ) -> None:
-    await galley.apply(rule(meta=", annotations: {n: m}"), default_namespace="shop")
+    await lone_galley.apply(rule(meta=", annotations: {n: m}"), default_namespace="shop")
     async with connect(EtcdConfig(endpoints=(etcd.endpoint,))) as store:
         entry = await store.get("config/istio/networking/v1alpha3/destinationrules/shop/a")
     assert entry is not None
@@ -91,7 +91,7 @@ async def test_what_is_stored_is_what_the_mesh_reads(
     assert spec.host == "a.com"
 
 
-async def test_a_request_is_one_transaction(galley: RunningGalley, etcd: EtcdServer) -> None:
+async def test_a_request_is_one_transaction(galley: RunningGalley) -> None:
     """More operations than etcd takes by default."""
     response = await galley.apply(rules(200))
     assert actions(response) == [Action.CREATED] * 200
@@ -328,14 +328,16 @@ async def test_watch_of_nothing_known_is_refused(galley: RunningGalley) -> None:
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_watch_survives_a_restart_of_etcd(galley: RunningGalley, etcd: EtcdServer) -> None:
-    watch = galley.stub.Watch(api.WatchRequest())
+async def test_watch_survives_a_restart_of_etcd(
+    lone_galley: RunningGalley, etcd: EtcdServer
+) -> None:
+    watch = lone_galley.stub.Watch(api.WatchRequest())
     async with asyncio.timeout(SECONDS):
         first = await watch.read()
         assert isinstance(first, api.WatchEvent)
         assert first.type == api.WatchEvent.SYNCED
         await etcd.restart()
-        await galley.apply(rule())
+        await lone_galley.apply(rule())
         second = await watch.read()
     assert isinstance(second, api.WatchEvent)
     assert (second.type, second.object.metadata.name) == (api.WatchEvent.ADDED, "a")
@@ -390,17 +392,17 @@ async def test_health_and_metrics(galley: RunningGalley) -> None:
 
 
 async def test_without_etcd_calls_are_unavailable_and_recover(
-    galley: RunningGalley, etcd: EtcdServer
+    lone_galley: RunningGalley, etcd: EtcdServer
 ) -> None:
-    await galley.apply(rule())
+    await lone_galley.apply(rule())
     await etcd.kill()
-    error = await refused(galley, rule(host="b.com"))
+    error = await refused(lone_galley, rule(host="b.com"))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert etcd.endpoint in (error.details() or "")
-    status, detail = await galley.page("/ready")
+    status, detail = await lone_galley.page("/ready")
     assert status == 200, "losing etcd later does not make it unready (A7)"
     assert "disconnected" in detail
-    valid = await galley.stub.Validate(api.ValidateRequest(sources=[api.Source(text=rule())]))
+    valid = await lone_galley.stub.Validate(api.ValidateRequest(sources=[api.Source(text=rule())]))
     assert list(valid.problems) == []
     await etcd.restart()
-    assert actions(await galley.apply(rule(host="b.com"))) == [Action.UPDATED]
+    assert actions(await lone_galley.apply(rule(host="b.com"))) == [Action.UPDATED]

@@ -86,14 +86,14 @@ async def test_secrets_are_deleted_like_anything_else(
 
 
 async def test_without_a_key_secrets_are_refused_and_roots_are_not(
-    galley: RunningGalley, etcd: EtcdServer
+    lone_galley: RunningGalley, etcd: EtcdServer
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await galley.apply(SECRET)
+        await lone_galley.apply(SECRET)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "--secrets-key-file" in (error.value.details() or "")
     assert "BEGIN" not in (error.value.details() or "")
-    await galley.apply(config_map_yaml("roots", "edge", ca_crt=CA.pem))
+    await lone_galley.apply(config_map_yaml("roots", "edge", ca_crt=CA.pem))
     assert list(await stored(etcd)) == ["config/k8s/core/v1/configmaps/edge/roots"]
 
 
