@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -235,8 +235,14 @@ class Mixer:
             self._open = True
             await stop.wait()
             self._open = False
-            tasks.create_task(self._intake.close(), name="hand over")
+            tasks.create_task(self._hand_over(), name="hand over")
             secure.cancel()
+
+    async def _hand_over(self) -> None:
+        """Leave open connections to another Mixer, as many as can be while calls finish."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.drain.total_seconds()):
+                await self._intake.close()
 
     async def _serve_securely(self, store: Store, engine: LiveEngine) -> None:
         """Open the port with mutual TLS as soon as there is a certificate; until cancelled."""
