@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
@@ -10,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from mast.common.kinds import BY_GROUP_KIND, LEGACY_TEMPLATES
 from mast.pilot.core.scope.scope import Scope
 
+_KEY: Final = "headers of Mixer's reports"
 _GROUP: Final = "config.istio.io"
 _OF_CHECKS: Final = frozenset({"apikey", "authorization", "checknothing", "listentry", "quota"})
 """Templates of which no report is made."""
@@ -33,23 +35,33 @@ def logged_headers(scope: Scope) -> LoggedHeaders:
 
     Those that carry secrets are never logged: policies can read them, reports cannot.
     """
-    return scope.cached("headers of Mixer's reports", _read)
+    return scope.cached(_KEY, _visible)
 
 
-def _read(scope: Scope) -> LoggedHeaders:
+def _visible(scope: Scope) -> LoggedHeaders:
+    places = sorted({scope.mesh.root_namespace, scope.namespace})
+    found = [scope.shared((_KEY, each), partial(_read, namespace=each)) for each in places]
+    return LoggedHeaders(
+        tuple(sorted({name for each in found for name in each.request})),
+        tuple(sorted({name for each in found for name in each.response})),
+    )
+
+
+def _read(scope: Scope, namespace: str) -> LoggedHeaders:
+    """What one namespace reads; worked out once for all proxies."""
     found: dict[str, set[str]] = {"request": set(), "response": set()}
-    for text in _expressions(scope):
+    for text in _expressions(scope, namespace):
         for side, _, name in _READ.findall(text):
             if _NAME.fullmatch(name) and name not in _SECRET:
                 found[side].add(name)
-    found["request"] |= _keys_of_apis(scope)
+    found["request"] |= _keys_of_apis(scope, namespace)
     return LoggedHeaders(tuple(sorted(found["request"])), tuple(sorted(found["response"])))
 
 
-def _expressions(scope: Scope) -> Iterator[str]:
+def _expressions(scope: Scope, namespace: str) -> Iterator[str]:
     """All texts that may be expressions about a report."""
     for kind in ("rule", "instance", *_LEGACY):
-        for config in scope.policies(BY_GROUP_KIND[_GROUP, kind].collection):
+        for config in scope.configs(BY_GROUP_KIND[_GROUP, kind].collection, namespace):
             if kind != "instance" or config.spec.compiled_template not in _OF_CHECKS:
                 yield from _texts(MessageToDict(config.spec))
 
@@ -65,8 +77,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _keys_of_apis(scope: Scope) -> Set[str]:
+def _keys_of_apis(scope: Scope, namespace: str) -> Set[str]:
     """Headers that the keys of APIs are in (C18)."""
-    specs = scope.policies(BY_GROUP_KIND[_GROUP, "HTTPAPISpec"].collection)
+    specs = scope.configs(BY_GROUP_KIND[_GROUP, "HTTPAPISpec"].collection, namespace)
     named = {key.header.lower() for spec in specs for key in spec.spec.api_keys}
     return {name for name in named if _NAME.fullmatch(name) and name not in _SECRET}
