@@ -21,8 +21,10 @@ from mast.mixer.core.adapter import (
     HandlerConfig,
     Instance,
     InstanceType,
+    QuotaArguments,
 )
 from mast.mixer.core.lang.types import ValueType
+from tests.support.remote_adapter import serving
 from tests.support.remote_handlers import (
     NAME,
 )
@@ -130,6 +132,29 @@ async def test_bypass(session_based: bool) -> None:
     else:
         assert (session, request.adapter_config.value) == ("", b"z")
         assert not told.calls
+
+
+async def test_checks_and_quotas_are_forwarded_too() -> None:
+    def check(request: Any, _: Any) -> Any:
+        found: Any = SERVICES["checknothing"].response()
+        found.status.code, found.status.message = 7, f"not {request.instance.name}"
+        return found
+
+    def quota(request: Any, _: Any) -> Any:
+        found: Any = SERVICES["quota"].response()
+        found.quotas[NAME].granted_amount = request.quota_request.quotas[NAME].amount - 1
+        return found
+
+    answers = {SERVICES["checknothing"]: check, SERVICES["quota"]: quota}
+    async with serving(answers) as address:
+        params = BypassParams(backend_address=address)
+        types = tuple(InstanceType(NAME, each, {}) for each in ("checknothing", "quota"))
+        built: Any = bypass(lambda: "id").build(HandlerConfig("h", "bypass", params, types))
+        verdict = await built.check(Instance(NAME, "checknothing", {}))
+        assert (verdict.status.code, verdict.status.message) == (7, f"not {NAME}")
+        asked = Instance(NAME, "quota", {"dimensions": {"who": "ann"}})
+        assert (await built.quota(asked, QuotaArguments(5))).amount == 4
+        await built.close()
 
 
 async def test_a_backend_may_refuse_a_configuration() -> None:
