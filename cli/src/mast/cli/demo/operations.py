@@ -94,7 +94,7 @@ async def survives(stage: Stage) -> Verdict:
         now = stage.home.services()
         return all(name in now and now[name] != victims[name] for name in names)
 
-    async with stage.traffic(PRODUCT, concurrency=4, interval_ms=50) as answers:
+    async with stage.traffic(PRODUCT, concurrency=2, interval_ms=100) as answers:
         for victim in victims.values():
             await asyncio.sleep(0.5)
             victim.send(signal.SIGKILL)
