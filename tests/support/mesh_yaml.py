@@ -84,7 +84,8 @@ def sidecar_proxy(
 
 def changes(*texts: str) -> Iterator[Put]:
     """The store keys and values of the objects of YAML texts."""
-    documents = [each for text in texts for each in yaml.safe_load_all(text) if each]
+    read = (each for text in texts for each in yaml.load_all(text, yaml.CSafeLoader))
+    documents = [each for each in read if each]
     for age, document in enumerate(documents):
         created = document["metadata"].get("creationTimestamp") or _EPOCH + timedelta(hours=age)
         if document["apiVersion"] == REGISTRY:

@@ -45,13 +45,13 @@ class Case:
     def read(cls, name: str) -> "Case":
         """The case of that name."""
         text = (DIRECTORY / f"{name}{SUFFIX}").read_text()
-        documents = [each for each in text.split("\n---\n") if yaml.safe_load(each)]
-        proxies = [each for each in documents if yaml.safe_load(each)["kind"] == "Proxy"]
+        read = [(each, yaml.load(each, yaml.CSafeLoader)) for each in text.split("\n---\n")]
+        proxies = [found for _, found in read if found and found["kind"] == "Proxy"]
         assert len(proxies) == 1, f"{name}: one document of kind Proxy is needed"
-        proxy = yaml.safe_load(proxies[0])
+        (proxy,) = proxies
         return cls(
             name,
-            tuple(each for each in documents if each is not proxies[0]),
+            tuple(each for each, found in read if found and found is not proxy),
             ParseDict(proxy["node"], Node()),
             proxy["show"],
         )
@@ -95,7 +95,7 @@ def test_golden(name: str) -> None:
         ]
         if UPDATE:
             case.file(kind).write_text(yaml.safe_dump(shown, sort_keys=True, width=100))
-        assert shown == yaml.safe_load(case.file(kind).read_text())
+        assert shown == yaml.load(case.file(kind).read_text(), yaml.CSafeLoader)
 
 
 @pytest.mark.parametrize("name", names())
