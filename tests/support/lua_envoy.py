@@ -177,7 +177,8 @@ class LuaFilter:
     ) -> Exchange:
         """Run the request path; ``now`` is in milliseconds, ``peer`` the caller's SPIFFE ID.
 
-        ``client`` is who a load balancer says it is, ``tokens`` are payloads of verified tokens by provider.
+        ``client`` is who a load balancer says it is, ``tokens`` are payloads of verified tokens by
+        provider.
         """
         given = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         names = {name for name, _ in given}
