@@ -19,14 +19,17 @@ from statistics import median
 from typing import Any
 
 import psutil
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
 from mast.common.process.telemetry import configure_logging
-from tests.bench.load import http_calls
+from tests.bench.load import grpc_calls, http_calls
 from tests.bench.load.access_logs import Recording, recording, replaying
 from tests.bench.load.http_calls import Load
 from tests.bench.load.mixer_site import (
+    ENVOYS_CORE,
     HOST,
     OTHERS_CORE,
+    PORT,
     Pair,
     application,
     mixer_seconds,
@@ -211,8 +214,76 @@ async def measure(found: Bench) -> AsyncIterator[dict[str, Any]]:
         "p99_ms": round(median(each.p99 for each in fresh["checks"]), 3),
         "p99_ms_with_nothing": round(median(each.p99 for each in fresh["nothing"]), 3),
     }
+    yield await direct(found)
     async for result in telemetry(found):
         yield result
+
+
+async def direct(found: Bench) -> dict[str, Any]:
+    """Checks as the server's Envoy sends them, while Mixer has its core to itself."""
+    metadata = (
+        ("x-mixer-reporter", "inbound"),
+        ("x-mixer-uid", "kubernetes://web-1.default"),
+        ("x-mixer-address", "127.0.0.1"),
+    )
+    load = grpc_calls.Calls(
+        port=await port_of(found.policy),
+        path="/envoy.service.auth.v3.Authorization/Check",
+        messages=[_check(number).SerializeToString() for number in range(USERS)],
+        seconds=SECONDS,
+        at_once=32,
+        metadata=metadata,
+        core=ENVOYS_CORE,
+    )
+    loop = asyncio.get_running_loop()
+    costs, rates, p99 = [], [], []
+    for _ in range(ROUNDS):
+        before = mixer_seconds(found.policy)
+        taken = await loop.run_in_executor(found.processes, grpc_calls.run, load)
+        costs.append((mixer_seconds(found.policy) - before) / len(taken.latencies))
+        rates.append(len(taken.latencies) / taken.seconds)
+        p99.append(taken.percentile(99))
+    return {
+        "name": "checks without Envoy, 32 at a time",
+        "value": round(1 / median(costs)),
+        "unit": "checks per CPU second of Mixer",
+        "per_second": round(median(rates)),
+        "p99_ms": round(median(p99), 3),
+    }
+
+
+def _check(number: int) -> CheckRequest:
+    request = CheckRequest()
+    context = request.attributes
+    for side, name in ((context.source, "client"), (context.destination, "web")):
+        side.principal = f"spiffe://cluster.local/ns/default/sa/{name}"
+        side.address.socket_address.address = "127.0.0.1"
+        side.address.socket_address.port_value = PORT
+    http = context.request.http
+    http.method, http.path, http.scheme = "GET", "/items", "http"
+    http.host, http.protocol = f"{HOST}:{PORT}", "HTTP/1.1"
+    http.headers.update(
+        {
+            ":authority": http.host,
+            ":method": http.method,
+            ":path": http.path,
+            ":scheme": http.scheme,
+            "accept": "*/*",
+            "user-agent": "bench",
+            "x-envoy-attempt-count": "1",
+            "x-forwarded-client-cert": "By=spiffe://cluster.local/ns/default/sa/web;Hash=5a13c862",
+            "x-forwarded-proto": "http",
+            "x-mast-peer": "kubernetes://client-1.default,127.0.0.2",
+            "x-request-id": "237bad45-462f-4d83-974f-c7f12adab87a",
+            "x-user": f"user-{number}",
+        }
+    )
+    service = context.route_metadata_context.filter_metadata["istio.mixer"]
+    service["destination.service.host"] = HOST
+    service["destination.service.name"] = "web"
+    service["destination.service.namespace"] = "default"
+    service["destination.service.uid"] = "istio://default/services/web"
+    return request
 
 
 def compared(
