@@ -44,7 +44,7 @@ async def telemetry(stage: Stage) -> Verdict:
     async def complete() -> bool:
         return await counted() == expected
 
-    await stage.until(complete, seconds=8, pause=0.2)
+    await stage.until(complete, seconds=30, pause=0.2)
     await _quiet(stage)
     reported = await counted()
     drawn = int(await stage.series(REQUESTS, **DRAWN) - drawn)
