@@ -38,6 +38,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             writes=(
                 keys.CONFIG,
                 keys.SECRETS,
+                keys.HISTORY,
                 keys.REGISTRY_SERVICES,
                 keys.REGISTRY_ENDPOINTS,
                 f"{keys.STATUS_TRUST}galley-",
