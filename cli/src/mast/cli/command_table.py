@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 MODULES: Mapping[str, tuple[str, ...]] = {
     "local_commands": ("up", "down", "status", "run", "stop", "version"),
     "config_commands": ("apply", "delete", "get", "validate"),
+    "history_commands": ("history", "rollback"),
     "proxy_commands": ("proxy-status", "ps", "diff"),
     "render_command": ("render",),
     "explain_command": ("explain",),

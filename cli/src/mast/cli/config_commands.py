@@ -53,7 +53,7 @@ def apply(
     request = config_pb2.ApplyRequest(
         sources=sources(filename), default_namespace=namespace, dry_run=dry_run
     )
-    answer = asyncio.run(_apply(_address(server), request))
+    answer = asyncio.run(_apply(galley_address(server), request))
     for warning in answer.warnings:
         note(problem_line(warning))
     data = json_format.MessageToDict(answer, preserving_proto_field_name=False)
@@ -97,7 +97,7 @@ def delete(
         ignore_missing=ignore_not_found,
         default_namespace=namespace,
     )
-    answer = asyncio.run(_delete(_address(server), request))
+    answer = asyncio.run(_delete(galley_address(server), request))
     for deleted in answer.deleted:
         typer.echo(f"{reference(deleted)} deleted")
 
@@ -140,7 +140,7 @@ def get(
     )
     found = [
         o
-        for o in asyncio.run(_list(_address(server), request)).objects
+        for o in asyncio.run(_list(galley_address(server), request)).objects
         if not name or o.metadata.name == name
     ]
     if name and not found:
@@ -183,7 +183,7 @@ async def _list(address: str, request: config_pb2.ListRequest) -> config_pb2.Lis
 def validate(filename: Files, namespace: Namespace = "default", server: Server = "") -> None:
     """Judge objects and store nothing; all findings are shown. Exit status 1 if one is an error."""
     request = config_pb2.ValidateRequest(sources=sources(filename), default_namespace=namespace)
-    report = asyncio.run(_validate(_address(server), request))
+    report = asyncio.run(_validate(galley_address(server), request))
     for problem in report.problems:
         typer.echo(problem_line(problem))
     errors = sum(p.severity == config_pb2.Problem.ERROR for p in report.problems)
@@ -305,5 +305,6 @@ def _reference(kind: kinds.Kind, namespace: str, name: str) -> config_pb2.Object
     )
 
 
-def _address(server: str) -> str:
+def galley_address(server: str) -> str:
+    """Where Galley is: as told, or the administration of this machine's mesh."""
     return server or Home.default().running().addresses["galley-admin"]

@@ -62,8 +62,13 @@ class Config:
     workload_key_algorithm: str = "RSA2048"
     pkcs8_keys: bool = False
 
-    # How many objects one request may change: at most etcd's --max-txn-ops.
+    # How many keys one transaction may write: at most etcd's --max-txn-ops. A request may change
+    # two objects less: its history is written with it.
     max_txn_ops: int = 128
+
+    # How many changes of the configuration are kept to be shown and put back, and for how long.
+    history_changes: int = 1000
+    history_age: timedelta = timedelta(days=90)
 
     # Galley's own identity; with a CA address it gets its certificate from there.
     trust_domain: str = "cluster.local"
@@ -88,5 +93,9 @@ class Config:
     log_format: str = "json"
 
     def __post_init__(self) -> None:
+        if self.history_changes < 1 or self.history_age <= timedelta(0):
+            raise ValueError("--history-changes and --history-age: must be above 0")
+        if self.max_txn_ops < 3:
+            raise ValueError("--max-txn-ops: must be at least 3: an object and its history")
         keep_plaintext_here(self, "monitoring_listen")
         keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)

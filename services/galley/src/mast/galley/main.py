@@ -14,6 +14,7 @@ from functools import partial
 from random import random
 
 import structlog
+from grpc import aio
 
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.identity.ca_client import CaClient, KeyPair, service_certificates
@@ -27,16 +28,20 @@ from mast.common.process.serving import Listen, Serving, serving
 from mast.common.process.settings import parse
 from mast.common.process.telemetry import Metrics, configure_logging
 from mast.common.sealing import sealing_key
+from mast.galley.api import config_service, history_service, mcp_over_xds, mcp_source
 from mast.galley.api.access import ADMIN_SOCKET, Access
-from mast.galley.api.config_service import SERVICE, ConfigService, register
+from mast.galley.api.consumers import BURST, PER_SECOND, Consumers
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.config import Config
 from mast.galley.core.documents import TEXT_LIMIT_BYTES
+from mast.galley.core.mcp.pace import Pace
 from mast.galley.core.objects import Defaults
 from mast.galley.kubernetes.metrics import SecretMetrics
 from mast.galley.platform import keep_kubernetes, registrar
 from mast.galley.store.configs import Configs
 from mast.galley.store.directory import DirectorySource
+from mast.galley.store.history import Histories
+from mast.galley.store.mcp_feed import McpFeed
 
 log = structlog.get_logger()
 
@@ -74,6 +79,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 tasks.create_task(galley.follow_directory(), name="directory"),
                 tasks.create_task(galley.await_store(), name="store"),
                 tasks.create_task(galley.keep_kubernetes(secret_metrics), name="kubernetes"),
+                tasks.create_task(galley.forget_history(), name="history"),
+                tasks.create_task(galley.feed_consumers(), name="mcp"),
             ]
             await stop.wait()
             for task in background:
@@ -93,6 +100,11 @@ class Galley:
         if config.secrets_key_file is not None:
             key = sealing_key(config.secrets_key_file, secrets.token_bytes)
         self._configs = Configs(store, wall_clock, config.max_txn_ops, key)
+        self._histories = Histories(
+            store, wall_clock, config.history_changes, config.history_age, config.max_txn_ops
+        )
+        self._feed = McpFeed(store)
+        self._consumers = Consumers(self._feed.snapshots, Pace(PER_SECOND, BURST))
         self._source = self._directory_source()
         self._certified = not config.ca_address
         self._reached = False
@@ -176,6 +188,14 @@ class Galley:
             self._config, self._store, self._identity, self._registrar, metrics, wall_clock
         )
 
+    async def forget_history(self) -> None:
+        """Keep no more of the past than is wanted; until cancelled."""
+        await self._histories.run(self._identity)
+
+    async def feed_consumers(self) -> None:
+        """Make snapshots for consumers that speak MCP; until cancelled."""
+        await self._feed.run()
+
     async def follow_directory(self) -> None:
         """Keep what the directory holds in the store; until cancelled."""
         if self._source is not None:
@@ -205,11 +225,26 @@ class Galley:
         )
 
     def _server(self, listen: Listen, access: Access) -> AbstractAsyncContextManager[Serving]:
-        service = ConfigService(self._configs, access, self._metrics)
+        configs = config_service.ConfigService(self._configs, access, self._metrics)
+        history = history_service.HistoryService(
+            self._configs, self._histories, access, self._metrics
+        )
+
+        def register(server: aio.Server) -> None:
+            config_service.register(server, configs)
+            history_service.register(server, history)
+            mcp_source.register(server, mcp_source.ResourceSource(self._consumers, access))
+            mcp_over_xds.register(server, mcp_over_xds.McpOverXds(self._consumers, access))
+
         return serving(
-            lambda server: register(server, service),
+            register,
             [listen],
-            services=[SERVICE],
+            services=[
+                config_service.SERVICE,
+                history_service.SERVICE,
+                mcp_source.SERVICE,
+                mcp_over_xds.SERVICE,
+            ],
             grace=self._config.drain,
             options=_OPTIONS,
         )

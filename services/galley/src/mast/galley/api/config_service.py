@@ -20,6 +20,7 @@ from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.api.problems import Context, aborting, problem, report
 from mast.galley.core.events import Event, Events
 from mast.galley.core.findings import Findings, findings
+from mast.galley.core.history import Operation, Origin
 from mast.galley.core.judge import Judgement, judge, read
 from mast.galley.core.objects import DEFAULT_NAMESPACE, ConfigObject, Defaults
 from mast.galley.core.plan import Applied, Deleted, NotFound
@@ -42,13 +43,16 @@ class Configs(Protocol):
     @property
     def keeps_secrets(self) -> bool: ...
 
-    async def apply(self, objects: Sequence[ConfigObject], *, dry_run: bool = False) -> Applied: ...
+    async def apply(
+        self, objects: Sequence[ConfigObject], *, dry_run: bool = False, origin: Origin
+    ) -> Applied: ...
 
     async def delete(
         self,
         references: Mapping[str, config_pb2.ObjectRef],
         *,
         ignore_missing: bool = False,
+        origin: Origin,
     ) -> Deleted: ...
 
     async def get(self, key: str) -> Stored | None: ...
@@ -75,7 +79,11 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
         async with aborting(context):
             judged = await self._judged(request.sources, request.objects, request.default_namespace)
             judged.insist()
-            applied = await self.configs.apply(judged.objects, dry_run=request.dry_run)
+            applied = await self.configs.apply(
+                judged.objects,
+                dry_run=request.dry_run,
+                origin=Origin(self.access.caller(context), Operation.APPLY),
+            )
         if applied.revision:
             log.info("config.applied", revision=applied.revision, objects=len(judged.objects))
         return config_pb2.ApplyResponse(
@@ -102,7 +110,11 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
             if errors(p for p in reading.problems if re.split(r"[.[]", p.path)[0] not in _CONTENT):
                 raise InvalidConfig(reading.problems, len(reading.objects))
             references |= {obj.key: _reference(obj) for obj in reading.objects}
-            deleted = await self.configs.delete(references, ignore_missing=request.ignore_missing)
+            deleted = await self.configs.delete(
+                references,
+                ignore_missing=request.ignore_missing,
+                origin=Origin(self.access.caller(context), Operation.DELETE),
+            )
         if deleted.revision:
             log.info("config.deleted", revision=deleted.revision, objects=len(deleted.objects))
         return config_pb2.DeleteResponse(deleted=deleted.objects, revision=deleted.revision)

@@ -10,7 +10,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2
 from grpc import StatusCode, aio
 
-from mast.common.etcd import Rejected, Unavailable
+from mast.common.etcd import Compacted, Rejected, Unavailable
 from mast.galley.core.plan import Aborted, NotFound, TooLarge
 from mast.galley.core.problem import InvalidConfig, Problem, Severity
 from mast.galley.core.resources import Unreadable
@@ -27,6 +27,7 @@ STATUS: dict[type[Exception], StatusCode] = {
     NotFound: StatusCode.NOT_FOUND,
     TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: StatusCode.UNAVAILABLE,
+    Compacted: StatusCode.UNAVAILABLE,
     NoSealingKey: StatusCode.FAILED_PRECONDITION,
     Rejected: StatusCode.INTERNAL,
     Unreadable: StatusCode.DATA_LOSS,
