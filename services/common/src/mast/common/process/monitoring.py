@@ -125,14 +125,19 @@ async def http_server(
     *,
     name: str = "http",
     tls: ssl.SSLContext | None = None,
+    posts: Mapping[str, Handler] | None = None,
+    longest_body: int = 0,
 ) -> AsyncIterator[int]:
-    """Serve GET ``routes`` on ``host:port``, plaintext without ``tls``; yields the bound port.
+    """Serve GET ``routes`` and POST ``posts`` on ``host:port``, plaintext without ``tls``.
 
-    Headers are bounded by aiohttp (8 KiB a line), connections by :data:`CONNECTIONS`.
+    Yields the bound port. Headers are bounded by aiohttp (8 KiB a line), connections by
+    :data:`CONNECTIONS`, bodies that handlers read by ``longest_body`` bytes (413).
     """
-    app = web.Application(client_max_size=0)
+    app = web.Application(client_max_size=longest_body)
     for path, handler in routes.items():
         app.router.add_get(path, handler)
+    for path, handler in (posts or {}).items():
+        app.router.add_post(path, handler)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=30)
     await runner.setup()
     host, _, port = listen.rpartition(":")

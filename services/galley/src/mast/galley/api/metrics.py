@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from mast.common.kinds import Kind
 from mast.common.process.telemetry import Metrics
+from mast.galley.core.admission.review import Verdict
 from mast.galley.core.judge import Judgement
 from mast.galley.core.problem import errors
 
@@ -13,6 +15,9 @@ class GalleyMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self._passed = metrics.counter("galley_validation_passed", "Objects found valid.")
         self._failed = metrics.counter("galley_validation_failed", "Objects found invalid.")
+        self._unanswered = metrics.counter(
+            "galley_validation_http_error", "Calls of webhooks that were no reviews, by status."
+        )
         self._sources = metrics.gauge(
             "galley_source_objects", "Objects that a configuration source holds."
         )
@@ -38,6 +43,27 @@ class GalleyMetrics:
                 self._failed.add(1, reason=reason, **labels)
         for (kind, _, _), reason in reasons.items():
             self._failed.add(1, group="", version="", resource=kind, reason=reason)
+
+    def reviewed(self, kind: Kind | None, verdict: Verdict) -> None:
+        """Count an object that an API server asked about; one of no known kind has no labels.
+
+        What callers write of group and version is not counted by: they could fill the memory.
+        """
+        labels = dict.fromkeys(("group", "version", "resource"), "")
+        if kind is not None:
+            labels = {
+                "group": kind.group,
+                "version": kind.storage_version,
+                "resource": kind.plural,
+            }
+        if not verdict.allowed:
+            self._failed.add(1, reason=verdict.reason, **labels)
+        elif verdict.judged:
+            self._passed.add(1, **labels)
+
+    def unanswered(self, status: int) -> None:
+        """Count a call that ended with an HTTP error."""
+        self._unanswered.add(1, status=str(status))
 
     def source(self, name: str, objects: int, problems: int) -> None:
         """Tell what a source holds."""
