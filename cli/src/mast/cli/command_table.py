@@ -18,6 +18,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "history_commands": ("history", "rollback"),
     "proxy_commands": ("proxy-status", "ps", "diff"),
     "render_command": ("render",),
+    "kube_inject_command": ("kube-inject",),
     "explain_command": ("explain",),
     "demo_command": ("demo",),
     "ca_commands": ("ca",),

@@ -1,0 +1,70 @@
+"""Takes an earlier injection back, so that another starts from what the author wrote.
+
+That makes injection idempotent: a webhook may be called again after others changed the pod, and
+manifests may be injected for another revision.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mast.galley.core.injection import metrics, probes
+from mast.galley.core.injection.annotations import OVERRIDES, STATUS
+from mast.galley.core.injection.site import PROXY
+
+Object = dict[str, Any]
+
+GROUPS: Final = ("initContainers", "containers", "volumes", "imagePullSecrets")
+CONTAINERS: Final = ("initContainers", "containers")
+
+
+def as_written(pod: Object) -> Object:
+    """The pod without what its status annotation says was added; its annotations are checked."""
+    metadata = pod.get("metadata") or {}
+    annotations: dict[str, str] = metadata.get("annotations") or {}
+    if STATUS not in annotations:
+        return pod
+    status = json.loads(annotations[STATUS])
+    variables = _variables(pod)
+    spec = dict(pod.get("spec") or {})
+    originals = probes.kept(variables.get(probes.VARIABLE, ""))
+    for group in GROUPS:
+        added = frozenset(status.get(group) or ())
+        left = [each for each in spec.get(group) or () if each.get("name") not in added]
+        if group in CONTAINERS:
+            left = [probes.restored(each, originals) for each in left]
+        spec[group] = left
+    for group, containers in json.loads(annotations.get(OVERRIDES) or "{}").items():
+        if group in CONTAINERS:
+            spec[group] = [*containers, *spec[group]]
+    config = json.loads(variables.get("PROXY_CONFIG") or "{}")
+    port = str(config.get("statusPort") or 15020)
+    own = metrics.own_annotations(annotations, variables.get(metrics.VARIABLE, ""), port)
+    own = {key: value for key, value in own.items() if key not in {STATUS, OVERRIDES}}
+    return {
+        **pod,
+        "metadata": {**metadata, "annotations": own},
+        "spec": {key: value for key, value in spec.items() if key not in GROUPS or value != []},
+    }
+
+
+def overridden(pod: Mapping[str, Any]) -> Object:
+    """The author's own containers of the injected names, by where they stand."""
+    spec = pod.get("spec") or {}
+    found = {
+        group: [each for each in spec.get(group) or () if each.get("name") == PROXY]
+        for group in CONTAINERS
+    }
+    return {group: each for group, each in found.items() if each}
+
+
+def _variables(pod: Mapping[str, Any]) -> Mapping[str, str]:
+    """Variables of the proxy that was injected."""
+    spec = pod.get("spec") or {}
+    for group in CONTAINERS:
+        for each in spec.get(group) or ():
+            if each.get("name") == PROXY:
+                return {e.get("name"): e.get("value") or "" for e in each.get("env") or ()}
+    return {}
