@@ -87,7 +87,7 @@ def test_unknown_kinds_are_noted_and_break_nothing() -> None:
 @pytest.mark.parametrize(
     ("content", "rule_broken"),
     [
-        pytest.param(b"\xff\xfe", "unreadable", id="not-utf-8"),
+        pytest.param(b"\xff\xfe", "not-utf-8", id="not-utf-8"),
         pytest.param(b"a: [", "malformed-yaml", id="not-yaml"),
         pytest.param(b"5", "not-an-object", id="not-an-object"),
     ],

@@ -50,7 +50,8 @@ class ConfigObject:
     """One object as a user wrote it, understood.
 
     ``positions`` says where its fields stand in ``source``; ``undecoded`` are fields that could
-    not be understood and are missing in ``spec``.
+    not be understood and are missing in ``spec``. ``created`` is when it was made, if its source
+    knows.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class ConfigObject:
     position: Position = NOWHERE
     positions: Mapping[Path, Position] = field(default_factory=dict)
     undecoded: tuple[Path, ...] = ()
+    created: datetime | None = None
 
     @property
     def key(self) -> str:
@@ -86,6 +88,7 @@ class ConfigObject:
             self.kind.name,
             self.meta.namespace,
             self.meta.name,
+            self.position,
         )
 
 
@@ -150,11 +153,19 @@ def read_text(text: str, source: str, defaults: Defaults) -> Reading:
 
 def _read_parsed(document: Document, source: str, defaults: Defaults) -> Reading:
     node, wrong = document.node, located(document.problems, source)
-    if node is None or (wrong and not isinstance(node.value, dict)):
-        return Reading((), tuple(wrong))
+    if node is None:
+        begin = wrong[0].position if wrong else NOWHERE
+        return Reading((), tuple(_within(begin, each) for each in wrong))
+    if wrong and not isinstance(node.value, dict):
+        return Reading((), tuple(_within(node.position, each) for each in wrong))
     reading = _read_document(node, source, defaults)
-    attributed = (_attributed(each, reading.objects) for each in wrong)
-    return Reading(reading.objects, (*attributed, *reading.problems))
+    problems = (*(_attributed(each, reading.objects) for each in wrong), *reading.problems)
+    return Reading(reading.objects, tuple(_within(node.position, each) for each in problems))
+
+
+def _within(begin: Position, problem: Problem) -> Problem:
+    """The problem as one of the document that begins there, unless it is known to be another's."""
+    return problem if problem.document != NOWHERE else replace(problem, document=begin)
 
 
 def _attributed(problem: Problem, objects: Sequence[ConfigObject]) -> Problem:
@@ -164,8 +175,13 @@ def _attributed(problem: Problem, objects: Sequence[ConfigObject]) -> Problem:
     place = (problem.position.line, problem.position.column)
     after = bisect_right(objects, place, key=lambda o: (o.position.line, o.position.column))
     owner = objects[max(after - 1, 0)]
-    meta = owner.meta
-    return replace(problem, kind=owner.kind.name, namespace=meta.namespace, name=meta.name)
+    return replace(
+        problem,
+        kind=owner.kind.name,
+        namespace=owner.meta.namespace,
+        name=owner.meta.name,
+        document=owner.position,
+    )
 
 
 def read_object(message: config_pb2.Object, source: str, defaults: Defaults) -> Reading:
@@ -240,10 +256,11 @@ def _read_one(node: Node, content: Mapping[str, Node], source: str, defaults: De
             position=at,
             name=_text_of(name, "name"),
             namespace=_text_of(name, "namespace"),
+            document=node.position,
         )
         return Reading((), (problem,))
     if defaults.skip_foreign and _is_foreign(content, kind):
-        message = f"{kind.name} without certificates, skipped: the mesh has no use for it"
+        message = "nothing in it has a name that the mesh knows"
         problem = Problem(
             SKIPPED,
             message,
@@ -253,6 +270,7 @@ def _read_one(node: Node, content: Mapping[str, Node], source: str, defaults: De
             kind=kind.name,
             name=_text_of(name, "name"),
             namespace=_text_of(name, "namespace"),
+            document=node.position,
         )
         return Reading((), (problem,))
     positions: dict[Path, Position] = {(key,): place for key, place in node.keys.items()}

@@ -103,11 +103,12 @@ def address(text: str) -> str | None:
     """``host:port``; the host is a name or an address, an IPv6 one in brackets."""
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdigit():
+    number = values.digits(port)
+    if not colon or number is None:
         return f"{text!r} must be host:port"
     if "$" in bare:  # Expanded by the agent: $(HOST_IP):8126.
         return None
-    return values.host_or_ip(bare) or values.port(int(port))
+    return values.host_or_ip(bare) or values.port(number)
 
 
 def _tls(config: Any, at: Path) -> Iterator[Finding]:
