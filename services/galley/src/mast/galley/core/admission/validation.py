@@ -36,8 +36,8 @@ def verdict(asked: Review, defaults: Defaults) -> Verdict:
     if asked.operation not in OPERATIONS or asked.subresource or _is_leaving(asked):
         return Verdict(True, judged=False)
     content = asked.content
-    if complaint := _complaint(content):
-        return _denied(UNDECODABLE, f"cannot decode configuration: {complaint}")
+    if wrong := complaint(content):
+        return _denied(UNDECODABLE, f"cannot decode configuration: {wrong}")
     kind = kind_of(content)
     if kind is None:
         named = f"{content.get('kind')!r} of {content.get('apiVersion')!r}"
@@ -73,7 +73,7 @@ def _is_leaving(asked: Review) -> bool:
     return ending and bool(new.get("spec") == old.get("spec"))
 
 
-def _complaint(content: Any) -> str:
+def complaint(content: Any) -> str:
     """Why an object cannot be judged at all, "" if it can be: what is judged is bounded."""
     if not isinstance(content, dict):
         return "the request has no object"
