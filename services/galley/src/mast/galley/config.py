@@ -41,6 +41,13 @@ class Config:
     kubeconfig: Path | None = None
     kube_context: str = ""
 
+    # host:port of the admission webhooks (TLS by Galley's own certificate; needs a CA address),
+    # without, none; 15017 by custom. With them the leader among Galleys of a revision keeps the
+    # webhook configurations of that revision: their CA bundle, and that they close.
+    webhook_listen: str = ""
+    revision: str = "default"
+    webhook_configurations: bool = True
+
     # Whether every namespace gets the roots of the mesh in a ConfigMap (PILOT_CA_CERT_CONFIGMAP is
     # its name) and the revocation lists in another one, and, as up to 1.4, the control plane's
     # namespace the map istio-security.

@@ -36,8 +36,8 @@ from mast.galley.config import Config
 from mast.galley.core.documents import TEXT_LIMIT_BYTES
 from mast.galley.core.mcp.pace import Pace
 from mast.galley.core.objects import Defaults
-from mast.galley.kubernetes.metrics import SecretMetrics
-from mast.galley.platform import keep_kubernetes, registrar
+from mast.galley.kubernetes.metrics import KubernetesMetrics
+from mast.galley.platform import keep_kubernetes, registrar, webhooks
 from mast.galley.store.configs import Configs
 from mast.galley.store.directory import DirectorySource
 from mast.galley.store.history import Histories
@@ -68,7 +68,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     metrics = Metrics("galley")
     async with connect(etcd_config(config)) as store:
         galley = Galley(config, store, GalleyMetrics(metrics))
-        secret_metrics = SecretMetrics(metrics)
+        kubernetes_metrics = KubernetesMetrics(metrics)
         async with (
             monitoring(config.monitoring_listen, ready=galley.readiness, metrics=metrics),
             asyncio.TaskGroup() as tasks,
@@ -78,7 +78,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 tasks.create_task(galley.serve_securely(), name="secure"),
                 tasks.create_task(galley.follow_directory(), name="directory"),
                 tasks.create_task(galley.await_store(), name="store"),
-                tasks.create_task(galley.keep_kubernetes(secret_metrics), name="kubernetes"),
+                tasks.create_task(galley.keep_kubernetes(kubernetes_metrics), name="kubernetes"),
                 tasks.create_task(galley.forget_history(), name="history"),
                 tasks.create_task(galley.feed_consumers(), name="mcp"),
             ]
@@ -177,12 +177,15 @@ class Galley:
 
             tls = mutual_tls(current, lambda: trust.roots)
             listen = Listen(config.listen, tls, name="grpc-mtls")
-            async with self._server(listen, self._access()) as running:
+            async with (
+                self._server(listen, self._access()) as running,
+                webhooks(config, certificates, first, self._metrics),
+            ):
                 await running.set_serving(True)
                 self._certified = True
                 await asyncio.Event().wait()
 
-    async def keep_kubernetes(self, metrics: SecretMetrics) -> None:
+    async def keep_kubernetes(self, metrics: KubernetesMetrics) -> None:
         """What the leader among us does in Kubernetes; until cancelled."""
         await keep_kubernetes(
             self._config, self._store, self._identity, self._registrar, metrics, wall_clock

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import random
 from typing import cast
 
 from mast.common.etcd import Store
-from mast.common.identity.ca_client import Algorithm, CaClient, Certificate, WorkloadCertificates
+from mast.common.identity.ca_client import (
+    Algorithm,
+    CaClient,
+    Certificate,
+    KeyPair,
+    WorkloadCertificates,
+)
 from mast.common.identity.spiffe import SpiffeId
 from mast.common.kubernetes import Access, Api, connect, in_cluster, kubeconfig
 from mast.common.latest import Latest
+from mast.galley.api.metrics import GalleyMetrics
+from mast.galley.api.webhooks import Webhooks, webhook_server
 from mast.galley.config import Config
+from mast.galley.core.objects import Defaults
 from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy
-from mast.galley.kubernetes.metrics import SecretMetrics
+from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
 from mast.galley.kubernetes.root_maps import RootMaps
+from mast.galley.kubernetes.webhooks import WebhookConfigurations
 from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
 
 
@@ -55,12 +66,25 @@ def registrar(
     )
 
 
+@asynccontextmanager
+async def webhooks(
+    config: Config, certificates: WorkloadCertificates, first: KeyPair, metrics: GalleyMetrics
+) -> AsyncIterator[None]:
+    """Answer admission reviews by our own certificate, if there is a port for them."""
+    if not config.webhook_listen:
+        yield
+        return
+    answering = Webhooks(Defaults(config.default_namespace), metrics)
+    async with webhook_server(config.webhook_listen, first, certificates.changed, answering):
+        yield
+
+
 async def keep_kubernetes(
     config: Config,
     store: Store,
     identity: str,
     caller: Latest[CaClient | None],
-    metrics: SecretMetrics,
+    metrics: KubernetesMetrics,
     now: Callable[[], datetime],
 ) -> None:
     """Do what the leader among Galleys does in Kubernetes, whenever we are; for ever.
@@ -76,9 +100,14 @@ async def keep_kubernetes(
             leading = store.lead("galley-namespace-controller", identity, lambda _: maps().run())
             tasks.create_task(leading, name="root maps")
         if config.workload_secrets:
-            secrets = _workload_secrets(config, store, api, caller, metrics, now)
+            secrets = _workload_secrets(config, store, api, caller, metrics.secrets, now)
             leading = store.lead("galley-workload-secrets", identity, lambda _: secrets().run())
             tasks.create_task(leading, name="workload secrets")
+        if config.webhook_listen and config.webhook_configurations:
+            webhooks = _webhook_configurations(config, store, api, metrics.webhooks)
+            what = f"galley-webhooks-{config.revision}"
+            leading = store.lead(what, identity, lambda _: webhooks().run())
+            tasks.create_task(leading, name="webhook configurations")
 
 
 def _root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]:
@@ -88,6 +117,20 @@ def _root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]
         config.namespace if config.legacy_security_map else "",
     )
     return lambda: RootMaps(api, store, config.trust_domain, names, random)
+
+
+def _webhook_configurations(
+    config: Config, store: Store, api: Api, metrics: WebhookMetrics
+) -> Callable[[], WebhookConfigurations]:
+    return lambda: WebhookConfigurations(
+        api=api,
+        store=store,
+        trust_domain=config.trust_domain,
+        namespace=config.namespace,
+        revision=config.revision,
+        random=random,
+        metrics=metrics,
+    )
 
 
 def _workload_secrets(

@@ -72,3 +72,11 @@ class WebhookMetrics:
     def unloaded(self, reason: str) -> None:
         """There is nothing to patch in."""
         self._unloaded.add(reason=reason)
+
+
+class KubernetesMetrics:
+    """Metrics of everything that the leader writes."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.secrets = SecretMetrics(metrics)
+        self.webhooks = WebhookMetrics(metrics)
