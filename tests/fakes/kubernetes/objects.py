@@ -47,6 +47,9 @@ SERVICES = Resource("", "v1", "services", "Service")
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
+INGRESS_CLASSES = Resource(
+    "networking.k8s.io", "v1", "ingressclasses", "IngressClass", namespaced=False
+)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
 BUILT_IN = (
@@ -59,6 +62,7 @@ BUILT_IN = (
     NODES,
     ENDPOINT_SLICES,
     INGRESSES,
+    INGRESS_CLASSES,
     LEASES,
     CERTIFICATE_SIGNING_REQUESTS,
     CRDS,
@@ -255,6 +259,8 @@ class Objects:
             raise Status(409, "Conflict", message + str(found["metadata"]["uid"]))
         if resource == NAMESPACES:
             self._empty(name)
+        if resource == CRDS:
+            self._abolish(found)
         if not _held(resource, found):
             return self._remove((resource, namespace, name))
         if not found["metadata"].get("deletionTimestamp"):
@@ -347,22 +353,31 @@ class Objects:
 
     def _establish(self, crd: Object) -> None:
         """A CRD is served as soon as it is Established."""
-        spec = crd["spec"]
-        for version in spec["versions"]:
-            self.serve(
-                Resource(
-                    spec["group"],
-                    version["name"],
-                    spec["names"]["plural"],
-                    spec["names"]["kind"],
-                    namespaced=spec["scope"] == "Namespaced",
-                ),
-                status="status" in version.get("subresources", {}),
-            )
+        for resource, version in _defined(crd):
+            self.serve(resource, status="status" in version.get("subresources", {}))
         condition = {"type": "Established", "status": "True", "reason": "InitialNamesAccepted"}
         self.update(
             CRDS, "", crd["metadata"]["name"], {"status": {"conditions": [condition]}}, "status"
         )
+
+    def _abolish(self, crd: Object) -> None:
+        """Its objects go first."""
+        for resource, _ in _defined(crd):
+            self.unserve(resource)
+
+
+def _defined(crd: Object) -> Iterator[tuple[Resource, Object]]:
+    """What a CRD defines: each version by itself."""
+    spec = crd["spec"]
+    for version in spec["versions"]:
+        resource = Resource(
+            spec["group"],
+            version["name"],
+            spec["names"]["plural"],
+            spec["names"]["kind"],
+            namespaced=spec["scope"] == "Namespaced",
+        )
+        yield resource, version
 
 
 def now() -> str:
