@@ -185,7 +185,7 @@ def test_all_mistakes_of_all_files_are_told(tmp_path: Path) -> None:
 
 def test_unknown_kinds_say_how_to_skip_them(tmp_path: Path) -> None:
     file = tmp_path / "pod.yaml"
-    file.write_text("{apiVersion: v1, kind: Pod, metadata: {name: a}}")
+    file.write_text("{apiVersion: example.com/v1, kind: Widget, metadata: {name: a}}")
     with pytest.raises(CommandError) as failed:
         render("-f", str(file), "--node", NODE)
     assert "--ignore-unknown" in failed.value.hint
