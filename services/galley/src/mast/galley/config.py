@@ -31,6 +31,8 @@ class Config:
     config_dir_name: str = "files"
     # Namespace of documents that name none.
     default_namespace: str = "default"
+    # By whose rules configuration is judged: current, or 1.4, which was stricter and never warned.
+    compat: str = "current"
 
     # 32 bytes that seal Secrets in etcd, the same for every replica and for Pilot; made if absent.
     # Without it Secrets are refused.
@@ -100,6 +102,8 @@ class Config:
     log_format: str = "json"
 
     def __post_init__(self) -> None:
+        if self.compat not in {"current", "1.4"}:
+            raise ValueError(f"--compat: {self.compat!r} is not allowed; allowed: current, 1.4")
         if self.history_changes < 1 or self.history_age <= timedelta(0):
             raise ValueError("--history-changes and --history-age: must be above 0")
         if self.max_txn_ops < 3:

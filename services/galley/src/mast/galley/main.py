@@ -35,7 +35,7 @@ from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.config import Config
 from mast.galley.core.documents import TEXT_LIMIT_BYTES
 from mast.galley.core.mcp.pace import Pace
-from mast.galley.core.objects import Defaults
+from mast.galley.core.objects import Compat, Defaults
 from mast.galley.kubernetes.metrics import KubernetesMetrics
 from mast.galley.platform import keep_kubernetes, registrar, webhooks
 from mast.galley.store.configs import Configs
@@ -105,6 +105,7 @@ class Galley:
         )
         self._feed = McpFeed(store)
         self._consumers = Consumers(self._feed.snapshots, Pace(PER_SECOND, BURST))
+        self._compat = Compat(config.compat)
         self._source = self._directory_source()
         self._certified = not config.ca_address
         self._reached = False
@@ -213,7 +214,11 @@ class Galley:
             config.config_dir,
             name=config.config_dir_name,
             identity=self._identity,
-            defaults=Defaults(config.default_namespace, secrets=self._configs.keeps_secrets),
+            defaults=Defaults(
+                config.default_namespace,
+                secrets=self._configs.keeps_secrets,
+                compat=self._compat,
+            ),
             report=self._metrics.source,
         )
 
@@ -228,7 +233,7 @@ class Galley:
         )
 
     def _server(self, listen: Listen, access: Access) -> AbstractAsyncContextManager[Serving]:
-        configs = config_service.ConfigService(self._configs, access, self._metrics)
+        configs = config_service.ConfigService(self._configs, access, self._metrics, self._compat)
         history = history_service.HistoryService(
             self._configs, self._histories, access, self._metrics
         )

@@ -25,7 +25,7 @@ from mast.common.latest import Latest
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.api.webhooks import Webhooks, webhook_server
 from mast.galley.config import Config
-from mast.galley.core.objects import Defaults
+from mast.galley.core.objects import Compat, Defaults
 from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy
 from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
@@ -74,7 +74,8 @@ async def webhooks(
     if not config.webhook_listen:
         yield
         return
-    answering = Webhooks(Defaults(config.default_namespace), metrics)
+    defaults = Defaults(config.default_namespace, compat=Compat(config.compat))
+    answering = Webhooks(defaults, metrics)
     async with webhook_server(config.webhook_listen, first, certificates.changed, answering):
         yield
 

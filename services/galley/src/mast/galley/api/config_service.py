@@ -22,7 +22,7 @@ from mast.galley.core.events import Event, Events
 from mast.galley.core.findings import Findings, findings
 from mast.galley.core.history import Operation, Origin
 from mast.galley.core.judge import Judgement, judge, read
-from mast.galley.core.objects import DEFAULT_NAMESPACE, ConfigObject, Defaults
+from mast.galley.core.objects import DEFAULT_NAMESPACE, Compat, ConfigObject, Defaults
 from mast.galley.core.plan import Applied, Deleted, NotFound
 from mast.galley.core.problem import InvalidConfig, errors
 from mast.galley.core.resources import Stored, Unreadable, reference, shown
@@ -71,6 +71,7 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
     configs: Configs
     access: Access
     metrics: GalleyMetrics
+    compat: Compat = Compat.CURRENT
 
     async def Apply(
         self, request: config_pb2.ApplyRequest, context: Context
@@ -174,12 +175,18 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
     ) -> Judgement:
         """In a thread: text of megabytes takes seconds."""
         defaults = self._defaults(namespace)
-        judged = await asyncio.to_thread(lambda: judge(read(sources, objects, defaults)))
+        judged = await asyncio.to_thread(
+            lambda: judge(read(sources, objects, defaults), self.compat)
+        )
         self.metrics.judged(judged)
         return judged
 
     def _defaults(self, namespace: str) -> Defaults:
-        return Defaults(namespace or DEFAULT_NAMESPACE, secrets=self.configs.keeps_secrets)
+        return Defaults(
+            namespace or DEFAULT_NAMESPACE,
+            secrets=self.configs.keeps_secrets,
+            compat=self.compat,
+        )
 
 
 def _events(events: Events, batch: Batch) -> Iterator[config_pb2.WatchEvent]:

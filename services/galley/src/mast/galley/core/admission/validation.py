@@ -44,7 +44,7 @@ def verdict(asked: Review, defaults: Defaults) -> Verdict:
         return _denied(UNKNOWN, f"unrecognized type {named[:200]}")
     tree = {**content, "apiVersion": kind.api_version}
     reading = read_json(tree, "", replace(defaults, namespace=asked.namespace or "default"))
-    problems = judge(reading).problems
+    problems = judge(reading, defaults.compat).problems
     wrong = errors(problems)
     told = tuple(map(_told, (problem for problem in problems if problem not in wrong)))
     if wrong:
