@@ -75,7 +75,7 @@ YAML_PEM, YAML_LEAF = (
                      " extensionProviders: [{name: a, envoyFileAccessLog: {path: /dev/stdout}}],"
                      " discoverySelectors: [{matchExpressions: [{key: a, operator: In,"
                      " values: [b]}, {key: c, operator: Exists}]}]}",
-                     ["warning spec.discoverySelectors without-effect"], id="more"),
+                     [], id="more"),
         pytest.param("{defaultConfig: {tracing: {stackdriver: {}}}}",
                      ["error spec.defaultConfig.tracing.stackdriver unsupported"],
                      id="stackdriver"),
@@ -102,8 +102,7 @@ YAML_PEM, YAML_LEAF = (
                      " {key: a, operator: Exists, values: [b]}, {key: a, operator: Like}]}]}",
                      ["error spec.discoverySelectors[0].matchExpressions[0].values required",
                       "error spec.discoverySelectors[0].matchExpressions[1].values not-allowed",
-                      "error spec.discoverySelectors[0].matchExpressions[2].operator operator",
-                      "warning spec.discoverySelectors without-effect"],
+                      "error spec.discoverySelectors[0].matchExpressions[2].operator operator"],
                      id="selectors"),
         pytest.param("{serviceSettings: [{hosts: ['*.a.com', 'b c']}]}",
                      ["error spec.serviceSettings[0].hosts[1] host"], id="service-settings"),

@@ -260,7 +260,6 @@ _WITHOUT_EFFECT = {
     "MeshConfig.ca": "agents find the authority by CA_ADDR",
     "MeshConfig.verify_certificate_at_client": "servers outside are always verified",
     "MeshConfig.enable_prometheus_merge": "agents add what a workload's annotations name",
-    "MeshConfig.discovery_selectors": "Galley serves all that it is given",
     "MeshConfig.service_scope_configs": _NO_AMBIENT,
     "MeshConfig.hbone_idle_timeout": _NO_AMBIENT,
 }
