@@ -164,7 +164,8 @@ class _Reader:
             where = f"{first.source}:{first.node.position.line}"
             message = f"the same object is given in {where}"
             findings = (*findings, Finding(("metadata", "name"), "duplicate-object", message))
-        self.problems += (_problem(document, name, each) for each in findings)
+        problems = (_problem(document, name, each) for each in findings)
+        self.problems += sorted(problems, key=_place)
 
 
 def _pod(content: Mapping[str, Any], path: Path, owner: Owner) -> Mapping[str, Any]:
@@ -216,6 +217,10 @@ def _problem(document: Document, name: ObjectName, finding: Finding) -> Problem:
         name.namespace,
         name.name,
     )
+
+
+def _place(problem: Problem) -> tuple[int, int]:
+    return problem.position.line, problem.position.column
 
 
 def _position(node: Node, path: Path) -> Position:

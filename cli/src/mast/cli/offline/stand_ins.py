@@ -54,13 +54,10 @@ class Objects:
 
 
 def completed(objects: Objects) -> Iterator[Item]:
-    """The objects as a cluster would have them after a while.
-
-    Of several objects of one kind and name the first counts.
-    """
+    """The objects as a cluster would have them after a while."""
     items = objects.items
-    pods = {each.id: each for each in reversed(items) if isinstance(each, Pod)}
-    services = {each.id: each for each in reversed(items) if isinstance(each, Service)}
+    pods = {each.id: each for each in items if isinstance(each, Pod)}
+    services = {each.id: each for each in items if isinstance(each, Service)}
     slices = [each for each in items if isinstance(each, Slice)]
     namespaces = [each for each in items if isinstance(each, Namespace)]
     fresh = {name: pods[name] for name in sorted(objects.fresh)}
