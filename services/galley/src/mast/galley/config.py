@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from mast.common.process.exposure import keep_etcd_here, keep_plaintext_here
+from mast.common.process.exposure import keep_etcd_here, keep_plaintext_here, stays_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,10 @@ class Config:
     allowed_readers: tuple[str, ...] = ()
     allowed_writers: tuple[str, ...] = ()
 
+    # host:port of consumers that wait to be called with configuration (MCP ResourceSink); with a CA
+    # address by mutual TLS, without one on this machine only.
+    mcp_sinks: tuple[str, ...] = ()
+
     # A directory of YAML and JSON files to keep in the store; the name marks what came from it.
     config_dir: Path | None = None
     config_dir_name: str = "files"
@@ -42,6 +46,9 @@ class Config:
     in_cluster: bool = False
     kubeconfig: Path | None = None
     kube_context: str = ""
+
+    # Whether configuration is read from there: objects of this revision, or of none in particular.
+    kubernetes_config: bool = True
 
     # host:port of the admission webhooks (TLS by Galley's own certificate; needs a CA address),
     # without, none; 15017 by custom. With them the leader among Galleys of a revision keeps the
@@ -109,4 +116,9 @@ class Config:
         if self.max_txn_ops < 3:
             raise ValueError("--max-txn-ops: must be at least 3: an object and its history")
         keep_plaintext_here(self, "monitoring_listen")
+        beyond = [] if self.ca_address else [a for a in self.mcp_sinks if not stays_here(a)]
+        if beyond and not self.plaintext_beyond_loopback:
+            raise ValueError(
+                f"--mcp-sinks {beyond[0]}: without --ca-address must be on a loopback address"
+            )
         keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)

@@ -28,20 +28,19 @@ from mast.common.process.serving import Listen, Serving, serving
 from mast.common.process.settings import parse
 from mast.common.process.telemetry import Metrics, configure_logging
 from mast.common.sealing import sealing_key
-from mast.galley.api import config_service, history_service, mcp_over_xds, mcp_source
+from mast.galley.api import config_service, history_service
 from mast.galley.api.access import ADMIN_SOCKET, Access
-from mast.galley.api.consumers import BURST, PER_SECOND, Consumers
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.config import Config
 from mast.galley.core.documents import TEXT_LIMIT_BYTES
-from mast.galley.core.mcp.pace import Pace
 from mast.galley.core.objects import Compat, Defaults
+from mast.galley.distribution import SERVICES as DISTRIBUTED
+from mast.galley.distribution import Distribution
 from mast.galley.kubernetes.metrics import KubernetesMetrics
-from mast.galley.platform import keep_kubernetes, registrar, webhooks
+from mast.galley.platform import config_source, keep_kubernetes, registrar, webhooks
 from mast.galley.store.configs import Configs
 from mast.galley.store.directory import DirectorySource
 from mast.galley.store.history import Histories
-from mast.galley.store.mcp_feed import McpFeed
 
 log = structlog.get_logger()
 
@@ -80,7 +79,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 tasks.create_task(galley.await_store(), name="store"),
                 tasks.create_task(galley.keep_kubernetes(kubernetes_metrics), name="kubernetes"),
                 tasks.create_task(galley.forget_history(), name="history"),
-                tasks.create_task(galley.feed_consumers(), name="mcp"),
+                tasks.create_task(galley.distribute(), name="distribution"),
             ]
             await stop.wait()
             for task in background:
@@ -103,15 +102,15 @@ class Galley:
         self._histories = Histories(
             store, wall_clock, config.history_changes, config.history_age, config.max_txn_ops
         )
-        self._feed = McpFeed(store)
-        self._consumers = Consumers(self._feed.snapshots, Pace(PER_SECOND, BURST))
+        self._distribution = Distribution(config, store)
         self._compat = Compat(config.compat)
         self._source = self._directory_source()
+        self._cluster = config_source(config, self._configs, self._identity, metrics.source)
         self._certified = not config.ca_address
         self._reached = False
 
     def readiness(self) -> Readiness:
-        """Ready once etcd was reached, the directory stored and the certificate there (A7).
+        """Ready once etcd was reached, all sources stored and the certificate there (A7).
 
         The loss of etcd later does not change that: reads fail, the mesh does not.
         """
@@ -124,6 +123,9 @@ class Galley:
         if self._source is not None:
             detail["directory"] = "in sync" if synced else "not stored yet"
             detail["directory_errors"] = str(len(self._source.problems))
+        if self._cluster is not None:
+            detail["kubernetes"] = "in sync" if self._cluster.synced else "not stored yet"
+            synced = synced and self._cluster.synced
         return Readiness(self._reached and synced and self._certified, detail)
 
     async def await_store(self) -> None:
@@ -176,6 +178,7 @@ class Galley:
             def current() -> KeyPair:
                 return certificates.current or first
 
+            self._distribution.certified(current, lambda: trust.roots)
             tls = mutual_tls(current, lambda: trust.roots)
             listen = Listen(config.listen, tls, name="grpc-mtls")
             async with (
@@ -187,18 +190,24 @@ class Galley:
                 await asyncio.Event().wait()
 
     async def keep_kubernetes(self, metrics: KubernetesMetrics) -> None:
-        """What the leader among us does in Kubernetes; until cancelled."""
+        """Configuration from Kubernetes, and what the leader does there; until cancelled."""
         await keep_kubernetes(
-            self._config, self._store, self._identity, self._registrar, metrics, wall_clock
+            self._config,
+            self._store,
+            self._identity,
+            self._cluster,
+            self._registrar,
+            metrics,
+            wall_clock,
         )
 
     async def forget_history(self) -> None:
         """Keep no more of the past than is wanted; until cancelled."""
         await self._histories.run(self._identity)
 
-    async def feed_consumers(self) -> None:
-        """Make snapshots for consumers that speak MCP; until cancelled."""
-        await self._feed.run()
+    async def distribute(self) -> None:
+        """Tell other consumers what is stored; until cancelled."""
+        await self._distribution.run()
 
     async def follow_directory(self) -> None:
         """Keep what the directory holds in the store; until cancelled."""
@@ -241,18 +250,12 @@ class Galley:
         def register(server: aio.Server) -> None:
             config_service.register(server, configs)
             history_service.register(server, history)
-            mcp_source.register(server, mcp_source.ResourceSource(self._consumers, access))
-            mcp_over_xds.register(server, mcp_over_xds.McpOverXds(self._consumers, access))
+            self._distribution.register(server, access)
 
         return serving(
             register,
             [listen],
-            services=[
-                config_service.SERVICE,
-                history_service.SERVICE,
-                mcp_source.SERVICE,
-                mcp_over_xds.SERVICE,
-            ],
+            services=[config_service.SERVICE, history_service.SERVICE, *DISTRIBUTED],
             grace=self._config.drain,
             options=_OPTIONS,
         )

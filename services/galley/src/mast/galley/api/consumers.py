@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -70,26 +70,30 @@ class Consumers:
         try:
             await asyncio.sleep(self.pace.delay(asyncio.get_running_loop().time()))
             log.info("consumer.connected", peer=peer)
-            refusal = await self._converse(requests, context, face, peer)
+            refusal = await self.converse(requests, context.write, face, peer)
         finally:
             self.streams -= 1
             log.info("consumer.gone", peer=peer)
         if refusal:
             await context.abort(StatusCode.INVALID_ARGUMENT, refusal)
 
-    async def _converse(
+    async def converse(
         self,
-        requests: AsyncIterator[RequestT],
-        context: Context,
+        requests: AsyncIterable[RequestT],
+        write: Callable[[Any], Awaitable[None]],
         face: Face[RequestT],
         peer: str,
     ) -> str:
-        """Why the stream is refused; nothing if the consumer ended it."""
+        """Answer requests on a stream, whoever opened it, until it ends.
+
+        Returns why it is refused; nothing if the consumer ended it. What reading and writing raise
+        comes in a group.
+        """
         news = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             telling = [
                 tasks.create_task(self._wake(news), name="mcp snapshots"),
-                tasks.create_task(self._tell(news, context, face), name="mcp responses"),
+                tasks.create_task(self._tell(news, write, face), name="mcp responses"),
             ]
             try:
                 return await _listen(requests, news, face, peer)
@@ -103,7 +107,12 @@ class Consumers:
             seen = await self.snapshots.after(seen)
             news.set()
 
-    async def _tell(self, news: asyncio.Event, context: Context, face: Face[RequestT]) -> None:
+    async def _tell(
+        self,
+        news: asyncio.Event,
+        write: Callable[[Any], Awaitable[None]],
+        face: Face[RequestT],
+    ) -> None:
         """Write what is due. While a write waits for a slow consumer, snapshots come and go."""
         while True:
             news.clear()
@@ -112,11 +121,11 @@ class Consumers:
             if push is None:
                 await news.wait()
             else:
-                await context.write(face.response(push))
+                await write(await asyncio.to_thread(face.response, push))
 
 
 async def _listen(
-    requests: AsyncIterator[RequestT], news: asyncio.Event, face: Face[RequestT], peer: str
+    requests: AsyncIterable[RequestT], news: asyncio.Event, face: Face[RequestT], peer: str
 ) -> str:
     now = asyncio.get_running_loop().time
     pace = Pace(PER_SECOND, BURST)

@@ -17,12 +17,13 @@ from mast.galley.core.mcp.catalog import COLLECTIONS
 from mast.galley.core.mcp.watches import Answer, Push, Watches
 
 SERVICE: Final = mcp_pb2.DESCRIPTOR.services_by_name["ResourceSource"].full_name
-_VERSION: Final = (("config.source.version", version("mast-galley")),)
+VERSION: Final = (("config.source.version", version("mast-galley")),)
+"""What goes ahead of everything else."""
 
 
 @dataclass
-class _Stream:
-    """The messages of one sink."""
+class SinkStream:
+    """The messages of one sink, whoever called whom."""
 
     watches: Watches = field(default_factory=Watches)
 
@@ -59,8 +60,8 @@ class ResourceSource(mcp_pb2_grpc.ResourceSourceServicer):
     async def EstablishResourceStream(
         self, request_iterator: AsyncIterator[mcp_pb2.RequestResources], context: Context
     ) -> None:
-        await context.send_initial_metadata(_VERSION)
-        await self.consumers.serve(request_iterator, context, self.access, _Stream())
+        await context.send_initial_metadata(VERSION)
+        await self.consumers.serve(request_iterator, context, self.access, SinkStream())
 
 
 def register(server: aio.Server, service: ResourceSource) -> None:

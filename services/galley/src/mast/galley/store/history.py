@@ -99,7 +99,9 @@ class Histories:
         missing = [id for id in ids if replaced_key(id) not in entries]
         if missing:
             raise Unreadable(f"history {', '.join(missing)}: what was replaced is missing")
-        return {id: replaced(id, entries[replaced_key(id)].value) for id in ids}
+        return await asyncio.to_thread(
+            lambda: {id: replaced(id, entries[replaced_key(id)].value) for id in ids}
+        )
 
     async def run(self, identity: str) -> None:
         """Forget what is old, whenever this process leads; for ever."""

@@ -27,6 +27,7 @@ class McpFeed:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._catalog = Catalog()
+        self._newest: Snapshot | None = None
         self._dirty = asyncio.Event()
         self.snapshots: Latest[Snapshot | None] = Latest(None)
 
@@ -39,17 +40,19 @@ class McpFeed:
     async def _follow(self) -> None:
         async with aclosing(self._store.follow(CONFIG)) as batches:
             async for batch in batches:
-                changes = ((each.key, each.value, each.mod_revision) for each in batch.changes)
-                for error in self._catalog.apply(changes, batch.revision):
+                changes = [(each.key, each.value, each.mod_revision) for each in batch.changes]
+                errors = await asyncio.to_thread(self._catalog.apply, changes, batch.revision)
+                for error in errors:
                     log.warning("config.unreadable", error=str(error))
                 if batch.synced:
+                    self._newest = self._catalog.snapshot()
                     self._dirty.set()
 
     async def _publish(self) -> None:
         while True:
             await self._dirty.wait()
             await self._rested()
-            self.snapshots.publish(self._catalog.snapshot())
+            self.snapshots.publish(self._newest)
 
     async def _rested(self) -> None:
         """Return when nothing came for a while, or too long after the first change."""
