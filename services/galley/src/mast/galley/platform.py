@@ -28,10 +28,12 @@ from mast.galley.config import Config
 from mast.galley.core.objects import Compat, Defaults
 from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy
+from mast.galley.kubernetes.config_source import ConfigSource
 from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
 from mast.galley.kubernetes.root_maps import RootMaps
 from mast.galley.kubernetes.webhooks import WebhookConfigurations
 from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
+from mast.galley.store.configs import Configs
 
 
 def access(config: Config) -> Access | None:
@@ -80,15 +82,33 @@ async def webhooks(
         yield
 
 
+def config_source(
+    config: Config, configs: Configs, identity: str, report: Callable[[str, int, int], None]
+) -> ConfigSource | None:
+    """Where configuration in Kubernetes comes from, if it is wanted and there is a Kubernetes."""
+    if not config.kubernetes_config or not (config.in_cluster or config.kubeconfig):
+        return None
+    return ConfigSource(
+        configs,
+        identity=identity,
+        namespace=config.namespace,
+        revision=config.revision,
+        defaults=Defaults(secrets=configs.keeps_secrets, compat=Compat(config.compat)),
+        report=report,
+        random=random,
+    )
+
+
 async def keep_kubernetes(
     config: Config,
     store: Store,
     identity: str,
+    source: ConfigSource | None,
     caller: Latest[CaClient | None],
     metrics: KubernetesMetrics,
     now: Callable[[], datetime],
 ) -> None:
-    """Do what the leader among Galleys does in Kubernetes, whenever we are; for ever.
+    """Read configuration, and do what the leader among Galleys does in Kubernetes; for ever.
 
     ``caller`` calls Citadel by our own certificate, as soon as there is one.
     """
@@ -96,6 +116,8 @@ async def keep_kubernetes(
     if found is None:
         return
     async with connect(found) as api, asyncio.TaskGroup() as tasks:
+        if source is not None:
+            tasks.create_task(source.run(api), name="kubernetes configuration")
         if config.root_maps:
             maps = _root_maps(config, store, api)
             leading = store.lead("galley-namespace-controller", identity, lambda _: maps().run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -42,7 +43,9 @@ _SECRET_VALUES = {"data": "base64", "stringData": "text"}
 _CREDENTIAL_KINDS = frozenset({"Secret", "ConfigMap"})
 _EMPTY = Node({})
 _MESH_KINDS = frozenset({"MeshConfig", "MeshNetworks"})
-_OUR_GROUPS = tuple({each.group for each in KINDS if each.group.endswith("istio.io")})
+_ISTIO = "istio.io"
+_OUR_GROUPS = frozenset(each.group for each in KINDS if each.group.endswith(_ISTIO))
+_OUR_NAMES = frozenset(each.name for each in KINDS if each.group in _OUR_GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,8 +362,8 @@ def _kind(content: Mapping[str, Node], defaults: Defaults) -> tuple[Kind | None,
     group, _, version = api.value.rpartition("/")
     kind = BY_GROUP_KIND.get((group, name.value))
     if kind is None:
-        foreign = defaults.skip_foreign and group not in _OUR_GROUPS
-        skipped = defaults.skip_unknown or foreign
+        meant = group in _OUR_GROUPS or (group.endswith(_ISTIO) and name.value in _OUR_NAMES)
+        skipped = defaults.skip_unknown or (defaults.skip_foreign and not meant)
         severity = Severity.WARNING if skipped else Severity.ERROR
         message = f"unknown kind {name.value!r} of {api.value!r}{_meant(name.value)}"
         return None, Problem(SKIPPED, message, "kind", severity, kind=name.value)
