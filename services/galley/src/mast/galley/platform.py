@@ -28,12 +28,12 @@ from mast.galley.config import Config
 from mast.galley.core.objects import Compat, Defaults
 from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy
-from mast.galley.kubernetes.config_source import ConfigSource
 from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
 from mast.galley.kubernetes.root_maps import RootMaps
 from mast.galley.kubernetes.webhooks import WebhookConfigurations
 from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
 from mast.galley.store.configs import Configs
+from mast.galley.store.kubernetes import KubernetesSource
 
 
 def access(config: Config) -> Access | None:
@@ -70,7 +70,11 @@ def registrar(
 
 @asynccontextmanager
 async def webhooks(
-    config: Config, certificates: WorkloadCertificates, first: KeyPair, metrics: GalleyMetrics
+    config: Config,
+    certificates: WorkloadCertificates,
+    first: KeyPair,
+    injection: Injection,
+    metrics: GalleyMetrics,
 ) -> AsyncIterator[None]:
     """Answer admission reviews by our own certificate, if there is a port for them."""
     if not config.webhook_listen:
@@ -84,11 +88,11 @@ async def webhooks(
 
 def config_source(
     config: Config, configs: Configs, identity: str, report: Callable[[str, int, int], None]
-) -> ConfigSource | None:
+) -> KubernetesSource | None:
     """Where configuration in Kubernetes comes from, if it is wanted and there is a Kubernetes."""
     if not config.kubernetes_config or not (config.in_cluster or config.kubeconfig):
         return None
-    return ConfigSource(
+    return KubernetesSource(
         configs,
         identity=identity,
         namespace=config.namespace,
@@ -103,7 +107,7 @@ async def keep_kubernetes(
     config: Config,
     store: Store,
     identity: str,
-    source: ConfigSource | None,
+    source: KubernetesSource | None,
     caller: Latest[CaClient | None],
     metrics: KubernetesMetrics,
     now: Callable[[], datetime],

@@ -73,7 +73,7 @@ class Feed:
     alias: str = ""
 
 
-class ConfigSource:
+class KubernetesSource:
     """Keeps the store equal to what the API server has of configuration.
 
     Every replica follows the API server, so that any can take over at once; the one that leads
