@@ -35,8 +35,8 @@ class Distribution:
 
     def register(self, server: aio.Server, access: Access) -> None:
         """Add the services to a server."""
-        mcp_source.register(server, mcp_source.ResourceSource(self._consumers, access))
-        mcp_over_xds.register(server, mcp_over_xds.McpOverXds(self._consumers, access))
+        mcp_source.ResourceSource(self._consumers, access).register(server)
+        mcp_over_xds.McpOverXds(self._consumers, access).register(server)
 
     def certified(self, current: Callable[[], KeyPair], roots: Callable[[], bytes]) -> None:
         """From now on there is a certificate to call sinks with."""

@@ -244,7 +244,7 @@ class Galley:
     def _server(self, listen: Listen, access: Access) -> AbstractAsyncContextManager[Serving]:
         configs = config_service.ConfigService(self._configs, access, self._metrics, self._compat)
         history = history_service.HistoryService(
-            self._configs, self._histories, access, self._metrics
+            self._configs, self._histories, access, self._metrics, self._compat
         )
 
         def register(server: aio.Server) -> None:

@@ -23,7 +23,7 @@ from mast.galley.core.history import (
     scope,
 )
 from mast.galley.core.judge import Judgement, judge, read
-from mast.galley.core.objects import ConfigObject, Defaults
+from mast.galley.core.objects import Compat, ConfigObject, Defaults
 from mast.galley.core.plan import Applied
 from mast.galley.core.resources import reference
 from mast.galley.core.restoration import Restoration, as_it_was, restoration, target
@@ -72,6 +72,7 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
     histories: Histories
     access: Access
     metrics: GalleyMetrics
+    compat: Compat = Compat.CURRENT
 
     async def History(
         self, request: history_pb2.HistoryRequest, context: Context
@@ -140,7 +141,9 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
 
     async def _judged(self, todo: Restoration) -> Judgement:
         """By today's rules: what was valid once may not be any more."""
-        judged = await asyncio.to_thread(lambda: judge(read((), todo.objects, Defaults())))
+        judged = await asyncio.to_thread(
+            lambda: judge(read((), todo.objects, Defaults()), self.compat)
+        )
         self.metrics.judged(judged)
         return judged
 

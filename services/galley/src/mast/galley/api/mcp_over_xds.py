@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from envoy.service.discovery.v3 import ads_pb2_grpc
+import grpc
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc import aio
@@ -85,18 +85,21 @@ def _packed(resource: resource_pb2.Resource) -> AnyMessage:
 
 
 @dataclass(frozen=True)
-class McpOverXds(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
+class McpOverXds:
     """Serves the stored configuration, without Secrets, to whoever may read it."""
 
     consumers: Consumers
     access: Access
 
-    async def StreamAggregatedResources(
-        self, request_iterator: AsyncIterator[DiscoveryRequest], context: Context
-    ) -> None:
-        await self.consumers.serve(request_iterator, context, self.access, _Stream())
+    def register(self, server: aio.Server) -> None:
+        """Add the service to a server; of its two methods there is the one that A5 names."""
+        stream = grpc.stream_stream_rpc_method_handler(
+            self._stream,
+            request_deserializer=DiscoveryRequest.FromString,
+            response_serializer=DiscoveryResponse.SerializeToString,
+        )
+        handlers = {"StreamAggregatedResources": stream}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
-
-def register(server: aio.Server, service: McpOverXds) -> None:
-    """Add the service to a server."""
-    ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(service, server)
+    async def _stream(self, requests: AsyncIterator[DiscoveryRequest], context: Context) -> None:
+        await self.consumers.serve(requests, context, self.access, _Stream())

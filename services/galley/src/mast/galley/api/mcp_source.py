@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final
 
+import grpc
 from grpc import aio
 
-from istio.mcp.v1alpha1 import mcp_pb2, mcp_pb2_grpc
+from istio.mcp.v1alpha1 import mcp_pb2
 from mast.galley.api.access import Access
 from mast.galley.api.consumers import BadRequest, Consumers
 from mast.galley.api.problems import Context
@@ -51,19 +52,24 @@ class SinkStream:
 
 
 @dataclass(frozen=True)
-class ResourceSource(mcp_pb2_grpc.ResourceSourceServicer):
+class ResourceSource:
     """Serves the stored configuration, without Secrets, to whoever may read it."""
 
     consumers: Consumers
     access: Access
 
-    async def EstablishResourceStream(
-        self, request_iterator: AsyncIterator[mcp_pb2.RequestResources], context: Context
+    def register(self, server: aio.Server) -> None:
+        """Add the service to a server. (Generated servicers yield; streams here write.)"""
+        stream = grpc.stream_stream_rpc_method_handler(
+            self._stream,
+            request_deserializer=mcp_pb2.RequestResources.FromString,
+            response_serializer=mcp_pb2.Resources.SerializeToString,
+        )
+        handlers = {"EstablishResourceStream": stream}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+    async def _stream(
+        self, requests: AsyncIterator[mcp_pb2.RequestResources], context: Context
     ) -> None:
         await context.send_initial_metadata(VERSION)
-        await self.consumers.serve(request_iterator, context, self.access, SinkStream())
-
-
-def register(server: aio.Server, service: ResourceSource) -> None:
-    """Add the service to a server."""
-    mcp_pb2_grpc.add_ResourceSourceServicer_to_server(service, server)
+        await self.consumers.serve(requests, context, self.access, SinkStream())
