@@ -12,6 +12,9 @@ from mast.common.latest import Latest
 from mast.common.process.telemetry import Metrics
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.api.webhooks import Webhooks, webhook_server
+from mast.galley.core.admission.injection import for_caller, verdict
+from mast.galley.core.admission.review import Judge
+from mast.galley.core.injection.settings import Settings
 from mast.galley.core.objects import Defaults
 from tests.support.pki import Ca
 
@@ -44,11 +47,18 @@ class RunningWebhooks:
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
+def injection(cluster: str, network: str) -> Judge:
+    """By default settings."""
+    told = for_caller(Settings(), cluster, network)
+    return lambda asked: verdict(asked, told, {})
+
+
 @asynccontextmanager
 async def running_webhooks(**settings: Any) -> AsyncIterator[RunningWebhooks]:
     ca = Ca.root("mesh")
     first = key_pair(ca)
     running = RunningWebhooks(ca, Latest(first))
+    settings.setdefault("injection", injection)
     webhooks = Webhooks(Defaults(), GalleyMetrics(running.metrics), **settings)
     async with webhook_server("127.0.0.1:0", first, running.pair.after, webhooks) as running.port:
         yield running

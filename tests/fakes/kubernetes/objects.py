@@ -19,6 +19,7 @@ from mast.common.kubernetes.objects import (
     CONFIG_MAPS,
     MUTATING_WEBHOOK_CONFIGURATIONS,
     NAMESPACES,
+    NODES,
     PODS,
     SECRETS,
     SERVICE_ACCOUNTS,
@@ -44,7 +45,6 @@ CRDS = Resource(
     namespaced=False,
 )
 SERVICES = Resource("", "v1", "services", "Service")
-NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
 INGRESS_CLASSES = Resource(

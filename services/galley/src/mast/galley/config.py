@@ -56,6 +56,10 @@ class Config:
     webhook_listen: str = ""
     revision: str = "default"
     webhook_configurations: bool = True
+    # What the injecting one goes by beside the mesh's settings: the injector's own configuration
+    # and Helm's values, as YAML or JSON. Read again when they change; without, there are defaults.
+    inject_config_file: Path | None = None
+    inject_values_file: Path | None = None
 
     # Whether every namespace gets the roots of the mesh in a ConfigMap (PILOT_CA_CERT_CONFIGMAP is
     # its name) and the revocation lists in another one, and, as up to 1.4, the control plane's

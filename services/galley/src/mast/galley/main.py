@@ -41,6 +41,7 @@ from mast.galley.platform import config_source, keep_kubernetes, registrar, webh
 from mast.galley.store.configs import Configs
 from mast.galley.store.directory import DirectorySource
 from mast.galley.store.history import Histories
+from mast.galley.store.injection import InjectionSettings
 
 log = structlog.get_logger()
 
@@ -78,6 +79,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 tasks.create_task(galley.follow_directory(), name="directory"),
                 tasks.create_task(galley.await_store(), name="store"),
                 tasks.create_task(galley.keep_kubernetes(kubernetes_metrics), name="kubernetes"),
+                tasks.create_task(galley.follow_injection(), name="injection"),
                 tasks.create_task(galley.forget_history(), name="history"),
                 tasks.create_task(galley.distribute(), name="distribution"),
             ]
@@ -104,13 +106,16 @@ class Galley:
         )
         self._distribution = Distribution(config, store)
         self._compat = Compat(config.compat)
+        self._injection = InjectionSettings(
+            store, config.revision, config.inject_config_file, config.inject_values_file
+        )
         self._source = self._directory_source()
         self._cluster = config_source(config, self._configs, self._identity, metrics.source)
         self._certified = not config.ca_address
         self._reached = False
 
     def readiness(self) -> Readiness:
-        """Ready once etcd was reached, all sources stored and the certificate there (A7).
+        """Ready once etcd was reached, sources stored, certificate and settings there (A7).
 
         The loss of etcd later does not change that: reads fail, the mesh does not.
         """
@@ -126,7 +131,11 @@ class Galley:
         if self._cluster is not None:
             detail["kubernetes"] = "in sync" if self._cluster.synced else "not stored yet"
             synced = synced and self._cluster.synced
-        return Readiness(self._reached and synced and self._certified, detail)
+        ready = self._reached and synced and self._certified
+        if self._config.webhook_listen:
+            detail["injection"] = self._injection.problem or "configured"
+            ready = ready and self._injection.ready
+        return Readiness(ready, detail)
 
     async def await_store(self) -> None:
         """Note the first time that etcd answers."""
@@ -183,7 +192,7 @@ class Galley:
             listen = Listen(config.listen, tls, name="grpc-mtls")
             async with (
                 self._server(listen, self._access()) as running,
-                webhooks(config, certificates, first, self._metrics),
+                webhooks(config, certificates, first, self._injection.judge, self._metrics),
             ):
                 await running.set_serving(True)
                 self._certified = True
@@ -197,9 +206,15 @@ class Galley:
             self._identity,
             self._cluster,
             self._registrar,
+            self._injection.kubelets,
             metrics,
             wall_clock,
         )
+
+    async def follow_injection(self) -> None:
+        """Keep what injection goes by, if there are webhooks; until cancelled."""
+        if self._config.webhook_listen:
+            await self._injection.run()
 
     async def forget_history(self) -> None:
         """Keep no more of the past than is wanted; until cancelled."""

@@ -23,11 +23,12 @@ from mast.common.identity.spiffe import SpiffeId
 from mast.common.kubernetes import Access, Api, connect, in_cluster, kubeconfig
 from mast.common.latest import Latest
 from mast.galley.api.metrics import GalleyMetrics
-from mast.galley.api.webhooks import Webhooks, webhook_server
+from mast.galley.api.webhooks import Injection, Webhooks, webhook_server
 from mast.galley.config import Config
 from mast.galley.core.objects import Compat, Defaults
 from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy
+from mast.galley.kubernetes.kubelets import follow_kubelets
 from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
 from mast.galley.kubernetes.root_maps import RootMaps
 from mast.galley.kubernetes.webhooks import WebhookConfigurations
@@ -81,7 +82,7 @@ async def webhooks(
         yield
         return
     defaults = Defaults(config.default_namespace, compat=Compat(config.compat))
-    answering = Webhooks(defaults, metrics)
+    answering = Webhooks(defaults, metrics, injection)
     async with webhook_server(config.webhook_listen, first, certificates.changed, answering):
         yield
 
@@ -109,12 +110,14 @@ async def keep_kubernetes(
     identity: str,
     source: KubernetesSource | None,
     caller: Latest[CaClient | None],
+    kubelets: dict[str, str],
     metrics: KubernetesMetrics,
     now: Callable[[], datetime],
 ) -> None:
     """Read configuration, and do what the leader among Galleys does in Kubernetes; for ever.
 
-    ``caller`` calls Citadel by our own certificate, as soon as there is one.
+    ``caller`` calls Citadel by our own certificate, as soon as there is one. For the injector
+    ``kubelets`` gets the versions of the nodes.
     """
     found = access(config)
     if found is None:
@@ -130,6 +133,8 @@ async def keep_kubernetes(
             secrets = _workload_secrets(config, store, api, caller, metrics.secrets, now)
             leading = store.lead("galley-workload-secrets", identity, lambda _: secrets().run())
             tasks.create_task(leading, name="workload secrets")
+        if config.webhook_listen:
+            tasks.create_task(follow_kubelets(api, kubelets), name="kubelets")
         if config.webhook_listen and config.webhook_configurations:
             webhooks = _webhook_configurations(config, store, api, metrics.webhooks)
             what = f"galley-webhooks-{config.revision}"

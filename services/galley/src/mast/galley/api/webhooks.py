@@ -1,6 +1,6 @@
-"""The admission webhooks over TLS: /validate, and /admitpilot and /admitmixer as in 1.4 (A3).
+"""The admission webhooks over TLS: /validate, 1.4's /admitpilot and /admitmixer, and /inject.
 
-Section numbers are those of galley-and-kubernetes.md.
+What they promise are A3 and C of galley-and-kubernetes.md.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 import structlog
 from aiohttp import web
 
 from mast.common.identity.ca_client import KeyPair
 from mast.common.identity.tls_pair import load_pair
-from mast.common.process.monitoring import http_server
+from mast.common.process.monitoring import Handler, http_server
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.core.admission import validation
-from mast.galley.core.admission.review import BadReview, Review, Verdict, answer, review
+from mast.galley.core.admission.review import BadReview, Judge, Review, Verdict, answer, review
 from mast.galley.core.objects import Defaults
 
 log = structlog.get_logger()
@@ -31,9 +30,13 @@ LONGEST_BODY_BYTES = 8 << 20
 # How many of them are in memory at a time.
 BODIES = 64
 
-PATHS = ("/validate", "/admitpilot", "/admitmixer")
+VALIDATE = ("/validate", "/admitpilot", "/admitmixer")
+# Where the caller's cluster and network may be told: /inject/cluster/C/net/N.
+INJECT = ("/inject", "/inject/{place:.+}")
+_PLACES = {"cluster": "cluster", "net": "network"}
 
-Judge = Callable[[Review], Verdict]
+Injection = Callable[[str, str], Judge | None]
+"""Judges pods of a cluster and network, as far as the caller names them; None without settings."""
 
 Changed = Callable[[KeyPair | None], Awaitable[KeyPair]]
 """The certificate, as soon as it is another one (``WorkloadCertificates.changed``)."""
@@ -45,6 +48,7 @@ class Webhooks:
 
     defaults: Defaults
     metrics: GalleyMetrics
+    injection: Injection
     # How long a body may take to arrive: API servers wait no longer for an answer by default.
     patience: timedelta = timedelta(seconds=10)
     _bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BODIES))
@@ -68,6 +72,26 @@ class Webhooks:
                 object=asked.name,
                 reason=verdict.reason,
             )
+        return web.json_response(answer(asked, verdict))
+
+    async def inject(self, request: web.Request) -> web.StreamResponse:
+        """Give the pod of a review its proxy; 404 for unknown places, 503 without settings.
+
+        A pod that cannot be injected as its annotations want it is denied (C3).
+        """
+        begun = asyncio.get_running_loop().time()
+        try:
+            judge = self.injection(**_place(request.match_info.get("place", "")))
+            if judge is None:
+                raise web.HTTPServiceUnavailable(text="there are no settings for injection yet\n")
+            asked, verdict = await self._judged(request, judge)
+        except web.HTTPException:
+            self.metrics.uninjected()
+            raise
+        spent = asyncio.get_running_loop().time() - begun
+        self.metrics.injected(verdict, timedelta(seconds=spent))
+        if not verdict.allowed:
+            log.info("injection.refused", namespace=asked.namespace, error=verdict.message)
         return web.json_response(answer(asked, verdict))
 
     async def ready(self, _: web.Request) -> web.StreamResponse:
@@ -102,6 +126,18 @@ class Webhooks:
             raise web.HTTPRequestTimeout(text="the body did not arrive\n") from error
 
 
+def _place(path: str) -> Mapping[str, str]:
+    """Pairs of name and value, each once, in any order; 404 for others."""
+    parts = path.split("/") if path else []
+    names, texts = parts[::2], parts[1::2]
+    found = {
+        _PLACES[name]: text for name, text in zip(names, texts, strict=False) if name in _PLACES
+    }
+    if len(found) != len(names) or len(names) != len(texts) or not all(texts):
+        raise web.HTTPNotFound(text="allowed: /inject[/cluster/CLUSTER][/net/NETWORK]\n")
+    return {"cluster": "", "network": "", **found}
+
+
 @asynccontextmanager
 async def webhook_server(
     listen: str, first: KeyPair, changed: Changed, webhooks: Webhooks
@@ -113,7 +149,10 @@ async def webhook_server(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     load_pair(context, first.chain_pem, first.key_pem)
-    posts: Mapping[str, Any] = dict.fromkeys(PATHS, webhooks.validate)
+    posts: Mapping[str, Handler] = {
+        **dict.fromkeys(VALIDATE, webhooks.validate),
+        **dict.fromkeys(INJECT, webhooks.inject),
+    }
     async with (
         http_server(
             listen,

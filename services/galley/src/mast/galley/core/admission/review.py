@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -62,6 +62,9 @@ class Verdict:
     warnings: tuple[str, ...] = ()
     patch: Sequence[Content] = ()
     judged: bool = True
+
+
+Judge = Callable[[Review], Verdict]
 
 
 def review(body: bytes) -> Review:

@@ -14,7 +14,7 @@ from mast.galley.core.admission.review import Review, Verdict
 from mast.galley.core.documents import DEPTH_LIMIT, NODE_LIMIT
 from mast.galley.core.judge import judge
 from mast.galley.core.objects import Defaults, read_json
-from mast.galley.core.problem import Problem, errors
+from mast.galley.core.problem import Problem, Severity, errors
 
 OPERATIONS = frozenset({"CREATE", "UPDATE"})
 
@@ -36,17 +36,18 @@ def verdict(asked: Review, defaults: Defaults) -> Verdict:
     if asked.operation not in OPERATIONS or asked.subresource or _is_leaving(asked):
         return Verdict(True, judged=False)
     content = asked.content
-    if wrong := complaint(content):
-        return _denied(UNDECODABLE, f"cannot decode configuration: {wrong}")
+    if undecodable := complaint(content):
+        return _denied(UNDECODABLE, f"cannot decode configuration: {undecodable}")
     kind = kind_of(content)
     if kind is None:
         named = f"{content.get('kind')!r} of {content.get('apiVersion')!r}"
         return _denied(UNKNOWN, f"unrecognized type {named[:200]}")
     tree = {**content, "apiVersion": kind.api_version}
-    reading = read_json(tree, "", replace(defaults, namespace=asked.namespace or "default"))
+    here = replace(defaults, namespace=asked.namespace or defaults.namespace)
+    reading = read_json(tree, "", here)
     problems = judge(reading, defaults.compat).problems
     wrong = errors(problems)
-    told = tuple(map(_told, (problem for problem in problems if problem not in wrong)))
+    told = tuple(_told(each) for each in problems if each.severity is Severity.WARNING)
     if wrong:
         message = f"configuration is invalid: {_joined(wrong)}"
         return Verdict(False, message, wrong[0].rule, told)
