@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeGuard
 
 from mast.galley.core.problem import Finding, Path, warning
 
@@ -34,7 +34,7 @@ class Fields:
     def text(self, key: str) -> str:
         """Text, "" if there is none."""
         value = self._content.get(key)
-        if value is None or isinstance(value, str):
+        if value is None or _is_text(value):
             return value or ""
         self._complain((*self._path, key), value, "text")
         return ""
@@ -71,7 +71,7 @@ class Fields:
     def port_or_name(self, key: str) -> int | str:
         """A port number or the name of a port, 0 if there is none."""
         value = self._content.get(key)
-        return value if isinstance(value, str) else self.port(key)
+        return value if _is_text(value) else self.port(key)
 
     def address(self, key: str) -> str:
         """An IP address in its canonical form, "" if there is none."""
@@ -99,7 +99,7 @@ class Fields:
         """A list of texts."""
         found = []
         for index, value in enumerate(self._list(key)):
-            if isinstance(value, str):
+            if _is_text(value):
                 found.append(value)
             else:
                 self._complain((*self._path, key, index), value, "text")
@@ -109,7 +109,7 @@ class Fields:
         """Texts by name: labels, annotations, selectors."""
         found = {}
         for name, value in self._mapping(key).items():
-            if isinstance(value, str):
+            if _is_text(value) and _is_text(name):
                 found[name] = value
             else:
                 self._complain((*self._path, key, name), value, "text")
@@ -164,6 +164,16 @@ class Fields:
         self._findings.append(Finding(at, "wrong-type", f"{_shown(value)} is not {wanted}"))
 
 
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Text that can be stored: JSON also has halves of characters."""
+    if not isinstance(value, str):
+        return False
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _shown(value: Any) -> str:
     """A value as a message quotes it."""
     if isinstance(value, Mapping):
@@ -172,5 +182,5 @@ def _shown(value: Any) -> str:
         return "a list"
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value) if isinstance(value, str) else str(value)
+    text = ascii(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
