@@ -39,14 +39,16 @@ class Push:
 
 @dataclass(slots=True)
 class _Watch:
-    """``acked`` has the versions that the consumer has; ``told`` is what was sent last."""
+    """``acked`` has the versions that the consumer has, ``sent`` those of what is on its way;
+    ``told`` is what was sent last, and ``since`` when that was."""
 
     incremental: bool
     acked: Mapping[str, str]
+    sent: Mapping[str, str] = field(default_factory=dict)
     nonce: str = ""
     in_flight: bool = False
     told: Collection | None = None
-    since: int = field(default=0)
+    since: int = 0
 
 
 class Watches:
@@ -60,7 +62,6 @@ class Watches:
         self._collection_of = collection_of
         self._watches: dict[str, _Watch] = {}
         self._nonces = 0
-        self._turn = 0
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -89,8 +90,7 @@ class Watches:
         watch.in_flight = False
         if rejected:
             return Answer.NACK
-        if watch.incremental and watch.told is not None:
-            watch.acked = watch.told.versions
+        watch.acked = watch.sent
         return Answer.ACK
 
     def next(self, snapshot: Snapshot) -> Push | None:
@@ -106,11 +106,11 @@ class Watches:
         _, name = min(waiting)
         watch, found = self._watches[name], self._found(snapshot, name)
         self._nonces += 1
-        self._turn += 1
-        watch.nonce, watch.in_flight, watch.told = str(self._nonces), True, found
-        watch.since = self._turn
+        watch.nonce, watch.since = str(self._nonces), self._nonces
+        watch.in_flight, watch.told = True, found
         if not watch.incremental:
             return Push(name, watch.nonce, found.version, tuple(found.resources.values()))
+        watch.sent = found.versions
         changed = tuple(
             resource
             for key, resource in found.resources.items()
