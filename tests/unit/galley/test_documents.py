@@ -189,6 +189,12 @@ def test_too_long_a_text_is_not_even_parsed() -> None:
     assert [problem.rule for problem in problems] == ["too-large"]
 
 
+def test_too_many_lines_are_not_even_parsed() -> None:
+    nodes, problems = documents("a: 1" + "\n" * (NODE_LIMIT + 1))
+    assert nodes == []
+    assert [problem.rule for problem in problems] == ["too-large"]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),

@@ -20,7 +20,7 @@ from mast.galley.core.problem import NOWHERE, Position, Problem
 
 TEXT_LIMIT_BYTES = 4 << 20
 DEPTH_LIMIT = 64
-# Nodes of one text after aliases are followed.
+# Nodes of one text after aliases are followed, and its lines.
 NODE_LIMIT = 400_000
 # Documents of one text that cannot be read, until we give up.
 BROKEN_LIMIT = 100
@@ -102,6 +102,9 @@ def parsed(text: str) -> list[Document]:
         size = len(text.encode("utf-8", errors="surrogateescape"))
     if size > TEXT_LIMIT_BYTES:
         message = f"text is longer than {TEXT_LIMIT_BYTES} bytes; split it"
+        return [Document(None, (Problem("too-large", message),))]
+    if text.count("\n") > NODE_LIMIT:
+        message = f"text has more than {NODE_LIMIT} lines; split it"
         return [Document(None, (Problem("too-large", message),))]
     return list(_Reader(text).documents())
 
