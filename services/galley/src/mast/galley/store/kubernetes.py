@@ -64,13 +64,18 @@ LEADER_TTL: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Feed:
-    """Objects that are followed together; with ``alias`` each of them is read under this name."""
+    """Objects that are followed together.
+
+    With an ``alias`` each of them is read under this name. ``defined`` are those of a definition,
+    which says when they are gone.
+    """
 
     name: str
     resource: Resource
     namespace: str = ""
     fields: str = ""
     alias: str = ""
+    defined: bool = False
 
 
 class KubernetesSource:
@@ -162,7 +167,7 @@ class KubernetesSource:
         if resource == followed:
             return
         if change.object is not None and resource is None:
-            # It exists: what it had stays until the definition is gone or serves us again.
+            # It exists: what it had stays until the definition is gone or serves a version of ours.
             log.warning("source.unserved", kind=str(kind), versions=list(kind.versions))
             return
         if task is not None:
@@ -174,7 +179,7 @@ class KubernetesSource:
         if not self._listed.is_set():
             self._missing.add(str(kind))
         log.info("source.kind", kind=str(kind), version=resource.version)
-        feed = Feed(str(kind), resource)
+        feed = Feed(str(kind), resource, defined=True)
         task = tasks.create_task(self._follow(api, feed), name=f"follow {kind}")
         self._kinds[str(kind)] = (resource, task)
 
@@ -188,7 +193,9 @@ class KubernetesSource:
 
     async def _follow(self, api: Api, feed: Feed) -> None:
         first = True
-        following = follow(api, feed.resource, feed.namespace, fields=feed.fields)
+        following = follow(
+            api, feed.resource, feed.namespace, fields=feed.fields, defined=feed.defined
+        )
         async with aclosing(following) as batches:
             async for batch in batches:
                 cells = await asyncio.to_thread(self._judged, batch.changes, feed.alias)
