@@ -29,6 +29,8 @@ class Config:
     # host:port of consumers that wait to be called with configuration (MCP ResourceSink); with a CA
     # address by mutual TLS, without one on this machine only.
     mcp_sinks: tuple[str, ...] = ()
+    # Whether consumers are told the services of the registry, as ServiceEntries.
+    mcp_service_entries: bool = False
 
     # A directory of YAML and JSON files to keep in the store; the name marks what came from it.
     config_dir: Path | None = None

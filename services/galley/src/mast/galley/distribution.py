@@ -17,6 +17,7 @@ from mast.galley.api.consumers import BURST, PER_SECOND, Consumers
 from mast.galley.api.mcp_sink import SinkCaller
 from mast.galley.config import Config
 from mast.galley.core.mcp.pace import Pace
+from mast.galley.core.mcp.synthetic import Services
 from mast.galley.store.mcp_feed import McpFeed
 
 SERVICES = (mcp_source.SERVICE, mcp_over_xds.SERVICE)
@@ -29,7 +30,8 @@ class Distribution:
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
-        self._feed = McpFeed(store)
+        services = Services(config.trust_domain) if config.mcp_service_entries else None
+        self._feed = McpFeed(store, services)
         self._consumers = Consumers(self._feed.snapshots, Pace(PER_SECOND, BURST))
         self._credentials: Latest[Credentials | None] = Latest(None)
 

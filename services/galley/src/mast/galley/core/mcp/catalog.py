@@ -10,13 +10,14 @@ from istio.mcp.v1alpha1 import resource_pb2
 from mast.common.kinds import KINDS
 from mast.galley.core.resources import Stored, Unreadable, stored
 
-EMPTY_COLLECTIONS = ("istio/networking/v1alpha3/synthetic/serviceentries", "k8s/core/v1/services")
-"""Collections of Galley 1.4 that hold nothing here: Pilot's services are in the registry. A sink
-that asks for them is answered, because some wait for every answer (mcp.txt)."""
+SYNTHETIC = "istio/networking/v1alpha3/synthetic/serviceentries"
+"""Services of the registry, if they are to be told (mcp.txt)."""
 
-COLLECTIONS = frozenset(
-    [*(kind.collection for kind in KINDS if not kind.sealed), *EMPTY_COLLECTIONS]
-)
+EMPTY = "k8s/core/v1/services"
+"""A collection of Galley 1.4 that holds nothing here: services are in the registry. A sink that
+asks for it is answered, because some wait for every answer."""
+
+COLLECTIONS = frozenset([*(kind.collection for kind in KINDS if not kind.sealed), SYNTHETIC, EMPTY])
 """What may be asked for: everything but Secrets."""
 
 
@@ -48,6 +49,10 @@ class Snapshot:
     def collection(self, name: str) -> Collection:
         """A collection, empty if it holds nothing."""
         return self.collections.get(name, NOTHING)
+
+    def having(self, name: str, found: Collection) -> Snapshot:
+        """The same with one collection in place of what it had."""
+        return Snapshot(MappingProxyType({**self.collections, name: found}))
 
 
 class Catalog:
