@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import ssl
@@ -36,13 +37,14 @@ async def webhooks() -> AsyncIterator[RunningWebhooks]:
         yield running
 
 
-def review(content: Any, version: str = "v1") -> bytes:
+def review(content: Any, version: str = "v1", **more: Any) -> bytes:
     request = {
         "uid": "7",
         "operation": "CREATE",
         "namespace": "shop",
         "resource": {"group": "g", "version": "v", "resource": "r"},
         "object": content,
+        **more,
     }
     fields = {"apiVersion": f"admission.k8s.io/{version}", "kind": "AdmissionReview"}
     return json.dumps({**fields, "request": request}).encode()
@@ -137,6 +139,60 @@ async def test_nobody_waits_for_a_body_for_ever() -> None:
 
     async with running_webhooks(patience=timedelta(milliseconds=1)) as impatient:
         assert await asked(impatient, stalled()) == (408, "the body did not arrive\n")
+
+
+POD = {"spec": {"containers": [{"name": "web", "image": "web:1"}]}}
+
+
+def pod_review(content: Any, namespace: str = "shop") -> bytes:
+    resource = {"group": "", "version": "v1", "resource": "pods"}
+    return review(content, resource=resource, namespace=namespace)
+
+
+def patch_of(text: str) -> str:
+    return base64.b64decode(json.loads(text)["response"].get("patch", "")).decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/inject", ["Kubernetes"]),
+        ("/inject/cluster/east", ["east"]),
+        ("/inject/net/n1/cluster/east", ["east", "n1"]),
+    ],
+)
+async def test_pods_are_injected(webhooks: RunningWebhooks, path: str, told: list[str]) -> None:
+    status, text = await asked(webhooks, pod_review(POD), path)
+    assert status == 200
+    assert all(f'"value": "{each}"' in patch_of(text) for each in told)
+
+
+async def test_pods_are_counted_by_what_became_of_them(webhooks: RunningWebhooks) -> None:
+    before = webhooks.counted("sidecar_injection_")
+    bad = {"metadata": {"annotations": {"sidecar.istio.io/proxyCPU": "lots"}}, **POD}
+    assert patch_of((await asked(webhooks, pod_review(POD, "kube-system"), "/inject"))[1]) == ""
+    _, text = await asked(webhooks, pod_review(bad), "/inject")
+    assert json.loads(text)["response"]["allowed"] is False
+    assert (await asked(webhooks, b"{}", "/inject"))[0] == 400
+    await asked(webhooks, pod_review(POD), "/inject")
+    after = webhooks.counted("sidecar_injection_")
+    grown = {name: value - before.get(name, 0) for name, value in after.items()}
+    counts = {"requests": 4, "success": 1, "failure": 2, "skip": 1}
+    assert {name: grown[f"sidecar_injection_{name}_total"] for name in counts} == counts
+    assert grown["sidecar_injection_time_seconds_count"] == 3
+
+
+@pytest.mark.parametrize(
+    "path", ["/inject/x", "/inject/zone/a", "/inject/cluster/a/cluster/b", "/inject/net//cluster/b"]
+)
+async def test_places_that_are_not_known(webhooks: RunningWebhooks, path: str) -> None:
+    status, text = await asked(webhooks, pod_review(POD), path)
+    assert (status, text) == (404, "allowed: /inject[/cluster/CLUSTER][/net/NETWORK]\n")
+
+
+async def test_no_pod_goes_without_its_proxy_for_want_of_settings() -> None:
+    async with running_webhooks(injection=lambda cluster, network: None) as bare:
+        assert (await asked(bare, pod_review(POD), "/inject"))[0] == 503
 
 
 @pytest.mark.parametrize(("path", "status"), [("/validate", 405), ("/x", 404), ("/ready", 200)])

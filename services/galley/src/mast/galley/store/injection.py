@@ -29,8 +29,6 @@ from mast.galley.core.injection.trees import parsed
 
 log = structlog.get_logger()
 
-POLL = timedelta(seconds=1)
-
 _MESH = BY_GROUP_KIND["mesh.istio.io", "MeshConfig"]
 
 Object = dict[str, Any]
@@ -42,7 +40,7 @@ class InjectionSettings:
 
     ``config_file`` is the injector's own configuration and ``values_file`` Helm's values, in Istio
     the keys of the ConfigMap ``istio-sidecar-injector``; without them there are defaults. They are
-    read again every second. ``kubelets`` are the versions of the cluster's nodes by name.
+    read again after every ``poll``. ``kubelets`` are the versions of the cluster's nodes by name.
     """
 
     store: Store
@@ -50,6 +48,7 @@ class InjectionSettings:
     config_file: Path | None = None
     values_file: Path | None = None
     kubelets: dict[str, str] = field(default_factory=dict)
+    poll: timedelta = timedelta(seconds=1)
     problem: str = "no settings yet"
     _current: Settings | None = field(default=None, init=False)
     _mesh: Object | None = field(default=None, init=False)
@@ -98,7 +97,7 @@ class InjectionSettings:
                 if texts != self._texts:
                     self._texts = texts
                     self._refresh()
-            await asyncio.sleep(POLL.total_seconds())
+            await asyncio.sleep(self.poll.total_seconds())
 
     def _read(self) -> tuple[str, str]:
         config, values = (
