@@ -23,6 +23,9 @@ log = structlog.get_logger()
 CONNECTIONS = 1_000
 """How many may be open at a time on one port."""
 
+HANDSHAKE_SECONDS = 10
+"""How long a TLS handshake may take."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -143,7 +146,11 @@ async def http_server(
     host, _, port = listen.rpartition(":")
     try:
         server = await asyncio.get_running_loop().create_server(
-            partial(_connection, runner), host.strip("[]") or None, int(port), ssl=tls
+            partial(_connection, runner),
+            host.strip("[]") or None,
+            int(port),
+            ssl=tls,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
         )
         try:
             bound = int(server.sockets[0].getsockname()[1])
