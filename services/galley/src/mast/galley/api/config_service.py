@@ -17,7 +17,7 @@ from mast.common.keys import config_key
 from mast.common.kinds import BY_GROUP_KIND, named
 from mast.galley.api.access import Access, Use
 from mast.galley.api.metrics import GalleyMetrics
-from mast.galley.api.problems import Context, aborting, problem, report
+from mast.galley.api.problems import Context, aborting, messages, report
 from mast.galley.core.events import Event, Events
 from mast.galley.core.findings import Findings, findings
 from mast.galley.core.history import Operation, Origin
@@ -97,7 +97,7 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
                 for outcome in applied.outcomes
             ],
             revision=applied.revision,
-            warnings=map(problem, judged.warnings),
+            warnings=messages(judged.warnings),
         )
 
     async def Delete(
