@@ -7,17 +7,17 @@ manifests may be injected for another revision.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from mast.galley.core.injection import metrics, probes
 from mast.galley.core.injection.annotations import OVERRIDES, STATUS
-from mast.galley.core.injection.site import PROXY
+from mast.galley.core.injection.merging import CONTAINERS
+from mast.galley.core.injection.site import INJECTED, PROXY
 
 Object = dict[str, Any]
 
 GROUPS: Final = ("initContainers", "containers", "volumes", "imagePullSecrets")
-CONTAINERS: Final = ("initContainers", "containers")
 
 
 def as_written(pod: Object) -> Object:
@@ -39,22 +39,28 @@ def as_written(pod: Object) -> Object:
     for group, containers in json.loads(annotations.get(OVERRIDES) or "{}").items():
         if group in CONTAINERS:
             spec[group] = [*containers, *spec[group]]
-    config = json.loads(variables.get("PROXY_CONFIG") or "{}")
-    port = str(config.get("statusPort") or 15020)
-    own = metrics.own_annotations(annotations, variables.get(metrics.VARIABLE, ""), port)
-    own = {key: value for key, value in own.items() if key not in {STATUS, OVERRIDES}}
+    own = metrics.own_annotations(variables.get(metrics.VARIABLE, ""))
+    names = {*(status.get("annotations") or ()), STATUS, OVERRIDES}
+    left = {
+        "annotations": {k: own.get(k, v) for k, v in annotations.items() if k not in names},
+        "labels": _left(metadata.get("labels") or {}, status.get("labels") or ()),
+    }
     return {
         **pod,
-        "metadata": {**metadata, "annotations": own},
+        "metadata": {key: left.get(key, value) for key, value in metadata.items()},
         "spec": {key: value for key, value in spec.items() if key not in GROUPS or value != []},
     }
+
+
+def _left(labels: Mapping[str, str], added: Iterable[str]) -> Mapping[str, str]:
+    return {name: value for name, value in labels.items() if name not in added}
 
 
 def overridden(pod: Mapping[str, Any]) -> Object:
     """The author's own containers of the injected names, by where they stand."""
     spec = pod.get("spec") or {}
     found = {
-        group: [each for each in spec.get(group) or () if each.get("name") == PROXY]
+        group: [each for each in spec.get(group) or () if each.get("name") in INJECTED]
         for group in CONTAINERS
     }
     return {group: each for group, each in found.items() if each}

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 Object = dict[str, Any]
 
+CONTAINERS: Final = ("initContainers", "containers")
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "containers": ("name",),
     "initContainers": ("name",),
@@ -41,6 +42,25 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Object:
             result.pop(key, None)
         else:
             result[key] = _value(key, result.get(key), value)
+    return result
+
+
+def placed(over: Mapping[str, Any], base: Mapping[str, Any]) -> Object:
+    """A spec whose containers stand where another has those of their names.
+
+    A native sidecar is an init container, wherever others write about it.
+    """
+    places = {
+        each.get("name"): group
+        for group in CONTAINERS
+        for each in base.get(group) or ()
+        if isinstance(each, dict)
+    }
+    result = {key: value for key, value in over.items() if key not in CONTAINERS}
+    for group in CONTAINERS:
+        for each in over.get(group) or ():
+            there = places.get(each.get("name"), group) if isinstance(each, dict) else group
+            result.setdefault(there, []).append(each)
     return result
 
 

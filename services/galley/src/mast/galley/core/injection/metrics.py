@@ -18,7 +18,7 @@ _SCRAPE: Final = "prometheus.io/scrape"
 _PORT: Final = "prometheus.io/port"
 _PATH: Final = "prometheus.io/path"
 _NAMES: Final = {"scrape": _SCRAPE, "port": _PORT, "path": _PATH}
-_MESH_PORTS: Final = frozenset({15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090})
+MESH_PORTS: Final = frozenset({15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090})
 
 
 def merged_page(site: Site) -> tuple[Mapping[str, str], str]:
@@ -38,23 +38,19 @@ def merged_page(site: Site) -> tuple[Mapping[str, str], str]:
     page = {_SCRAPE: "true", _PORT: str(site.status_port), _PATH: PAGE}
     if port and int(port) == site.status_port:
         return page, ""
-    if port and int(port) in _MESH_PORTS:
+    if port and int(port) in MESH_PORTS:
         return {}, ""
     own = {key: given[name] for key, name in _NAMES.items() if name in given}
     text = json.dumps(own, sort_keys=True, separators=(",", ":")) if own else ""
     return page, text
 
 
-def own_annotations(annotations: Mapping[str, str], variable: str, port: str) -> dict[str, str]:
-    """The program's annotations again, which an earlier injection merged away."""
-    merged = {_SCRAPE: "true", _PORT: port, _PATH: PAGE}
-    if any(annotations.get(name) != value for name, value in merged.items()):
-        return dict(annotations)
-    rest = {key: value for key, value in annotations.items() if key not in _NAMES.values()}
+def own_annotations(variable: str) -> Mapping[str, str]:
+    """The program's annotations, of what an earlier injection told the agent of them."""
     try:
         own = json.loads(variable or "{}")
     except ValueError as error:
         raise InjectionRefused([f"variable {VARIABLE}: no JSON: {error}"]) from error
     if not isinstance(own, dict):
         raise InjectionRefused([f"variable {VARIABLE}: {shortened(variable)} is not an object"])
-    return rest | {name: str(own[key]) for key, name in _NAMES.items() if key in own}
+    return {name: str(own[key]) for key, name in _NAMES.items() if key in own}

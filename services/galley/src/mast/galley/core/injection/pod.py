@@ -17,7 +17,7 @@ from mast.galley.core.injection.annotations import (
 )
 from mast.galley.core.injection.decision import Decision, decision
 from mast.galley.core.injection.json_patch import Operation, difference
-from mast.galley.core.injection.merging import merged
+from mast.galley.core.injection.merging import CONTAINERS, merged, placed
 from mast.galley.core.injection.settings import Settings
 from mast.galley.core.injection.site import INIT, PROXY, VALIDATION, Site
 from mast.galley.core.injection.workload import Workload, workload
@@ -89,14 +89,10 @@ def injected(
         variables[probes.VARIABLE] = _json(originals) if originals else ""
     result["spec"] = _told(result["spec"], variables)
     result["spec"] = _ordered(result["spec"], first=site.hold or "grpc-agent" in names)
-    noted = {
-        **page,
-        REVISION: settings.revision,
-        **({OVERRIDES: _json(own)} if own else {}),
-        STATUS: _status(bare, result, settings.revision),
-    }
     unset = {k: v for k, v in settings.annotations.items() if k not in site.annotations.given}
-    return merged(result, {"metadata": {"annotations": {**unset, **noted}}})
+    result = _noted(result, {**unset, **page, REVISION: settings.revision})
+    status = {STATUS: _status(bare, result, settings.revision)}
+    return _noted(result, {**({OVERRIDES: _json(own)} if own else {}), **status})
 
 
 def _annotations(pod: Mapping[str, Any], settings: Settings) -> Annotations:
@@ -124,24 +120,19 @@ def _without(pod: Object, own: Mapping[str, list[Object]]) -> Object:
 
 
 def _with_own(spec: Object, own: Mapping[str, list[Object]]) -> Object:
-    """What the author says of the proxy wins; where nothing was injected it stays as it is."""
-    result = dict(spec)
-    places = {
-        each["name"]: group for group in earlier.CONTAINERS for each in result.get(group) or ()
+    """What the author says of the mesh's containers wins; what was not injected stays as it is."""
+    said = {
+        group: [{k: v for k, v in each.items() if (k, v) != ("image", AUTO)} for each in found]
+        for group, found in own.items()
     }
-    for group, containers in own.items():
-        for each in containers:
-            there = places.get(each["name"], group)
-            said = {k: v for k, v in each.items() if (k, v) != ("image", AUTO)}
-            result[there] = merged({there: result.get(there) or []}, {there: [said]})[there]
-    return result
+    return merged(spec, placed(said, spec))
 
 
 def _told(spec: Object, variables: Mapping[str, str]) -> Object:
     """The proxy with what its agent has to know of the pod's programs."""
     env = [{"name": name, "value": value} for name, value in variables.items() if value]
     more = {"name": PROXY, "env": env}
-    for group in earlier.CONTAINERS:
+    for group in CONTAINERS:
         if env and any(each["name"] == PROXY for each in spec.get(group) or ()):
             return merged(spec, {group: [more]})
     return spec
@@ -168,6 +159,10 @@ def _ordered(spec: Object, *, first: bool) -> Object:
     return {k: v for k, v in result.items() if k not in earlier.GROUPS or v}
 
 
+def _noted(pod: Object, more: Mapping[str, str]) -> Object:
+    return merged(pod, {"metadata": {"annotations": more}})
+
+
 def _status(before: Object, after: Object, revision: str) -> str:
     """What was added, for the next injection, for analysis and for people."""
     added = {}
@@ -175,6 +170,10 @@ def _status(before: Object, after: Object, revision: str) -> str:
         known = {each["name"] for each in before["spec"].get(group) or ()}
         names = [each["name"] for each in after["spec"].get(group) or ()]
         added[group] = [name for name in names if name not in known]
+    for field in ("labels", "annotations"):
+        given = (before.get("metadata") or {}).get(field) or {}
+        made = (after.get("metadata") or {}).get(field) or {}
+        added[field] = [name for name in made if name not in given]
     return _json({**added, "revision": revision})
 
 

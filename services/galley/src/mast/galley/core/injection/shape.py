@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from mast.galley.core.injection.refusal import InjectionRefused
+from mast.galley.core.injection.refusal import InjectionRefused, shortened
 
 _TEXTS: Final = ("name", "namespace", "generateName")
 _GROUPS: Final = ("containers", "initContainers", "volumes", "imagePullSecrets")
@@ -34,9 +34,15 @@ def _pod(pod: Any) -> Iterator[str]:
         yield "spec.securityContext: want an object"
     for group in _GROUPS:
         yield from _named(spec, group, f"spec.{group}")
+    names: set[str] = set()
     for group in ("containers", "initContainers"):
         for index, each in enumerate(_objects(spec.get(group))):
-            yield from _container(each, f"spec.{group}[{index}]")
+            at = f"spec.{group}[{index}]"
+            yield from _container(each, at)
+            name = str(each.get("name"))
+            if name in names:
+                yield f"{at}.name: {shortened(name)} is the name of another container, too"
+            names.add(name)
 
 
 def _metadata(metadata: Any) -> Iterator[str]:

@@ -14,6 +14,8 @@ from mast.galley.core.injection.workload import Workload
 PROXY: Final = "istio-proxy"
 INIT: Final = "istio-init"
 VALIDATION: Final = "istio-validation"
+INJECTED: Final = frozenset({PROXY, INIT, VALIDATION})
+"""Names of containers that are the mesh's: what a pod's author writes under them is laid over."""
 READY_PORT: Final = 15021
 METRICS_PORT: Final = 15090
 PROXY_ID: Final = 1337
@@ -42,7 +44,7 @@ class Site:
     @cached_property
     def applications(self) -> list[Object]:
         """The containers of the user's programs."""
-        return [each for each in self.spec.get("containers") or () if each.get("name") != PROXY]
+        return [each for each in self.spec.get("containers") or () if each["name"] not in INJECTED]
 
     @cached_property
     def proxy_config(self) -> Object:
@@ -84,7 +86,12 @@ class Site:
 
     @property
     def native(self) -> bool:
-        """Whether the proxy is an init container that stays: by pod, node or cluster (C2)."""
+        """Whether the proxy is an init container that stays: by pod, node or cluster (C2).
+
+        Not in a pod that has nothing else: one container has to be an ordinary one.
+        """
+        if not self.applications:
+            return False
         default = can_be_native(self.kubelet) if self.kubelet else self.settings.native
         if self.settings.values.native != "auto":
             default = self.settings.native

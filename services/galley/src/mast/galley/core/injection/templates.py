@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mast.galley.core.injection import capture, proxy
-from mast.galley.core.injection.merging import merged
+from mast.galley.core.injection.merging import merged, placed
 from mast.galley.core.injection.site import PROXY, PROXY_ID, Site
 from mast.galley.core.injection.volumes import mounts, volumes
 
@@ -158,7 +158,8 @@ def overlay(site: Site, names: tuple[str, ...]) -> Object:
     result: Object = {}
     for name in names:
         made = BY_NAME[name](site) if name in BY_NAME else site.settings.templates[name]
-        result = merged(result, made)
+        spec = placed(made.get("spec") or {}, result.get("spec") or {})
+        result = merged(result, {**made, "spec": spec})
     return result
 
 
