@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -18,7 +18,8 @@ from mast.galley.core.problem import Problem
 
 _WIDTH = 1 << 20
 """Lines are not folded: commands and JSON in annotations stay in one."""
-_MARK = re.compile(r"^---(?=\s|$)")
+_START = re.compile(r"---(?=\s|$)")
+_END = re.compile(r"\.\.\.(?=\s|$)")
 
 
 @dataclass(frozen=True)
@@ -44,49 +45,53 @@ def with_sidecars(text: str, settings: Settings, namespace: str) -> Manifests:
     A document without a pod that gets a proxy stays byte for byte; of the others comments stay
     that stand before the first key.
     """
-    pieces: list[str] = []
+    nodes, problems = documents(text)
+    by_line = {node.position.line: node for node in nodes}
+    texts: list[str] = []
     found: list[Found] = []
-    problems: list[Problem] = []
-    for line, piece in _pieces(text):
-        nodes, wrong = documents(piece)
-        problems += [_moved(each, line - 1) for each in wrong]
-        item = plain(nodes[0]) if len(nodes) == 1 and not wrong else None
-        if not isinstance(item, dict):
-            pieces.append(piece)
+    for first, piece in _pieces(text):
+        lines = range(first, first + piece.count("\n") + 1)
+        node = next((by_line[line] for line in lines if line in by_line), None)
+        item = plain(node) if node is not None else None
+        if node is None or not isinstance(item, dict):
+            texts.append(piece)
             continue
         made, outcomes = with_proxies(item, settings, namespace)
-        found += [Found(line - 1 + nodes[0].position.line, each) for each in outcomes]
-        pieces.append(piece if made == item else _written(piece, made))
-    return Manifests("".join(pieces), tuple(found), tuple(problems))
+        found += [Found(node.position.line, each) for each in outcomes]
+        texts.append(piece if made == item else _written(piece, made))
+    return Manifests("".join(texts), tuple(found), tuple(problems))
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    """Each document with the mark before it, and the number of its first line.
+    """Each document with the marks around it, and the number of its first line.
 
-    A line that begins with ``---`` ends a document wherever it stands (YAML 1.2, 9.1.2).
+    Lines that begin so are marks wherever they stand (YAML 1.2, 9.1.2).
     """
     first, lines = 1, []
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        if lines and _MARK.match(line):
-            yield first, "".join(lines)
+    for number, line in enumerate(text.split("\n"), 1):
+        if lines and (_START.match(line) or _END.match(lines[-1])):
+            yield first, "\n".join(lines) + "\n"
             first, lines = number, []
         lines.append(line)
-    if lines:
-        yield first, "".join(lines)
+    yield first, "\n".join(lines)
 
 
 def _written(piece: str, item: dict[str, Any]) -> str:
-    """A document anew: JSON stays JSON; marks and comments before the content stay."""
+    """A document anew: JSON stays JSON; marks, and comments before the content, stay."""
     if piece.lstrip().startswith("{"):
         return json.dumps(item, indent=2) + "\n"
+    lines = piece.splitlines()
     kept = []
-    for line in piece.splitlines(keepends=True):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#") and stripped != "---":
+    for line in lines:
+        mark = _START.match(line)
+        rest = line[3:].strip() if mark else line.strip()
+        if rest and not rest.startswith("#"):
+            kept += ["---"] if mark else []
             break
         kept.append(line)
     made: str = yaml.dump(item, Dumper=_Dumper, sort_keys=False, width=_WIDTH)
-    return "".join(kept) + made
+    end = [f"{lines[-1]}\n"] if _END.match(lines[-1]) else []
+    return "".join([*(f"{line}\n" for line in kept), made, *end])
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -102,11 +107,3 @@ def _text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
-
-
-def _moved(problem: Problem, lines: int) -> Problem:
-    """A problem of a piece where it stands in the whole text."""
-    position = problem.position
-    if not position.line:
-        return problem
-    return replace(problem, position=replace(position, line=position.line + lines))
