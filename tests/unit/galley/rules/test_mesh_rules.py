@@ -47,13 +47,16 @@ YAML_PEM, YAML_LEAF = (
                      " {spiffeBundleUrl: 'https://b.example:8443/bundle',"
                      " trustDomains: [b.example, c.example]}]}" % YAML_PEM, [], id="other-cas"),
         pytest.param("{caCertificates: [{}, {pem: nothing}, {pem: '%s'},"
-                     " {spiffeBundleUrl: 'http://b.example'}, {spiffeBundleUrl: 'https://'}]}"
+                     " {spiffeBundleUrl: 'http://b.example'}, {spiffeBundleUrl: 'https://'},"
+                     " {spiffeBundleUrl: 'https://[b'}, {spiffeBundleUrl: 'https://b:x'}]}"
                      % YAML_LEAF,
                      ["error spec.caCertificates[0] required",
                       "error spec.caCertificates[1].pem certificate",
                       "error spec.caCertificates[2].pem certificate",
                       "error spec.caCertificates[3].spiffeBundleUrl url",
-                      "error spec.caCertificates[4].spiffeBundleUrl url"], id="no-cas"),
+                      "error spec.caCertificates[4].spiffeBundleUrl url",
+                      "error spec.caCertificates[5].spiffeBundleUrl url",
+                      "error spec.caCertificates[6].spiffeBundleUrl url"], id="no-cas"),
         pytest.param("{caCertificates: [{spiffeBundleUrl: 'https://b.example',"
                      " trustDomains: ['a b', b, b], certSigners: [c]}]}",
                      ["error spec.caCertificates[0].certSigners unsupported",

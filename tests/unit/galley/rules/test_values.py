@@ -129,6 +129,14 @@ def test_digits(text: str, number: int | None) -> None:
     assert values.digits(text) == number
 
 
+def test_what_is_too_long_for_a_host_covers_nothing() -> None:
+    long = "a." * 128 + "com"
+    known = values.Hosts([long, "*.com"])
+    assert (known.covering(long), known.covered(long), known.covering("b.com")) == (
+        None, None, "*.com",
+    )  # fmt: skip
+
+
 HOSTS = st.builds(
     lambda wildcard, labels: ".".join([*(["*"] if wildcard else []), *labels]),
     st.booleans(),
