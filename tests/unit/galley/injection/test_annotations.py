@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from mast.galley.core.injection.annotations import annotations
+from mast.galley.core.injection.annotations import RULES, annotations
 from mast.galley.core.injection.refusal import InjectionRefused
 from mast.galley.core.injection.settings import settings
 
@@ -83,3 +85,8 @@ def test_all_problems_at_once() -> None:
 def test_annotations_of_others_are_not_judged() -> None:
     given = {"example.com/own": "anything", f"{SIDECAR}own": "too"}
     assert annotations(given, settings()).given == given
+
+
+def test_every_annotation_is_documented() -> None:
+    text = Path("docs/injection.md").read_text()
+    assert [name for name in RULES if f"`{name}`" not in text] == []

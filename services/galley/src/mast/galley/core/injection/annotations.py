@@ -83,7 +83,7 @@ def annotations(given: Mapping[str, Any], settings: Settings) -> Annotations:
         if not isinstance(value, str)
     ]
     texts = {name: value for name, value in given.items() if isinstance(value, str)}
-    for name, rule in _RULES.items():
+    for name, rule in RULES.items():
         if name in texts and (problem := rule(texts[name])):
             problems.append(f"annotation {name}: {problem}")
     problems += [
@@ -251,7 +251,7 @@ def _address(text: str) -> str:
 
 _QUANTITIES = _like(_QUANTITY, "a quantity such as 100m or 128Mi")
 
-_RULES: Final[Mapping[str, Rule]] = {
+RULES: Final[Mapping[str, Rule]] = {
     STATUS: _status,
     OVERRIDES: _containers,
     f"{SIDECAR}rewriteAppHTTPProbers": _boolean,
@@ -291,3 +291,4 @@ _RULES: Final[Mapping[str, Rule]] = {
     f"{READINESS}applicationPorts": _ports,
     MERGE_METRICS: _boolean,
 }
+"""What is judged by its value alone; templates and ``proxy.istio.io/config`` are judged apart."""
