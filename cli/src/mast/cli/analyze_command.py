@@ -141,7 +141,7 @@ def analyze(
     _print(printed, output, color=color)
     if output is not AnalysisFormat.LOG:
         return
-    if not printed:
+    if not printed and not given.problems:
         note(f"\u2714 Nothing to report in {where}.")
     if any(_level(m) >= failure_threshold.level for m in shown):
         raise CommandError(
@@ -201,6 +201,9 @@ def _items(given: Content, *, live: bool) -> Sequence[Item]:
 
     if not live:
         return completed(given.items)
+    from mast.cli.local.home import Home
+
+    Home.default().running()  # there is no need to load Pilot if there is no mesh
     from mast.cli.analysis_mesh import live_items
 
     return merged(live_items(), given.items)
