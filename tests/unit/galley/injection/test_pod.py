@@ -373,3 +373,8 @@ def test_patch_of_a_pod_that_is_injected() -> None:
     assert {each["op"] for each in once.operations} == {"add"}
     again = patch(inject(pod()), PLAIN, namespace="shop")
     assert again.operations == ()
+
+
+def test_compression_of_statistics_is_told_the_agent() -> None:
+    made = inject(pod(annotations={f"{SIDECAR}statsCompression": "false"}))
+    assert json.loads(environment(container(made))["PROXY_CONFIG"])["statsCompression"] is False

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any, Final
 
+from mast.common.process.settings import duration
 from mast.galley.core.injection.refusal import InjectionRefused, shortened
 from mast.galley.core.injection.settings import Settings, proxy_config
 from mast.galley.core.injection.trees import parsed
@@ -24,13 +26,17 @@ TEMPLATES: Final = "inject.istio.io/templates"
 MERGE_METRICS: Final = "prometheus.istio.io/merge-metrics"
 REROUTE: Final = "istio.io/reroute-virtual-interfaces"
 
+FLUSH: Final = f"{SIDECAR}statsFlushInterval"
+EVICTION: Final = f"{SIDECAR}statsEvictionInterval"
 MODES: Final = ("REDIRECT", "TPROXY", "NONE")
 LEVELS: Final = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
 _AGENT_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "none")
+_DEFAULT_FLUSH: Final = timedelta(seconds=5)
+_SHORTEST_FLUSH: Final = timedelta(milliseconds=1)
+_LONGEST_FLUSH: Final = timedelta(minutes=5)
 _TRUE: Final = frozenset({"true", "True", "TRUE", "t", "T", "1"})
 _FALSE: Final = frozenset({"false", "False", "FALSE", "f", "F", "0"})
 _QUANTITY: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][0-9]+|m|[kMGTPE]|[KMGTPE]i)?")
-_DURATION: Final = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
 _INTERFACE: Final = re.compile(r"[A-Za-z0-9_.@:+-]{1,16}")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -86,6 +92,7 @@ def annotations(given: Mapping[str, Any], settings: Settings) -> Annotations:
     for name, rule in RULES.items():
         if name in texts and (problem := rule(texts[name])):
             problems.append(f"annotation {name}: {problem}")
+    problems += _intervals(texts)
     problems += [
         f"annotation {TEMPLATES}: there is no template {shortened(name)}; "
         f"there are {', '.join(sorted(settings.known_templates))}"
@@ -243,6 +250,27 @@ def _buckets(text: str) -> str:
     return "" if good else f"{shortened(text)}; {wanted}"
 
 
+def _interval(text: str) -> str:
+    try:
+        return "" if duration(text) else f"{shortened(text)}; allowed: more than 0"
+    except ValueError as error:
+        return str(error)
+
+
+def _intervals(texts: Mapping[str, str]) -> Iterator[str]:
+    """Envoy would not start with others (its Bootstrap, "stats_flush_interval")."""
+    flush = _length(texts, FLUSH) or _DEFAULT_FLUSH
+    if not _SHORTEST_FLUSH <= flush < _LONGEST_FLUSH:
+        yield f"annotation {FLUSH}: {texts[FLUSH]!r}; allowed: from 1ms, less than 5m"
+    elif (_length(texts, EVICTION) or flush) % flush:
+        seconds = f"{flush.total_seconds():g}s"
+        yield f"annotation {EVICTION}: {texts[EVICTION]!r}; allowed: multiples of {seconds}"
+
+
+def _length(texts: Mapping[str, str], name: str) -> timedelta | None:
+    return None if _interval(texts.get(name, "0s")) else duration(texts[name])
+
+
 def _address(text: str) -> str:
     match = _ADDRESS.fullmatch(text)
     good = match is not None and 0 < int(match[2]) < 65536
@@ -271,8 +299,8 @@ RULES: Final[Mapping[str, Rule]] = {
     f"{SIDECAR}agentLogLevel": _levels(_AGENT_LEVELS, plain=True),
     f"{SIDECAR}userVolume": _named_objects,
     f"{SIDECAR}userVolumeMount": _mounts,
-    f"{SIDECAR}statsFlushInterval": _like(_DURATION, "a duration such as 5s"),
-    f"{SIDECAR}statsEvictionInterval": _like(_DURATION, "a duration such as 60s"),
+    FLUSH: _interval,
+    EVICTION: _interval,
     f"{SIDECAR}statsHistogramBuckets": _buckets,
     f"{SIDECAR}discoveryAddress": _address,
     f"{TRAFFIC}includeOutboundIPRanges": _ranges,

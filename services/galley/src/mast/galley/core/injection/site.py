@@ -61,6 +61,8 @@ class Site:
             single["statusPort"] = self.annotations.number(STATUS_PORT, 0)
         elif not mesh.get("statusPort") and self.settings.values.status_port not in {0, 15020}:
             single["statusPort"] = self.settings.values.status_port
+        if f"{SIDECAR}statsCompression" in self.annotations.given:
+            single["statsCompression"] = self.annotations.flag(f"{SIDECAR}statsCompression", True)
         own = self.annotations.config if CONFIG in self.annotations.given else {}
         return overlaid(overlaid(mesh, single), own)
 
