@@ -115,7 +115,7 @@ def analyze(
         bool, typer.Option("-v", "--verbose", help="Tell also what is experimental, and skipped.")
     ] = False,
 ) -> None:
-    """Analyze configuration as a whole: of files, or of the mesh of this machine.
+    """Find what is wrong with configuration as a whole: of files, or of the running mesh.
 
     Exit status with -o log: 0, 79 (there are errors), 65 (something could not be read); 64 wrong
     usage.
