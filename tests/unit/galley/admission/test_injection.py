@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from mast.galley.core.admission.injection import for_caller, verdict
 from mast.galley.core.admission.review import Review, Verdict
@@ -103,3 +106,27 @@ def test_the_pods_node_decides_about_native_sidecars(
     content = {**POD, "spec": {**POD["spec"], **spec}}
     pod = made(content, judged(asked(content), **kubelets))
     assert ("istio-proxy" in names(pod, "initContainers")) is native
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below),
+    max_leaves=8,
+)
+FIELDS = ("containers", "initContainers", "volumes", "hostNetwork", "securityContext", "nodeName")
+PODS = st.fixed_dictionaries(
+    {
+        "metadata": JSON | st.dictionaries(st.sampled_from(["labels", "annotations"]), JSON),
+        "spec": JSON
+        | st.dictionaries(st.sampled_from(FIELDS), JSON).map(
+            lambda spec: {"containers": [{"name": "web"}], **spec}
+        ),
+    }
+)
+
+
+@hypothesis_settings(max_examples=60)
+@given(PODS | JSON)
+def test_any_pod_gets_a_verdict(content: Any) -> None:
+    found = judged(asked(content))
+    assert found.allowed is not bool(found.message)

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mast.galley.core.admission.review import BadReview, Review, Verdict, answer, fitting, review
@@ -100,13 +100,14 @@ def test_fields_of_a_wrong_type_count_as_absent() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(),
-    lambda below: st.lists(below) | st.dictionaries(st.text(), below),
-    max_leaves=20,
+    st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below),
+    max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(REQUEST)), JSON) | st.binary())
+@settings(max_examples=60)
+@given(st.dictionaries(st.sampled_from(sorted(REQUEST)), JSON, max_size=5) | st.binary(max_size=40))
 def test_any_body_is_a_review_or_refused(content: Any) -> None:
     raw = content if isinstance(content, bytes) else body(content)
     try:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mast.common.kinds import KINDS
 from mast.galley.core.admission.review import Review, Verdict
 from mast.galley.core.admission.validation import kind_of, verdict
 from mast.galley.core.objects import Defaults
@@ -167,3 +170,29 @@ def test_a_namespace_comes_from_the_request() -> None:
 @pytest.mark.parametrize("content", [None, {}, {"apiVersion": 1, "kind": "Gateway"}])
 def test_no_kind(content: Any) -> None:
     assert kind_of(content) is None
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+JSON = st.recursive(
+    SCALARS,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below),
+    max_leaves=12,
+)
+OBJECTS = st.builds(
+    lambda kind, metadata, spec: {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "metadata": metadata,
+        "spec": spec,
+    },
+    st.sampled_from([kind for kind in KINDS if kind.group]),
+    st.fixed_dictionaries({"name": st.just("a"), "labels": JSON, "annotations": JSON}) | JSON,
+    JSON,
+)
+
+
+@settings(max_examples=60)
+@given(OBJECTS | JSON)
+def test_anything_gets_a_verdict(content: Any) -> None:
+    found = judged(content)
+    assert found.allowed is not bool(found.message)
