@@ -51,6 +51,11 @@ class Config:
 
     # Whether configuration is read from there: objects of this revision, or of none in particular.
     kubernetes_config: bool = True
+    # Whether its Services, endpoints and Pods are kept in the registry, under the cluster's id and
+    # with hosts of this domain.
+    kubernetes_services: bool = True
+    cluster: str = "Kubernetes"
+    domain: str = "cluster.local"
 
     # host:port of the admission webhooks (TLS by Galley's own certificate; needs a CA address),
     # without, none; 15017 by custom. With them the leader among Galleys of a revision keeps the
@@ -115,6 +120,8 @@ class Config:
     log_format: str = "json"
 
     def __post_init__(self) -> None:
+        if not self.cluster or "/" in self.cluster:
+            raise ValueError(f"--cluster: {self.cluster!r} must not be empty or contain '/'")
         if self.compat not in {"current", "1.4"}:
             raise ValueError(f"--compat: {self.compat!r} is not allowed; allowed: current, 1.4")
         if self.history_changes < 1 or self.history_age <= timedelta(0):

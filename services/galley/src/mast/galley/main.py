@@ -37,7 +37,13 @@ from mast.galley.core.objects import Compat, Defaults
 from mast.galley.distribution import SERVICES as DISTRIBUTED
 from mast.galley.distribution import Distribution
 from mast.galley.kubernetes.metrics import KubernetesMetrics
-from mast.galley.platform import config_source, keep_kubernetes, registrar, webhooks
+from mast.galley.platform import (
+    config_source,
+    keep_kubernetes,
+    registrar,
+    service_source,
+    webhooks,
+)
 from mast.galley.store.configs import Configs
 from mast.galley.store.directory import DirectorySource
 from mast.galley.store.history import Histories
@@ -111,6 +117,7 @@ class Galley:
         )
         self._source = self._directory_source()
         self._cluster = config_source(config, self._configs, self._identity, metrics.source)
+        self._services = service_source(config, store, self._identity)
         self._certified = not config.ca_address
         self._reached = False
 
@@ -131,6 +138,9 @@ class Galley:
         if self._cluster is not None:
             detail["kubernetes"] = "in sync" if self._cluster.synced else "not stored yet"
             synced = synced and self._cluster.synced
+        if self._services is not None:
+            detail["services"] = "in sync" if self._services.synced else "not stored yet"
+            synced = synced and self._services.synced
         ready = self._reached and synced and self._certified
         if self._config.webhook_listen:
             detail["injection"] = self._injection.problem or "configured"
@@ -199,12 +209,13 @@ class Galley:
                 await asyncio.Event().wait()
 
     async def keep_kubernetes(self, metrics: KubernetesMetrics) -> None:
-        """Configuration from Kubernetes, and what the leader does there; until cancelled."""
+        """What comes from Kubernetes, and what the leader does there; until cancelled."""
         await keep_kubernetes(
             self._config,
             self._store,
             self._identity,
             self._cluster,
+            self._services,
             self._registrar,
             self._injection.kubelets,
             metrics,

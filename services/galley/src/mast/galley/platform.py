@@ -25,6 +25,7 @@ from mast.common.latest import Latest
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.api.webhooks import Injection, Webhooks, webhook_server
 from mast.galley.config import Config
+from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.objects import Compat, Defaults
 from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy
@@ -35,6 +36,7 @@ from mast.galley.kubernetes.webhooks import WebhookConfigurations
 from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
 from mast.galley.store.configs import Configs
 from mast.galley.store.kubernetes import KubernetesSource
+from mast.galley.store.registry import RegistrySource
 
 
 def access(config: Config) -> Access | None:
@@ -104,17 +106,26 @@ def config_source(
     )
 
 
+def service_source(config: Config, store: Store, identity: str) -> RegistrySource | None:
+    """Where services of Kubernetes come from, if they are wanted and there is a Kubernetes."""
+    if not config.kubernetes_services or not (config.in_cluster or config.kubeconfig):
+        return None
+    settings = Settings(config.cluster, config.domain, config.namespace)
+    return RegistrySource(store, identity=identity, settings=settings, random=random)
+
+
 async def keep_kubernetes(
     config: Config,
     store: Store,
     identity: str,
     source: KubernetesSource | None,
+    services: RegistrySource | None,
     caller: Latest[CaClient | None],
     kubelets: dict[str, str],
     metrics: KubernetesMetrics,
     now: Callable[[], datetime],
 ) -> None:
-    """Read configuration, and do what the leader among Galleys does in Kubernetes; for ever.
+    """Read what there is, and do what the leader among Galleys does in Kubernetes; for ever.
 
     ``caller`` calls Citadel by our own certificate, as soon as there is one. For the injector
     ``kubelets`` gets the versions of the nodes.
@@ -125,6 +136,8 @@ async def keep_kubernetes(
     async with connect(found) as api, asyncio.TaskGroup() as tasks:
         if source is not None:
             tasks.create_task(source.run(api), name="kubernetes configuration")
+        if services is not None:
+            tasks.create_task(services.run(api), name="kubernetes services")
         if config.root_maps:
             maps = _root_maps(config, store, api)
             leading = store.lead("galley-namespace-controller", identity, lambda _: maps().run())

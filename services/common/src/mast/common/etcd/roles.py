@@ -41,6 +41,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 keys.HISTORY,
                 keys.REGISTRY_SERVICES,
                 keys.REGISTRY_ENDPOINTS,
+                keys.REGISTRY_WORKLOADS,
                 f"{keys.STATUS_TRUST}galley-",
                 f"{keys.LEADER}galley-",
             ),
