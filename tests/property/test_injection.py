@@ -1,18 +1,27 @@
-"""Injection for any pod: patches say what the result is, twice is once, nothing breaks it."""
+"""Injection for any pod: patches say what the result is, twice is once, nothing breaks it.
+
+`python -m tests.fuzz --of injector` draws more pods; MAST_PARSER_CASES says how many of each.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
+import os
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from mast.galley.core.injection.annotations import RULES
 from mast.galley.core.injection.json_patch import difference
 from mast.galley.core.injection.pod import injected, patch
 from mast.galley.core.injection.refusal import InjectionRefused
 from mast.galley.core.injection.settings import settings
+
+CASES = int(os.environ.get("MAST_PARSER_CASES", "100"))
+many = examples(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SCALARS = st.none() | st.booleans() | st.integers(-5, 70000) | st.text(max_size=6)
 TREES = st.recursive(
@@ -120,6 +129,7 @@ def applied(before: Any, operations: list[dict[str, Any]]) -> Any:
     return result
 
 
+@many
 @given(OBJECTS, OBJECTS)
 def test_a_difference_leads_from_one_to_the_other(
     before: dict[str, Any], after: dict[str, Any]
@@ -129,6 +139,7 @@ def test_a_difference_leads_from_one_to_the_other(
     assert difference(after, after) == []
 
 
+@many
 @given(PODS, st.sampled_from(SETTINGS))
 def test_twice_is_once_and_the_patch_says_it(pod: dict[str, Any], using: Any) -> None:
     before = copy.deepcopy(pod)
@@ -153,6 +164,7 @@ HOSTILE = st.recursive(
 CONTAINER = st.dictionaries(FIELDS, HOSTILE, max_size=4).map(lambda d: {"name": "a", **d})
 
 
+@many
 @given(
     HOSTILE
     | st.fixed_dictionaries(
@@ -167,3 +179,24 @@ def test_whatever_comes_is_injected_or_refused(pod: Any) -> None:
     except InjectionRefused as error:
         operations, problems = (), error.problems
     assert bool(operations) is not bool(problems)
+
+
+WORDS = st.text(max_size=12) | st.text('0123456789.,:*/-{}[]"ams²٣', max_size=12) | TEXTS
+
+
+@many
+@given(st.dictionaries(st.sampled_from([*RULES, "proxy.istio.io/config", "prometheus.io/port"]),
+                       WORDS, min_size=1, max_size=4))  # fmt: skip
+def test_whatever_annotations_say(annotations: dict[str, str]) -> None:
+    pod = {
+        "metadata": {"annotations": annotations},
+        "spec": {"containers": [{"name": "web", "readinessProbe": {"grpc": {"port": 1}}}]},
+    }
+    problems: tuple[str, ...] = ()
+    made: dict[str, Any] = {}
+    try:
+        made = injected(pod, SETTINGS[0], namespace="shop")
+    except InjectionRefused as error:
+        problems = error.problems
+    assert all(each.startswith(("annotation ", "variable ")) for each in problems)
+    assert problems or injected(made, SETTINGS[0], namespace="shop") == made

@@ -84,6 +84,22 @@ def test_all_problems_at_once() -> None:
     assert "loud" in str(refused.value)
 
 
+@pytest.mark.parametrize("levels", [200, 900, 100_000])
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{SIDECAR}userVolume",
+        f"{SIDECAR}statsHistogramBuckets",
+        f"{SIDECAR}status",
+        "proxy.istio.io/overrides",
+        "proxy.istio.io/config",
+    ],
+)
+def test_depth_is_bounded(name: str, levels: int) -> None:
+    with pytest.raises(InjectionRefused, match=f"annotation {name}: .*nested deeper than 64"):
+        annotations({name: "[" * levels + "]" * levels}, settings())
+
+
 def test_annotations_of_others_are_not_judged() -> None:
     given = {"example.com/own": "anything", f"{SIDECAR}own": "too"}
     assert annotations(given, settings()).given == given

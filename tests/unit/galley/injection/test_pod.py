@@ -311,6 +311,9 @@ def test_images(annotations: dict[str, str], image: str) -> None:
     ("given", "problem"),
     [
         pytest.param([], "pod: want an object", id="no-object"),
+        pytest.param(
+            {"spec": {"a": json.loads("[" * 900 + "]" * 900)}}, "pod: nested deeper", id="depth"
+        ),
         pytest.param({"spec": 1}, "spec: want an object", id="spec"),
         pytest.param({"spec": {}}, "spec.containers: want at least one", id="no-containers"),
         pytest.param(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from mast.common.process.settings import duration
+from mast.galley.core.injection.decimals import PORTS, decimal
 from mast.galley.core.injection.refusal import InjectionRefused, shortened
 from mast.galley.core.injection.settings import Settings, proxy_config
-from mast.galley.core.injection.trees import parsed
+from mast.galley.core.injection.trees import loaded, parsed
 
 SIDECAR: Final = "sidecar.istio.io/"
 TRAFFIC: Final = "traffic.sidecar.istio.io/"
@@ -34,6 +34,7 @@ _AGENT_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "none")
 _DEFAULT_FLUSH: Final = timedelta(seconds=5)
 _SHORTEST_FLUSH: Final = timedelta(milliseconds=1)
 _LONGEST_FLUSH: Final = timedelta(minutes=5)
+_MOST: Final = 999_999
 _TRUE: Final = frozenset({"true", "True", "TRUE", "t", "T", "1"})
 _FALSE: Final = frozenset({"false", "False", "FALSE", "f", "F", "0"})
 _QUANTITY: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][0-9]+|m|[kMGTPE]|[KMGTPE]i)?")
@@ -64,7 +65,7 @@ class Annotations:
 
     def items(self, name: str) -> list[dict[str, Any]]:
         """Objects, given as a list of them or by name."""
-        found = json.loads(self.given.get(name) or "[]")
+        found = loaded(self.given.get(name) or "[]")
         if isinstance(found, list):
             return found
         return [{"name": name, **value} for name, value in found.items()]
@@ -123,20 +124,17 @@ def _boolean(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    good = text.isdecimal() and len(text) < 7
-    return "" if good else f"{shortened(text)}; allowed: whole numbers from 0"
+    good = decimal(text, _MOST) is not None
+    return "" if good else f"{shortened(text)}; allowed: whole numbers from 0 to {_MOST}"
 
 
 def _port(text: str) -> str:
-    good = text.isdecimal() and len(text) < 6 and int(text) < 65536
+    good = decimal(text, PORTS) is not None
     return "" if good else f"{shortened(text)}; allowed: a port, or 0 for none"
 
 
 def _ports(text: str) -> str:
-    bad = [
-        each for each in _listed(text)
-        if not (each.isdecimal() and len(each) < 6 and 0 < int(each) < 65536)
-    ]  # fmt: skip
+    bad = [each for each in _listed(text) if not decimal(each, PORTS)]
     return f"{shortened(bad[0])}; allowed: ports, 1 to 65535, with commas" if bad else ""
 
 
@@ -191,7 +189,7 @@ def _levels(allowed: tuple[str, ...], *, plain: bool) -> Rule:
 def _named_objects(text: str) -> str:
     wanted = "allowed: JSON, a list of objects with a name each, or objects by name"
     try:
-        found = json.loads(text)
+        found = loaded(text)
     except ValueError as error:
         return f"no JSON ({error}); {wanted}"
     items = [{"name": k, **v} if isinstance(v, dict) else v for k, v in found.items()] if (
@@ -213,7 +211,7 @@ def _mounts(text: str) -> str:
 def _containers(text: str) -> str:
     """What an earlier injection kept of the user's containers."""
     try:
-        found = json.loads(text)
+        found = loaded(text)
     except ValueError as error:
         return f"no JSON ({error}); it is written by the injector"
     groups = [*found.values()] if isinstance(found, dict) else [None]
@@ -227,7 +225,7 @@ def _containers(text: str) -> str:
 def _status(text: str) -> str:
     """What an earlier injection says it added."""
     try:
-        found = json.loads(text)
+        found = loaded(text)
     except ValueError as error:
         return f"no JSON ({error}); it is written by the injector"
     if not isinstance(found, dict):
@@ -240,7 +238,7 @@ def _status(text: str) -> str:
 def _buckets(text: str) -> str:
     wanted = 'allowed: JSON, lists of numbers by prefix, such as {"istio": [1, 5, 10]}'
     try:
-        found = json.loads(text)
+        found = loaded(text)
     except ValueError as error:
         return f"no JSON ({error}); {wanted}"
     good = isinstance(found, dict) and all(
@@ -273,7 +271,7 @@ def _length(texts: Mapping[str, str], name: str) -> timedelta | None:
 
 def _address(text: str) -> str:
     match = _ADDRESS.fullmatch(text)
-    good = match is not None and 0 < int(match[2]) < 65536
+    good = match is not None and decimal(match[2], PORTS)
     return "" if good else f"{shortened(text)}; allowed: HOST:PORT"
 
 

@@ -6,7 +6,6 @@ manifests may be injected for another revision.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from mast.galley.core.injection import metrics, probes
 from mast.galley.core.injection.annotations import OVERRIDES, STATUS
 from mast.galley.core.injection.merging import CONTAINERS
 from mast.galley.core.injection.site import INJECTED, PROXY
+from mast.galley.core.injection.trees import loaded
 
 Object = dict[str, Any]
 
@@ -26,7 +26,7 @@ def as_written(pod: Object) -> Object:
     annotations: dict[str, str] = metadata.get("annotations") or {}
     if STATUS not in annotations:
         return pod
-    status = json.loads(annotations[STATUS])
+    status = loaded(annotations[STATUS])
     variables = _variables(pod)
     spec = dict(pod.get("spec") or {})
     originals = probes.kept(variables.get(probes.VARIABLE, ""))
@@ -36,7 +36,7 @@ def as_written(pod: Object) -> Object:
         if group in CONTAINERS:
             left = [probes.restored(each, originals) for each in left]
         spec[group] = left
-    for group, containers in json.loads(annotations.get(OVERRIDES) or "{}").items():
+    for group, containers in loaded(annotations.get(OVERRIDES) or "{}").items():
         if group in CONTAINERS:
             spec[group] = [*containers, *spec[group]]
     own = metrics.own_annotations(variables.get(metrics.VARIABLE, ""))

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mast.galley.core.injection.annotations import MERGE_METRICS
+from mast.galley.core.injection.decimals import PORTS, decimal
 from mast.galley.core.injection.refusal import InjectionRefused, shortened
 from mast.galley.core.injection.site import Site
+from mast.galley.core.injection.trees import loaded
 
 Object = dict[str, Any]
 
@@ -33,7 +35,7 @@ def merged_page(site: Site) -> tuple[Mapping[str, str], str]:
     if not wanted or not site.status_port or given.get(_SCRAPE) == "false":
         return {}, ""
     port = given.get(_PORT, "")
-    if port and not (port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
+    if port and not decimal(port, PORTS):
         raise InjectionRefused([f"annotation {_PORT}: {shortened(port)}; allowed: 1 to 65535"])
     page = {_SCRAPE: "true", _PORT: str(site.status_port), _PATH: PAGE}
     if port and int(port) == site.status_port:
@@ -48,7 +50,7 @@ def merged_page(site: Site) -> tuple[Mapping[str, str], str]:
 def own_annotations(variable: str) -> Mapping[str, str]:
     """The program's annotations, of what an earlier injection told the agent of them."""
     try:
-        own = json.loads(variable or "{}")
+        own = loaded(variable or "{}")
     except ValueError as error:
         raise InjectionRefused([f"variable {VARIABLE}: no JSON: {error}"]) from error
     if not isinstance(own, dict):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from mast.galley.core.injection.decimals import PORTS, decimal
 from mast.galley.core.injection.refusal import InjectionRefused, shortened
 from mast.galley.core.injection.site import PROXY
+from mast.galley.core.injection.trees import loaded
 
 Object = dict[str, Any]
 
@@ -83,8 +84,8 @@ def _original(container: Mapping[str, Any], probe: Mapping[str, Any]) -> Object 
 def _port(container: Mapping[str, Any], port: Any) -> int | None:
     """A port by its number or by the name that the container gives it."""
     text = str(port)
-    if text.isdecimal():
-        return int(text) if 0 < int(text) < 65536 else None
+    if number := decimal(text, PORTS):
+        return number
     named = (each for each in container.get("ports") or () if each.get("name") == text)
     return next((each.get("containerPort") for each in named), None)
 
@@ -112,7 +113,7 @@ def restored(container: Object, originals: Mapping[str, Any]) -> Object:
 def kept(text: str) -> Object:
     """The originals in the variable; InjectionRefused if it is not the injector's."""
     try:
-        found = json.loads(text or "{}")
+        found = loaded(text or "{}")
     except ValueError as error:
         raise InjectionRefused([f"variable {VARIABLE}: no JSON: {error}"]) from error
     if not isinstance(found, dict):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mast.galley.core.injection.refusal import InjectionRefused, shortened
+from mast.galley.core.injection.trees import TOO_DEEP, is_too_deep
 
 _TEXTS: Final = ("name", "namespace", "generateName")
 _GROUPS: Final = ("containers", "initContainers", "volumes", "imagePullSecrets")
@@ -22,6 +23,9 @@ def check(pod: Any) -> None:
 def _pod(pod: Any) -> Iterator[str]:
     if not isinstance(pod, Mapping):
         yield "pod: want an object"
+        return
+    if is_too_deep(pod):
+        yield f"pod: {TOO_DEEP}"
         return
     metadata, spec = pod.get("metadata") or {}, pod.get("spec")
     yield from _metadata(metadata)

@@ -142,6 +142,8 @@ def grpc_simple(site: Site) -> Object:
         },
         "volumeMounts": [mount],
     }
+    if site.settings.values.pull_policy:
+        init["imagePullPolicy"] = site.settings.values.pull_policy
     where = {"GRPC_XDS_BOOTSTRAP": f"{_SIMPLE_MOUNT}/bootstrap.json"}
     return {
         "metadata": {"labels": labels(site, tls=False)},

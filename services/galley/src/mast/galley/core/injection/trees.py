@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, Final
 
-from mast.galley.core.documents import Node, documents
+from mast.galley.core.documents import DEPTH_LIMIT, Node, documents
+
+TOO_DEEP: Final = f"nested deeper than {DEPTH_LIMIT} levels"
 
 
 def plain(node: Node) -> Any:
@@ -28,3 +31,29 @@ def parsed(text: str) -> Any:
     if len(nodes) > 1:
         raise ValueError(f"line {nodes[1].position.line}: want one document, not {len(nodes)}")
     return plain(nodes[0]) if nodes else None
+
+
+def loaded(text: str) -> Any:
+    """What a text of JSON holds; ValueError says what is wrong with it."""
+    try:
+        found = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(TOO_DEEP) from error
+    if is_too_deep(found):
+        raise ValueError(TOO_DEEP)
+    return found
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether objects and lists are nested deeper than any pod's."""
+    level = [value]
+    for _ in range(DEPTH_LIMIT + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return False
+    return True

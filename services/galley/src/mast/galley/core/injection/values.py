@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mast.galley.core.injection.decimals import decimal
 from mast.galley.core.injection.refusal import InjectionRefused, shortened
 
 HUB: Final = "docker.io/mast"
 TAG: Final = "0.1.0"
 """The release whose agent is injected unless values name another."""
+
+_MOST: Final = 999_999
 
 Object = dict[str, Any]
 Words = tuple[str, ...]
@@ -137,10 +140,10 @@ def _text(value: Any) -> str:
 
 
 def _whole(value: Any) -> int:
-    text = _text(value)
-    if not text.isdecimal() or len(text) > 9:
-        raise ValueError(f"{shortened(text)} is not a whole number from 0")
-    return int(text)
+    number = decimal(_text(value), _MOST)
+    if number is None:
+        raise ValueError(f"{shortened(_text(value))} is not a whole number from 0 to {_MOST}")
+    return number
 
 
 def _switch(value: Any) -> bool:
