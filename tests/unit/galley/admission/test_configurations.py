@@ -10,7 +10,10 @@ import pytest
 from mast.galley.core.admission.configurations import closing, probe, refused_by_us, trusting
 from mast.galley.core.admission.review import Review
 from mast.galley.core.admission.validation import verdict
+from mast.galley.core.injection.webhooks import webhooks
 from mast.galley.core.objects import Defaults
+from tests.fakes.kubernetes.webhook_rules import completed
+from tests.support.documented import documented_webhooks
 
 ROOTS = "-----BEGIN CERTIFICATE-----\n"
 BUNDLE = base64.b64encode(ROOTS.encode()).decode()
@@ -68,6 +71,20 @@ def test_closing(found: dict[str, Any], closes: bool) -> None:
     if change is not None:
         (changed,) = change["webhooks"]
         assert changed == {"name": found["webhooks"][0]["name"], "failurePolicy": "Fail"}
+
+
+def test_documented_configurations_are_those_of_the_specification() -> None:
+    """A3.3, and the selectors of C1."""
+    validator, default, injector = documented_webhooks()
+    names = [[each["name"] for each in found["webhooks"]] for found in (validator, default)]
+    assert names == [["rev.validation.istio.io"], ["validation.istio.io"]]
+    assert [
+        (each["name"], each["namespaceSelector"], each["objectSelector"])
+        for each in injector["webhooks"]
+    ] == [(each.name, each.namespaces, each.pods) for each in webhooks("default")]
+    for found in (validator, default, injector):
+        completed(found)
+        assert found["metadata"]["labels"] == {"istio.io/rev": "default"}
 
 
 def test_the_probe_is_refused_for_its_annotation_alone() -> None:
