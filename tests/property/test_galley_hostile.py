@@ -1,13 +1,15 @@
 """Hostile input: bounded time and memory, a precise error, nothing that others have to wait for.
 
 What is slow here is slow for every tenant. Sizes are such that work that grows with their square
-takes minutes; the limit of time is the runner's.
+takes minutes; the limit of time is the runner's. `python -m tests.fuzz --of decoder` draws more;
+MAST_PARSER_CASES says how many of each.
 """
 
 # ruff: noqa: UP031 - YAML is full of braces
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -21,6 +23,9 @@ from mast.galley.core.judge import judge
 from mast.galley.core.objects import Defaults, read_json, read_text
 from mast.galley.core.problem import Problem, errors
 from mast.galley.core.resources import resource, shown, stored
+
+CASES = int(os.environ.get("MAST_PARSER_CASES", "50"))
+many = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 
 MANY = 2_000
 DIGITS = "9" * 5000
@@ -180,7 +185,7 @@ def trees(kind: Kind) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("name", ["VirtualService", "AuthorizationPolicy", "EnvoyFilter",
                                   "WasmPlugin", "MeshConfig", "Secret"])  # fmt: skip
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@many
 @given(data=st.data())
 def test_no_tree_raises(name: str, data: st.DataObject) -> None:
     """Whatever an API server may send as JSON, half characters and endless numbers included."""
@@ -192,6 +197,7 @@ def test_no_tree_raises(name: str, data: st.DataObject) -> None:
     judge(read_json(content, "-", Defaults()))
 
 
+@many
 @given(st.binary(max_size=300))
 def test_no_bytes_raise(content: bytes) -> None:
     judge(read_text(utf8(content), "-", Defaults()))
@@ -204,6 +210,7 @@ SEPARATED = st.lists(
 )  # fmt: skip
 
 
+@many
 @given(SEPARATED)
 def test_a_document_is_read_whatever_is_beside_it(others: list[str]) -> None:
     text = "---\n".join(["", *others, "good: yes\n"])
