@@ -10,7 +10,8 @@ Configuration comes in series, each a test of `tests/property/test_accepted_conf
 is named after the seed it was drawn with; it stands for the same cases as long as the strategies
 do. So do calls, by `tests/property/test_authorization.py`. Of parsers every test of
 `tests/property/test_citadel_parsers.py` draws a tenth of the number, and so do those of
-Galley's decoder (`tests/property/test_galley_hostile.py`).
+Galley's decoder (`tests/property/test_galley_hostile.py`) and of the injector
+(`tests/property/test_injection.py`).
 """
 
 from __future__ import annotations
