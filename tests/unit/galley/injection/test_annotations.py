@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mast.galley.core.injection.annotations import RULES, annotations
+from mast.galley.core.injection.annotations import RULES, checked
 from mast.galley.core.injection.refusal import InjectionRefused
 from mast.galley.core.injection.settings import settings
 
@@ -67,9 +67,9 @@ READINESS = "readiness.status.sidecar.istio.io/"
     ],
 )  # fmt: skip
 def test_values(name: str, good: str, bad: str, allowed: str) -> None:
-    assert annotations({name: good}, settings()).given == {name: good}
+    assert checked({name: good}, settings()).given == {name: good}
     with pytest.raises(InjectionRefused) as refused:
-        annotations({name: bad}, settings())
+        checked({name: bad}, settings())
     (problem,) = refused.value.problems
     assert name in problem
     assert allowed in problem
@@ -78,7 +78,7 @@ def test_values(name: str, good: str, bad: str, allowed: str) -> None:
 def test_all_problems_at_once() -> None:
     given = {f"{SIDECAR}proxyCPU": "much", f"{SIDECAR}logLevel": "loud", "inject": 1}
     with pytest.raises(InjectionRefused) as refused:
-        annotations(given, settings())
+        checked(given, settings())
     assert len(refused.value.problems) == 3
     assert "much" in str(refused.value)
     assert "loud" in str(refused.value)
@@ -97,12 +97,12 @@ def test_all_problems_at_once() -> None:
 )
 def test_depth_is_bounded(name: str, levels: int) -> None:
     with pytest.raises(InjectionRefused, match=f"annotation {name}: .*nested deeper than 64"):
-        annotations({name: "[" * levels + "]" * levels}, settings())
+        checked({name: "[" * levels + "]" * levels}, settings())
 
 
 def test_annotations_of_others_are_not_judged() -> None:
     given = {"example.com/own": "anything", f"{SIDECAR}own": "too"}
-    assert annotations(given, settings()).given == given
+    assert checked(given, settings()).given == given
 
 
 def test_every_annotation_is_documented() -> None:

@@ -67,7 +67,8 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
 
     Lines that begin so are marks wherever they stand (YAML 1.2, 9.1.2).
     """
-    first, lines = 1, []
+    first = 1
+    lines: list[str] = []
     for number, line in enumerate(text.split("\n"), 1):
         if lines and (_START.match(line) or _END.match(lines[-1])):
             yield first, "\n".join(lines) + "\n"

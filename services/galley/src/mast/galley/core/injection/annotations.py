@@ -82,7 +82,7 @@ class Annotations:
         return tuple(own for name in names for own in settings.aliases.get(name, (name,)))
 
 
-def annotations(given: Mapping[str, Any], settings: Settings) -> Annotations:
+def checked(given: Mapping[str, Any], settings: Settings) -> Annotations:
     """The annotations of a pod; InjectionRefused names every bad value and what is allowed (C3)."""
     problems = [
         f"annotation {name}: {shortened(str(value))} is not text"

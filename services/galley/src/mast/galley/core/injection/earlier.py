@@ -41,13 +41,13 @@ def as_written(pod: Object) -> Object:
             spec[group] = [*containers, *spec[group]]
     own = metrics.own_annotations(variables.get(metrics.VARIABLE, ""))
     names = {*(status.get("annotations") or ()), STATUS, OVERRIDES}
-    left = {
+    told = {
         "annotations": {k: own.get(k, v) for k, v in annotations.items() if k not in names},
         "labels": _left(metadata.get("labels") or {}, status.get("labels") or ()),
     }
     return {
         **pod,
-        "metadata": {key: left.get(key, value) for key, value in metadata.items()},
+        "metadata": {key: told.get(key, value) for key, value in metadata.items()},
         "spec": {key: value for key, value in spec.items() if key not in GROUPS or value != []},
     }
 

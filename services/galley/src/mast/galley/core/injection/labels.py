@@ -27,7 +27,7 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    operator = expression.get("operator")
+    operator = str(expression.get("operator"))
     if operator not in _OPERATORS:
         known = ", ".join(_OPERATORS)
         raise InjectionRefused([f"label selector: operator {operator!r}; allowed: {known}"])

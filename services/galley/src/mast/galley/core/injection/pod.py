@@ -13,7 +13,7 @@ from mast.galley.core.injection.annotations import (
     SIDECAR,
     STATUS,
     Annotations,
-    annotations,
+    checked,
 )
 from mast.galley.core.injection.decision import Decision, decision
 from mast.galley.core.injection.json_patch import Operation, difference
@@ -96,7 +96,7 @@ def injected(
 
 
 def _annotations(pod: Mapping[str, Any], settings: Settings) -> Annotations:
-    return annotations((pod.get("metadata") or {}).get("annotations") or {}, settings)
+    return checked((pod.get("metadata") or {}).get("annotations") or {}, settings)
 
 
 def _has_agent(names: Iterable[str]) -> bool:

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from mast.galley.core.injection.annotations import CONFIG, SIDECAR, STATUS_PORT, Annotations
-from mast.galley.core.injection.settings import Object, Settings, can_be_native, overlaid
+from mast.galley.core.injection.settings import Settings, can_be_native, overlaid
+from mast.galley.core.injection.values import Object
 from mast.galley.core.injection.workload import Workload
 
 PROXY: Final = "istio-proxy"
