@@ -33,7 +33,6 @@ BODIES = 64
 VALIDATE = ("/validate", "/admitpilot", "/admitmixer")
 # Where the caller's cluster and network may be told: /inject/cluster/C/net/N.
 INJECT = ("/inject", "/inject/{place:.+}")
-_PLACES = {"cluster": "cluster", "net": "network"}
 
 Injection = Callable[[str, str], Judge | None]
 """Judges pods of a cluster and network, as far as the caller names them; None without settings."""
@@ -81,7 +80,7 @@ class Webhooks:
         """
         begun = asyncio.get_running_loop().time()
         try:
-            judge = self.injection(**_place(request.match_info.get("place", "")))
+            judge = self.injection(*_place(request.match_info.get("place", "")))
             if judge is None:
                 raise web.HTTPServiceUnavailable(text="there are no settings for injection yet\n")
             asked, verdict = await self._judged(request, judge)
@@ -126,16 +125,21 @@ class Webhooks:
             raise web.HTTPRequestTimeout(text="the body did not arrive\n") from error
 
 
-def _place(path: str) -> Mapping[str, str]:
-    """Pairs of name and value, each once, in any order; 404 for others."""
+def _place(path: str) -> tuple[str, str]:
+    """Cluster and network out of pairs of name and value, in any order; 404 for others."""
     parts = path.split("/") if path else []
     names, texts = parts[::2], parts[1::2]
-    found = {
-        _PLACES[name]: text for name, text in zip(names, texts, strict=False) if name in _PLACES
-    }
-    if len(found) != len(names) or len(names) != len(texts) or not all(texts):
-        raise web.HTTPNotFound(text="allowed: /inject[/cluster/CLUSTER][/net/NETWORK]\n")
-    return {"cluster": "", "network": "", **found}
+    found = dict(zip(names, texts, strict=False))
+    if len(found) != len(texts) or len(names) != len(texts) or not all(texts):
+        raise _unknown_place()
+    cluster, network = found.pop("cluster", ""), found.pop("net", "")
+    if found:
+        raise _unknown_place()
+    return cluster, network
+
+
+def _unknown_place() -> web.HTTPNotFound:
+    return web.HTTPNotFound(text="allowed: /inject[/cluster/CLUSTER][/net/NETWORK]\n")
 
 
 @asynccontextmanager

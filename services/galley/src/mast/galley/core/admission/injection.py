@@ -40,9 +40,9 @@ def verdict(asked: Review, settings: Settings, kubelets: Mapping[str, str]) -> V
 
 def for_caller(settings: Settings, cluster: str, network: str) -> Settings:
     """The settings for pods of a cluster and network that the caller's address names."""
-    named = {"cluster": cluster, "network": network}
-    given = {name: text for name, text in named.items() if text}
-    return replace(settings, values=replace(settings.values, **given)) if given else settings
+    old = settings.values
+    values = replace(old, cluster=cluster or old.cluster, network=network or old.network)
+    return settings if values == old else replace(settings, values=values)
 
 
 def _denied(why: str) -> Verdict:
