@@ -309,8 +309,8 @@ CASES = (
         WEB + virtual_service("{host: web}"),
     ),
     Case(
-        "invalid-twice",
-        "IST0106",
+        "twice",
+        "IST0133",
         VS,
         WEB + virtual_service("{host: web}") + virtual_service("{host: web}"),
         WEB + virtual_service("{host: web}"),

@@ -48,7 +48,9 @@ def test_objects_that_are_given_twice_count_once_and_say_so() -> None:
     )
     (item,) = content(text % ".", text % "~").items
     assert (item.source, list(item.body.egress[0].hosts)) == ("1.yaml", ["~/*"])
-    assert [p.message for p in item.problems] == ["the object is given twice; first at 0.yaml:1"]
+    assert [p.message for p in item.problems] == [
+        "the object is given twice, and this one counts; first at 0.yaml:1"
+    ]
 
 
 def test_kinds_of_others_are_skipped() -> None:

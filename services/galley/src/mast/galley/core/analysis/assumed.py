@@ -13,8 +13,12 @@ _LABELS = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
 _NAME = "istio-ingressgateway"
 # Nobody wrote it, so nobody is told what could be better about it.
 _QUIET = {SUPPRESS: "*"}
-_PORTS = ({"name": "status-port", "port": 15021}, {"name": "http2", "port": 80},
-          {"name": "https", "port": 443}, {"name": "tls", "port": 15443})  # fmt: skip
+_PORTS = (
+    {"name": "status-port", "port": 15021},
+    {"name": "http2", "port": 80, "targetPort": 8080},
+    {"name": "https", "port": 443, "targetPort": 8443},
+    {"name": "tls", "port": 15443},
+)
 
 
 def completed(items: Iterable[Item]) -> list[Item]:

@@ -268,10 +268,11 @@ def _last(items: Iterable[Item]) -> Iterator[Item]:
 def _again(item: Item, before: Item) -> Item:
     kind = item.kind.rpartition("/")[2]
     where = f"{before.source}:{before.position.line}"
-    message = f"the object is given twice; first at {where}"
+    message = f"the object is given twice, and this one counts; first at {where}"
     problem = Problem(
         "duplicate-object",
         message,
+        severity=Severity.WARNING,
         source=item.source,
         position=item.position if item.position != NOWHERE else before.position,
         kind=kind,

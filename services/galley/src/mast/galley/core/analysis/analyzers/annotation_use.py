@@ -9,8 +9,7 @@ from mast.galley.core.analysis.analysis import Analyzer
 from mast.galley.core.analysis.annotation_names import ANNOTATIONS, INTERNAL, Known, Standing
 from mast.galley.core.analysis.snapshot import Item, Message, View
 from mast.galley.core.analysis.workloads import template_path
-from mast.galley.core.injection.annotations import TEMPLATES
-from mast.galley.core.injection.annotations import annotations as read_annotations
+from mast.galley.core.injection.annotations import TEMPLATES, checked
 from mast.galley.core.injection.refusal import InjectionRefused
 from mast.galley.core.injection.settings import Settings
 from mast.galley.core.problem import Path
@@ -72,7 +71,7 @@ def _complaints(name: str, value: str) -> tuple[str, ...]:
     if name not in ANNOTATIONS or name == TEMPLATES:
         return ()
     try:
-        read_annotations({name: value}, _SETTINGS)
+        checked({name: value}, _SETTINGS)
     except InjectionRefused as refused:
         return tuple(refused.problems)
     return ()

@@ -56,7 +56,8 @@ def _known(name: str, kind: str, rule: Item, there: set[str]) -> bool:
 def _roles(view: View) -> Iterator[Message]:
     roles = {(item.namespace, item.name) for item in view.of(kinds.SERVICE_ROLE)}
     for item in view.of(kinds.SERVICE_ROLE_BINDING):
-        path, name = ("spec", "roleRef", "name"), item.body.roleRef.name
+        path: Path = ("spec", "roleRef", "name")
+        name = item.body.roleRef.name
         if not name:
             path, name = ("spec", "role"), item.body.role
         if name and (item.namespace, name) not in roles:
