@@ -190,8 +190,8 @@ def test_following_equals_being_told_at_once(
         if last is not None and number == len(steps) // 2:
             converter.configure(last)
         if number % pace == 0:
-            known |= converter.settle()
-    known |= converter.settle()
+            known.update(converter.settle())
+    known.update(converter.settle())
     items = outcome([*((each, False) for each in BASE), *steps])
     order.shuffle(items)
     expected = at_once(items, last or first)
@@ -210,9 +210,9 @@ def test_a_change_and_its_reverse_leave_nothing(steps: list[Change], change: Cha
     known = {(type(each), each.id): each for each in outcome(steps)}
     old = known.get((type(item), item.id))
     tell(converter, (item, False))
-    known_after = before | converter.settle()
+    known_after = {**before, **converter.settle()}
     tell(converter, (item, True) if old is None else (old, False))
-    known_after |= converter.settle()
+    known_after.update(converter.settle())
     assert {key: each for key, each in known_after.items() if each is not None} == before
 
 

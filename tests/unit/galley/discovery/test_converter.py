@@ -48,7 +48,7 @@ def test_the_order_of_arrival_does_not_matter() -> None:
     expected = registry_of(WEB, SLICE, WEB_1, N1)
     assert set(expected) == {SERVICE, SHARD, POD}
     for texts in permutations((WEB, SLICE, WEB_1, N1)):
-        made, told = Converter(), {}
+        made, told = Converter(), dict[str, object]()
         for text in texts:
             put(made, text)
             told.update(made.settle())

@@ -18,7 +18,7 @@ from mast.galley.core.documents import Node
 from mast.galley.core.problem import Finding, Path, Position, Problem, path_text, warning
 
 _TEMPLATE: Final = ("spec", "template")
-_CONTROLLERS: Final[Mapping[tuple[str, str], Path]] = {
+_CONTROLLERS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("apps/v1", "DaemonSet"): _TEMPLATE,
     ("apps/v1", "Deployment"): _TEMPLATE,
     ("apps/v1", "ReplicaSet"): _TEMPLATE,

@@ -147,7 +147,7 @@ class RegistrySource:
             ): field
             for kind, field in (("MeshConfig", "mesh"), ("MeshNetworks", "networks"))
         }
-        known: dict[str, Message] = {}
+        known: dict[str, Any] = {}
         async with aclosing(self._store.follow(_MESH_PREFIX)) as batches:
             async for batch in batches:
                 for change in batch.changes:

@@ -29,9 +29,9 @@ def protocol(port: ServicePort) -> str:
     """
     if port.transport == "UDP":
         return "UDP"
-    told = port.name if port.app_protocol is None else port.app_protocol
-    if port.app_protocol in _OF_KUBERNETES:
-        return _OF_KUBERNETES[port.app_protocol]
+    told = port.app_protocol or port.name
+    if port.app_protocol and told in _OF_KUBERNETES:
+        return _OF_KUBERNETES[told]
     if told.lower().startswith(_GRPC_WEB):
         return "GRPC_WEB"
     named = told.partition("-")[0].upper()

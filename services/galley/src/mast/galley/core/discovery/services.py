@@ -70,7 +70,7 @@ def drains(service: Service) -> bool:
     return not PERSISTENT_SESSION.isdisjoint(service.labels)
 
 
-def _resolution(service: Service) -> registry.Resolution:
+def _resolution(service: Service) -> registry.Resolution.ValueType:
     if service.alias_of:
         return registry.RESOLUTION_ALIAS
     return registry.RESOLUTION_PASSTHROUGH if service.headless else registry.RESOLUTION_STATIC
