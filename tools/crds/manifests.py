@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from google.protobuf.descriptor import Descriptor
@@ -131,13 +131,13 @@ def _root(kind: Kind, schemas: Schemas) -> Schema:
 
 
 def _descriptor(kind: Kind) -> Descriptor:
-    return cast("Descriptor", kind.message.DESCRIPTOR)
+    return kind.message.DESCRIPTOR
 
 
 def _status(kind: Kind) -> Descriptor:
     if kind.name == "ServiceEntry":
-        return cast("Descriptor", service_entry_pb2.ServiceEntryStatus.DESCRIPTOR)
-    return cast("Descriptor", status_pb2.IstioStatus.DESCRIPTOR)
+        return service_entry_pb2.ServiceEntryStatus.DESCRIPTOR
+    return status_pb2.IstioStatus.DESCRIPTOR
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
@@ -102,7 +102,7 @@ class Schemas:
         description = self.comment(field.full_name)
         if field.GetOptions().deprecated and "eprecated" not in description:
             description = f"Deprecated. {description}".strip()
-        value = cast("Descriptor | None", field.message_type)
+        value = field.message_type
         if value is not None and value.GetOptions().map_entry:
             inner = self._single(value.fields_by_name["value"], "", within)
             return {"description": description, "type": "object", "additionalProperties": inner}
@@ -117,9 +117,9 @@ class Schemas:
     def _single(self, field: FieldDescriptor, description: str, within: tuple[str, ...]) -> Schema:
         """One value of a field: itself, or an item, or the value of a map's entry."""
         if field.message_type is not None:
-            schema = self._message(cast("Descriptor", field.message_type), description, within)
+            schema = self._message(field.message_type, description, within)
         elif field.enum_type is not None:
-            schema = self._enum(cast("EnumDescriptor", field.enum_type), description)
+            schema = self._enum(field.enum_type, description)
         else:
             schema = {"description": description, **_SCALARS[field.type]}
         if not schema["description"]:
