@@ -128,11 +128,15 @@ def _syntax(error: yaml.YAMLError, lines: int) -> _Broken:
     mark = getattr(error, "problem_mark", None)
     message = f"not YAML: {said}" + (f" ({context})" if context else "")
     problem = Problem("malformed-yaml", message, position=_place(mark, lines))
-    return _Broken(problem, 0 if mark is None else mark.index)
+    return _Broken(problem, _index(mark))
 
 
 def _place(mark: Any, lines: int) -> Position:
     return NOWHERE if mark is None else Position(lines + mark.line + 1, mark.column + 1)
+
+
+def _index(mark: Any) -> int:
+    return 0 if mark is None else int(mark.index)
 
 
 class _Reader:
@@ -171,12 +175,12 @@ class _Reader:
         try:
             for event in self._events:
                 if isinstance(event, yaml.DocumentStartEvent):
-                    started = begin + event.start_mark.index
+                    started = begin + _index(event.start_mark)
                     self._anchors.clear()
                     self._sizes.clear()
                     node = self._tree()
                 elif isinstance(event, yaml.DocumentEndEvent):
-                    yield from self._ended(node, begin + event.end_mark.index)
+                    yield from self._ended(node, begin + _index(event.end_mark))
             return None
         except yaml.YAMLError as error:
             broken = _syntax(error, self._lines)
@@ -219,7 +223,7 @@ class _Reader:
                 if len(stack) >= DEPTH_LIMIT:
                     message = f"nested deeper than {DEPTH_LIMIT} levels"
                     problem = Problem("too-deep", message, position=position)
-                    raise _Broken(problem, event.start_mark.index)
+                    raise _Broken(problem, _index(event.start_mark))
                 self._plain_tag(event.tag, position)
                 is_mapping = isinstance(event, yaml.MappingStartEvent)
                 stack.append(_Open(is_mapping, position, event.anchor, self._count))
@@ -230,7 +234,7 @@ class _Reader:
                 position = node.position
                 self._remember(opened.anchor, node, self._count - opened.before + 1)
             elif isinstance(event, yaml.AliasEvent):
-                node = self._alias(event.anchor or "", position, event.start_mark.index)
+                node = self._alias(event.anchor or "", position, _index(event.start_mark))
             else:
                 node = self._scalar(cast("yaml.ScalarEvent", event), position)
             if not stack:
