@@ -51,8 +51,30 @@ USERS = [{"name": "first", "image": "a"}, {"name": "second", "image": "b"}]
             ["first", "second"],
             ["istio-proxy", "web"],
         ),
+        (
+            {"inject.istio.io/templates": "grpc-agent", **NATIVE},
+            PLAIN,
+            ["istio-proxy", "first", "second"],
+            ["web"],
+        ),
+        (
+            {"inject.istio.io/templates": "gateway", **NATIVE},
+            PLAIN,
+            ["first", "second"],
+            ["web", "istio-proxy"],
+        ),
     ],
-    ids=["plain", "cni", "hold", "native", "native-cni", "none", "grpc-agent"],
+    ids=[
+        "plain",
+        "cni",
+        "hold",
+        "native",
+        "native-cni",
+        "none",
+        "grpc-agent",
+        "native-grpc-agent",
+        "gateway",
+    ],
 )
 def test_order(
     annotations: dict[str, str], using: Settings, inits: list[str], containers: list[str]
@@ -320,6 +342,51 @@ def test_images(annotations: dict[str, str], image: str) -> None:
             {"spec": {"containers": [{"name": 1}]}}, "spec.containers: want objects", id="name"
         ),
         pytest.param(
+            {"metadata": 1, "spec": {"containers": [{"name": "a"}]}},
+            "metadata: want an object",
+            id="metadata",
+        ),
+        pytest.param(
+            {"metadata": {"name": 1}, "spec": {"containers": [{"name": "a"}]}},
+            "metadata.name: want text",
+            id="own-name",
+        ),
+        pytest.param(
+            {"metadata": {"annotations": ["a"]}, "spec": {"containers": [{"name": "a"}]}},
+            "metadata.annotations: want an object",
+            id="annotations",
+        ),
+        pytest.param(
+            {"metadata": {"ownerReferences": [1]}, "spec": {"containers": [{"name": "a"}]}},
+            "metadata.ownerReferences: want a list of objects",
+            id="owners",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "a"}], "securityContext": 1}},
+            "spec.securityContext: want an object",
+            id="security-context",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "a"}], "volumes": {"a": 1}}},
+            "spec.volumes: want a list",
+            id="volumes",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "a"}], "initContainers": [{"name": "a"}]}},
+            "spec.initContainers[0].name: 'a' is the name of another container",
+            id="name-given-twice",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "a", "lifecycle": 1}]}},
+            "spec.containers[0].lifecycle: want an object",
+            id="lifecycle",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "a", "livenessProbe": 1}]}},
+            "spec.containers[0].livenessProbe: want an object",
+            id="probe-of-other-type",
+        ),
+        pytest.param(
             {"metadata": {"labels": {"a": 1}}, "spec": {"containers": [{"name": "a"}]}},
             "metadata.labels: want an object of texts",
             id="labels",
@@ -342,27 +409,57 @@ def test_images(annotations: dict[str, str], image: str) -> None:
             "annotation prometheus.io/port: 'http'; allowed: 1 to 65535",
             id="port-of-metrics",
         ),
-        pytest.param(
-            {
-                "metadata": {"annotations": {f"{SIDECAR}status": "{}"}},
-                "spec": {
-                    "containers": [
-                        {
-                            "name": "istio-proxy",
-                            "env": [{"name": "ISTIO_KUBE_APP_PROBERS", "value": "["}],
-                        }
-                    ]
-                },
-            },
-            "variable ISTIO_KUBE_APP_PROBERS: no JSON",
-            id="forged-status",
-        ),
     ],
 )
 def test_refusals(given: Any, problem: str) -> None:
     with pytest.raises(InjectionRefused) as refused:
         patch(given, PLAIN, namespace="shop")
     assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize("variable", ["ISTIO_KUBE_APP_PROBERS", "ISTIO_PROMETHEUS_ANNOTATIONS"])
+@pytest.mark.parametrize(("text", "problem"), [("[", "no JSON"), ("[]", "is not an object")])
+def test_what_an_earlier_injection_cannot_have_written(
+    variable: str, text: str, problem: str
+) -> None:
+    given = pod(annotations={f"{SIDECAR}status": "{}"})
+    env = [{"name": variable, "value": text}]
+    given["spec"]["containers"].append({"name": "istio-proxy", "env": env})
+    with pytest.raises(InjectionRefused, match=f"variable {variable}: .*{problem}"):
+        inject(given)
+
+
+def test_a_pod_of_nothing_but_the_proxy_is_not_native() -> None:
+    given = pod(annotations=NATIVE, containers=[{"name": "istio-proxy", "image": "auto"}])
+    assert names(inject(given), "containers") == ["istio-proxy"]
+
+
+def test_overrides_of_other_groups_are_left_out() -> None:
+    given = pod(annotations={f"{SIDECAR}status": "{}"})
+    given["metadata"]["annotations"]["proxy.istio.io/overrides"] = '{"volumes":[{"name":"a"}]}'
+    assert inject(given) == inject(pod())
+
+
+def test_a_mesh_without_status_port() -> None:
+    made = inject(pod(), settings(values={"global": {"proxy": {"statusPort": 0}}}))
+    assert "readinessProbe" not in container(made)
+    assert "prometheus.io/port" not in made["metadata"]["annotations"]
+
+
+def test_pilot_of_the_mesh_config() -> None:
+    mesh = {"defaultConfig": {"discoveryAddress": "pilot.example.com:15012", "statusPort": 15030}}
+    made = container(inject(pod(), settings(mesh=mesh)))
+    assert json.loads(environment(made)["PROXY_CONFIG"]) == mesh["defaultConfig"]
+
+
+def test_labels_fit() -> None:
+    given = pod(labels={"app.kubernetes.io/name": "n", "app": "a", "version": "v"})
+    labels = inject(given)["metadata"]["labels"]
+    assert labels["service.istio.io/canonical-name"] == "n"
+    assert labels["service.istio.io/canonical-revision"] == "v"
+    given = pod()
+    given["metadata"]["name"] = f"{'a' * 62}.b"
+    assert inject(given)["metadata"]["labels"]["service.istio.io/canonical-name"] == "a" * 62
 
 
 def test_patch_of_a_pod_that_stays() -> None:

@@ -72,5 +72,5 @@ def _variables(pod: Mapping[str, Any]) -> Mapping[str, str]:
     for group in CONTAINERS:
         for each in spec.get(group) or ():
             if each.get("name") == PROXY:
-                return {e.get("name"): e.get("value") or "" for e in each.get("env") or ()}
+                return {e["name"]: str(e.get("value") or "") for e in each.get("env") or ()}
     return {}
