@@ -136,10 +136,10 @@ async def test_nothing_is_refused_before_the_webhook_is_seen_to_judge(site: Site
         await site.api.create(GATEWAYS, bad)
         site.reachable()
         await until(lambda: site.policy == "Fail")
+        await until(lambda: "galley_validation_config_updates 2" in site.metrics.render())
     with pytest.raises(ApiError, match=r'"rev.validation.istio.io" denied the request: config'):
         await site.api.create(GATEWAYS, {**bad, "metadata": {**bad["metadata"], "name": "worse"}})
     assert len(site.cluster.objects.list(GATEWAYS, "", lambda _: True)) == 1
-    assert "galley_validation_config_updates 2" in site.metrics.render()
 
 
 async def test_who_changes_a_configuration_is_overruled(site: Site) -> None:
