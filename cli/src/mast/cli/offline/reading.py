@@ -134,7 +134,8 @@ def read(
 def _read_all(
     sources: Iterable[config_pb2.Source], options: Options
 ) -> tuple[Reading, list[tuple[Document, Found]]]:
-    defaults = Defaults(options.namespace, skip_unknown=options.ignore_unknown)
+    lenient = options.ignore_unknown
+    defaults = Defaults(options.namespace, skip_unknown=lenient, skip_foreign=lenient)
     reading = Reading()
     for source in sources:
         reading += read_text(source.text, source.name, defaults)

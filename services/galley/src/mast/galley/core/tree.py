@@ -70,7 +70,7 @@ def read_tree(previous: Tree, contents: Mapping[str, bytes | str], defaults: Def
 
     A content is bytes, or text that says why the file could not be read.
     """
-    lenient = replace(defaults, skip_unknown=True)
+    lenient = replace(defaults, skip_unknown=True, skip_foreign=True)
     files: dict[str, File] = {}
     for path, content in contents.items():
         if isinstance(content, str):
