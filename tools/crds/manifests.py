@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from google.protobuf.descriptor import Descriptor
@@ -131,7 +131,7 @@ def _root(kind: Kind, schemas: Schemas) -> Schema:
 
 
 def _descriptor(kind: Kind) -> Descriptor:
-    return kind.message.DESCRIPTOR
+    return cast("Descriptor", kind.message.DESCRIPTOR)
 
 
 def _status(kind: Kind) -> Descriptor:
