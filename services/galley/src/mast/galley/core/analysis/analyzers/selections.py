@@ -157,7 +157,8 @@ def _gateways(view: View) -> Iterator[Message]:
         for item in view.of(kind):
             labels = how.labels(item.body)
             found = running.selected(labels, _scope(view, item, how)) if labels else ()
-            named = sorted({w.labels[GATEWAY_NAME] for w in found if GATEWAY_NAME in w.labels})
+            pods = (w.labels for w in found if w.pod is not None)
+            named = sorted({each[GATEWAY_NAME] for each in pods if GATEWAY_NAME in each})
             if named:
                 text = (
                     f"the selector selects workloads of Gateway {', '.join(named)}; "
