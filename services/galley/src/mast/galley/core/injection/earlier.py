@@ -21,21 +21,27 @@ GROUPS: Final = ("initContainers", "containers", "volumes", "imagePullSecrets")
 
 
 def as_written(pod: Object) -> Object:
-    """The pod without what its status annotation says was added; its annotations are checked."""
+    """The pod without what its status annotation says was added; its annotations are checked.
+
+    Containers that were kept count only beside a status: without one, nobody has kept any.
+    """
     metadata = pod.get("metadata") or {}
     annotations: dict[str, str] = metadata.get("annotations") or {}
-    if STATUS not in annotations:
+    if not {STATUS, OVERRIDES} & set(annotations):
         return pod
+    if STATUS not in annotations:
+        left = {name: text for name, text in annotations.items() if name != OVERRIDES}
+        return {**pod, "metadata": {**metadata, "annotations": left}}
     status = loaded(annotations[STATUS])
     variables = _variables(pod)
     spec = dict(pod.get("spec") or {})
     originals = probes.kept(variables.get(probes.VARIABLE, ""))
     for group in GROUPS:
         added = frozenset(status.get(group) or ())
-        left = [each for each in spec.get(group) or () if each.get("name") not in added]
+        kept = [each for each in spec.get(group) or () if each.get("name") not in added]
         if group in CONTAINERS:
-            left = [probes.restored(each, originals) for each in left]
-        spec[group] = left
+            kept = [probes.restored(each, originals) for each in kept]
+        spec[group] = kept
     for group, containers in loaded(annotations.get(OVERRIDES) or "{}").items():
         if group in CONTAINERS:
             spec[group] = [*containers, *spec[group]]
