@@ -123,6 +123,7 @@ def test_what_makes_pods(version: str, kind: str, name: str, link: str) -> None:
             ),
             id="owned",
         ),
+        pytest.param(SLICE.replace("IPv4", "FQDN"), id="slice-of-names"),
         pytest.param("{apiVersion: v1, kind: ServiceAccount, metadata: {name: a}}", id="account"),
         pytest.param(
             "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: a}}",
@@ -149,6 +150,11 @@ def test_what_makes_none(text: str) -> None:
         ),
         pytest.param(
             WEB.replace("name: web, ", ""), ["0.yaml:4 error required metadata.name"], id="nameless"
+        ),
+        pytest.param(
+            "apiVersion: v1\nkind: Service\nmetadata: 3",
+            ["0.yaml:3 error wrong-type metadata", "0.yaml:3 error required metadata.name"],
+            id="metadata",
         ),
         pytest.param(
             WEB + "---" + WEB, ["0.yaml:9 error duplicate-object metadata.name"], id="twice"

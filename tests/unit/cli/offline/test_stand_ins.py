@@ -99,6 +99,13 @@ def test_pods_of_a_cluster_stay_as_they_are() -> None:
         pytest.param({"istio.io/rev": "a"}, {}, {}, True, id="revision-of-the-pod"),
         pytest.param({"sidecar.istio.io/inject": "true"}, {}, {}, True, id="pod"),
         pytest.param({"sidecar.istio.io/inject": "false"}, {}, None, False, id="pod-not"),
+        pytest.param(
+            {"sidecar.istio.io/inject": "true"},
+            {},
+            {"istio-injection": "disabled"},
+            False,
+            id="namespace-before-pod",
+        ),
         pytest.param({}, {"sidecar.istio.io/inject": "false"}, None, False, id="annotation"),
         pytest.param(
             {"sidecar.istio.io/inject": "maybe"}, {}, {"istio-injection": "enabled"}, True, id="odd"

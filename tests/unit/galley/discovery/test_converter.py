@@ -59,6 +59,8 @@ def test_the_order_of_arrival_does_not_matter() -> None:
     ("change", "changed"),
     [
         pytest.param(WEB_1, set(), id="nothing"),
+        pytest.param(WEB, set(), id="no-other-service"),
+        pytest.param(SLICE, set(), id="no-other-slice"),
         pytest.param(WEB_1.replace("phase", "hostIP: 10.9.9.9, phase"), set(), id="status"),
         pytest.param(
             N1.replace("metadata:", "status: {conditions: []}\nmetadata:"), set(), id="beat"
@@ -84,13 +86,14 @@ def test_a_change_tells_only_what_it_changes(change: str, changed: set[str]) -> 
 
 
 def test_what_is_gone_is_told_once() -> None:
-    made = converter(WEB, SLICE, WEB_1, N1)
+    made = converter(WEB, SLICE, WEB_1, N1, NAMESPACE % "a: b")
     made.settle()
     made.put_pod(ObjectName("shop", "web-1"), None)
     assert made.settle() == {POD: None, SHARD: None}
     made.put_service(ObjectName("shop", "web"), None)
     made.put_slice(SliceId("EndpointSlice", "shop", "web-a"), None)
     made.put_node(ObjectName("", "n1"), None)
+    made.put_namespace(ObjectName("", "shop"), None)
     made.put_namespace(ObjectName("", "shop"), None)
     assert made.settle() == {SERVICE: None}
     assert made.settle() == {}
@@ -167,7 +170,7 @@ def test_only_namespaces_of_the_mesh_are_seen() -> None:
         {"key": "old", "operator": "NotIn", "values": ["yes"]},
         {"key": "team", "operator": "Exists"},
         {"key": "gone", "operator": "DoesNotExist"},
-    ]}]  # fmt: skip
+    ]}, {"matchExpressions": [{"key": "mesh", "operator": "Almost"}]}]  # fmt: skip
     settings = Settings(mesh=ParseDict({"discoverySelectors": selectors}, MeshConfig()))
     made = converter(WEB, SLICE, WEB_1, N1, settings=settings)
     assert made.settle() == {}

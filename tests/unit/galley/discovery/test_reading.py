@@ -62,6 +62,9 @@ SERVICE = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {%s}}"
         pytest.param("clusterIPs: [a]", [("spec.clusterIPs[0]", "address")], id="addresses"),
         pytest.param("clusterIPs: [1]", [("spec.clusterIPs[0]", "wrong-type")], id="names-list"),
         pytest.param("selector: {a: 1}", [("spec.selector.a", "wrong-type")], id="selector"),
+        pytest.param(
+            'selector: {a: "\\ud800"}', [("spec.selector.a", "wrong-type")], id="half-character"
+        ),
         pytest.param("selector: [a]", [("spec.selector", "wrong-type")], id="map"),
         pytest.param("type: Internal", [("spec.type", "unknown-value")], id="type"),
         pytest.param("type: ExternalName", [("spec.externalName", "required")], id="alias"),

@@ -33,7 +33,7 @@ spec:
   nodeName: n1
   serviceAccountName: seller
   containers:
-  - {name: web, ports: [{name: http, containerPort: 8080}, {containerPort: 8081}]}
+  - {name: web, ports: [{name: http, containerPort: 8080}, {containerPort: 8081}, {name: odd}]}
   - {name: other, ports: [{name: http, containerPort: 9}, {containerPort: 8080}]}
   initContainers:
   - {name: once, ports: [{name: once, containerPort: 7}]}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -26,14 +27,12 @@ from mast.galley.core.discovery.objects import (
     SliceId,
 )
 from mast.galley.core.discovery.workloads import TLS_MODE
+from mast.galley.core.injection.decision import decision
+from mast.galley.core.injection.settings import Settings, settings
+from mast.galley.core.injection.webhooks import DEFAULT_REVISION, ENABLED, REVISION, webhook_of
 
 SERVICE_ADDRESSES: Final = "198.18.0.0/16"
 POD_ADDRESSES: Final = "198.19.0.0/16"
-
-_INJECT: Final = "sidecar.istio.io/inject"
-_INJECTION: Final = "istio-injection"
-_REVISION: Final = "istio.io/rev"
-_TOLD: Final = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -92,17 +91,21 @@ def _running(
 
 
 def _is_injected(pod: Pod, namespace: Mapping[str, str] | None) -> bool:
-    """As the Pod says, else its Namespace; one that is in no file is taken to inject."""
-    if pod.on_host_network:
+    """As the injector decides (C1); a Namespace that is in no file is taken to inject."""
+    labels = {ENABLED: "enabled"} if namespace is None else namespace
+    revision = labels.get(REVISION) or pod.labels.get(REVISION) or DEFAULT_REVISION
+    if not webhook_of(revision, labels, pod.labels):
         return False
-    told = pod.labels.get(_INJECT) or pod.annotations.get(_INJECT, "")
-    if told in _TOLD:
-        return _TOLD[told]
-    if namespace is None:
-        return True
-    if _INJECTION in namespace:
-        return namespace[_INJECTION] == "enabled"
-    return _REVISION in namespace or _REVISION in pod.labels
+    content = {
+        "metadata": {"labels": pod.labels, "annotations": pod.annotations},
+        "spec": {"hostNetwork": pod.on_host_network},
+    }
+    return decision(content, pod.id.namespace, _injector()).inject
+
+
+@cache
+def _injector() -> Settings:
+    return settings()
 
 
 def _addressed(services: Collection[Service]) -> dict[ObjectName, Service]:

@@ -76,7 +76,7 @@ class Converter:
                 self.put_pod(item.id, item)
             case ClusterNode():
                 self.put_node(item.id, item)
-            case Namespace():
+            case _:
                 self.put_namespace(item.id, item)
 
     def put_service(self, name: ObjectName, service: Service | None) -> None:
