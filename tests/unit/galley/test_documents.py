@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mast.galley.core.documents import (
     BROKEN_LIMIT,
     DEPTH_LIMIT,
+    DOCUMENT_LIMIT,
     NODE_LIMIT,
     TEXT_LIMIT_BYTES,
     Node,
@@ -187,6 +188,13 @@ def test_too_long_a_text_is_not_even_parsed() -> None:
     nodes, problems = documents("#" * (TEXT_LIMIT_BYTES + 1))
     assert nodes == []
     assert [problem.rule for problem in problems] == ["too-large"]
+
+
+def test_too_many_documents_are_not_read_to_the_end() -> None:
+    found = parsed("--- 1\n" * (DOCUMENT_LIMIT + 1) + "---\na: 1\n")
+    assert len(found) == DOCUMENT_LIMIT + 1
+    (problem,) = found[-1].problems
+    assert (problem.rule, problem.position) == ("too-large", Position(DOCUMENT_LIMIT + 1, 1))
 
 
 def test_too_many_lines_are_not_even_parsed() -> None:

@@ -22,7 +22,8 @@ TEXT_LIMIT_BYTES = 4 << 20
 DEPTH_LIMIT = 64
 # Nodes of one text after aliases are followed, and its lines.
 NODE_LIMIT = 400_000
-# Documents of one text that cannot be read, until we give up.
+# Documents of one text, empty ones included, and those that cannot be read, until we give up.
+DOCUMENT_LIMIT = 20_000
 BROKEN_LIMIT = 100
 
 Scalar = str | int | float | bool | None
@@ -152,6 +153,7 @@ class _Reader:
         self._anchors: dict[str, Node] = {}
         self._sizes: dict[int, int] = {}
         self._count = 0
+        self._started = 0
 
     def documents(self) -> Iterator[Document]:
         """All documents; after one that is broken the next begins at the next separator."""
@@ -175,9 +177,8 @@ class _Reader:
         try:
             for event in self._events:
                 if isinstance(event, yaml.DocumentStartEvent):
+                    self._start(_place(event.start_mark, self._lines))
                     started = begin + _index(event.start_mark)
-                    self._anchors.clear()
-                    self._sizes.clear()
                     node = self._tree()
                 elif isinstance(event, yaml.DocumentEndEvent):
                     yield from self._ended(node, begin + _index(event.end_mark))
@@ -191,6 +192,14 @@ class _Reader:
         if resume is not None:
             yield from self._ended(None, resume)
         return resume
+
+    def _start(self, position: Position) -> None:
+        self._anchors.clear()
+        self._sizes.clear()
+        self._started += 1
+        if self._started > DOCUMENT_LIMIT:
+            message = f"more than {DOCUMENT_LIMIT} documents; split the text"
+            raise _Broken(Problem("too-large", message, position=position), 0, final=True)
 
     def _ended(self, node: Node | None, end: int) -> Iterator[Document]:
         """A document with the problems of its text, unless there is nothing to say of it."""
