@@ -57,7 +57,8 @@ class Converter:
         self._stale = _Stale()
         self._everything = False
         self._entries: dict[SliceId, tuple[Entry, ...]] = {}
-        self._told: dict[str, Message] = {}
+        # Hashes of what was told: all messages of a large cluster would take 250 MB.
+        self._told: dict[str, int] = {}
 
     def configure(self, settings: Settings) -> None:
         """Other settings; nothing happens if they are the same."""
@@ -134,18 +135,20 @@ class Converter:
     def settle(self) -> Mapping[str, Message | None]:
         """What has changed in the registry since the last call, by key; None for what is gone.
 
-        Messages are ``mastapi.registry.v1`` Service, Workload and EndpointShard. They belong to the
-        converter: nobody may change them.
+        Messages are ``mastapi.registry.v1`` Service, Workload and EndpointShard.
         """
-        derived = self._derive_all() if self._everything else dict(self._derived(self._stale))
+        derived = self._derive_all() if self._everything else self._derived(self._stale)
         self._stale = _Stale()
         changes: dict[str, Message | None] = {}
-        for key, message in derived.items():
+        for key, message in derived:
             if message is None:
                 if self._told.pop(key, None) is not None:
                     changes[key] = None
-            elif self._told.get(key) != message:
-                self._told[key] = changes[key] = message
+                continue
+            told = hash(message.SerializeToString(deterministic=True))
+            if self._told.get(key) != told:
+                self._told[key] = told
+                changes[key] = message
         return changes
 
     def waiting(self) -> Iterator[Waiting]:
@@ -156,13 +159,16 @@ class Converter:
                     if each.pod is not None and each.pod not in self._cluster.pods:
                         yield Waiting(found.id, each.address, each.pod)
 
-    def _derive_all(self) -> Mapping[str, Message | None]:
+    def _derive_all(self) -> Iterator[tuple[str, Message | None]]:
+        """Everything that there is, then that the rest of what was told is gone."""
         self._everything = False
         self._entries.clear()
         services = set(self._cluster.services)
-        every = _Stale(services, services, set(self._cluster.pods))
-        gone: dict[str, Message | None] = dict.fromkeys(self._told)
-        return {**gone, **dict(self._derived(every))}
+        gone = set(self._told)
+        for key, message in self._derived(_Stale(services, services, set(self._cluster.pods))):
+            gone.discard(key)
+            yield key, message
+        yield from ((key, None) for key in gone)
 
     def _derived(self, stale: _Stale) -> Iterator[tuple[str, Message | None]]:
         settings = self._settings
