@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +25,8 @@ from tests.support.etcd_server import EtcdServer
 from tests.support.galley_server import SECONDS, RunningGalley, galley_server
 from tests.support.pki import Ca
 
+# Galley runs in this process and logs to the same place.
+LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
 Change = history_pb2.Change
 Action = history_pb2.ObjectChange
 
@@ -315,7 +318,8 @@ async def test_mastctl(galley: RunningGalley) -> None:
     async def mastctl(*arguments: str) -> tuple[int, str]:
         run = CliRunner().invoke
         ended = await asyncio.to_thread(run, app, [*arguments, "--server", server])
-        return ended.exit_code, ended.output
+        lines = ended.output.splitlines(keepends=True)
+        return ended.exit_code, "".join(line for line in lines if not LOGGED.match(line))
 
     status, text = await mastctl("history", "dr", "a")
     assert status == 0
