@@ -103,3 +103,12 @@ def deployment(
         f"spec: {{containers: {containers}{more}}}}}"
     )
     return doc("Deployment", name, f"{{template: {template}}}", ns=ns, annotations=own)
+
+
+def registered(name: str, labels: str) -> str:
+    """A workload as a platform reported it."""
+    return (
+        "---\napiVersion: registry.mast/v1\nkind: Workload\n"
+        f"metadata: {{name: {name}}}\n"
+        f"spec: {{name: {name}, namespace: shop, labels: {labels}}}\n"
+    )

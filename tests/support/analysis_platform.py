@@ -57,6 +57,8 @@ REVISION = (
     "{matchLabels: {istio.io/rev: canary}, matchExpressions: "
     "[{key: istio-injection, operator: DoesNotExist}]}"
 )
+CANARY = "{matchExpressions: [{key: istio.io/rev, operator: In, values: [canary]}]}"
+REFUSED = "{matchExpressions: [{key: app, operator: Exists}, {key: app, operator: DoesNotExist}]}"
 CURRENT = {"global": {"hub": "hub", "tag": "2", "proxy": {"image": "proxyv2"}}}
 BY_DEFAULT = {"sidecarInjectorWebhook": {"enableNamespacesByDefault": True}}
 
@@ -292,5 +294,37 @@ CASES = (
             "{rules: [{backendRefs: [{name: web, port: 80}]}]}",
             top="status: {parents: [{conditions: [{type: Accepted, status: 'True'}]}]}",
         ),
+    ),
+    Case(
+        "webhooks-overlap-in-a-revision",
+        "IST0139",
+        INJECTOR,
+        ISTIOD
+        + webhook("istio-sidecar-injector", namespaces=CANARY)
+        + webhook("istio-sidecar-injector-two", namespaces=REVISION),
+        ISTIOD
+        + webhook("istio-sidecar-injector", namespaces=CANARY)
+        + webhook("istio-sidecar-injector-two", namespaces=REVISION, pods=REFUSED),
+    ),
+    Case(
+        "webhook-to-half-an-address",
+        "IST0163",
+        INJECTOR,
+        webhook("istio-sidecar-injector", client="{url: 'https://[a'}"),
+        webhook("istio-sidecar-injector"),
+    ),
+    Case(
+        "webhook-of-somebody-else",
+        "IST0163",
+        INJECTOR,
+        webhook("istio-sidecar-injector", client="{}"),
+        webhook("other", client="{}"),
+    ),
+    Case(
+        "release-of-something-else",
+        "IST0176",
+        CRD,
+        definition("v1.0.1"),
+        doc("CustomResourceDefinition", "things.a.example", "{}"),
     ),
 )

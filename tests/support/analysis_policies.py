@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.analysis_case import Case, doc, pod, service
+from tests.support.analysis_case import Case, doc, pod, registered, service
 from tests.support.analysis_shapes import GATEWAY_POD, GW, WEB, gateway
 from tests.support.pki import Ca
 
@@ -60,15 +60,7 @@ def control_plane(env: str = "") -> str:
     return doc("Deployment", "istiod", spec, ns="istio-system", labels="{app: istiod}")
 
 
-RULE = "rule shop/log"
-
-
-def mixer_rule(handler: str = "out", instance: str = "line") -> str:
-    return doc("rule", "log", f"{{actions: [{{handler: {handler}, instances: [{instance}]}}]}}")
-
-
-_LINE = doc("instance", "line", "{compiledTemplate: logentry, params: {severity: '\"info\"'}}")
-_OUT = doc("handler", "out", "{compiledAdapter: stdio, params: {}}")
+_TARGET = "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}]"
 _GATEWAY_CLASS = doc("GatewayClass", "x", "{controllerName: a.example/b}")
 
 CASES = (
@@ -108,7 +100,7 @@ CASES = (
         "target",
         "IST0101",
         AP,
-        policy("targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}]"),
+        policy("targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: g}"),
         policy("targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}]")
         + doc(
             "gateway.networking.k8s.io/Gateway",
@@ -313,55 +305,40 @@ CASES = (
             "remote", "{far: kubeconfig}", ns="istio-system", labels="{istio/multiCluster: 'true'}"
         ),
     ),
-    Case("handler", "IST0101", RULE, mixer_rule() + _LINE, mixer_rule() + _LINE + _OUT),
-    Case("instance", "IST0101", RULE, mixer_rule() + _OUT, mixer_rule() + _LINE + _OUT),
     Case(
-        "handler-of-a-kind",
-        "IST0101",
-        RULE,
-        mixer_rule("out.stdio") + _LINE + _OUT,
-        mixer_rule("out.handler.shop", "line.shop") + _LINE + _OUT,
+        "no-registered-workload",
+        "IST0127",
+        AP,
+        policy(SELECTED) + registered("workload", "{app: b}"),
+        policy(SELECTED) + registered("workload", "{app: web}"),
     ),
     Case(
-        "role",
+        "secret-of-another-store",
         "IST0101",
-        "ServiceRoleBinding shop/b",
-        doc(
-            "ServiceRoleBinding",
-            "b",
-            "{subjects: [{user: '*'}], roleRef: {kind: ServiceRole, name: r}}",
-        ),
-        doc(
-            "ServiceRoleBinding",
-            "b",
-            "{subjects: [{user: '*'}], roleRef: {kind: ServiceRole, name: r}}",
-        )
-        + doc("ServiceRole", "r", "{rules: [{services: ['*']}]}"),
+        GW,
+        gateway(tls="{mode: SIMPLE, credentialName: ghost}") + GATEWAY_POD,
+        gateway(tls="{mode: SIMPLE, credentialName: 'vault://ghost'}") + GATEWAY_POD,
     ),
     Case(
-        "quota",
-        "IST0101",
-        "QuotaSpecBinding shop/b",
-        doc("QuotaSpecBinding", "b", "{services: [{name: web}], quotaSpecs: [{name: q}]}"),
-        doc("QuotaSpecBinding", "b", "{services: [{name: web}], quotaSpecs: [{name: q}]}")
-        + doc("QuotaSpec", "q", "{rules: [{quotas: [{quota: a, charge: 1}]}]}"),
-    ),
-    Case(
-        "token-without-http",
-        "IST0119",
-        "Policy shop/p",
-        service("web", "[{name: web, port: 80}]")
+        "claims-checked-for-a-target",
+        "IST0149",
+        "VirtualService shop/web",
+        _CLAIMS + gateway() + policy(f"{_TARGET}, {_TOKENS}", kind="RequestAuthentication"),
+        WEB
+        + gateway()
         + doc(
-            "Policy",
-            "p",
-            "{targets: [{name: web}], origins: [{jwt: {issuer: a, jwksUri: 'https://a.example'}}]}",
+            "VirtualService",
+            "web",
+            "{hosts: [web.example], gateways: [front], http: [{match: [{headers: "
+            "{group: {exact: a}}}], route: [{destination: {host: web}}]}]}",
         ),
-        service("web", "[{name: web, port: 80}, {name: http, port: 81}]")
-        + doc(
-            "Policy",
-            "p",
-            "{targets: [{name: web, ports: [{number: 81}]}], origins: "
-            "[{jwt: {issuer: a, jwksUri: 'https://a.example'}}]}",
-        ),
+    ),
+    Case(
+        "keys-at-hand",
+        "IST0175",
+        RA,
+        control_plane("{name: OTHER, value: a}") + policy(_TOKENS, kind="RequestAuthentication"),
+        control_plane()
+        + policy("jwtRules: [{issuer: a, jwks: '{\"keys\": []}'}]", kind="RequestAuthentication"),
     ),
 )

@@ -40,8 +40,8 @@ CASES = (
         + doc(
             "VirtualService",
             "web",
-            "{hosts: [web], gateways: [mesh, a/front], http: [{match: [{gateways: [a/front]}], "
-            "route: [{destination: {host: web}}]}]}",
+            "{hosts: [web], gateways: [mesh, a/front], "
+            "http: [{match: [{gateways: [a/front, mesh]}], route: [{destination: {host: web}}]}]}",
         )
         + gateway(ns="a"),
     ),
@@ -83,8 +83,7 @@ CASES = (
         + doc(
             "VirtualService",
             "web",
-            "{hosts: [web], http: [{route: [{destination: {host: web}}], mirrors: "
-            "[{destination: {host: shadow}}]}]}",
+            "{hosts: [web], http: [{route: [{destination: {host: web}}], mirror: {host: shadow}}]}",
         ),
         WEB
         + service("shadow")
@@ -323,5 +322,12 @@ CASES = (
         + virtual_service("{host: web}", more=", gateways: [mesh, front.shop.svc.cluster.local]")
         + gateway(),
         WEB + virtual_service("{host: web}", more=", gateways: [mesh, front]") + gateway(),
+    ),
+    Case(
+        "host-missing",
+        "IST0101",
+        VS,
+        virtual_service("{host: web}"),
+        virtual_service("{port: {number: 80}}"),
     ),
 )

@@ -17,6 +17,17 @@ from tests.support.analysis_shapes import (
 CERTIFIED = "{mode: SIMPLE, credentialName: cert}"
 PATCH = "EnvoyFilter shop/patch"
 V1 = "[{name: v1}]"
+FILES = "{mode: SIMPLE, serverCertificate: /etc/c.pem, privateKey: /etc/k.pem}"
+TWO_SERVERS = doc(
+    "networking.istio.io/Gateway",
+    "two",
+    "{selector: {istio: edge}, servers: [{port: {number: 81, name: a, protocol: HTTP}, "
+    "hosts: ['*']}, {port: {number: 80, name: b, protocol: HTTP}, hosts: ['*/*']}]}",
+)
+ELSEWHERE = (
+    "{hosts: [out.example], resolution: DNS, exportTo: [.], "
+    "ports: [{number: 80, name: a, protocol: %s}]}"
+)
 
 
 def patch(operation: str, apply_to: str = "CLUSTER", *, more: str = "", match: str = "") -> str:
@@ -217,5 +228,52 @@ CASES = (
         deployment("web")
         + service("web", "[{name: http, port: 80, targetPort: 8080}]")
         + service("two", "[{name: http, port: 81, targetPort: 8081}]", selector="{app: web}"),
+    ),
+    Case(
+        "rule-subset-of-anything",
+        "IST0173",
+        DR,
+        WEB + rule(subsets="[{name: v1, labels: {version: v1}}]"),
+        doc("Service", "web", "{ports: [{name: http, port: 80}]}")
+        + rule(subsets="[{name: v1, labels: {version: v1}}]"),
+    ),
+    Case(
+        "gateway-named-target",
+        "IST0162",
+        GW,
+        gateway(number=8080)
+        + GATEWAY_POD
+        + service("edge", "[{port: 80, targetPort: web}]", ns="edge", selector="{istio: edge}"),
+        gateway(number=8080, selector="{}") + GATEWAY_POD,
+    ),
+    Case(
+        "gateway-files",
+        "IST0138",
+        GW,
+        gateway(tls=FILES) + gateway(name="two", number=444, tls=FILES),
+        gateway(tls=FILES) + gateway(name="two", number=444, tls=FILES, selector="{a: b}"),
+    ),
+    Case(
+        "gateway-conflict-of-one-server",
+        "IST0145",
+        GW,
+        gateway() + TWO_SERVERS,
+        gateway(number=82) + TWO_SERVERS,
+    ),
+    Case(
+        "entry-protocols-seen-apart",
+        "IST0177",
+        "ServiceEntry shop/out",
+        entry("[{number: 80, name: a, protocol: HTTP}]")
+        + doc("ServiceEntry", "out", ELSEWHERE % "TLS", ns="b"),
+        entry("[{number: 80, name: a, protocol: HTTP}]", more="resolution: DNS, exportTo: [.]")
+        + doc("ServiceEntry", "out", ELSEWHERE % "TLS", ns="b"),
+    ),
+    Case(
+        "port-name-of-a-system",
+        "IST0118",
+        "Service shop/web",
+        service("web", "[{port: 80}]"),
+        service("web", "[{port: 80}]", ns="kube-system"),
     ),
 )

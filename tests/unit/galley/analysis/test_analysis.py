@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from random import Random
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mast.galley.core.analysis.analysis import Analyzer, Results, analyse
-from mast.galley.core.analysis.analyzers import ANALYZERS
+from mast.galley.core.analysis.analyzers import ANALYZERS, VERBOSE
 from mast.galley.core.analysis.reading import read
 from mast.galley.core.analysis.snapshot import Fact, Item, Message, Snapshot, View
 from mast.galley.core.problem import Position
@@ -132,3 +133,34 @@ def test_the_order_of_objects_does_not_matter(text: str, random: Random) -> None
     random.shuffle(items)
     after = {(m.code, m.origin) for m in analyse(ANALYZERS, Snapshot(items)).messages}
     assert after == before
+
+
+KINDS = (
+    "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: %s, status: %s}",
+    "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: %s, status: %s}",
+    "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}, spec: {template: %s}, "
+    "status: %s}",
+    "{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingWebhookConfiguration, "
+    "metadata: {name: istio-sidecar-injector}, webhooks: %s, status: %s}",
+)
+WORDS = """
+spec selector ports name port targetPort containers image securityContext runAsUser metadata labels
+annotations sidecar.istio.io/inject clientConfig url service namespaceSelector matchLabels
+matchExpressions key operator values conditions type
+"""
+KEYS = st.sampled_from(WORDS.split())
+VALUES = st.recursive(
+    st.sampled_from([None, True, 0, 1337, -1, 1.5, "", "auto", "istio-proxy", "https://[a", "In"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(KINDS), VALUES, VALUES)
+def test_no_document_makes_an_analyzer_fail(shape: str, one: object, other: object) -> None:
+    """Kubernetes' own objects are not judged before they are looked at."""
+    text = shape % (json.dumps(one), json.dumps(other))
+    content = read([config_pb2.Source(name="a.yaml", text=text)], "default")
+    messages = analyse((*ANALYZERS, *VERBOSE), Snapshot(content.items)).messages
+    assert not [m.text for m in messages if m.code == "IST0001"]

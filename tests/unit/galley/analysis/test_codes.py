@@ -15,6 +15,7 @@ from mast.galley.core.analysis.snapshot import SUPPRESS, Item, Message, Snapshot
 from mast.galley.core.analysis.suppression import suppression
 from mastapi.galley.v1 import config_pb2
 from tests.support import (
+    analysis_legacy,
     analysis_platform,
     analysis_policies,
     analysis_routes,
@@ -27,6 +28,7 @@ CASES = (
     *analysis_traffic.CASES,
     *analysis_policies.CASES,
     *analysis_platform.CASES,
+    *analysis_legacy.CASES,
 )
 INTERNAL = "IST0001"
 

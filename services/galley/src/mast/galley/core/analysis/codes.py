@@ -42,9 +42,6 @@ class Code:
         """Where it is explained."""
         return f"{DOCUMENTATION}#{self.number.lower()}"
 
-    def __str__(self) -> str:
-        return self.number
-
 
 _E, _W, _I = Level.ERROR, Level.WARNING, Level.INFO
 

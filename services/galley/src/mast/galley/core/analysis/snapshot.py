@@ -117,11 +117,6 @@ class Snapshot:
         self._facts: dict[Fact[Any], Any] = {}
         self.domain = domain
 
-    @property
-    def kinds(self) -> Sequence[str]:
-        """The kinds there are objects of."""
-        return list(self._items)
-
     def of(self, kind: str) -> Sequence[Item]:
         """Objects of a kind, in the order they were given."""
         return self._items.get(kind, ())

@@ -81,9 +81,7 @@ def _standing(view: View) -> Iterator[Message]:
     for item, at, kind, given in _annotated(view):
         for name in given:
             known = ANNOTATIONS.get(name)
-            if known is None or known.standing is not Standing.DEPRECATED:
-                continue
-            if not known.on or kind in known.on:
+            if known and known.standing is Standing.DEPRECATED and kind in known.on:
                 text = f"annotation {name!r} is deprecated; use {known.instead}"
                 yield Message(_DEPRECATED, item, text, (*at, name))
 
@@ -92,7 +90,7 @@ def _experiments(view: View) -> Iterator[Message]:
     for item, at, kind, given in _annotated(view):
         for name in given:
             known = ANNOTATIONS.get(name)
-            if known is not None and known.standing is Standing.ALPHA and kind in known.on:
+            if known and known.standing is Standing.ALPHA and kind in known.on:
                 text = f"annotation {name!r} is an experiment and may change"
                 yield Message(_ALPHA, item, text, (*at, name))
 
