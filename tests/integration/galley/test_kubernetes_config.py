@@ -51,7 +51,10 @@ class Site:
         self.cluster.objects.create(CRDS, "", dict(definitions()[name]))
 
     def create(self, name: str, host: str = "a.com", **metadata: Any) -> None:
-        body = {"metadata": {"name": name, **metadata}, "spec": {"host": host}}
+        self.create_of(name, {"host": host}, **metadata)
+
+    def create_of(self, name: str, spec: Object, **metadata: Any) -> None:
+        body = {"metadata": {"name": name, **metadata}, "spec": spec}
         self.cluster.objects.create(RULES, "shop", body)
 
     def change(self, name: str, host: str) -> None:
@@ -164,6 +167,25 @@ async def test_an_invalid_object_keeps_what_was_and_delays_nothing(site: Site) -
         await site.until_rules(x="a.com", y="a.com", z="a.com")
         site.cluster.objects.delete(RULES, "shop", "x")
         await site.until_rules(y="a.com", z="a.com")
+
+
+async def test_what_the_store_does_not_take_keeps_nothing_else_away(site: Site) -> None:
+    """etcd takes 1.5 MiB at once, an API server a bit more; and it takes any depth."""
+    site.define()
+    site.create("a")
+    names = ["x" * 1000] * 1700
+    tls = {"mode": "SIMPLE", "subjectAltNames": names}
+    site.create_of("large", {"host": "a.com", "trafficPolicy": {"tls": tls}})
+    deep: Any = "bottom"
+    for _ in range(150):
+        deep = [deep]
+    site.create("deep", annotations={"a": "b"})
+    site.cluster.objects.stored[RULES, "shop", "deep"]["spec"]["more"] = deep
+    site.create("z")
+    async with site.source() as source:
+        await until(lambda: source.synced)
+        await site.until_rules(a="a.com", z="a.com")
+        assert site.reported[1] > 0
 
 
 async def test_kinds_come_and_go_with_their_definitions(site: Site) -> None:
