@@ -156,6 +156,15 @@ class Objects:
         _defaults(resource, made)
         return made
 
+    def schema(self, resource: Resource) -> Object | None:
+        """What a CRD says of a kind in this version; None if it says nothing."""
+        crd = self.stored.get((CRDS, "", f"{resource.plural}.{resource.group}"))
+        for defined, version in _defined(crd) if crd is not None else ():
+            if defined == resource:
+                found: Object | None = version.get("schema", {}).get("openAPIV3Schema")
+                return found
+        return None
+
     def taken(self, resource: Resource, namespace: str, name: str) -> None:
         """409 if there is an object of that name."""
         if (resource, namespace, name) in self.stored:

@@ -9,10 +9,11 @@ watches with bookmarks that end after `timeoutSeconds`, 410 for what is compacte
 (``cluster.objects.compact()``), status and approval as subresources, finalizers, namespaces that
 end, admission into them, generateName, selectors, CRDs that are served once created, bearer tokens,
 service-account tokens with audiences and bound pods (TokenRequest, TokenReview, the issuer's
-discovery documents), CertificateSigningRequests with signers, admission webhooks over TLS, dry
-runs, patches of three kinds. Tests steer it by ``objects``, ``callers`` (tokens, refusals),
-``signers``, ``admission`` (where Services of webhooks answer) and ``cut`` (drops every connection's
-stream). What they write into ``objects`` themselves no webhook is asked about.
+discovery documents), CertificateSigningRequests with signers, schemas of CRDs (pruning and
+validation), admission webhooks over TLS, dry runs, patches of three kinds. Tests steer it by
+``objects``, ``callers`` (tokens, refusals), ``signers``, ``admission`` (where Services of webhooks
+answer) and ``cut`` (drops every connection's stream). What they write into ``objects`` themselves
+is neither held to schemas nor are webhooks asked about it.
 
 What it does not: validation of built-in kinds, RBAC by roles (``callers.refused`` instead), server-
 side apply.
@@ -255,6 +256,7 @@ class _Handlers:
             name=named.name,
             subresource=named.subresource,
             dry_run=request.query.get("dryRun") == "All",
+            field_validation=request.query.get("fieldValidation", "Warn"),
         )
 
     def _page(self, request: web.Request, resource: Resource, namespace: str) -> Object:

@@ -220,23 +220,23 @@ async def test_validators_close_and_keep_out_what_is_invalid(site: Site) -> None
     """G5: nothing is refused before our webhook was seen to refuse."""
     await until(lambda: site.policies() == {"Fail"} and site.bundles() == {site.roots})
     with pytest.raises(ApiError) as refused:
-        await site.rule("a", host="a.com", hots=1)
+        await site.rule("a", host="a.com", subsets=[{"name": "v.1"}])
     assert refused.value.message.startswith(
         'admission webhook "validation.istio.io" denied the request: configuration is invalid: '
-        "DestinationRule shop/a: spec.hots: unknown field 'hots'"
+        "DestinationRule shop/a: spec.subsets[0].name: 'v.1' must be"
     )
     await site.rule("a", host="a.com")
     with pytest.raises(ApiError, match="denied the request"):
         await site.api.patch(RULES, "a", {"spec": {"host": "*bad"}}, "shop")
     page = (await site.galleys[0].page("/metrics"))[1]
-    assert 'galley_validation_failed{group="networking.istio.io",reason="unknown-field"' in page
+    assert 'galley_validation_failed{group="networking.istio.io",reason="name"' in page
 
 
 async def test_any_replica_judges_and_without_all_nothing_is_stored(site: Site) -> None:
     await until(lambda: site.policies() == {"Fail"})
     site.webhooks_of(site.galleys[1])
     with pytest.raises(ApiError, match="denied the request"):
-        await site.rule("b", hots=1)
+        await site.rule("b", host="*bad")
     site.webhooks_of(None)
     with pytest.raises(ApiError, match="failed calling webhook"):
         await site.rule("b", host="b.com")
