@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from istio.mcp.v1alpha1 import metadata_pb2, resource_pb2
 from mast.common.keys import config_key
-from mast.galley.core.mcp.catalog import COLLECTIONS, NOTHING, Catalog
+from mast.galley.core.mcp.catalog import COLLECTIONS, NOTHING, SYNTHETIC, Catalog, Collection
 
 RULES = "istio/networking/v1alpha3/destinationrules"
 WIDE = "istio/authentication/v1alpha1/meshpolicies"
@@ -47,6 +47,16 @@ def test_a_snapshot_stays_and_shares_what_did_not_change() -> None:
 
 def test_what_holds_nothing_is_empty() -> None:
     assert Catalog().snapshot().collection(RULES) is NOTHING
+
+
+def test_one_collection_may_come_from_elsewhere() -> None:
+    catalog = Catalog()
+    catalog.apply([(config_key(RULES, "shop", "a"), content(), 7)], 7)
+    before, other = catalog.snapshot(), Collection("9")
+    after = before.having(SYNTHETIC, other)
+    assert after.collection(SYNTHETIC) is other
+    assert after.collection(RULES) is before.collection(RULES)
+    assert before.collection(SYNTHETIC) is NOTHING
 
 
 def test_secrets_are_not_told() -> None:

@@ -95,7 +95,9 @@ def test_entries(
 
 
 def test_endpoints_have_what_their_pods_have() -> None:
-    entry = service_entry(service(subject_alt_names=["spiffe://b/x"]), READY, "cluster.local")
+    stranger = endpoint("10.0.0.4")
+    made = service(subject_alt_names=["spiffe://b/x"])
+    entry = service_entry(made, [*READY, stranger], "cluster.local")
     first = entry.endpoints[0]
     assert (dict(first.ports), dict(first.labels)) == ({"http": 8080}, {"app": "web"})
     assert (first.locality, first.service_account) == ("r/z", "web")

@@ -98,7 +98,7 @@ def restoration(
             found = as_it_was(key, was)
             found.metadata.resource_version = ""
             wanted.append(found)
-        elif current.value is not None:
+        else:
             gone[key] = ref
         warnings += _sources(ref, key, was, current)
     expected = {key: now[key].revision for key in objects}
