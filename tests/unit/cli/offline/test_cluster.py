@@ -56,6 +56,14 @@ def test_bookinfo_as_a_cluster_runs_it() -> None:
     }
 
 
+def test_what_applications_keep_is_skipped() -> None:
+    passwords = "{apiVersion: v1, kind: Secret, metadata: {name: a}, data: {password: YQ==}}"
+    settings = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {greeting: hello}}"
+    found = files(passwords, settings)
+    assert not found.problems
+    assert not found.entries
+
+
 def test_the_age_of_a_service_is_that_of_its_document() -> None:
     made = "metadata: {creationTimestamp: '2026-01-02T03:04:05Z', "
     found = files(WEB, WEB.replace("metadata: {name: web", f"{made} name: old"))

@@ -94,7 +94,7 @@ def test_ages(texts: list[str], names: list[str]) -> None:
             ["0.yaml:5 error wrong-type"],
             id="secret",
         ),
-        pytest.param("apiVersion: v1\nkind: Secret", ["0.yaml:1 error required"], id="nameless"),
+        pytest.param("apiVersion: v1\nkind: Namespace", ["0.yaml:1 error required"], id="nameless"),
     ],
 )
 def test_mistakes(text: str, expected: list[str]) -> None:

@@ -35,11 +35,13 @@ _POD_INDEX: Final = "apps.kubernetes.io/pod-index"
 
 _UNREAD: Final = frozenset(
     {
+        ("", "ConfigMap"),
         ("", "Event"),
         ("", "LimitRange"),
         ("", "PersistentVolume"),
         ("", "PersistentVolumeClaim"),
         ("", "ResourceQuota"),
+        ("", "Secret"),
         ("", "ServiceAccount"),
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
@@ -59,7 +61,8 @@ _UNREAD: Final = frozenset(
         ("storage.k8s.io", "StorageClass"),
     }
 )
-"""Kinds that belong into a cluster and mean nothing to the mesh."""
+"""Kinds that belong into a cluster and mean nothing to the mesh: Secrets and ConfigMaps if their
+keys do not."""
 
 
 def is_of_cluster(document: Document) -> bool:

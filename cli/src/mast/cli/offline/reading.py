@@ -26,6 +26,7 @@ from mast.galley.core.judge import judge
 from mast.galley.core.metadata import Metadata
 from mast.galley.core.objects import (
     ROOT_NAMESPACE,
+    SKIPPED,
     ConfigObject,
     Defaults,
     Reading,
@@ -134,8 +135,7 @@ def read(
 def _read_all(
     sources: Iterable[config_pb2.Source], options: Options
 ) -> tuple[Reading, list[tuple[Document, Found]]]:
-    lenient = options.ignore_unknown
-    defaults = Defaults(options.namespace, skip_unknown=lenient, skip_foreign=lenient)
+    defaults = Defaults(options.namespace, skip_unknown=options.ignore_unknown, skip_foreign=True)
     reading = Reading()
     for source in sources:
         reading += read_text(source.text, source.name, defaults)
@@ -149,10 +149,11 @@ def _read_all(
         for document in _walk(sources)
         if document.type in READERS or cluster.is_of_cluster(document)
     }
+    severity = Severity.WARNING if options.ignore_unknown else Severity.ERROR
     problems = tuple(
-        each
+        replace(each, severity=severity) if each.rule == SKIPPED else each
         for each in reading.problems
-        if each.rule != "unknown-kind" or (each.source, each.position) not in known
+        if each.rule != SKIPPED or (each.source, each.position) not in known
     )
     return replace(reading, problems=problems), others
 
