@@ -158,6 +158,28 @@ def test_settings_of_files(tmp_path: Path) -> None:
     assert second == yaml.safe_load(POD)
 
 
+PLAIN_MESH = "trustDomain: example.org\n"
+INDENTED = "  trustDomain: example.org\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        pytest.param("--meshConfigFile", PLAIN_MESH, id="plain"),
+        pytest.param("--meshConfigFile", f"meshConfig:\n{INDENTED}", id="values"),
+        pytest.param("--meshConfigFile", f"spec:\n meshConfig:\n{INDENTED}", id="operator"),
+        pytest.param("--meshConfigFile", f"apiVersion: a/v1\nspec:\n{INDENTED}", id="object"),
+        pytest.param("--meshConfigFile", f"data:\n mesh: |\n{INDENTED}", id="config-map"),
+        pytest.param("--valuesFile", f"meshConfig:\n{INDENTED}", id="beside-other-values"),
+    ],
+)
+def test_places_of_mesh_settings(tmp_path: Path, flag: str, text: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    made, _ = run("-f", "-", flag, str(path), input=POD)
+    assert environment(container(yaml.safe_load(made)))["TRUST_DOMAIN"] == "example.org"
+
+
 def test_why_a_pod_stays_is_told() -> None:
     text = POD.replace("spec:\n", "spec:\n  hostNetwork: true\n")
     made, told = run("-f", "-", input=f"{OTHERS}---\n{text}")
@@ -197,6 +219,8 @@ def test_all_mistakes_are_told_and_nothing_is_written(tmp_path: Path) -> None:
         pytest.param(
             "--meshConfigFile", "accessLog: x", "MeshConfig: accessLog: unknown", id="mesh"
         ),
+        pytest.param("--meshConfigFile", "data: {mesh: 'a: ['}", "data.mesh: line ", id="text"),
+        pytest.param("--meshConfigFile", "meshConfig: 1", "want mesh settings", id="mesh-number"),
         pytest.param("--valuesFile", "a: [", "not YAML", id="no-yaml"),
         pytest.param("--valuesFile", "[]", "want an object", id="no-object"),
         pytest.param("--injectConfigFile", "policy: maybe", "policy 'maybe'", id="injector"),

@@ -37,7 +37,7 @@ def kube_inject(
         str, typer.Option("-n", "--namespace", help="Namespace of objects that name none.")
     ] = "default",
     mesh_config_file: Annotated[
-        Path | None, typer.Option("--meshConfigFile", help="MeshConfig, as YAML or JSON.")
+        Path | None, typer.Option("--meshConfigFile", help="MeshConfig, as Istio has it.")
     ] = None,
     values_file: Annotated[
         Path | None, typer.Option("--valuesFile", help="Helm's values, as YAML or JSON.")
@@ -94,9 +94,29 @@ def _settings(
     from mast.galley.core.injection.settings import settings
 
     try:
-        return settings(_tree(mesh), _tree(values), _tree(injector), revision=revision)
+        return settings(_mesh(mesh), _tree(values), _tree(injector), revision=revision)
     except InjectionRefused as error:
         raise CommandError("bad settings\n" + "\n".join(error.problems)) from error
+
+
+def _mesh(file: Path | None) -> dict[str, Any]:
+    """MeshConfig: plain, or as a ConfigMap, values, an IstioOperator or an object have it."""
+    from mast.galley.core.injection.trees import parsed
+    from mast.galley.core.injection.values import value_at
+
+    tree = _tree(file)
+    if isinstance(text := value_at(tree, "data.mesh"), str):
+        try:
+            found = parsed(text)
+        except ValueError as error:
+            raise CommandError(f"{file}: data.mesh: {error}") from error
+    else:
+        places = ("meshConfig", "spec.meshConfig", *(["spec"] if "apiVersion" in tree else []))
+        within = (value_at(tree, each) for each in places)
+        found = next((each for each in within if each is not None), tree)
+    if not isinstance(found, dict):
+        raise CommandError(f"{file}: want mesh settings, an object")
+    return found
 
 
 def _tree(file: Path | None) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def settings(
 ) -> Settings:
     """Settings of MeshConfig, Helm's values and the injector's configuration, all as JSON.
 
-    ``injector`` wins over what values say of it (``sidecarInjectorWebhook``). ``cluster`` and
+    ``mesh`` and ``injector`` win over what values say of them (``meshConfig``,
+    ``sidecarInjectorWebhook``). ``cluster`` and
     ``network`` are those of the caller, if it knows (``/inject/cluster/C/net/N``). Raises
     InjectionRefused with everything that is wrong.
     """
@@ -134,7 +135,9 @@ def settings(
     ]
     never = _selectors(own, "neverInjectSelector", problems)
     always = _selectors(own, "alwaysInjectSelector", problems)
-    checked_mesh = _checked(mesh or {}, MeshConfig, "MeshConfig", problems)
+    checked_mesh = _checked(
+        mesh or values.get("meshConfig") or {}, MeshConfig, "MeshConfig", problems
+    )
     if problems:
         raise InjectionRefused(problems)
     return Settings(
