@@ -36,7 +36,7 @@ def resources(*arguments: str) -> dict[str, Any]:
 def test_public_samples_render() -> None:
     """What Istio's samples say, of all versions, together with what is Kubernetes' among it."""
     samples = Path(__file__).parents[2] / "data" / "public_samples"
-    found = json.loads(render("-f", str(samples), "--ignore-unknown", "--node", NODE, "-o", "json"))
+    found = json.loads(render("-f", str(samples), "--node", NODE, "-o", "json"))
     routes = {host["name"] for route in found["routes"] for host in route["virtualHosts"]}
     assert {"edition.cnn.com:80", "www.googleapis.com:80"} <= routes
 
