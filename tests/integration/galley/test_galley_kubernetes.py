@@ -15,7 +15,7 @@ import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from mast.common.keys import trust_key
+from mast.common.keys import service_key, trust_key
 from mast.common.kubernetes import ApiError
 from mast.common.kubernetes.objects import (
     CONFIG_MAPS,
@@ -24,8 +24,10 @@ from mast.common.kubernetes.objects import (
     SERVICE_ACCOUNTS,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
 )
+from mastapi.registry.v1.registry_pb2 import Service
 from mastapi.trust.v1 import trust_pb2
 from tests.fakes.kubernetes.callers import Rule
+from tests.fakes.kubernetes.objects import SERVICES
 from tests.integration.galley.site import GALLEY, RULES, VALIDATORS, Site, running_site
 from tests.support.galley_server import RunningGalley
 from tests.support.pki import Ca
@@ -60,6 +62,7 @@ async def test_configuration_of_the_cluster_is_the_meshs(site: Site) -> None:
     site.cluster.objects.create(RULES, "shop", rule)
     for galley in site.galleys:
         await galley.page_with("/ready", '"kubernetes": "in sync"')
+        await galley.page_with("/ready", '"services": "in sync"')
 
         async def shown(galley: RunningGalley = galley) -> bool:
             return "shop/reviews" in await galley.listed("DestinationRule")
@@ -113,6 +116,18 @@ async def test_a_forbidden_namespace_holds_nobody_up(site: Site) -> None:
     await until(lambda: site.roots_in("open") is not None)
     assert site.roots_in("closed") is None
     site.cluster.callers.refused.clear()
+
+
+async def test_services_of_the_cluster_are_in_the_registry(site: Site) -> None:
+    service = {"metadata": {"name": "web"}, "spec": {"clusterIP": "10.0.0.9"}}
+    site.cluster.objects.create(SERVICES, "shop", service)
+    host = "web.shop.svc.cluster.local"
+
+    async def registered() -> bool:
+        entry = await site.store.get(service_key("shop", host))
+        return entry is not None and list(Service.FromString(entry.value).addresses) == ["10.0.0.9"]
+
+    await until(registered)
 
 
 async def test_a_conflict_is_tried_again(site: Site) -> None:
