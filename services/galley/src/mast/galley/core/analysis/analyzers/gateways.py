@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mast.galley.core.analysis import kinds, services, workloads
 from mast.galley.core.analysis.analysis import Analyzer
-from mast.galley.core.analysis.services import SERVICES, Services
+from mast.galley.core.analysis.services import SERVICES, Service
 from mast.galley.core.analysis.snapshot import Item, Message, View
 from mast.galley.core.analysis.workloads import WORKLOADS, Workload
 from mast.galley.core.problem import Path
@@ -35,7 +36,11 @@ def _shown(labels: Mapping[str, str]) -> str:
 
 def _ports(view: View) -> Iterator[Message]:
     """A pod is reached by the ports of its Services; machines are reached as they are."""
-    running, known = view.fact(WORKLOADS), view.fact(SERVICES)
+    running = view.fact(WORKLOADS)
+    known: dict[str, list[Service]] = defaultdict(list)
+    for service in view.fact(SERVICES).all:
+        if service.selector:
+            known[service.namespace].append(service)
     for item in view.of(kinds.GATEWAY):
         if not item.body.selector:
             continue
@@ -51,68 +56,52 @@ def _ports(view: View) -> Iterator[Message]:
                 yield Message(_NO_PORT, item, f"{text}{number}", at)
 
 
-def _reachable(pods: Iterable[Workload], known: Services) -> set[int]:
-    """Numbers of ports of Services of pods, and of what they lead to."""
+def _reachable(pods: Iterable[Workload], known: Mapping[str, Iterable[Service]]) -> set[int]:
+    """Numbers of ports of Services of pods, and of what they lead to; Services by namespace."""
     found: set[int] = set()
-    where: dict[str, list[Workload]] = defaultdict(list)
     for pod in pods:
-        where[pod.namespace].append(pod)
-    for service in known.all:
-        selector = service.selector.items()
-        if selector and any(selector <= p.labels.items() for p in where[service.namespace]):
-            for port in service.ports:
-                found.add(port.number)
-                if isinstance(port.target, int):
-                    found.add(port.target)
+        for service in known.get(pod.namespace, ()):
+            if service.selector.items() <= pod.labels.items():
+                found |= {port.number for port in service.ports}
+                found |= {port.target for port in service.ports if isinstance(port.target, int)}
     return found
 
 
-def _served_together(gateways: Sequence[Item]) -> Iterator[tuple[Item, list[Item]]]:
-    """Gateways with the others that the same workloads serve."""
-    for item in gateways:
-        own = dict(item.body.selector).items()
-        yield (
-            item,
-            [
-                other
-                for other in gateways
-                if other is not item
-                and (
-                    own <= dict(other.body.selector).items()
-                    or dict(other.body.selector).items() <= own
-                )
-            ],
+@dataclass(frozen=True, eq=False)
+class _Claim:
+    """What a server of a Gateway takes for itself, and which workloads serve it."""
+
+    item: Item
+    path: Path
+    selector: frozenset[tuple[str, str]]
+
+    def meets(self, other: _Claim) -> bool:
+        """Whether another Gateway may be served by the same workloads."""
+        return other.item is not self.item and (
+            self.selector <= other.selector or other.selector <= self.selector
         )
 
 
+def _others(claim: _Claim, claims: Iterable[_Claim]) -> str:
+    """Names of the Gateways that claim the same, empty if there are none."""
+    return ", ".join(
+        sorted({f"{c.item.namespace}/{c.item.name}" for c in claims if claim.meets(c)})
+    )
+
+
 def _conflicts(view: View) -> Iterator[Message]:
-    by_socket: dict[tuple[int, str], list[Item]] = defaultdict(list)
+    claims: dict[tuple[int, str, str], list[_Claim]] = defaultdict(list)
     for item in view.of(kinds.GATEWAY):
-        for socket in {(server.port.number, server.bind) for server in item.body.servers}:
-            by_socket[socket].append(item)
-    for (number, bind), gateways in sorted(by_socket.items()):
-        for item, others in _served_together(gateways):
-            for index, server in enumerate(item.body.servers):
-                if (server.port.number, server.bind) == (number, bind):
-                    yield from _claimed(item, index, server, others)
-
-
-def _claimed(item: Item, index: int, server: Any, others: Iterable[Item]) -> Iterator[Message]:
-    own = {_host(host) for host in server.hosts}
-    for other in others:
-        theirs = {
-            _host(host)
-            for each in other.body.servers
-            if (each.port.number, each.bind) == (server.port.number, server.bind)
-            for host in each.hosts
-        }
-        if both := own & theirs:
-            hosts = ", ".join(sorted(both))
-            text = (
-                f"port {server.port.number}, host {hosts} is served by Gateway "
-                f"{other.namespace}/{other.name} as well"
-            )
-            yield Message(_CONFLICT, item, text, (*_SPEC, "servers", index, "hosts"))
+        selector = frozenset(item.body.selector.items())
+        for index, server in enumerate(item.body.servers):
+            for number, host in enumerate(server.hosts):
+                claim = _Claim(item, (*_SPEC, "servers", index, "hosts", number), selector)
+                claims[server.port.number, server.bind, _host(host)].append(claim)
+    for (port, _, host), those in claims.items():
+        for claim in those:
+            if names := _others(claim, those):
+                text = f"port {port}, host {host} is served by Gateway {names} as well"
+                yield Message(_CONFLICT, claim.item, text, claim.path)
 
 
 def _host(text: str) -> str:
@@ -133,19 +122,18 @@ def _certificates(server: Any) -> Iterator[tuple[str, str]]:
 
 def _duplicates(view: View) -> Iterator[Message]:
     """Browsers reuse connections for names of one certificate, and meet the wrong Gateway."""
-    for item, others in _served_together(view.of(kinds.GATEWAY)):
-        theirs: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for other in others:
-            for server in other.body.servers:
-                for certificate in _certificates(server):
-                    theirs[certificate].add(f"{other.namespace}/{other.name}")
+    claims: dict[tuple[str, str], list[_Claim]] = defaultdict(list)
+    for item in view.of(kinds.GATEWAY):
+        selector = frozenset(item.body.selector.items())
         for index, server in enumerate(item.body.servers):
             for certificate in sorted(_certificates(server)):
-                if names := theirs.get(certificate):
-                    shown = ", ".join(sorted(names))
-                    text = f"certificate {certificate[1]!r} is that of Gateways {shown} as well"
-                    at = (*_SPEC, "servers", index, "tls", certificate[0])
-                    yield Message(_SAME_CERTIFICATE, item, text, at)
+                path = (*_SPEC, "servers", index, "tls", certificate[0])
+                claims[certificate].append(_Claim(item, path, selector))
+    for (_, name), those in claims.items():
+        for claim in those:
+            if names := _others(claim, those):
+                text = f"certificate {name!r} is that of Gateway {names} as well"
+                yield Message(_SAME_CERTIFICATE, claim.item, text, claim.path)
 
 
 _ONLY_GATEWAYS = frozenset({kinds.GATEWAY})
