@@ -113,10 +113,11 @@ class Site:
         found = [*self._validating(), *injecting["webhooks"]]
         return {base64.b64decode(each["clientConfig"].get("caBundle", "")) for each in found}
 
-    def patches(self, validator: str) -> int:
-        """How often somebody patched a validator over the API."""
-        path = VALIDATING_WEBHOOK_CONFIGURATIONS.path(name=validator)
-        return self.cluster.asked(f"PATCH {path}")
+    def changes(self, validator: str) -> int:
+        """How often a validator became another one."""
+        found = (VALIDATING_WEBHOOK_CONFIGURATIONS, validator)
+        history = self.cluster.objects.history
+        return sum((e.resource, e.object["metadata"]["name"]) == found for e in history)
 
     def _validating(self) -> list[Object]:
         kind = VALIDATING_WEBHOOK_CONFIGURATIONS

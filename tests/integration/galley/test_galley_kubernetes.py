@@ -260,18 +260,18 @@ async def test_any_replica_judges_and_without_all_nothing_is_stored(site: Site) 
 
 
 async def test_a_bundle_is_put_back_by_one_replica(site: Site) -> None:
-    """G5: in five seconds, by one patch for each change."""
+    """G5: at once, and nobody undoes it: whatever is taken away comes back by one change."""
     await until(lambda: site.policies() == {"Fail"} and site.bundles() == {site.roots})
-    before = {name: site.patches(name) for name in VALIDATORS}
-    begun = time.monotonic()
+    before = {name: site.changes(name) for name in VALIDATORS}
     for name in VALIDATORS:
         steps = [{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]
         site.cluster.objects.patch(
             VALIDATING_WEBHOOK_CONFIGURATIONS, "", name, steps, "application/json-patch+json"
         )
         await until(lambda: site.bundles() == {site.roots})
-    assert time.monotonic() - begun < 10  # five seconds, on a machine with nothing else to do
-    assert {n: site.patches(n) for n in VALIDATORS} == {n: c + 1 for n, c in before.items()}
+    assert {name: site.changes(name) for name in VALIDATORS} == {
+        name: count + 2 for name, count in before.items()
+    }
 
 
 async def test_pods_get_their_proxies(site: Site) -> None:
