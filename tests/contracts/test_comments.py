@@ -5,40 +5,20 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor
-from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    EnumDescriptorProto,
-    FileDescriptorProto,
-    FileDescriptorSet,
-)
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import Default
 
 from tests.contracts.compiled import generated_modules
 from tests.contracts.conftest import HOOK
+from tools.crds.comments import Described, definitions
 
 CRDS = Path(__file__).with_name("tables") / "crds.txt"
 NOT_KINDS = ("istio.mesh.v1alpha1.MeshConfig", "istio.mesh.v1alpha1.MeshNetworks")
-
-# Numbers of the parts of a descriptor in source locations (descriptor.proto, "SourceCodeInfo").
-SYNTAX = (12,)
-FILE_MESSAGE, FILE_ENUM, FILE_SERVICE = 4, 5, 6
-MESSAGE_FIELD, MESSAGE_MESSAGE, MESSAGE_ENUM = 2, 3, 4
-ENUM_VALUE, SERVICE_METHOD = 2, 2
-
-
-@dataclass(frozen=True)
-class Described:
-    """A definition and the comment above it, "" if there is none."""
-
-    kind: str
-    name: str
-    comment: str
 
 
 @pytest.fixture(scope="module")
@@ -58,43 +38,6 @@ def described(hook: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> lis
     files = FileDescriptorSet.FromString(compiled.read_bytes()).file
     ours = [file for file in files if file.name.startswith(("etcd/", "istio/"))]
     return [entry for file in ours for entry in definitions(file)]
-
-
-def definitions(file: FileDescriptorProto) -> Iterator[Described]:
-    comments = {tuple(at.path): at.leading_comments for at in file.source_code_info.location}
-    header = next((at for at in file.source_code_info.location if tuple(at.path) == SYNTAX), None)
-    detached = "".join(header.leading_detached_comments) if header is not None else ""
-    yield Described("file", file.name, detached)
-
-    def at(kind: str, name: str, *path: int) -> Described:
-        return Described(kind, name, comments.get(path, ""))
-
-    def enum(entry: EnumDescriptorProto, scope: str, *path: int) -> Iterator[Described]:
-        name = f"{scope}.{entry.name}"
-        yield at("enum", name, *path)
-        for i, value in enumerate(entry.value):
-            yield at("value", f"{name}.{value.name}", *path, ENUM_VALUE, i)
-
-    def message(entry: DescriptorProto, scope: str, *path: int) -> Iterator[Described]:
-        name = f"{scope}.{entry.name}"
-        yield at("message", name, *path)
-        for i, field in enumerate(entry.field):
-            yield at("field", f"{name}.{field.name}", *path, MESSAGE_FIELD, i)
-        for i, nested in enumerate(entry.nested_type):
-            if not nested.options.map_entry:
-                yield from message(nested, name, *path, MESSAGE_MESSAGE, i)
-        for i, inner in enumerate(entry.enum_type):
-            yield from enum(inner, name, *path, MESSAGE_ENUM, i)
-
-    for i, top in enumerate(file.message_type):
-        yield from message(top, file.package, FILE_MESSAGE, i)
-    for i, choice in enumerate(file.enum_type):
-        yield from enum(choice, file.package, FILE_ENUM, i)
-    for i, service in enumerate(file.service):
-        name = f"{file.package}.{service.name}"
-        yield at("service", name, FILE_SERVICE, i)
-        for j, method in enumerate(service.method):
-            yield at("rpc", f"{name}.{method.name}", FILE_SERVICE, i, SERVICE_METHOD, j)
 
 
 def test_everything_is_described(described: list[Described]) -> None:

@@ -4,11 +4,14 @@
     python -m tests.fuzz --cases 5000 --seed 7    the configuration with these numbers
     python -m tests.fuzz --of parsers             Citadel's parsers of CSRs, tokens and headers only
     python -m tests.fuzz --of access              calls to workloads with drawn policies only
+    python -m tests.fuzz --of injector            pods and annotations for the sidecar injector only
 
 Configuration comes in series, each a test of `tests/property/test_accepted_configuration.py` that
 is named after the seed it was drawn with; it stands for the same cases as long as the strategies
 do. So do calls, by `tests/property/test_authorization.py`. Of parsers every test of
-`tests/property/test_citadel_parsers.py` draws a tenth of the number.
+`tests/property/test_citadel_parsers.py` draws a tenth of the number, and so do those of
+Galley's decoder (`tests/property/test_galley_hostile.py`) and of the injector
+(`tests/property/test_injection.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ ROOT = Path(__file__).parent.parent.parent
 TESTS = {
     "access": "tests/property/test_authorization.py",
     "configuration": "tests/property/test_accepted_configuration.py",
+    "decoder": "tests/property/test_galley_hostile.py",
+    "injector": "tests/property/test_injection.py",
     "parsers": "tests/property/test_citadel_parsers.py",
 }
 

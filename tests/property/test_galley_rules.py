@@ -104,11 +104,13 @@ def test_every_decodable_object_is_judged(kind: Kind, data: st.DataObject) -> No
     if kind.sealed is not None:
         assert set(MessageToDict(again.spec)["data"].values()) <= {REDACTED}
         return
-    # Stored and read again it is the same object with the same findings.
+    # Stored and read again it is the same object with the same findings, but for lists that were
+    # written empty: an object with one is never stored.
     back = read_object(again, "-", Defaults())
     assert back.problems == ()
     assert back.objects[0].spec == obj.spec
-    assert sorted(map(str, rules.check(back.objects[0]))) == sorted(map(str, found))
+    kept = [finding for finding in found if finding.rule != "empty-list"]
+    assert sorted(map(str, rules.check(back.objects[0]))) == sorted(map(str, kept))
 
 
 @settings(max_examples=150, deadline=None)

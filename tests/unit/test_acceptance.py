@@ -38,6 +38,13 @@ def rows(page: str) -> dict[str, list[str]]:
         ("acceptance-mixer-telemetry.md", "Restarts", 2),
         ("acceptance-security.md", "Acceptance checklist", 21),
         ("acceptance-security.md", "Attacks on the CA", 8),
+        ("acceptance-galley.md", "B1 Shared values", 8),
+        ("acceptance-galley.md", "B2 Networking", 32),
+        ("acceptance-galley.md", "B3 Security, telemetry, mesh", 8),
+        ("acceptance-galley.md", "B4 Legacy", 7),
+        ("acceptance-galley.md", "Webhooks", 7),
+        ("acceptance-galley.md", "History and distribution", 13),
+        ("acceptance-galley.md", "Hostile input", 7),
     ],
 )
 def test_every_item_is_there(page: str, table: str, count: int) -> None:
@@ -45,6 +52,15 @@ def test_every_item_is_there(page: str, table: str, count: int) -> None:
     assert [int(line.split("|")[1]) for line in lines] == list(range(1, count + 1))
     for line in lines:
         assert _NAMED.search(line) or ELSEWHERE.search(line), line
+
+
+def test_items_of_galleys_checklist_are_there() -> None:
+    lines = rows("acceptance-galley.md")["Acceptance checklist"]
+    numbers = [int(line.split("|")[1]) for line in lines]
+    assert numbers == sorted(set(numbers))
+    assert set(numbers) >= {2, 3, 4, 6, 7, 10, 11, 12, 13}
+    for line in lines:
+        assert _NAMED.search(line), line
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
-import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,13 +17,25 @@ from typing import Any
 from mast.common.kubernetes.objects import (
     CERTIFICATE_SIGNING_REQUESTS,
     CONFIG_MAPS,
+    MUTATING_WEBHOOK_CONFIGURATIONS,
     NAMESPACES,
+    NODES,
     PODS,
     SECRETS,
     SERVICE_ACCOUNTS,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
     Object,
     Resource,
 )
+from tests.fakes.kubernetes.patches import (
+    JSON_PATCH,
+    MERGE_PATCH,
+    STRATEGIC_PATCH,
+    BadPatch,
+    patched,
+)
+from tests.fakes.kubernetes.status import Status
+from tests.fakes.kubernetes.webhook_rules import completed
 
 CRDS = Resource(
     "apiextensions.k8s.io",
@@ -34,9 +45,11 @@ CRDS = Resource(
     namespaced=False,
 )
 SERVICES = Resource("", "v1", "services", "Service")
-NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
+INGRESS_CLASSES = Resource(
+    "networking.k8s.io", "v1", "ingressclasses", "IngressClass", namespaced=False
+)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
 BUILT_IN = (
@@ -49,34 +62,19 @@ BUILT_IN = (
     NODES,
     ENDPOINT_SLICES,
     INGRESSES,
+    INGRESS_CLASSES,
     LEASES,
     CERTIFICATE_SIGNING_REQUESTS,
     CRDS,
+    MUTATING_WEBHOOK_CONFIGURATIONS,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
 )
 # Kinds whose status only the status subresource changes.
 WITH_STATUS = {NAMESPACES, PODS, SERVICES, NODES, INGRESSES, CERTIFICATE_SIGNING_REQUESTS, CRDS}
 
+PATCHES = {JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH}
+
 Key = tuple[Resource, str, str]
-
-
-class Status(Exception):
-    """A Status that is no success."""
-
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.reason = reason
-
-    def body(self) -> Object:
-        return {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": str(self),
-            "reason": self.reason,
-            "code": self.code,
-        }
 
 
 @dataclass(frozen=True)
@@ -128,6 +126,10 @@ class Objects:
         return copy.deepcopy(found)
 
     def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+        """Store a new object, without asking webhooks."""
+        return self.insert(resource, self.prepared(resource, namespace, body))
+
+    def prepared(self, resource: Resource, namespace: str, body: Object) -> Object:
         """ "Resource names", `generateName`; refused in namespaces that are absent or ending."""
         made = copy.deepcopy(body)
         metadata = made.setdefault("metadata", {})
@@ -143,8 +145,6 @@ class Objects:
         if resource.namespaced:
             self._admit(resource, namespace, name)
             metadata["namespace"] = namespace
-        if (resource, namespace, name) in self.stored:
-            raise Status(409, "AlreadyExists", f'{_plural(resource)} "{name}" already exists')
         if metadata.get("resourceVersion"):
             raise Status(
                 400, "BadRequest", "resourceVersion should not be set on objects to be created"
@@ -154,6 +154,26 @@ class Objects:
         if resource in self.with_status:
             made.pop("status", None)
         _defaults(resource, made)
+        return made
+
+    def schema(self, resource: Resource) -> Object | None:
+        """What a CRD says of a kind in this version; None if it says nothing."""
+        crd = self.stored.get((CRDS, "", f"{resource.plural}.{resource.group}"))
+        for defined, version in _defined(crd) if crd is not None else ():
+            if defined == resource:
+                found: Object | None = version.get("schema", {}).get("openAPIV3Schema")
+                return found
+        return None
+
+    def taken(self, resource: Resource, namespace: str, name: str) -> None:
+        """409 if there is an object of that name."""
+        if (resource, namespace, name) in self.stored:
+            raise Status(409, "AlreadyExists", f'{_plural(resource)} "{name}" already exists')
+
+    def insert(self, resource: Resource, made: Object) -> Object:
+        """Store what was prepared."""
+        namespace, name = made["metadata"].get("namespace", ""), made["metadata"]["name"]
+        self.taken(resource, namespace, name)
         self._put("ADDED", (resource, namespace, name), made)
         if resource == NAMESPACES:
             self._default_account(name)
@@ -166,10 +186,26 @@ class Objects:
     ) -> Object:
         """Optimistic concurrency by resourceVersion; without one the last writer wins.
 
-        A write that changes nothing makes no event and no version. Status and the rest are written
-        apart where a kind has the subresource.
+        A write that changes nothing makes no event and no version.
         """
         old = self.get(resource, namespace, name)
+        new = self.changed(resource, old, body, subresource)
+        if _without_version(new) == _without_version(old):
+            return old
+        if new["metadata"].get("deletionTimestamp") and not _held(resource, new):
+            self._remove((resource, namespace, name))
+            return new
+        self._put("MODIFIED", (resource, namespace, name), new)
+        return copy.deepcopy(new)
+
+    def changed(
+        self, resource: Resource, old: Object, body: Object, subresource: str = ""
+    ) -> Object:
+        """What an update would make of ``old``; 409 if the body was made for another version.
+
+        Status and the rest are written apart where a kind has the subresource.
+        """
+        name = old["metadata"]["name"]
         new = copy.deepcopy(body)
         metadata = new.setdefault("metadata", {})
         version = metadata.get("resourceVersion")
@@ -192,17 +228,11 @@ class Objects:
         _keep_metadata(old, new)
         new.update(apiVersion=resource.api_version, kind=resource.kind)
         _defaults(resource, new)
-        if _without_version(new) == _without_version(old):
-            return old
         if {k: v for k, v in new.items() if k not in {"metadata", "status"}} != {
             k: v for k, v in old.items() if k not in {"metadata", "status"}
         }:
             new["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
-        if new["metadata"].get("deletionTimestamp") and not _held(resource, new):
-            self._remove((resource, namespace, name))
-            return new
-        self._put("MODIFIED", (resource, namespace, name), new)
-        return copy.deepcopy(new)
+        return new
 
     def patch(
         self,
@@ -213,18 +243,22 @@ class Objects:
         content_type: str,
         subresource: str = "",
     ) -> Object:
-        """JSON merge patches (RFC 7386), the strategic kind alike, and JSON patches (RFC 6902)."""
+        """Change parts of an object, without asking webhooks."""
         old = self.get(resource, namespace, name)
-        if content_type == "application/json-patch+json":
-            new = json_patched(old, change)
-        elif content_type in {
-            "application/merge-patch+json",
-            "application/strategic-merge-patch+json",
-        }:
-            new = merged(old, change)
-        else:
-            raise Status(415, "UnsupportedMediaType", f"{content_type} is not supported")
+        new = self.patched(resource, old, change, content_type)
         return self.update(resource, namespace, name, new, subresource)
+
+    def patched(self, resource: Resource, old: Object, change: Any, content_type: str) -> Object:
+        """What a patch makes of ``old``; strategic ones are for built-in kinds only."""
+        if content_type not in PATCHES or (
+            content_type == STRATEGIC_PATCH and resource not in BUILT_IN
+        ):
+            raise Status(415, "UnsupportedMediaType", f"{content_type} is not supported")
+        try:
+            made: Object = patched(old, change, content_type)
+        except BadPatch as error:
+            raise Status(422, "Invalid", f"the patch does not fit: {error}") from error
+        return made
 
     def delete(self, resource: Resource, namespace: str, name: str, uid: str = "") -> Object:
         """At once, or, while finalizers hold it, marked; a namespace takes its objects along."""
@@ -234,6 +268,8 @@ class Objects:
             raise Status(409, "Conflict", message + str(found["metadata"]["uid"]))
         if resource == NAMESPACES:
             self._empty(name)
+        if resource == CRDS:
+            self._abolish(found)
         if not _held(resource, found):
             return self._remove((resource, namespace, name))
         if not found["metadata"].get("deletionTimestamp"):
@@ -326,22 +362,31 @@ class Objects:
 
     def _establish(self, crd: Object) -> None:
         """A CRD is served as soon as it is Established."""
-        spec = crd["spec"]
-        for version in spec["versions"]:
-            self.serve(
-                Resource(
-                    spec["group"],
-                    version["name"],
-                    spec["names"]["plural"],
-                    spec["names"]["kind"],
-                    namespaced=spec["scope"] == "Namespaced",
-                ),
-                status="status" in version.get("subresources", {}),
-            )
+        for resource, version in _defined(crd):
+            self.serve(resource, status="status" in version.get("subresources", {}))
         condition = {"type": "Established", "status": "True", "reason": "InitialNamesAccepted"}
         self.update(
             CRDS, "", crd["metadata"]["name"], {"status": {"conditions": [condition]}}, "status"
         )
+
+    def _abolish(self, crd: Object) -> None:
+        """Its objects go first."""
+        for resource, _ in _defined(crd):
+            self.unserve(resource)
+
+
+def _defined(crd: Object) -> Iterator[tuple[Resource, Object]]:
+    """What a CRD defines: each version by itself."""
+    spec = crd["spec"]
+    for version in spec["versions"]:
+        resource = Resource(
+            spec["group"],
+            version["name"],
+            spec["names"]["plural"],
+            spec["names"]["kind"],
+            namespaced=spec["scope"] == "Namespaced",
+        )
+        yield resource, version
 
 
 def now() -> str:
@@ -389,45 +434,12 @@ def _defaults(resource: Resource, made: Object) -> None:
         made.setdefault("type", "Opaque")
         for name, text in made.pop("stringData", {}).items():
             made.setdefault("data", {})[name] = base64.b64encode(text.encode()).decode()
+    if resource in (MUTATING_WEBHOOK_CONFIGURATIONS, VALIDATING_WEBHOOK_CONFIGURATIONS):
+        completed(made)
     if resource == NAMESPACES:
         made.setdefault("status", {"phase": "Active"})
         labels = made["metadata"].setdefault("labels", {})
         labels["kubernetes.io/metadata.name"] = made["metadata"]["name"]
-
-
-def merged(target: Any, patch: Any) -> Any:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
-    result = copy.deepcopy(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = merged(result.get(name), value)
-    return result
-
-
-def json_patched(target: Any, operations: list[Mapping[str, Any]]) -> Any:
-    """The operations add, replace, remove and test of RFC 6902."""
-    result = copy.deepcopy(target)
-    for step in operations:
-        *parents, last = [
-            part.replace("~1", "/").replace("~0", "~") for part in step["path"].split("/")[1:]
-        ]
-        place = result
-        for parent in parents:
-            place = place[int(parent)] if isinstance(place, list) else place[parent]
-        if step["op"] == "test":
-            if place[last] != step["value"]:
-                raise Status(422, "Invalid", f"the value of {step['path']} is another")
-        elif step["op"] == "remove":
-            del place[int(last) if isinstance(place, list) else last]
-        elif isinstance(place, list):
-            place.insert(len(place) if last == "-" else int(last), copy.deepcopy(step["value"]))
-        else:
-            place[last] = copy.deepcopy(step["value"])
-    return json.loads(json.dumps(result))
 
 
 def selector(labels: str, fields: str) -> Callable[[Object], bool]:

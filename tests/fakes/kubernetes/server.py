@@ -9,11 +9,14 @@ watches with bookmarks that end after `timeoutSeconds`, 410 for what is compacte
 (``cluster.objects.compact()``), status and approval as subresources, finalizers, namespaces that
 end, admission into them, generateName, selectors, CRDs that are served once created, bearer tokens,
 service-account tokens with audiences and bound pods (TokenRequest, TokenReview, the issuer's
-discovery documents), CertificateSigningRequests with signers. Tests steer it by ``objects``,
-``callers`` (tokens, refusals), ``signers``, and ``cut`` (drops every connection's stream).
+discovery documents), CertificateSigningRequests with signers, schemas of CRDs (pruning and
+validation), admission webhooks over TLS, dry runs, patches of three kinds. Tests steer it by
+``objects``, ``callers`` (tokens, refusals), ``signers``, ``admission`` (where Services of webhooks
+answer) and ``cut`` (drops every connection's stream). What they write into ``objects`` themselves
+is neither held to schemas nor are webhooks asked about it.
 
 What it does not: validation of built-in kinds, RBAC by roles (``callers.refused`` instead), server-
-side apply, strategic merges of lists.
+side apply.
 """
 
 from __future__ import annotations
@@ -39,9 +42,13 @@ from mast.common.kubernetes.objects import (
     Object,
     Resource,
 )
-from tests.fakes.kubernetes.callers import Callers
-from tests.fakes.kubernetes.objects import Event, Objects, Status, selector
+from tests.fakes.kubernetes.admission import Admission, warning_headers
+from tests.fakes.kubernetes.callers import Callers, User
+from tests.fakes.kubernetes.objects import Event, Objects, selector
+from tests.fakes.kubernetes.paths import Target, target
 from tests.fakes.kubernetes.signers import Signers
+from tests.fakes.kubernetes.status import Status
+from tests.fakes.kubernetes.writes import Write
 from tests.support.pki import Ca, Pair
 
 
@@ -53,6 +60,7 @@ class Cluster:
     objects: Objects = field(default_factory=Objects)
     callers: Callers = field(init=False)
     signers: Signers = field(init=False)
+    admission: Admission = field(init=False)
     url: str = ""
     # Every request as "VERB path", and the seconds between two bookmarks.
     requests: list[str] = field(default_factory=list)
@@ -65,6 +73,7 @@ class Cluster:
     def __post_init__(self) -> None:
         self.callers = Callers(self.objects)
         self.signers = Signers(self.objects)
+        self.admission = Admission(self.objects)
         self.answering.set()
 
     def access(self, token: str = "admin-token") -> Access:  # noqa: S107
@@ -157,16 +166,6 @@ def _statuses(cluster: Cluster) -> Any:
     return middleware
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a path names; a collection has no ``name``."""
-
-    resource: Resource
-    namespace: str
-    name: str
-    subresource: str
-
-
 @dataclass
 class _Handlers:
     cluster: Cluster
@@ -198,20 +197,18 @@ class _Handlers:
 
     async def any(self, request: web.Request) -> web.StreamResponse:
         """Whatever is stored, by the path that it has."""
-        target = self._target(request.match_info["path"])
-        return await (self._one(request, target) if target.name else self._all(request, target))
+        found = target(self.cluster.objects.resources, request.match_info["path"])
+        return await (self._one(request, found) if found.name else self._all(request, found))
 
-    async def _all(self, request: web.Request, target: Target) -> web.StreamResponse:
-        namespace, resource = target.namespace, target.resource
-        objects = self.cluster.objects
+    async def _all(self, request: web.Request, named: Target) -> web.StreamResponse:
+        namespace, resource = named.namespace, named.resource
         if request.method == "POST":
-            self._allow(request, "create", resource.plural, namespace)
+            user = self._allow(request, "create", resource.plural, namespace)
             body = await _object(request)
             if resource == CERTIFICATE_SIGNING_REQUESTS:
                 self.cluster.signers.check(body)
-            if request.query.get("dryRun"):
-                return web.json_response(body, status=201)
-            return web.json_response(objects.create(resource, namespace, body), status=201)
+            write = self._write(request, named, user)
+            return _written(write, await write.create(body), 201)
         if request.method != "GET":
             raise Status(405, "MethodNotAllowed", "the server does not allow this method")
         if request.query.get("watch") in {"true", "1"}:
@@ -220,48 +217,47 @@ class _Handlers:
         self._allow(request, "list", resource.plural, namespace)
         return web.json_response(self._page(request, resource, namespace))
 
-    async def _one(self, request: web.Request, target: Target) -> web.Response:
-        namespace, resource = target.namespace, target.resource
-        name, subresource = target.name, target.subresource
+    async def _one(self, request: web.Request, named: Target) -> web.Response:
+        namespace, resource = named.namespace, named.resource
+        name, subresource = named.name, named.subresource
         plural = f"{resource.plural}/{subresource}" if subresource else resource.plural
         verbs = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
         verb = verbs.get(request.method)
         if verb is None:
             raise Status(405, "MethodNotAllowed", "the server does not allow this method")
-        self._allow(request, verb, plural, namespace)
-        objects = self.cluster.objects
+        user = self._allow(request, verb, plural, namespace)
+        write = self._write(request, named, user)
         if verb == "get":
-            return web.json_response(objects.get(resource, namespace, name))
+            return web.json_response(self.cluster.objects.get(resource, namespace, name))
         if verb == "delete":
             text = await request.text()
             uid = (json.loads(text) if text else {}).get("preconditions", {}).get("uid", "")
-            return web.json_response(objects.delete(resource, namespace, name, uid))
+            return _written(write, await write.delete(uid), 200)
         if verb == "update":
-            made = objects.update(resource, namespace, name, await _object(request), subresource)
+            made = await write.update(await _object(request))
         else:
-            change = await request.json()
-            kind = request.content_type
-            made = objects.patch(resource, namespace, name, change, kind, subresource)
+            made = await write.patch(await request.json(), request.content_type)
         if resource == CERTIFICATE_SIGNING_REQUESTS and subresource == "approval":
             self.cluster.signers.act(made)
-        return web.json_response(made)
+        return _written(write, made, 200)
 
-    def _target(self, path: str) -> Target:
-        """``/api/v1/namespaces/x`` is an object, ``/api/v1/namespaces/x/pods`` a collection."""
-        parts = path.split("/")
-        group, version, *rest = parts[1:] if parts[0] == "apis" else ("", *parts[1:])
-        namespace = ""
-        if len(rest) > 2 and rest[0] == "namespaces" and rest[2] not in ("status", "finalize"):
-            namespace, rest = rest[1], rest[2:]
-        plural, name, subresource = (*rest, "", "", "")[:3]
-        resource = self.cluster.objects.resources.get((group, version, plural))
-        if resource is None or (namespace and not resource.namespaced):
-            raise Status(404, "NotFound", "the server could not find the requested resource")
-        return Target(resource, namespace, name, subresource)
-
-    def _allow(self, request: web.Request, verb: str, plural: str, namespace: str) -> None:
+    def _allow(self, request: web.Request, verb: str, plural: str, namespace: str) -> User:
         user = self.cluster.callers.caller(request.headers.get("Authorization", ""))
         self.cluster.callers.check(user, verb, plural, namespace)
+        return user
+
+    def _write(self, request: web.Request, named: Target, user: User) -> Write:
+        return Write(
+            objects=self.cluster.objects,
+            admission=self.cluster.admission,
+            user=user,
+            resource=named.resource,
+            namespace=named.namespace,
+            name=named.name,
+            subresource=named.subresource,
+            dry_run=request.query.get("dryRun") == "All",
+            field_validation=request.query.get("fieldValidation", "Warn"),
+        )
 
     def _page(self, request: web.Request, resource: Resource, namespace: str) -> Object:
         """ "Retrieving large results sets in chunks": all pages show one revision."""
@@ -372,6 +368,13 @@ async def _either(*waits: Any) -> None:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
+
+
+def _written(write: Write, made: Object, status: int) -> web.Response:
+    response = web.json_response(made, status=status)
+    for name, value in warning_headers(write.warnings):
+        response.headers.add(name, value)
+    return response
 
 
 def _line(kind: str, found: Object) -> bytes:

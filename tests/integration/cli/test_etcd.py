@@ -24,6 +24,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"
 PREFIXES = (
     keys.CONFIG,
     keys.SECRETS,
+    keys.HISTORY,
     keys.REGISTRY_SERVICES,
     keys.REGISTRY_WORKLOADS,
     keys.REGISTRY_ENDPOINTS,

@@ -81,6 +81,15 @@ async def test_many_keys_are_read_together(store: Store) -> None:
     assert await store.get_many([]) == {}
 
 
+async def test_keys_are_read_as_they_were(store: Store) -> None:
+    before = await store.put("a", b"old")
+    await store.txn([], [Put("a", b"new"), Put("b", b"new")])
+    found = await store.get_many(["a", "b"], before)
+    assert {key: (entry.value, entry.mod_revision) for key, entry in found.items()} == {
+        "a": (b"old", before)
+    }
+
+
 async def test_delete_says_whether_the_key_existed(store: Store) -> None:
     await store.put("a", b"")
     assert await store.delete("a") is True

@@ -99,9 +99,9 @@ async def test_a_request_is_one_transaction(galley: RunningGalley) -> None:
 
 
 async def test_too_large_a_request_changes_nothing(galley: RunningGalley) -> None:
-    error = await refused(galley, rules(301))
+    error = await refused(galley, rules(299))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "301 objects change in one request; allowed: 300" in (error.details() or "")
+    assert "299 objects change in one request; allowed: 298" in (error.details() or "")
     assert await galley.listed() == {}
 
 

@@ -94,18 +94,23 @@ async def test_a_broken_file_keeps_its_last_good_objects(
     (config / "a.yaml").write_text(rule("x") + "---\n" + rule("y"))
     async with running(tmp_path, etcd) as (galley, state):
         await state.until(lambda hosts: set(hosts) == {"x", "y"})
-        (config / "a.yaml").write_text(rule("x", "a b") + "---\n" + rule("y", "good.com"))
-        await state.until(lambda hosts: hosts == {"x": "a.com", "y": "good.com"})
-        await galley.page_with("/metrics", 'galley_source_problems{source="files"} 1')
+        (config / "a.yaml").write_bytes(
+            f"{rule('x', 'a b')}---\na: [\n---\n# ÿ\n{rule('y', 'bad.com')}---\n".encode("latin-1")
+            + rule("z", "good.com").encode()
+        )
+        await state.until(lambda hosts: hosts == {"x": "a.com", "y": "a.com", "z": "good.com"})
+        await galley.page_with("/metrics", 'galley_source_problems{source="files"} 3')
         status, detail = await galley.page("/ready")
         assert status == 200
-        assert '"directory_errors": "1"' in detail
+        assert '"directory_errors": "3"' in detail
         (config / "a.yaml").write_text("a: [")
-        (config / "b.yaml").write_text(rule("z"))
-        await state.until(lambda hosts: "z" in hosts)
-        assert state.hosts == {"x": "a.com", "y": "good.com", "z": "a.com"}
+        (config / "b.yaml").write_text(rule("b"))
+        await state.until(lambda hosts: "b" in hosts)
+        assert state.hosts == {"x": "a.com", "y": "a.com", "z": "good.com", "b": "a.com"}
     said = capsys.readouterr().out
     assert "a.yaml:4:8: error: DestinationRule default/x: spec.host" in said
+    assert "a.yaml:7:1: error: not YAML" in said
+    assert "a.yaml:8:3: error: DestinationRule default/y: byte 0xff is not UTF-8" in said
     assert "a.yaml:2:1: error: not YAML" in said
 
 
@@ -116,10 +121,11 @@ async def test_last_good_objects_outlive_galley(
     async with running(tmp_path, etcd) as (_, state):
         await state.until(lambda hosts: "x" in hosts)
     (config / "a.yaml").write_text("a: [")
-    (config / "b.yaml").write_text(rule("y"))
-    async with running(tmp_path, etcd) as (_, state):
+    newer = rule("newer").replace("}\nspec: {", "}\nspec: {exportTo: [b], ")
+    (config / "b.yaml").write_text(f"{newer}---\n{rule('y')}")
+    async with running(tmp_path, etcd, compat="1.4") as (_, state):
         await state.until(lambda hosts: "y" in hosts)
-        assert "x" in state.hosts
+        assert set(state.hosts) == {"x", "y"}, "1.4 exports to '.' and '*' only"
 
 
 async def test_a_swapped_symlink_is_one_change(
@@ -236,7 +242,9 @@ async def test_a_former_leader_cannot_write(
         await _take_leadership(store)
         (config / "a.yaml").write_text(rule("x", "b.com"))
         await state.until(lambda hosts: hosts["x"] == "b.com")
-    assert capsys.readouterr().out.count("leader.elected") == 2
+    said = capsys.readouterr().out.splitlines()
+    elected = [line for line in said if "leader.elected" in line and "source-files" in line]
+    assert len(elected) == 2
 
 
 async def _take_leadership(store: Store) -> None:

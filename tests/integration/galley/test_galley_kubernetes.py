@@ -1,133 +1,48 @@
-"""What Galley's leader writes into Kubernetes: roots, and Secrets as in 1.4 (A9, A10, D9, D10).
+"""What Galley writes into Kubernetes: roots, and Secrets as in 1.4 (A9, A10, D9, D10).
 
-Section numbers are those of citadel-and-agent.md. Real etcd and Citadel; a fake API server.
+Section numbers are those of citadel-and-agent.md. Before other roots come at the end, the webhooks
+as an API server asks them (galley-and-kubernetes.md A3, C, G5).
 """
 
 from __future__ import annotations
 
 import base64
-import tempfile
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from mast.common.etcd import EtcdConfig, Store, connect
-from mast.common.keys import trust_key
+from mast.common.keys import service_key, trust_key
+from mast.common.kubernetes import ApiError
 from mast.common.kubernetes.objects import (
     CONFIG_MAPS,
     NAMESPACES,
     SECRETS,
     SERVICE_ACCOUNTS,
-    Object,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
 )
+from mastapi.registry.v1.registry_pb2 import Service
 from mastapi.trust.v1 import trust_pb2
 from tests.fakes.kubernetes.callers import Rule
-from tests.fakes.kubernetes.objects import Status
-from tests.fakes.kubernetes.server import Cluster, api_server
-from tests.integration.citadel.process import Citadel, citadel
-from tests.support.etcd_server import etcd_server, free_port
-from tests.support.galley_server import RunningGalley, galley_server
+from tests.fakes.kubernetes.objects import SERVICES
+from tests.integration.galley.site import GALLEY, RULES, VALIDATORS, Site, running_site
+from tests.support.galley_server import RunningGalley
 from tests.support.pki import Ca
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-GALLEY = "istio-galley-service-account"
 ROOT_MAP, CRL_MAP = "istio-ca-root-cert", "istio-ca-crl"
 MERGE = "application/merge-patch+json"
 
 
-@dataclass
-class Site:
-    """A cluster with two Galleys on it, of which one leads."""
-
-    cluster: Cluster
-    ca: Citadel
-    store: Store
-    galleys: list[RunningGalley]
-    roots: bytes
-
-    def get(self, resource: Any, namespace: str, name: str) -> Object | None:
-        try:
-            return self.cluster.objects.get(resource, namespace, name)
-        except Status:
-            return None
-
-    def roots_in(self, namespace: str) -> str | None:
-        """What the map of a namespace says."""
-        found = self.get(CONFIG_MAPS, namespace, ROOT_MAP)
-        return found["data"].get("root-cert.pem") if found else None
-
-    def namespace(self, name: str, **metadata: Any) -> None:
-        self.cluster.objects.create(NAMESPACES, "", {"metadata": {"name": name, **metadata}})
-
-    def account(self, namespace: str, name: str) -> None:
-        self.cluster.objects.create(SERVICE_ACCOUNTS, namespace, {"metadata": {"name": name}})
-
-    def secret(self, namespace: str, account: str) -> dict[str, bytes] | None:
-        found = self.get(SECRETS, namespace, f"istio.{account}")
-        return found and {n: base64.b64decode(v) for n, v in found["data"].items()}
-
-    async def a_secret(self, namespace: str, account: str) -> dict[str, bytes]:
-        """The Secret of an account, once it is there."""
-        await until(lambda: self.secret(namespace, account) is not None)
-        return self.secret(namespace, account) or {}
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site() -> AsyncIterator[Site]:
-    with tempfile.TemporaryDirectory(prefix="gk-") as name:
-        directory = Path(name)
-        registrar = f"spiffe://cluster.local/ns/istio-system/sa/{GALLEY}"
-        async with (
-            api_server() as cluster,
-            etcd_server(directory) as etcd,
-            connect(EtcdConfig(endpoints=(etcd.endpoint,))) as store,
-            citadel(etcd.endpoint, directory, ["--registrars", registrar]) as ca,
-        ):
-            for namespace in ("istio-system", "shop"):
-                cluster.objects.create(NAMESPACES, "", {"metadata": {"name": namespace}})
-            kubeconfig = directory / "kubeconfig"
-            kubeconfig.write_text(cluster.kubeconfig())
-            roots = await ca.roots()
-            (directory / "root.pem").write_bytes(roots)
-            settings: dict[str, Any] = {
-                "kubeconfig": kubeconfig,
-                "legacy_security_map": True,
-                "workload_secrets": True,
-                "workload_key_algorithm": "P256",
-                "ca_address": await ca.service.address("ca"),
-                "ca_root_file": directory / "root.pem",
-            }
-            tokens = []
-            for each in ("one", "two"):
-                (directory / each).mkdir()
-                tokens.append(directory / each / "token")
-                tokens[-1].write_text(await ca.join_token("istio-system", GALLEY))
-            async with (
-                galley_server(
-                    directory / "one",
-                    etcd.endpoint,
-                    **settings,
-                    listen=f"127.0.0.1:{free_port()}",
-                    ca_token_file=tokens[0],
-                ) as one,
-                galley_server(
-                    directory / "two",
-                    etcd.endpoint,
-                    **settings,
-                    listen=f"127.0.0.1:{free_port()}",
-                    ca_token_file=tokens[1],
-                ) as two,
-            ):
-                yield Site(cluster, ca, store, [one, two], roots)
+    async with running_site() as running:
+        yield running
 
 
 async def test_every_namespace_knows_the_roots(site: Site) -> None:
@@ -139,6 +54,20 @@ async def test_every_namespace_knows_the_roots(site: Site) -> None:
     for namespace in ("kube-public", "kube-node-lease"):
         assert site.roots_in(namespace) is None
     assert site.get(CONFIG_MAPS, "shop", CRL_MAP) is None
+
+
+async def test_configuration_of_the_cluster_is_the_meshs(site: Site) -> None:
+    """Either Galley shows what one of them stored."""
+    rule = {"metadata": {"name": "reviews"}, "spec": {"host": "reviews"}}
+    site.cluster.objects.create(RULES, "shop", rule)
+    for galley in site.galleys:
+        await galley.page_with("/ready", '"kubernetes": "in sync"')
+        await galley.page_with("/ready", '"services": "in sync"')
+
+        async def shown(galley: RunningGalley = galley) -> bool:
+            return "shop/reviews" in await galley.listed("DestinationRule")
+
+        await until(shown)
 
 
 async def test_the_map_of_1_4(site: Site) -> None:
@@ -187,6 +116,18 @@ async def test_a_forbidden_namespace_holds_nobody_up(site: Site) -> None:
     await until(lambda: site.roots_in("open") is not None)
     assert site.roots_in("closed") is None
     site.cluster.callers.refused.clear()
+
+
+async def test_services_of_the_cluster_are_in_the_registry(site: Site) -> None:
+    service = {"metadata": {"name": "web"}, "spec": {"clusterIP": "10.0.0.9"}}
+    site.cluster.objects.create(SERVICES, "shop", service)
+    host = "web.shop.svc.cluster.local"
+
+    async def registered() -> bool:
+        entry = await site.store.get(service_key("shop", host))
+        return entry is not None and list(Service.FromString(entry.value).addresses) == ["10.0.0.9"]
+
+    await until(registered)
 
 
 async def test_a_conflict_is_tried_again(site: Site) -> None:
@@ -290,7 +231,61 @@ async def test_only_one_writes(site: Site) -> None:
     assert kinds.count("secrets") == 2  # of the account, and of the one named default
 
 
-async def test_other_roots_reach_every_map_and_secret(site: Site) -> None:
+async def test_validators_close_and_keep_out_what_is_invalid(site: Site) -> None:
+    """G5: nothing is refused before our webhook was seen to refuse."""
+    await until(lambda: site.policies() == {"Fail"} and site.bundles() == {site.roots})
+    with pytest.raises(ApiError) as refused:
+        await site.rule("a", host="a.com", subsets=[{"name": "v.1"}])
+    assert refused.value.message.startswith(
+        'admission webhook "validation.istio.io" denied the request: configuration is invalid: '
+        "DestinationRule shop/a: spec.subsets[0].name: 'v.1' must be"
+    )
+    await site.rule("a", host="a.com")
+    with pytest.raises(ApiError, match="denied the request"):
+        await site.api.patch(RULES, "a", {"spec": {"host": "*bad"}}, "shop")
+    page = (await site.galleys[0].page("/metrics"))[1]
+    assert 'galley_validation_failed{group="networking.istio.io",reason="name"' in page
+
+
+async def test_any_replica_judges_and_without_all_nothing_is_stored(site: Site) -> None:
+    await until(lambda: site.policies() == {"Fail"})
+    site.webhooks_of(site.galleys[1])
+    with pytest.raises(ApiError, match="denied the request"):
+        await site.rule("b", host="*bad")
+    site.webhooks_of(None)
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        await site.rule("b", host="b.com")
+    site.webhooks_of(site.galleys[0])
+    await site.rule("b", host="b.com")
+
+
+async def test_a_bundle_is_put_back_by_one_replica(site: Site) -> None:
+    """G5: at once, and nobody undoes it: whatever is taken away comes back by one change."""
+    await until(lambda: site.policies() == {"Fail"} and site.bundles() == {site.roots})
+    before = {name: site.changes(name) for name in VALIDATORS}
+    for name in VALIDATORS:
+        steps = [{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]
+        site.cluster.objects.patch(
+            VALIDATING_WEBHOOK_CONFIGURATIONS, "", name, steps, "application/json-patch+json"
+        )
+        await until(lambda: site.bundles() == {site.roots})
+    assert {name: site.changes(name) for name in VALIDATORS} == {
+        name: count + 2 for name, count in before.items()
+    }
+
+
+async def test_pods_get_their_proxies(site: Site) -> None:
+    """C1: by labels of namespace and pod; the readiness of Galley tells of the settings."""
+    await site.galleys[0].page_with("/ready", '"injection": "configured"')
+    await until(lambda: site.bundles() == {site.roots})
+    site.namespace("meshed", labels={"istio-injection": "enabled"})
+    assert "istio-proxy" in await site.containers("meshed")
+    assert await site.containers("meshed", **{"sidecar.istio.io/inject": "false"}) == ["web"]
+    assert await site.containers("shop") == ["web"]
+    assert "istio-proxy" in await site.containers("shop", **{"sidecar.istio.io/inject": "true"})
+
+
+async def test_other_roots_reach_everything(site: Site) -> None:
     """Last, because it makes the roots of the mesh others: a bundle with one more, and a list."""
     site.account("shop", "rerooted")
     await site.a_secret("shop", "rerooted")
@@ -308,6 +303,7 @@ async def test_other_roots_reach_every_map_and_secret(site: Site) -> None:
         lambda: (site.secret("shop", "rerooted") or {}).get("root-cert.pem") == both.encode()
     )
     await until(lambda: site.get(CONFIG_MAPS, "shop", CRL_MAP) is not None)
+    await until(lambda: site.bundles() == {both.encode()})
     bundle.crl_pem = ""
     bundle.sequence += 1
     await site.store.put(key, bundle.SerializeToString())

@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from istio.mcp.v1alpha1 import mcp_pb2, mcp_pb2_grpc
 from mastapi.galley.v1 import config_pb2 as api
-from mastapi.galley.v1 import config_pb2_grpc
+from mastapi.galley.v1 import config_pb2_grpc, history_pb2, history_pb2_grpc
 from tests.integration.citadel.process import Citadel, citadel
 from tests.support.etcd_server import EtcdServer, free_port
 from tests.support.galley_server import RunningGalley, galley_server
@@ -45,15 +46,18 @@ async def secured(tmp_path: Path, etcd: EtcdServer) -> AsyncIterator[tuple[Runni
 @asynccontextmanager
 async def caller(
     galley: RunningGalley, roots: bytes, pair: Pair | None
-) -> AsyncIterator[config_pb2_grpc.ConfigServiceStub]:
+) -> AsyncIterator[grpc.aio.Channel]:
     credentials = grpc.ssl_channel_credentials(roots, pair and pair.key, pair and pair.chain)
     options = [("grpc.ssl_target_name_override", SERVER_NAME)]
     async with grpc.aio.secure_channel(galley.config.listen, credentials, options) as channel:
-        yield config_pb2_grpc.ConfigServiceStub(channel)
+        yield channel
 
 
-async def attempts(stub: config_pb2_grpc.ConfigServiceStub) -> dict[str, grpc.StatusCode]:
-    """How each call ends."""
+async def attempts(channel: grpc.aio.Channel) -> dict[str, grpc.StatusCode]:
+    """How each call ends; those of which nothing good can come, only if they are allowed."""
+    stub = config_pb2_grpc.ConfigServiceStub(channel)
+    history = history_pb2_grpc.HistoryServiceStub(channel)
+    to_come = history_pb2.RollbackRequest(revision=1 << 40)
     source = api.Source(name="x", text=RULE)
     calls = {
         "apply": lambda: stub.Apply(api.ApplyRequest(sources=[source]), timeout=10),
@@ -63,6 +67,9 @@ async def attempts(stub: config_pb2_grpc.ConfigServiceStub) -> dict[str, grpc.St
         "delete": lambda: stub.Delete(
             api.DeleteRequest(sources=[source], ignore_missing=True), timeout=10
         ),
+        "history": lambda: history.History(history_pb2.HistoryRequest(), timeout=10),
+        "rollback": lambda: history.Rollback(to_come, timeout=10),
+        "mcp": lambda: _nothing_known(mcp_pb2_grpc.ResourceSourceStub(channel)),
     }
     ended = {}
     for name, call in calls.items():
@@ -75,6 +82,13 @@ async def attempts(stub: config_pb2_grpc.ConfigServiceStub) -> dict[str, grpc.St
     return ended
 
 
+async def _nothing_known(stub: mcp_pb2_grpc.ResourceSourceStub) -> None:
+    """Ask for a collection that does not exist."""
+    requests = [mcp_pb2.RequestResources(collection="nothing")]
+    async for _ in stub.EstablishResourceStream(iter(requests), timeout=10):
+        raise AssertionError
+
+
 async def test_callers_may_do_what_their_identity_allows(tmp_path: Path, etcd: EtcdServer) -> None:
     async with secured(tmp_path, etcd) as (galley, ca):
         await galley.page_with("/ready", '"ready": true')
@@ -82,22 +96,27 @@ async def test_callers_may_do_what_their_identity_allows(tmp_path: Path, etcd: E
 
         async def of(namespace: str, account: str) -> dict[str, grpc.StatusCode]:
             pair, _ = await ca.new_pair(await ca.join_token(namespace, account))
-            async with caller(galley, roots, pair) as stub:
-                return await attempts(stub)
+            async with caller(galley, roots, pair) as channel:
+                return await attempts(channel)
 
         everything = dict.fromkeys(
-            ("apply", "dry run", "list", "validate", "delete"), grpc.StatusCode.OK
-        )
+            ("apply", "dry run", "list", "validate", "delete", "history"), grpc.StatusCode.OK
+        ) | dict.fromkeys(("rollback", "mcp"), grpc.StatusCode.INVALID_ARGUMENT)
         refused = grpc.StatusCode.PERMISSION_DENIED
         assert await of("ops", "deployer") == everything
+        async with grpc.aio.insecure_channel(f"unix:{galley.config.admin_socket}") as admin:
+            past = history_pb2_grpc.HistoryServiceStub(admin)
+            changes = (await past.History(history_pb2.HistoryRequest())).changes
+        assert {each.author for each in changes} == {"spiffe://cluster.local/ns/ops/sa/deployer"}
         assert await of("istio-system", "istio-pilot-service-account") == {
             **everything,
             "apply": refused,
             "delete": refused,
+            "rollback": refused,
         }
         assert await of("shop", "reviews") == dict.fromkeys(everything, refused)
-        async with caller(galley, roots, None) as stub:
-            assert set((await attempts(stub)).values()) == {grpc.StatusCode.UNAVAILABLE}
+        async with caller(galley, roots, None) as channel:
+            assert set((await attempts(channel)).values()) == {grpc.StatusCode.UNAVAILABLE}
 
 
 async def test_galley_without_citadel_serves_its_socket_only(

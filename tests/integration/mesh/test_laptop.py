@@ -47,6 +47,14 @@ spec:
   ports: [{number: 443, name: tls, protocol: TLS}]
   endpoints: [{address: 127.0.0.1, ports: {tls: PORT}}]
 """
+GHOST = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ghost, namespace: default}
+spec:
+  hosts: [ghost.test]
+  http: [{route: [{destination: {host: ghost}, weight: 1}, {destination: {host: details}}]}]
+"""
 ASK_SECURELY = (
     "import ssl, sys, urllib.request;"
     "context = ssl.create_default_context(cafile=sys.argv[1]);"
@@ -162,8 +170,21 @@ async def test_a_gateway_lets_the_host_in(up: Laptop, tmp_path: Path) -> None:
     assert await served(f"https://{gateway.address}:8443/details/7", tls_client(ca)) == "7"
     logs = (path.read_text(errors="replace") for path in up.home.path("logs").iterdir())
     assert not any("PRIVATE KEY" in each for each in logs)
+    await analyze_what_runs(up, tmp_path)
     stopped = await up.mastctl("stop", gateway.name)
     assert stopped.status == 0, stopped.err
+
+
+async def analyze_what_runs(up: Laptop, tmp_path: Path) -> None:
+    """What the mesh has names nothing that is not there; a file beside it may."""
+    ghost = tmp_path / "ghost.yaml"
+    ghost.write_text(GHOST)
+    ended = await up.mastctl("analyze", "--use-kube", "-A", "-o", "json", str(ghost))
+    assert ended.status == 0, ended.err
+    told = [m for m in json.loads(ended.out) if m["level"] == "Error"]
+    assert [(m["code"], m["origin"], m["reference"]) for m in told] == [
+        ("IST0101", "VirtualService default/ghost", f"{ghost}:7"),
+    ]
 
 
 async def served(url: str, tls: ssl.SSLContext | bool = True) -> str:

@@ -89,6 +89,18 @@ def test_a_failure_as_the_shell_sees_it(tmp_path: Path) -> None:
         pytest.param(
             ["get", "vs", "--server", "127.0.0.1:1"], 1, ["127.0.0.1:1"], id="unreachable-server"
         ),
+        pytest.param(["history"], 1, ["no mesh is running"], id="history-without-mesh"),
+        pytest.param(["history", "zebra"], 2, ["zebra"], id="history-of-unknown-kind"),
+        pytest.param(["rollback"], 2, ["'revision'"], id="rollback-to-nothing"),
+        pytest.param(["rollback", "0"], 2, ["'revision'"], id="rollback-to-no-revision"),
+        pytest.param(["diff", "--revision", "7"], 2, ["'7'", "A..B"], id="one-revision"),
+        pytest.param(["diff", "--revision", "7..", "x/y"], 2, ["'x'"], id="diff-of-unknown-kind"),
+        pytest.param(
+            ["diff", "--revision", "7..9", "--admin", "127.0.0.1:1"],
+            2,
+            ["configuration, not what proxies have"],
+            id="revisions-of-a-proxy",
+        ),
         pytest.param(["proxy-status", "--pilot", "127.0.0.1:1"], 1, ["127.0.0.1:1"], id="no-pilot"),
     ],
 )

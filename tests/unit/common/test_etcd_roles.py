@@ -11,6 +11,9 @@ SCHEMA = sorted(
     if name.isupper() and isinstance(value, str) and value.endswith("/")
 )
 
+# Pods of a platform are Galley's, what registers itself is Pilot's; whose is whose, names tell.
+SHARED = {keys.REGISTRY_WORKLOADS: {"galley", "pilot"}}
+
 
 @pytest.mark.parametrize("prefix", SCHEMA)
 def test_somebody_writes_below_every_prefix_of_the_schema(prefix: str) -> None:
@@ -22,7 +25,13 @@ def test_somebody_writes_below_every_prefix_of_the_schema(prefix: str) -> None:
 @pytest.mark.parametrize("user", sorted(ROLES))
 def test_nobody_writes_what_others_write(user: str) -> None:
     own = ROLES[user].writes
-    others = [each for name, role in ROLES.items() if name != user for each in role.writes]
+    others = [
+        each
+        for name, role in ROLES.items()
+        if name != user
+        for each in role.writes
+        if {name, user} != SHARED.get(each)
+    ]
     assert not [
         (mine, theirs)
         for mine in own

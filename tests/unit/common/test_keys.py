@@ -57,6 +57,8 @@ VIRTUAL_SERVICES = "istio/networking/v1alpha3/virtualservices"
             id="proxy-status",
         ),
         pytest.param(keys.leader_key("ingest"), "leader/ingest", id="leader"),
+        pytest.param(keys.change_key("1-a"), "history/changes/1-a", id="change"),
+        pytest.param(keys.replaced_key("1-a"), "history/replaced/1-a", id="replaced"),
         pytest.param(
             keys.collection_prefix(VIRTUAL_SERVICES),
             "config/istio/networking/v1alpha3/virtualservices/",

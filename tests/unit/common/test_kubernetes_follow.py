@@ -48,9 +48,10 @@ def told(batch: Batch) -> dict[str, object]:
 
 @asynccontextmanager
 async def following(
-    api: Api, resource: Resource = CONFIG_MAPS
+    api: Api, resource: Resource = CONFIG_MAPS, *, defined: bool = False
 ) -> AsyncIterator[AsyncGenerator[Batch, None]]:
-    async with asyncio.timeout(30), aclosing(follow(api, resource, random=lambda: 0.0)) as batches:
+    batches = follow(api, resource, defined=defined, random=lambda: 0.0)
+    async with asyncio.timeout(30), aclosing(batches):
         yield batches
 
 
@@ -130,24 +131,44 @@ async def test_refusals_are_waited_out_and_told_once(cluster: Cluster, api: Api)
     assert [log["event"] for log in logs].count("kubernetes.unavailable") == 1
 
 
+CRD: Object = {
+    "metadata": {"name": "things.x.io"},
+    "spec": {
+        "group": "x.io",
+        "scope": "Namespaced",
+        "names": {"plural": "things", "kind": "Thing"},
+        "versions": [{"name": "v1"}],
+    },
+}
+
+
 async def test_a_kind_that_comes_later_and_goes(cluster: Cluster, api: Api) -> None:
     """A CRD that is missing is no error (A2.3)."""
     async with following(api, THINGS) as batches:
         assert (await anext(batches)).changes == ()
-        crd: Object = {
-            "metadata": {"name": "things.x.io"},
-            "spec": {
-                "group": "x.io",
-                "scope": "Namespaced",
-                "names": {"plural": "things", "kind": "Thing"},
-                "versions": [{"name": "v1"}],
-            },
-        }
-        cluster.objects.create(CRDS, "", crd)
+        cluster.objects.create(CRDS, "", CRD)
         cluster.objects.create(THINGS, "shop", {"metadata": {"name": "a"}, "data": 1})
         assert told(await anext(batches)) == {"a": 1}
         cluster.objects.unserve(THINGS)
         assert told(await anext(batches)) == {"a": None}
+
+
+async def test_a_kind_that_is_defined_does_not_lose_its_objects(cluster: Cluster, api: Api) -> None:
+    """Between two versions an API server serves none."""
+    cluster.objects.create(CRDS, "", CRD)
+    async with following(api, THINGS, defined=True) as batches:
+        assert (await anext(batches)).changes == ()
+        cluster.objects.create(THINGS, "shop", {"metadata": {"name": "a"}, "data": 1})
+        assert told(await anext(batches)) == {"a": 1}  # A watch is open.
+        del cluster.objects.resources["x.io", "v1", "things"]
+        asked = cluster.asked("GET /apis/x.io/v1/things")
+        cluster.cut()
+        async with asyncio.TaskGroup() as tasks:
+            following_on = tasks.create_task(anext(batches))
+            await until(lambda: cluster.asked("GET /apis/x.io/v1/things") > asked)
+            cluster.objects.serve(THINGS)
+            cluster.objects.create(THINGS, "shop", {"metadata": {"name": "b"}, "data": 2})
+        assert told(following_on.result()) == {"b": 2}
 
 
 async def test_what_nobody_reads_is_dropped(cluster: Cluster, api: Api) -> None:

@@ -21,7 +21,7 @@ from istio.networking.v1alpha3 import (
 from istio.policy.v1beta1 import cfg_pb2, type_pb2
 from istio.security.v1beta1 import peer_authentication_pb2
 from istio.telemetry.v1alpha1 import telemetry_pb2
-from mast.galley.core.decode import decode
+from mast.galley.core.decode import FINDINGS_LIMIT, TOO_MANY, decode
 from mast.galley.core.documents import documents, from_json
 from mast.galley.core.problem import Position, path_text
 
@@ -177,6 +177,36 @@ def test_refused(kind: Any, text: str, findings: list[str]) -> None:
 def test_messages_say_what_is_allowed(kind: Any, text: str, message: str) -> None:
     (node,), _ = documents(text)
     assert [finding.message for finding in decode(node, kind).findings] == [message]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "path", "message"),
+    [
+        pytest.param(VirtualService, {"hosts": ["a\ud800"]}, "hosts[0]",
+                     "'a\\ud800' is not Unicode: surrogates not allowed", id="half-a-character"),
+        pytest.param(struct_pb2.Struct, {"\udfff": 1}, "",
+                     "'\\udfff' is not Unicode: surrogates not allowed", id="key"),
+        pytest.param(struct_pb2.Struct, {"a": [float("inf")]}, "",
+                     "inf is not a number that JSON has", id="infinite"),
+        pytest.param(struct_pb2.Struct, {"a": 10**400}, "", "the number is out of range",
+                     id="endless-number"),
+        pytest.param(HTTPRoute, {"timeout": "9" * 257 + "s"}, "timeout",
+                     f"'{'9' * 61}...' is not a duration; write for example 10s, 100ms, 1h30m",
+                     id="endless-duration"),
+    ],
+)  # fmt: skip
+def test_what_no_message_holds(kind: Any, value: Any, path: str, message: str) -> None:
+    (finding,) = decode(from_json(value), kind).findings
+    assert (path_text(finding.path), finding.message) == (path, message)
+
+
+def test_of_very_many_mistakes_the_first_are_told() -> None:
+    tree = from_json({"hosts": [5] * (2 * FINDINGS_LIMIT), "x": 1})
+    found = decode(tree, VirtualService).findings
+    assert [finding.rule for finding in found] == ["wrong-type"] * FINDINGS_LIMIT + [TOO_MANY]
+    unknown = decode(from_json({f"hots{n}": 1 for n in range(50)}), VirtualService).findings
+    guessed = [finding for finding in unknown if "did you mean 'hosts'" in finding.message]
+    assert (len(unknown), len(guessed)) == (50, 20)
 
 
 def test_every_field_has_its_position() -> None:

@@ -10,12 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mast.galley.core.documents import (
+    BROKEN_LIMIT,
     DEPTH_LIMIT,
+    DOCUMENT_LIMIT,
     NODE_LIMIT,
     TEXT_LIMIT_BYTES,
     Node,
     documents,
     from_json,
+    parsed,
+    utf8,
 )
 from mast.galley.core.problem import Position
 
@@ -112,7 +116,9 @@ def test_json_is_read_as_well() -> None:
         pytest.param("? [a]\n: b", "yaml-key", Position(1, 3), id="list-as-key"),
         pytest.param("~: b", "yaml-key", Position(1, 1), id="null-as-key"),
         pytest.param("a: {<<: 5}", "yaml-merge", Position(1, 9), id="merge-of-nothing"),
-        pytest.param("a: \x01", "malformed-yaml", None, id="control-character"),
+        pytest.param("a: \x01", "malformed-yaml", Position(1, 4), id="control-character"),
+        pytest.param("a: 1\nb: x\0y", "malformed-yaml", Position(2, 5), id="zero"),
+        pytest.param(utf8(b"a: 1\nb: \xc3("), "not-utf-8", Position(2, 4), id="not-utf-8"),
         pytest.param("[" * (DEPTH_LIMIT + 1), "too-deep", Position(1, DEPTH_LIMIT + 1),
                      id="too-deep"),
         pytest.param("&a [*a]", "malformed-yaml", Position(1, 5), id="alias-of-itself"),
@@ -126,10 +132,43 @@ def test_error(text: str, rule: str, position: Position | None) -> None:
     assert problems[0].message
 
 
-def test_documents_before_an_error_are_kept() -> None:
-    nodes, problems = documents("a: 1\n---\nb: [\n")
-    assert [plain(node) for node in nodes] == [{"a": 1}]
-    assert len(problems) == 1
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        pytest.param("b: [\n", 4, id="unclosed"),
+        pytest.param("b: 1\n c: 2\n", 4, id="indentation"),
+        pytest.param("b: 'x\n", 4, id="quote"),
+        pytest.param("b: *x\nc: 1\n", 3, id="alias"),
+        pytest.param("[" * (DEPTH_LIMIT + 1) + "\n", 3, id="deep"),
+        pytest.param("%YAML\n", 3, id="directive"),
+    ],
+)
+def test_a_broken_document_hides_no_other(broken: str, line: int) -> None:
+    found = parsed(f"a: 1\n---\n{broken}---\nc: 3\n--- # more\nd: 4\n")
+    assert [plain(each.node) for each in found if each.node] == [{"a": 1}, {"c": 3}, {"d": 4}]
+    ((problem,),) = [each.problems for each in found if each.problems]
+    assert problem.position.line == line
+    node = next(each.node for each in found if each.node and "d" in plain(each.node))
+    assert node.position == Position(3 + broken.count("\n") + 3, 1)
+
+
+def test_what_is_no_text_is_told_of_its_document() -> None:
+    found = parsed(utf8(b"a: 1\n---\nb: \xff\xfe\n---\nc: 3\n---\n# \0\nd: 4\n"))
+    assert [plain(each.node) for each in found if each.node][::2] == [{"a": 1}, {"c": 3}]
+    assert [[(p.rule, p.position.line) for p in each.problems] for each in found] == [
+        [],
+        [("not-utf-8", 3)],
+        [],
+        [("malformed-yaml", 7)],
+    ]
+    assert found[1].problems[0].message == "byte 0xff is not UTF-8"
+
+
+def test_who_gives_nothing_but_broken_documents_is_not_read_to_the_end() -> None:
+    found = parsed("---\n[\n" * (BROKEN_LIMIT + 5) + "---\na: 1\n")
+    assert [each.node for each in found] == [None] * (BROKEN_LIMIT + 1)
+    assert found[-1].problems[-1].rule == "too-many"
+    assert found[-1].problems[-1].position == Position(2 * BROKEN_LIMIT + 1, 1)
 
 
 def test_a_key_given_twice_keeps_its_first_value() -> None:
@@ -147,6 +186,19 @@ def test_aliases_of_aliases_cannot_fill_the_memory() -> None:
 
 def test_too_long_a_text_is_not_even_parsed() -> None:
     nodes, problems = documents("#" * (TEXT_LIMIT_BYTES + 1))
+    assert nodes == []
+    assert [problem.rule for problem in problems] == ["too-large"]
+
+
+def test_too_many_documents_are_not_read_to_the_end() -> None:
+    found = parsed("--- 1\n" * (DOCUMENT_LIMIT + 1) + "---\na: 1\n")
+    assert len(found) == DOCUMENT_LIMIT + 1
+    (problem,) = found[-1].problems
+    assert (problem.rule, problem.position) == ("too-large", Position(DOCUMENT_LIMIT + 1, 1))
+
+
+def test_too_many_lines_are_not_even_parsed() -> None:
+    nodes, problems = documents("a: 1" + "\n" * (NODE_LIMIT + 1))
     assert nodes == []
     assert [problem.rule for problem in problems] == ["too-large"]
 

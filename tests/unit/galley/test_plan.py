@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -20,6 +21,7 @@ from mast.galley.core.resources import (
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, tzinfo=UTC)
+DAY = timedelta(days=1)
 
 
 def rule(host: str = "a.com", *, meta: str = "") -> ConfigObject:
@@ -46,6 +48,15 @@ def test_what_is_missing_is_created() -> None:
     assert written.resource.metadata.name == "shop/a"
     assert (written.generation, dict(written.labels)) == (1, {"x": "y"})
     assert written.resource.metadata.create_time.ToDatetime(UTC) == NOON
+
+
+def test_a_source_may_know_when_it_was_made() -> None:
+    obj = replace(rule(), created=NOON - DAY)
+    for current in ({}, kept(rule())):
+        (write,) = apply_plan([obj], current, LATER).writes
+        assert write.value is not None
+        meta = stored(obj.key, write.value, 1).resource.metadata
+        assert meta.create_time.ToDatetime(UTC) == NOON - DAY
 
 
 @pytest.mark.parametrize(

@@ -78,16 +78,20 @@ def test_an_object_with_an_endless_name_is_not_taken() -> None:
 
 
 def test_unknown_kinds_are_noted_and_break_nothing() -> None:
-    found = tree(a="apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\n" + rule("x"))
+    foreign = (
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\n"
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {settings: x}\n---\n"
+    )
+    found = tree(a=foreign + rule("x"))
     assert names(found.merged()[0]) == ["x"]
-    assert told(found) == ["a.yaml:2 unknown-kind"]
+    assert told(found) == ["a.yaml:2 unknown-kind", "a.yaml:6 unknown-kind"]
     assert found.broken == frozenset()
 
 
 @pytest.mark.parametrize(
     ("content", "rule_broken"),
     [
-        pytest.param(b"\xff\xfe", "unreadable", id="not-utf-8"),
+        pytest.param(b"\xff\xfe", "not-utf-8", id="not-utf-8"),
         pytest.param(b"a: [", "malformed-yaml", id="not-yaml"),
         pytest.param(b"5", "not-an-object", id="not-an-object"),
     ],

@@ -14,9 +14,13 @@ from typer.core import TyperCommand, TyperGroup
 # In the order of the help.
 MODULES: Mapping[str, tuple[str, ...]] = {
     "local_commands": ("up", "down", "status", "run", "stop", "version"),
-    "config_commands": ("apply", "delete", "get", "validate"),
+    "config_commands": ("apply", "delete", "get"),
+    "validate_command": ("validate",),
+    "history_commands": ("history", "rollback"),
+    "analyze_command": ("analyze",),
     "proxy_commands": ("proxy-status", "ps", "diff"),
     "render_command": ("render",),
+    "kube_inject_command": ("kube-inject",),
     "explain_command": ("explain",),
     "demo_command": ("demo",),
     "ca_commands": ("ca",),

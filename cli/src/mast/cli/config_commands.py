@@ -1,4 +1,4 @@
-"""apply, delete, get, validate: configuration through Galley."""
+"""apply, delete, get: configuration through Galley."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ def register(app: typer.Typer) -> None:
     app.command()(apply)
     app.command()(delete)
     app.command()(get)
-    app.command()(validate)
 
 
 def apply(
@@ -53,7 +52,7 @@ def apply(
     request = config_pb2.ApplyRequest(
         sources=sources(filename), default_namespace=namespace, dry_run=dry_run
     )
-    answer = asyncio.run(_apply(_address(server), request))
+    answer = asyncio.run(_apply(galley_address(server), request))
     for warning in answer.warnings:
         note(problem_line(warning))
     data = json_format.MessageToDict(answer, preserving_proto_field_name=False)
@@ -97,7 +96,7 @@ def delete(
         ignore_missing=ignore_not_found,
         default_namespace=namespace,
     )
-    answer = asyncio.run(_delete(_address(server), request))
+    answer = asyncio.run(_delete(galley_address(server), request))
     for deleted in answer.deleted:
         typer.echo(f"{reference(deleted)} deleted")
 
@@ -140,7 +139,7 @@ def get(
     )
     found = [
         o
-        for o in asyncio.run(_list(_address(server), request)).objects
+        for o in asyncio.run(_list(galley_address(server), request)).objects
         if not name or o.metadata.name == name
     ]
     if name and not found:
@@ -180,35 +179,17 @@ async def _list(address: str, request: config_pb2.ListRequest) -> config_pb2.Lis
         return await api.List(request, timeout=CALL_SECONDS)
 
 
-def validate(filename: Files, namespace: Namespace = "default", server: Server = "") -> None:
-    """Judge objects and store nothing; all findings are shown. Exit status 1 if one is an error."""
-    request = config_pb2.ValidateRequest(sources=sources(filename), default_namespace=namespace)
-    report = asyncio.run(_validate(_address(server), request))
-    for problem in report.problems:
-        typer.echo(problem_line(problem))
-    errors = sum(p.severity == config_pb2.Problem.ERROR for p in report.problems)
-    if errors:
-        raise CommandError(f"{errors} error(s) in {report.objects} object(s)")
-    typer.echo(f"{report.objects} object(s) valid")
-
-
-async def _validate(
-    address: str, request: config_pb2.ValidateRequest
-) -> config_pb2.ValidationReport:
-    async with galley(address) as api:
-        return await api.Validate(request, timeout=CALL_SECONDS)
-
-
 class NoFilesError(CommandError):
     """A directory without YAML and JSON."""
 
 
 def sources(paths: Iterable[Path]) -> list[config_pb2.Source]:
     """The texts of files; directories are searched for YAML and JSON, ``-`` is standard input."""
-    return [config_pb2.Source(name=str(f), text=_text(f)) for path in paths for f in _files(path)]
+    return [config_pb2.Source(name=str(f), text=_text(f)) for path in paths for f in files_in(path)]
 
 
-def _files(path: Path) -> Sequence[Path]:
+def files_in(path: Path) -> Sequence[Path]:
+    """A file itself, or the YAML and JSON below a directory; NoFilesError if there is none."""
     if not path.is_dir():
         return [path]
     files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
@@ -305,5 +286,6 @@ def _reference(kind: kinds.Kind, namespace: str, name: str) -> config_pb2.Object
     )
 
 
-def _address(server: str) -> str:
+def galley_address(server: str) -> str:
+    """Where Galley is: as told, or the administration of this machine's mesh."""
     return server or Home.default().running().addresses["galley-admin"]

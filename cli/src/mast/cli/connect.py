@@ -11,7 +11,7 @@ import grpc.aio
 from mast.cli.errors import CommandError
 from mast.cli.local.home import Mesh
 from mastapi.citadel.v1 import citadel_pb2_grpc, issued_pb2_grpc
-from mastapi.galley.v1 import config_pb2_grpc
+from mastapi.galley.v1 import config_pb2_grpc, history_pb2_grpc
 
 _UNREACHABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
@@ -21,6 +21,13 @@ async def galley(address: str) -> AsyncIterator[config_pb2_grpc.ConfigServiceStu
     """Galley's configuration API; transport failures become CommandErrors."""
     async with _channel("galley", address) as channel:
         yield config_pb2_grpc.ConfigServiceStub(channel)
+
+
+@asynccontextmanager
+async def galley_history(address: str) -> AsyncIterator[history_pb2_grpc.HistoryServiceStub]:
+    """What Galley keeps of the past; failures as of ``galley``."""
+    async with _channel("galley", address) as channel:
+        yield history_pb2_grpc.HistoryServiceStub(channel)
 
 
 @asynccontextmanager

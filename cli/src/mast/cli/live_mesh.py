@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -25,6 +26,14 @@ SECONDS = 10
 
 def live_mesh() -> Mesh:
     """Everything in the store of the running mesh; Secrets stay sealed."""
+    # What Pilot keeps out is kept out here as well.
+    made, _ = mesh_of(FileMesh(entries=tuple(live_entries(PREFIXES))))
+    address = Home.default().running().addresses["pilot-http"]
+    return replace(made, connected=_connected(address))
+
+
+def live_entries(prefixes: Sequence[str]) -> Sequence[Entry]:
+    """What the store of the running mesh holds under some prefixes."""
     home = Home.default()
     mesh = home.running()
     pki = etcd_pki(home)
@@ -33,15 +42,12 @@ def live_mesh() -> Mesh:
     # The store adapter tells its events as services do; here only the result counts.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        entries = asyncio.run(_entries(config))
+        return asyncio.run(_entries(config, prefixes))
     except (EtcdError, TimeoutError) as error:
         raise CommandError(
             f"etcd at {mesh.addresses['etcd']} does not answer: {error}",
             hint="check with: mastctl status",
         ) from error
-    # What Pilot keeps out is kept out here as well.
-    made, _ = mesh_of(FileMesh(entries=tuple(entries)))
-    return replace(made, connected=_connected(mesh.addresses["pilot-http"]))
 
 
 def _connected(address: str) -> list[Node]:
@@ -54,10 +60,10 @@ def _connected(address: str) -> list[Node]:
     ]
 
 
-async def _entries(config: EtcdConfig) -> list[Entry]:
+async def _entries(config: EtcdConfig, prefixes: Sequence[str]) -> list[Entry]:
     async with asyncio.timeout(SECONDS), connect(config) as store:
         found = []
-        for prefix in PREFIXES:
+        for prefix in prefixes:
             listing = await store.list(prefix)
             found += [Entry(each.key, each.value) for each in listing.entries]
         return found

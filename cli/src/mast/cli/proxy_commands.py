@@ -1,4 +1,6 @@
-"""proxy-status and diff: what proxies were sent, what they said of it, what they have."""
+"""proxy-status and diff: what proxies were sent, what they said of it, what they have.
+
+diff also compares configuration at two revisions, which history_commands knows."""
 
 from __future__ import annotations
 
@@ -12,9 +14,12 @@ from mast.cli.errors import CommandError
 from mast.cli.local.home import Home
 from mast.cli.output import Format, note, show
 from mast.cli.pilot_pages import page, pilot_address, text
-from mast.cli.targets import AdminAddress, DumpFile, Name, Namespace, Target, workload
+from mast.cli.targets import AdminAddress, DumpFile, Name, Target, workload
 
 Pilot = Annotated[str, typer.Option(envvar="MAST_PILOT", help="Pilot's HTTP address, host:port.")]
+Server = Annotated[
+    str, typer.Option(envvar="MAST_GALLEY", help="Galley's address; default: this machine's mesh.")
+]
 Output = Annotated[Format, typer.Option("-o", "--output", help="Format.")]
 
 KINDS = {
@@ -31,6 +36,7 @@ Examples:
   mastctl proxy-status
   mastctl proxy-status reviews-v1            (what differs from what Pilot means)
   mastctl diff --admin 127.0.0.1:15000 --proxy reviews-v1.default --pilot 127.0.0.1:8080
+  mastctl diff --revision 120..125 virtualservice/reviews
 """
 
 
@@ -106,17 +112,36 @@ def diff(
     name: Name = "",
     admin: AdminAddress = "",
     file: DumpFile = None,
-    namespace: Namespace = "default",
+    namespace: Annotated[
+        str,
+        typer.Option("-n", "--namespace", help="Of the workload; only objects of this namespace."),
+    ] = "",
     proxy: Annotated[
         str, typer.Option(help="NAME.NAMESPACE as Pilot knows it; default: what the dump says.")
     ] = "",
     pilot: Pilot = "",
+    revision: Annotated[
+        str,
+        typer.Option(
+            help="A..B: compare configuration at two revisions (A..: with now); the argument is"
+            " KIND or KIND/NAME then, or nothing."
+        ),
+    ] = "",
+    server: Server = "",
 ) -> None:
     """Compare what Pilot means a proxy to have with what its Envoy has.
 
     Differences are shown as diff -u shows them: - is Pilot, + is Envoy. Exit status 1 if there are.
+    With --revision: what became of configuration between two revisions that history tells.
     """
-    _diff(Target(name, namespace, admin, file), proxy, pilot)
+    if not revision:
+        _diff(Target(name, namespace or "default", admin, file), proxy, pilot)
+        return
+    from mast.cli.history_commands import show_differences
+
+    if admin or file or proxy:
+        raise CommandError("--revision compares configuration, not what proxies have", status=2)
+    show_differences(revision, name, namespace, server)
 
 
 def _diff(target: Target, proxy: str, pilot: str) -> None:

@@ -111,6 +111,7 @@ def test_server(server: str, expected: list[str]) -> None:
             for text, expected in (
                 ("verifyCertificateSpki: [%s=]" % ("Y" * 43), []),
                 ("verifyCertificateSpki: [YWJj]", ["verifyCertificateSpki[0] digest"]),
+                ("verifyCertificateSpki: ['%']", ["verifyCertificateSpki[0] digest"]),
                 ("verifyCertificateHash: ['%s']" % ("0a" * 32), []),
                 ("verifyCertificateHash: ['%s']" % ":".join(["0A"] * 32), []),
                 ("verifyCertificateHash: [abc]", ["verifyCertificateHash[0] digest"]),

@@ -47,13 +47,16 @@ YAML_PEM, YAML_LEAF = (
                      " {spiffeBundleUrl: 'https://b.example:8443/bundle',"
                      " trustDomains: [b.example, c.example]}]}" % YAML_PEM, [], id="other-cas"),
         pytest.param("{caCertificates: [{}, {pem: nothing}, {pem: '%s'},"
-                     " {spiffeBundleUrl: 'http://b.example'}, {spiffeBundleUrl: 'https://'}]}"
+                     " {spiffeBundleUrl: 'http://b.example'}, {spiffeBundleUrl: 'https://'},"
+                     " {spiffeBundleUrl: 'https://[b'}, {spiffeBundleUrl: 'https://b:x'}]}"
                      % YAML_LEAF,
                      ["error spec.caCertificates[0] required",
                       "error spec.caCertificates[1].pem certificate",
                       "error spec.caCertificates[2].pem certificate",
                       "error spec.caCertificates[3].spiffeBundleUrl url",
-                      "error spec.caCertificates[4].spiffeBundleUrl url"], id="no-cas"),
+                      "error spec.caCertificates[4].spiffeBundleUrl url",
+                      "error spec.caCertificates[5].spiffeBundleUrl url",
+                      "error spec.caCertificates[6].spiffeBundleUrl url"], id="no-cas"),
         pytest.param("{caCertificates: [{spiffeBundleUrl: 'https://b.example',"
                      " trustDomains: ['a b', b, b], certSigners: [c]}]}",
                      ["error spec.caCertificates[0].certSigners unsupported",
@@ -75,7 +78,7 @@ YAML_PEM, YAML_LEAF = (
                      " extensionProviders: [{name: a, envoyFileAccessLog: {path: /dev/stdout}}],"
                      " discoverySelectors: [{matchExpressions: [{key: a, operator: In,"
                      " values: [b]}, {key: c, operator: Exists}]}]}",
-                     ["warning spec.discoverySelectors without-effect"], id="more"),
+                     [], id="more"),
         pytest.param("{defaultConfig: {tracing: {stackdriver: {}}}}",
                      ["error spec.defaultConfig.tracing.stackdriver unsupported"],
                      id="stackdriver"),
@@ -102,8 +105,7 @@ YAML_PEM, YAML_LEAF = (
                      " {key: a, operator: Exists, values: [b]}, {key: a, operator: Like}]}]}",
                      ["error spec.discoverySelectors[0].matchExpressions[0].values required",
                       "error spec.discoverySelectors[0].matchExpressions[1].values not-allowed",
-                      "error spec.discoverySelectors[0].matchExpressions[2].operator operator",
-                      "warning spec.discoverySelectors without-effect"],
+                      "error spec.discoverySelectors[0].matchExpressions[2].operator operator"],
                      id="selectors"),
         pytest.param("{serviceSettings: [{hosts: ['*.a.com', 'b c']}]}",
                      ["error spec.serviceSettings[0].hosts[1] host"], id="service-settings"),

@@ -9,6 +9,7 @@ from google.protobuf.descriptor import Descriptor
 
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
 from mast.common.kinds import KINDS, named
+from mast.galley.core.decode import FINDINGS_LIMIT
 from mast.galley.core.metadata import Metadata
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Severity
@@ -65,6 +66,16 @@ def test_every_kind_has_its_rules() -> None:
 )  # fmt: skip
 def test_what_cannot_be_decoded_is_told_once(spec: str, expected: list[str]) -> None:
     assert found("VirtualService", spec) == expected
+
+
+def test_of_very_many_findings_the_first_errors_and_warnings_are_told() -> None:
+    hosts = ", ".join(f"a{n}*" for n in range(FINDINGS_LIMIT + 5))
+    ports = ", ".join(f"{{number: {n + 1}, name: p{n}, protocol: TCP}}" for n in range(1100))
+    wrong = found("ServiceEntry", f"{{hosts: [{hosts}], ports: [{ports}]}}")
+    assert wrong.count("error spec.hosts[1000] too-many") == 1
+    assert sum(each.startswith("error ") for each in wrong) == FINDINGS_LIMIT + 1
+    telling = found("ServiceEntry", f"{{hosts: [a.com], ports: [{ports}]}}")
+    assert len(telling) == FINDINGS_LIMIT
 
 
 def test_fields_that_do_nothing_are_told_with_the_reason() -> None:

@@ -22,6 +22,8 @@ SELECTOR = "selector: {matchLabels: {app: a}}"
                      ["error spec.portLevelMtls.70000 port"], id="port-number"),
         pytest.param("{%s, portLevelMtls: {x: {mode: DISABLE}}}" % SELECTOR,
                      ["error spec.portLevelMtls.x wrong-type"], id="port-name"),
+        pytest.param("{%s, portLevelMtls: {}}" % SELECTOR,
+                     ["error spec.portLevelMtls empty-list"], id="no-ports"),
         pytest.param("{selector: {matchLabels: {app: '*'}}}",
                      ["error spec.selector.matchLabels.app selector"], id="wildcard"),
         pytest.param("{mtls: {mode: SOMETIMES}}", ["error spec.mtls.mode wrong-type"], id="mode"),
@@ -69,6 +71,9 @@ def test_peer_authentication(spec: str, expected: list[str]) -> None:
         pytest.param("{rules: [{from: [{source: {}}], to: [{operation: {}}]}]}",
                      ["error spec.rules[0].from[0].source empty",
                       "error spec.rules[0].to[0].operation empty"], id="empty-parts"),
+        pytest.param("{rules: [{from: [], to: []}, {from: 5}]}",
+                     ["error spec.rules[0].from empty-list", "error spec.rules[0].to empty-list",
+                      "error spec.rules[1].from wrong-type"], id="empty-lists-mean-nobody"),
         pytest.param("{rules: [{from: [{source: {ipBlocks: [x, 'fe80::1%eth0'],"
                      " notRemoteIpBlocks: [1.1.1.0/24],"
                      " principals: [''], notNamespaces: ['']}}]}]}",

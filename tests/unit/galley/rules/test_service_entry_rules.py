@@ -51,6 +51,12 @@ TCP = "ports: [{number: 80, name: tcp, protocol: TCP}]"
                       for field in ("number", "name")], id="empty-ports"),
         pytest.param("{hosts: [a.com], %s}" % TCP,
                      ["warning spec.ports[0].protocol addresses"], id="tcp-without-addresses"),
+        pytest.param("{hosts: ['*.a.com'], resolution: STATIC, endpoints: [{address: 1.1.1.1}],"
+                     " %s}" % TCP,
+                     ["warning spec.hosts[0] wildcard-host",
+                      "warning spec.ports[0].protocol addresses"], id="tcp-of-a-wildcard"),
+        pytest.param("{hosts: [a.com], resolution: STATIC, endpoints: [{address: 1.1.1.1}], %s}"
+                     % TCP, [], id="tcp-with-allocation"),
         pytest.param("{hosts: [a.com], endpoints: [{address: 1.1.1.1}], %s}" % HTTP,
                      ["error spec.endpoints not-allowed"], id="none-with-endpoints"),
         pytest.param("{hosts: [a.com], workloadSelector: {labels: {a: b}}, %s}" % HTTP,

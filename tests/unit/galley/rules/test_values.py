@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mast.galley.core.rules import values
 
@@ -116,3 +118,36 @@ def test_a_keepalive_of_nanoseconds_is_too_short() -> None:
     value = Duration()
     value.FromTimedelta(timedelta(microseconds=1))
     assert values.keepalive(value) == "duration 0.000001s is too short; allowed: 1ms or more"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("080", 80), ("999999999", 999_999_999), ("1" * 10, None), ("9" * 5000, None),
+     ("", None), ("-1", None), ("1.0", None), ("²", None), ("٣", None), ("1\n", None)],
+)  # fmt: skip
+def test_digits(text: str, number: int | None) -> None:
+    assert values.digits(text) == number
+
+
+def test_what_is_too_long_for_a_host_covers_nothing() -> None:
+    long = "a." * 128 + "com"
+    known = values.Hosts([long, "*.com"])
+    assert (known.covering(long), known.covered(long), known.covering("b.com")) == (
+        None, None, "*.com",
+    )  # fmt: skip
+
+
+HOSTS = st.builds(
+    lambda wildcard, labels: ".".join([*(["*"] if wildcard else []), *labels]),
+    st.booleans(),
+    st.lists(st.sampled_from(["a", "b", "A"]), max_size=3),
+).filter(bool)
+
+
+@given(st.lists(HOSTS, max_size=6), HOSTS)
+def test_hosts_cover_as_each_of_them_does(hosts: list[str], host: str) -> None:
+    known = values.Hosts(hosts)
+    above = [each for each in hosts if values.covers(each, host)]
+    related = above + [each for each in hosts if values.covers(host, each)]
+    assert known.covering(host) in (above or [None])
+    assert (known.covering(host) or known.covered(host)) in (related or [None])

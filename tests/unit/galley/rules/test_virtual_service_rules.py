@@ -285,6 +285,37 @@ def test_unreachable_rules(rules: str, expected: list[str]) -> None:
     assert found("VirtualService", HTTP % rules) == expected
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later", "shadowed"),
+    [
+        pytest.param("{uri: {prefix: /a}}", "{uri: {exact: /ab}}", True, id="exact"),
+        pytest.param("{uri: {prefix: /a}}", "{uri: {prefix: /a/b}}", True, id="longer-prefix"),
+        pytest.param("{uri: {prefix: /a/b}}", "{uri: {prefix: /a}}", False, id="shorter-prefix"),
+        pytest.param("{uri: {exact: /a}}", "{uri: {exact: /ab}}", False, id="exact-first"),
+        pytest.param("{uri: {prefix: /a}}", "{uri: {prefix: /a}, port: 80}", True,
+                     id="more-conditions"),
+        pytest.param("{uri: {prefix: /a}, port: 80}", "{uri: {prefix: /a/b}, port: 80}", True,
+                     id="same-conditions"),
+        pytest.param("{uri: {prefix: /a}, port: 80}", "{uri: {prefix: /a/b}, port: 81}", False,
+                     id="other-conditions"),
+        pytest.param("{port: 80}", "{uri: {exact: /a}, port: 80}", True, id="any-path"),
+        pytest.param("{uri: {prefix: /a}}", "{uri: {regex: /a.*}}", False, id="regex"),
+        pytest.param("{uri: {regex: .*}, port: 80}", "{uri: {regex: /a.*}, port: 80}", True,
+                     id="regex-of-all"),
+        pytest.param("{uri: {prefix: /A}, ignoreUriCase: true}", "{uri: {exact: /ab}}", True,
+                     id="of-any-case"),
+        pytest.param("{uri: {prefix: /a}}", "{uri: {exact: /ab}, ignoreUriCase: true}", False,
+                     id="in-any-case"),
+        pytest.param("{uri: {prefix: /%s}}" % ("a" * 2000), "{uri: {prefix: /%s}}" % ("a" * 2001),
+                     False, id="long-paths-are-not-compared"),
+    ],
+)  # fmt: skip
+def test_shadowed_rules(earlier: str, later: str, shadowed: bool) -> None:
+    rules = f"{{match: [{earlier}], {ROUTE}}}, {{match: [{later}], {ROUTE}}}"
+    expected = ["warning spec.http[1].match[0] unreachable"] if shadowed else []
+    assert found("VirtualService", HTTP % rules) == expected
+
+
 TLS = "{hosts: [a.com, '*.b.com'], tls: [%s]}"
 TARGET = "route: [{destination: {host: a.com}}]"
 
@@ -302,6 +333,9 @@ TARGET = "route: [{destination: {host: a.com}}]"
         pytest.param("{%s}" % TARGET, ["error spec.tls[0].match required"], id="no-match"),
         pytest.param("{match: [{sniHosts: [a.com]}]}", ["error spec.tls[0].route required"],
                      id="no-route"),
+        pytest.param("{match: [{sniHosts: [a.com]}], %s}, {match: [{sniHosts: [a.com]}], %s}"
+                     % (TARGET, TARGET), ["warning spec.tls[1].match[0] unreachable"],
+                     id="same-match"),
         pytest.param("{match: [{sniHosts: [a.com], destinationSubnets: [10.0.0.0/33]}], %s}"
                      % TARGET, ["error spec.tls[0].match[0].destinationSubnets[0] cidr"],
                      id="subnet"),
@@ -321,6 +355,8 @@ def test_tls_rule(rule: str, expected: list[str]) -> None:
                      ["error spec.tcp[0].match[0].sourceLabels.a/b/c label"], id="label-key"),
         pytest.param("{route: [{destination: {host: a}}, {destination: {host: b}}]}",
                      ["error spec.tcp[0].route weight"], id="no-weights"),
+        pytest.param("{%s}, {match: [{port: 1}], %s}" % (TARGET, TARGET),
+                     ["warning spec.tcp[1] unreachable"], id="after-catch-all"),
     ],
 )  # fmt: skip
 def test_tcp_rule(rule: str, expected: list[str]) -> None:

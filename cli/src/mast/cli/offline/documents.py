@@ -78,5 +78,8 @@ class Found:
     problems: tuple[Problem, ...] = ()
 
 
+Ages = Mapping[tuple[str, Position], datetime]
+"""When each document was created, by its place."""
+
 Reader = Callable[[Document, str], Found]
 """Reads one document; the text is the namespace of objects that name none."""

@@ -80,6 +80,7 @@ def _node(workload: Workload, kind: ProxyType, domain: str) -> Node:
         "SERVICE_ACCOUNT": workload.service_account,
         "CLUSTER_ID": workload.cluster,
         "NETWORK": workload.network,
+        "NODE_NAME": workload.node,
     }
     return node(
         f"{kind}~{addresses[0]}~{workload.name}.{namespace}~{namespace}.svc.{domain}",

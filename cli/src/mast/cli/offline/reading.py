@@ -1,7 +1,7 @@
 """Files as the store would hold them, and everything that is wrong with them.
 
 Configuration is read and judged by Galley's own rules. Documents of other kinds have readers of
-their own in ``READERS``.
+their own in ``READERS``; those of a Kubernetes cluster are converted together (``cluster``).
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from mast.cli.offline import registry_objects
-from mast.cli.offline.documents import Document, Found, Reader
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from istio.mesh.v1alpha1.network_pb2 import MeshNetworks
+from mast.cli.offline import cluster, registry_objects
+from mast.cli.offline.documents import Ages, Document, Found, Reader, Registered
 from mast.common.kinds import KINDS
 from mast.common.sealing import KEY_BYTES
 from mast.galley.core.decode import decode
-from mast.galley.core.documents import Node, documents
+from mast.galley.core.discovery.settings import Settings
+from mast.galley.core.documents import Node
+from mast.galley.core.documents import documents as documents_of
 from mast.galley.core.judge import judge
 from mast.galley.core.metadata import Metadata
 from mast.galley.core.objects import (
     ROOT_NAMESPACE,
+    SKIPPED,
     ConfigObject,
     Defaults,
     Reading,
@@ -45,6 +50,7 @@ SEALING_KEY = bytes(KEY_BYTES)
 _OLDEST = datetime(2020, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 _MESH_CONFIG = "MeshConfig"
+_NETWORKS = "MeshNetworks"
 
 
 @dataclass(frozen=True)
@@ -106,24 +112,30 @@ def read(
         )
     reading += settings
     problems = judge(reading).problems if options.validate else reading.problems
-    ages, complaints = _ages(_walk(sources))
+    documents = list(_walk(sources))
+    ages, complaints = _ages(documents)
+    platform = cluster.registered(documents, ages, options.namespace, _settings(reading))
     entries = [_entry(obj, ages) for obj in reading.objects if not errors(problems)]
     for document, found in others:
-        entries += [
-            Entry(each.key, each.stored(ages[document.place]).SerializeToString(deterministic=True))
-            for each in found.registered
-        ]
+        created = ages.get(document.place, _OLDEST)
+        entries += (_registered(each, created) for each in found.registered)
+    entries += (_registered(each, _OLDEST) for each in platform.registered)
     return FileMesh(
         tuple(entries),
         {obj.key: obj for obj in reading.objects if not errors(problems)},
-        (*problems, *complaints, *(p for _, found in others for p in found.problems)),
+        (
+            *problems,
+            *complaints,
+            *(p for _, found in others for p in found.problems),
+            *platform.problems,
+        ),
     )
 
 
 def _read_all(
     sources: Iterable[config_pb2.Source], options: Options
 ) -> tuple[Reading, list[tuple[Document, Found]]]:
-    defaults = Defaults(options.namespace, skip_unknown=options.ignore_unknown)
+    defaults = Defaults(options.namespace, skip_unknown=options.ignore_unknown, skip_foreign=True)
     reading = Reading()
     for source in sources:
         reading += read_text(source.text, source.name, defaults)
@@ -132,11 +144,16 @@ def _read_all(
         for document in _walk(sources)
         if document.type in READERS
     ]
-    known = {(document.source, document.kind_position) for document, _ in others}
+    known = {
+        (document.source, document.kind_position)
+        for document in _walk(sources)
+        if document.type in READERS or cluster.is_of_cluster(document)
+    }
+    severity = Severity.WARNING if options.ignore_unknown else Severity.ERROR
     problems = tuple(
-        each
+        replace(each, severity=severity) if each.rule == SKIPPED else each
         for each in reading.problems
-        if each.rule != "unknown-kind" or (each.source, each.position) not in known
+        if each.rule != SKIPPED or (each.source, each.position) not in known
     )
     return replace(reading, problems=problems), others
 
@@ -144,7 +161,7 @@ def _read_all(
 def _walk(sources: Iterable[config_pb2.Source]) -> Iterator[Document]:
     """Every object of the texts in order; lists are opened."""
     for source in sources:
-        nodes, _ = documents(source.text)
+        nodes, _ = documents_of(source.text)
         for node in nodes:
             yield from _opened(node, source.name)
 
@@ -159,9 +176,6 @@ def _opened(node: Node, source: str) -> Iterator[Document]:
             yield from _opened(item, source)
     else:
         yield Document(source, node, content)
-
-
-Ages = Mapping[tuple[str, Position], datetime]
 
 
 def _ages(found: Iterable[Document]) -> tuple[Ages, list[Problem]]:
@@ -196,13 +210,27 @@ def _entry(obj: ConfigObject, ages: Ages) -> Entry:
     return Entry(obj.key, stored.SerializeToString(deterministic=True))
 
 
+def _registered(found: Registered, created: datetime) -> Entry:
+    return Entry(found.key, found.stored(created).SerializeToString(deterministic=True))
+
+
+def _settings(reading: Reading) -> Settings:
+    """What the mesh's own settings say about the cluster."""
+    specs = {each.kind.name: each.spec for each in reversed(reading.objects)}
+    made = Settings(
+        mesh=specs.get(_MESH_CONFIG, MeshConfig()), networks=specs.get(_NETWORKS, MeshNetworks())
+    )
+    root = made.mesh.root_namespace
+    return replace(made, system_namespace=root) if root else made
+
+
 def _mesh_config(source: config_pb2.Source) -> Reading:
     """Settings as Istio users keep them.
 
     A MeshConfig object, Istio's ConfigMap, the plain fields, or a document that has them under
     ``meshConfig`` (Helm values) or ``spec.meshConfig`` (IstioOperator).
     """
-    nodes, problems = documents(source.text)
+    nodes, problems = documents_of(source.text)
     content = nodes[0].value if nodes else None
     if not isinstance(content, dict):
         if not problems:

@@ -7,6 +7,9 @@ from hashlib import sha256
 
 CONFIG = "config/"
 SECRETS = "secrets/"
+HISTORY = "history/"
+HISTORY_CHANGES = "history/changes/"
+HISTORY_REPLACED = "history/replaced/"
 REGISTRY = "registry/"
 REGISTRY_SERVICES = "registry/services/"
 REGISTRY_WORKLOADS = "registry/workloads/"
@@ -76,6 +79,16 @@ def collection_prefix(collection: str, namespace: str | None = None) -> str:
     if namespace is None:
         return whole
     return f"{whole}{_part('namespace', namespace or NO_NAMESPACE)}/"
+
+
+def change_key(id: str) -> str:
+    """Key of the record of one change of configuration."""
+    return HISTORY_CHANGES + _part("change", id)
+
+
+def replaced_key(id: str) -> str:
+    """Key of what a change replaced."""
+    return HISTORY_REPLACED + _part("change", id)
 
 
 def service_key(namespace: str, host: str) -> str:

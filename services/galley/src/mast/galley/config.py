@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from mast.common.process.exposure import keep_etcd_here, keep_plaintext_here
+from mast.common.process.exposure import keep_etcd_here, keep_plaintext_here, stays_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +26,19 @@ class Config:
     allowed_readers: tuple[str, ...] = ()
     allowed_writers: tuple[str, ...] = ()
 
+    # host:port of consumers that wait to be called with configuration (MCP ResourceSink); with a CA
+    # address by mutual TLS, without one on this machine only.
+    mcp_sinks: tuple[str, ...] = ()
+    # Whether consumers are told the services of the registry, as ServiceEntries.
+    mcp_service_entries: bool = False
+
     # A directory of YAML and JSON files to keep in the store; the name marks what came from it.
     config_dir: Path | None = None
     config_dir_name: str = "files"
     # Namespace of documents that name none.
     default_namespace: str = "default"
+    # By whose rules configuration is judged: current, or 1.4, which was stricter and never warned.
+    compat: str = "current"
 
     # 32 bytes that seal Secrets in etcd, the same for every replica and for Pilot; made if absent.
     # Without it Secrets are refused.
@@ -40,6 +48,25 @@ class Config:
     in_cluster: bool = False
     kubeconfig: Path | None = None
     kube_context: str = ""
+
+    # Whether configuration is read from there: objects of this revision, or of none in particular.
+    kubernetes_config: bool = True
+    # Whether its Services, endpoints and Pods are kept in the registry, under the cluster's id and
+    # with hosts of this domain.
+    kubernetes_services: bool = True
+    cluster: str = "Kubernetes"
+    domain: str = "cluster.local"
+
+    # host:port of the admission webhooks (TLS by Galley's own certificate; needs a CA address),
+    # without, none; 15017 by custom. With them the leader among Galleys of a revision keeps the
+    # webhook configurations of that revision: their CA bundle, and that they close.
+    webhook_listen: str = ""
+    revision: str = "default"
+    webhook_configurations: bool = True
+    # What the injecting one goes by beside the mesh's settings: the injector's own configuration
+    # and Helm's values, as YAML or JSON. Read again when they change; without, there are defaults.
+    inject_config_file: Path | None = None
+    inject_values_file: Path | None = None
 
     # Whether every namespace gets the roots of the mesh in a ConfigMap (PILOT_CA_CERT_CONFIGMAP is
     # its name) and the revocation lists in another one, and, as up to 1.4, the control plane's
@@ -62,8 +89,13 @@ class Config:
     workload_key_algorithm: str = "RSA2048"
     pkcs8_keys: bool = False
 
-    # How many objects one request may change: at most etcd's --max-txn-ops.
+    # How many keys one transaction may write: at most etcd's --max-txn-ops. A request may change
+    # two objects less: its history is written with it.
     max_txn_ops: int = 128
+
+    # How many changes of the configuration are kept to be shown and put back, and for how long.
+    history_changes: int = 1000
+    history_age: timedelta = timedelta(days=90)
 
     # Galley's own identity; with a CA address it gets its certificate from there.
     trust_domain: str = "cluster.local"
@@ -88,5 +120,18 @@ class Config:
     log_format: str = "json"
 
     def __post_init__(self) -> None:
+        if not self.cluster or "/" in self.cluster:
+            raise ValueError(f"--cluster: {self.cluster!r} must not be empty or contain '/'")
+        if self.compat not in {"current", "1.4"}:
+            raise ValueError(f"--compat: {self.compat!r} is not allowed; allowed: current, 1.4")
+        if self.history_changes < 1 or self.history_age <= timedelta(0):
+            raise ValueError("--history-changes and --history-age: must be above 0")
+        if self.max_txn_ops < 3:
+            raise ValueError("--max-txn-ops: must be at least 3: an object and its history")
         keep_plaintext_here(self, "monitoring_listen")
+        beyond = [] if self.ca_address else [a for a in self.mcp_sinks if not stays_here(a)]
+        if beyond and not self.plaintext_beyond_loopback:
+            raise ValueError(
+                f"--mcp-sinks {beyond[0]}: without --ca-address must be on a loopback address"
+            )
         keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)

@@ -14,6 +14,7 @@ from functools import partial
 from random import random
 
 import structlog
+from grpc import aio
 
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.identity.ca_client import CaClient, KeyPair, service_certificates
@@ -27,16 +28,26 @@ from mast.common.process.serving import Listen, Serving, serving
 from mast.common.process.settings import parse
 from mast.common.process.telemetry import Metrics, configure_logging
 from mast.common.sealing import sealing_key
+from mast.galley.api import config_service, history_service
 from mast.galley.api.access import ADMIN_SOCKET, Access
-from mast.galley.api.config_service import SERVICE, ConfigService, register
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.config import Config
 from mast.galley.core.documents import TEXT_LIMIT_BYTES
-from mast.galley.core.objects import Defaults
-from mast.galley.kubernetes.metrics import SecretMetrics
-from mast.galley.platform import keep_kubernetes, registrar
+from mast.galley.core.objects import Compat, Defaults
+from mast.galley.distribution import SERVICES as DISTRIBUTED
+from mast.galley.distribution import Distribution
+from mast.galley.kubernetes.metrics import KubernetesMetrics
+from mast.galley.platform import (
+    config_source,
+    keep_kubernetes,
+    registrar,
+    service_source,
+    webhooks,
+)
 from mast.galley.store.configs import Configs
 from mast.galley.store.directory import DirectorySource
+from mast.galley.store.history import Histories
+from mast.galley.store.injection import InjectionSettings
 
 log = structlog.get_logger()
 
@@ -63,7 +74,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     metrics = Metrics("galley")
     async with connect(etcd_config(config)) as store:
         galley = Galley(config, store, GalleyMetrics(metrics))
-        secret_metrics = SecretMetrics(metrics)
+        kubernetes_metrics = KubernetesMetrics(metrics)
         async with (
             monitoring(config.monitoring_listen, ready=galley.readiness, metrics=metrics),
             asyncio.TaskGroup() as tasks,
@@ -73,7 +84,10 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 tasks.create_task(galley.serve_securely(), name="secure"),
                 tasks.create_task(galley.follow_directory(), name="directory"),
                 tasks.create_task(galley.await_store(), name="store"),
-                tasks.create_task(galley.keep_kubernetes(secret_metrics), name="kubernetes"),
+                tasks.create_task(galley.keep_kubernetes(kubernetes_metrics), name="kubernetes"),
+                tasks.create_task(galley.follow_injection(), name="injection"),
+                tasks.create_task(galley.forget_history(), name="history"),
+                tasks.create_task(galley.distribute(), name="distribution"),
             ]
             await stop.wait()
             for task in background:
@@ -93,12 +107,22 @@ class Galley:
         if config.secrets_key_file is not None:
             key = sealing_key(config.secrets_key_file, secrets.token_bytes)
         self._configs = Configs(store, wall_clock, config.max_txn_ops, key)
+        self._histories = Histories(
+            store, wall_clock, config.history_changes, config.history_age, config.max_txn_ops
+        )
+        self._distribution = Distribution(config, store)
+        self._compat = Compat(config.compat)
+        self._injection = InjectionSettings(
+            store, config.revision, config.inject_config_file, config.inject_values_file
+        )
         self._source = self._directory_source()
+        self._cluster = config_source(config, self._configs, self._identity, metrics.source)
+        self._services = service_source(config, store, self._identity)
         self._certified = not config.ca_address
         self._reached = False
 
     def readiness(self) -> Readiness:
-        """Ready once etcd was reached, the directory stored and the certificate there (A7).
+        """Ready once etcd was reached, sources stored, certificate and settings there (A7).
 
         The loss of etcd later does not change that: reads fail, the mesh does not.
         """
@@ -111,7 +135,17 @@ class Galley:
         if self._source is not None:
             detail["directory"] = "in sync" if synced else "not stored yet"
             detail["directory_errors"] = str(len(self._source.problems))
-        return Readiness(self._reached and synced and self._certified, detail)
+        if self._cluster is not None:
+            detail["kubernetes"] = "in sync" if self._cluster.synced else "not stored yet"
+            synced = synced and self._cluster.synced
+        if self._services is not None:
+            detail["services"] = "in sync" if self._services.synced else "not stored yet"
+            synced = synced and self._services.synced
+        ready = self._reached and synced and self._certified
+        if self._config.webhook_listen:
+            detail["injection"] = self._injection.problem or "configured"
+            ready = ready and self._injection.ready
+        return Readiness(ready, detail)
 
     async def await_store(self) -> None:
         """Note the first time that etcd answers."""
@@ -163,18 +197,43 @@ class Galley:
             def current() -> KeyPair:
                 return certificates.current or first
 
+            self._distribution.certified(current, lambda: trust.roots)
             tls = mutual_tls(current, lambda: trust.roots)
             listen = Listen(config.listen, tls, name="grpc-mtls")
-            async with self._server(listen, self._access()) as running:
+            async with (
+                self._server(listen, self._access()) as running,
+                webhooks(config, certificates, first, self._injection.judge, self._metrics),
+            ):
                 await running.set_serving(True)
                 self._certified = True
                 await asyncio.Event().wait()
 
-    async def keep_kubernetes(self, metrics: SecretMetrics) -> None:
-        """What the leader among us does in Kubernetes; until cancelled."""
+    async def keep_kubernetes(self, metrics: KubernetesMetrics) -> None:
+        """What comes from Kubernetes, and what the leader does there; until cancelled."""
         await keep_kubernetes(
-            self._config, self._store, self._identity, self._registrar, metrics, wall_clock
+            self._config,
+            self._store,
+            self._identity,
+            self._cluster,
+            self._services,
+            self._registrar,
+            self._injection.kubelets,
+            metrics,
+            wall_clock,
         )
+
+    async def follow_injection(self) -> None:
+        """Keep what injection goes by, if there are webhooks; until cancelled."""
+        if self._config.webhook_listen:
+            await self._injection.run()
+
+    async def forget_history(self) -> None:
+        """Keep no more of the past than is wanted; until cancelled."""
+        await self._histories.run(self._identity)
+
+    async def distribute(self) -> None:
+        """Tell other consumers what is stored; until cancelled."""
+        await self._distribution.run()
 
     async def follow_directory(self) -> None:
         """Keep what the directory holds in the store; until cancelled."""
@@ -190,7 +249,11 @@ class Galley:
             config.config_dir,
             name=config.config_dir_name,
             identity=self._identity,
-            defaults=Defaults(config.default_namespace, secrets=self._configs.keeps_secrets),
+            defaults=Defaults(
+                config.default_namespace,
+                secrets=self._configs.keeps_secrets,
+                compat=self._compat,
+            ),
             report=self._metrics.source,
         )
 
@@ -205,11 +268,20 @@ class Galley:
         )
 
     def _server(self, listen: Listen, access: Access) -> AbstractAsyncContextManager[Serving]:
-        service = ConfigService(self._configs, access, self._metrics)
+        configs = config_service.ConfigService(self._configs, access, self._metrics, self._compat)
+        history = history_service.HistoryService(
+            self._configs, self._histories, access, self._metrics, self._compat
+        )
+
+        def register(server: aio.Server) -> None:
+            config_service.register(server, configs)
+            history_service.register(server, history)
+            self._distribution.register(server, access)
+
         return serving(
-            lambda server: register(server, service),
+            register,
             [listen],
-            services=[SERVICE],
+            services=[config_service.SERVICE, history_service.SERVICE, *DISTRIBUTED],
             grace=self._config.drain,
             options=_OPTIONS,
         )

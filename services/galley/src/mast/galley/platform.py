@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import random
 from typing import cast
 
 from mast.common.etcd import Store
-from mast.common.identity.ca_client import Algorithm, CaClient, Certificate, WorkloadCertificates
+from mast.common.identity.ca_client import (
+    Algorithm,
+    CaClient,
+    Certificate,
+    KeyPair,
+    WorkloadCertificates,
+)
 from mast.common.identity.spiffe import SpiffeId
 from mast.common.kubernetes import Access, Api, connect, in_cluster, kubeconfig
 from mast.common.latest import Latest
+from mast.galley.api.metrics import GalleyMetrics
+from mast.galley.api.webhooks import Injection, Webhooks, webhook_server
 from mast.galley.config import Config
+from mast.galley.core.discovery.settings import Settings
+from mast.galley.core.objects import Compat, Defaults
 from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy
-from mast.galley.kubernetes.metrics import SecretMetrics
+from mast.galley.kubernetes.kubelets import follow_kubelets
+from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
 from mast.galley.kubernetes.root_maps import RootMaps
+from mast.galley.kubernetes.webhooks import WebhookConfigurations
 from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
+from mast.galley.store.configs import Configs
+from mast.galley.store.kubernetes import KubernetesSource
+from mast.galley.store.registry import RegistrySource
 
 
 def access(config: Config) -> Access | None:
@@ -55,30 +71,88 @@ def registrar(
     )
 
 
+@asynccontextmanager
+async def webhooks(
+    config: Config,
+    certificates: WorkloadCertificates,
+    first: KeyPair,
+    injection: Injection,
+    metrics: GalleyMetrics,
+) -> AsyncIterator[None]:
+    """Answer admission reviews by our own certificate, if there is a port for them."""
+    if not config.webhook_listen:
+        yield
+        return
+    defaults = Defaults(config.default_namespace, compat=Compat(config.compat))
+    answering = Webhooks(defaults, metrics, injection)
+    async with webhook_server(config.webhook_listen, first, certificates.changed, answering):
+        yield
+
+
+def config_source(
+    config: Config, configs: Configs, identity: str, report: Callable[[str, int, int], None]
+) -> KubernetesSource | None:
+    """Where configuration in Kubernetes comes from, if it is wanted and there is a Kubernetes."""
+    if not config.kubernetes_config or not (config.in_cluster or config.kubeconfig):
+        return None
+    return KubernetesSource(
+        configs,
+        identity=identity,
+        namespace=config.namespace,
+        revision=config.revision,
+        defaults=Defaults(secrets=configs.keeps_secrets, compat=Compat(config.compat)),
+        report=report,
+        random=random,
+    )
+
+
+def service_source(config: Config, store: Store, identity: str) -> RegistrySource | None:
+    """Where services of Kubernetes come from, if they are wanted and there is a Kubernetes."""
+    if not config.kubernetes_services or not (config.in_cluster or config.kubeconfig):
+        return None
+    settings = Settings(config.cluster, config.domain, config.namespace)
+    return RegistrySource(store, identity=identity, settings=settings, random=random)
+
+
 async def keep_kubernetes(
     config: Config,
     store: Store,
     identity: str,
+    source: KubernetesSource | None,
+    services: RegistrySource | None,
     caller: Latest[CaClient | None],
-    metrics: SecretMetrics,
+    kubelets: dict[str, str],
+    metrics: KubernetesMetrics,
     now: Callable[[], datetime],
 ) -> None:
-    """Do what the leader among Galleys does in Kubernetes, whenever we are; for ever.
+    """Read what there is, and do what the leader among Galleys does in Kubernetes; for ever.
 
-    ``caller`` calls Citadel by our own certificate, as soon as there is one.
+    ``caller`` calls Citadel by our own certificate, as soon as there is one. For the injector
+    ``kubelets`` gets the versions of the nodes.
     """
     found = access(config)
     if found is None:
         return
     async with connect(found) as api, asyncio.TaskGroup() as tasks:
+        if source is not None:
+            tasks.create_task(source.run(api), name="kubernetes configuration")
+        if services is not None:
+            tasks.create_task(services.run(api), name="kubernetes services")
         if config.root_maps:
             maps = _root_maps(config, store, api)
             leading = store.lead("galley-namespace-controller", identity, lambda _: maps().run())
             tasks.create_task(leading, name="root maps")
         if config.workload_secrets:
-            secrets = _workload_secrets(config, store, api, caller, metrics, now)
+            secrets = _workload_secrets(config, store, api, caller, metrics.secrets, now)
             leading = store.lead("galley-workload-secrets", identity, lambda _: secrets().run())
             tasks.create_task(leading, name="workload secrets")
+        if config.webhook_listen:
+            tasks.create_task(follow_kubelets(api, kubelets), name="kubelets")
+        if config.webhook_listen and config.webhook_configurations:
+            webhooks = _webhook_configurations(config, store, api, metrics.webhooks)
+            what = f"galley-webhooks-{config.revision}"
+            leading = store.lead(what, identity, lambda _: webhooks().run())
+            tasks.create_task(leading, name="webhook configurations")
 
 
 def _root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]:
@@ -88,6 +162,20 @@ def _root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]
         config.namespace if config.legacy_security_map else "",
     )
     return lambda: RootMaps(api, store, config.trust_domain, names, random)
+
+
+def _webhook_configurations(
+    config: Config, store: Store, api: Api, metrics: WebhookMetrics
+) -> Callable[[], WebhookConfigurations]:
+    return lambda: WebhookConfigurations(
+        api=api,
+        store=store,
+        trust_domain=config.trust_domain,
+        namespace=config.namespace,
+        revision=config.revision,
+        random=random,
+        metrics=metrics,
+    )
 
 
 def _workload_secrets(

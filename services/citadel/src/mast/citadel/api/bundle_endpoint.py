@@ -4,7 +4,6 @@ Section numbers are those of citadel-and-agent.md.
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from cryptography import x509
 from mast.citadel.api.server_certificate import OwnCertificate
 from mast.citadel.core.spiffe_bundle import SpiffeBundle, document
 from mast.common.identity.tls_front import Material
+from mast.common.identity.tls_pair import load_pair
 from mast.common.latest import Latest
 from mast.common.process.monitoring import http_server
 from mastapi.trust.v1.trust_pb2 import TrustBundle
@@ -68,10 +68,4 @@ async def _renewed(context: ssl.SSLContext, own: Latest[OwnCertificate]) -> None
 
 
 def _present(context: ssl.SSLContext, material: Material) -> None:
-    # The ssl module reads keys from files only; this one lives in memory.
-    pair = os.memfd_create("tls", os.MFD_CLOEXEC)
-    try:
-        os.write(pair, material.key_pem + b"\n" + material.cert_chain_pem)
-        context.load_cert_chain(f"/proc/self/fd/{pair}")
-    finally:
-        os.close(pair)
+    load_pair(context, material.cert_chain_pem, material.key_pem)

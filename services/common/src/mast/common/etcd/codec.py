@@ -56,9 +56,9 @@ class Codec:
         delete = rpc_pb2.DeleteRangeRequest(key=key, range_end=end)
         return rpc_pb2.RequestOp(request_delete_range=delete)
 
-    def gets(self, keys: Sequence[str]) -> rpc_pb2.TxnRequest:
-        """A transaction that reads some keys at one revision."""
-        ranges = (rpc_pb2.RangeRequest(key=self.key(key)) for key in keys)
+    def gets(self, keys: Sequence[str], revision: int) -> rpc_pb2.TxnRequest:
+        """A transaction that reads some keys at one revision; 0 stands for now."""
+        ranges = (rpc_pb2.RangeRequest(key=self.key(key), revision=revision) for key in keys)
         return rpc_pb2.TxnRequest(
             success=[rpc_pb2.RequestOp(request_range=request) for request in ranges]
         )

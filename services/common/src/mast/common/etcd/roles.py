@@ -38,8 +38,10 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             writes=(
                 keys.CONFIG,
                 keys.SECRETS,
+                keys.HISTORY,
                 keys.REGISTRY_SERVICES,
                 keys.REGISTRY_ENDPOINTS,
+                keys.REGISTRY_WORKLOADS,
                 f"{keys.STATUS_TRUST}galley-",
                 f"{keys.LEADER}galley-",
             ),

@@ -108,11 +108,14 @@ class Store:
         response = await self._transport.call("get", lambda e: e.kv.Range, request, again=True)
         return self._codec.entry(response.kvs[0]) if response.kvs else None
 
-    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """The entries of those keys that exist, a hundred at each revision; linearizable."""
+    async def get_many(self, keys: Sequence[str], revision: int = 0) -> dict[str, Entry]:
+        """The entries of those keys that exist, a hundred at each revision; linearizable.
+
+        With a ``revision`` all of them as they were then; Compacted if nobody knows any more.
+        """
         found: dict[str, Entry] = {}
         for start in range(0, len(keys), _KEYS_PER_TXN):
-            request = self._codec.gets(keys[start : start + _KEYS_PER_TXN])
+            request = self._codec.gets(keys[start : start + _KEYS_PER_TXN], revision)
             response = await self._transport.call("get", lambda e: e.kv.Txn, request, again=True)
             for result in response.responses:
                 for kv in result.response_range.kvs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from mast.common.identity.tls_pair import load_pair
 
 SERVICE_ACCOUNT_FILES = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -45,20 +46,10 @@ class Access:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
             if self.client_cert_pem:
-                _load_pair(context, self.client_cert_pem, self.client_key_pem)
+                load_pair(context, self.client_cert_pem, self.client_key_pem)
         except (OSError, ValueError) as error:
             raise InvalidAccess(f"{self.server}: TLS: {error}") from error
         return context
-
-
-def _load_pair(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
-    """The ssl module reads keys from files only; this one lives in memory."""
-    pair = os.memfd_create("kubernetes", os.MFD_CLOEXEC)
-    try:
-        os.write(pair, key + b"\n" + chain)
-        context.load_cert_chain(f"/proc/self/fd/{pair}")
-    finally:
-        os.close(pair)
 
 
 def in_cluster(env: Mapping[str, str], files: Path = SERVICE_ACCOUNT_FILES) -> Access:

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from mast.common.kubernetes.access import Access
+from mast.common.kubernetes.decoding import decoded
 from mast.common.kubernetes.errors import Expired, Unreachable, api_error
 from mast.common.kubernetes.objects import Object, Resource, name_of, namespace_of, version_of
 
@@ -224,7 +225,7 @@ class Api:
 async def _json(response: aiohttp.ClientResponse) -> Any:
     text = await response.text()
     try:
-        return json.loads(text)
+        return decoded(text)
     except ValueError:
         return {"message": text[:200]}
 
@@ -245,7 +246,7 @@ def _typed(body: Object, resource: Resource) -> Object:
 
 
 def _event(line: bytes) -> WatchEvent:
-    event = json.loads(line)
+    event = decoded(line.decode())
     kind, found = str(event["type"]), event["object"]
     if kind == "ERROR":
         raise api_error(500, found)

@@ -92,6 +92,7 @@ async def follow(
     *,
     labels: str = "",
     fields: str = "",
+    defined: bool = False,
     random: Callable[[], float] = system_random,
 ) -> AsyncGenerator[Batch, None]:
     """All objects, then their changes; use it under ``aclosing``.
@@ -99,7 +100,8 @@ async def follow(
     The first batch is the listing, possibly empty. Nothing is lost and nothing is told twice,
     whatever happens to connections: after a lost version (410) it lists again and tells the
     differences. It never ends: while the server is away or refuses, it waits 0.8 to 30 s. A kind
-    that is not served (a CRD that is missing) counts as one without objects until it is.
+    that is not served (a CRD that is missing) counts as one without objects until it is, unless it
+    is ``defined``: then its version is about to come or to go, and what was told stays.
     """
     follower = _Follower(api, resource, namespace, labels, fields, random)
     backoff = Backoff(timedelta(milliseconds=800), timedelta(seconds=30))
@@ -110,8 +112,11 @@ async def follow(
             async with aclosing(follower.rounds()) as batches:
                 async for batch in batches:
                     yield batch
-        except NotFound:
-            if (unserved := follower.unserved()) is not None:
+        except NotFound as error:
+            if defined:
+                follower.expired()
+                follower.failed(error)
+            elif (unserved := follower.unserved()) is not None:
                 yield unserved
         except Expired as error:
             if follower.expired():

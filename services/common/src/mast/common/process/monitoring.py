@@ -23,6 +23,9 @@ log = structlog.get_logger()
 CONNECTIONS = 1_000
 """How many may be open at a time on one port."""
 
+HANDSHAKE_SECONDS = 10
+"""How long a TLS handshake may take."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -125,20 +128,29 @@ async def http_server(
     *,
     name: str = "http",
     tls: ssl.SSLContext | None = None,
+    posts: Mapping[str, Handler] | None = None,
+    longest_body: int = 0,
 ) -> AsyncIterator[int]:
-    """Serve GET ``routes`` on ``host:port``, plaintext without ``tls``; yields the bound port.
+    """Serve GET ``routes`` and POST ``posts`` on ``host:port``, plaintext without ``tls``.
 
-    Headers are bounded by aiohttp (8 KiB a line), connections by :data:`CONNECTIONS`.
+    Yields the bound port. Headers are bounded by aiohttp (8 KiB a line), connections by
+    :data:`CONNECTIONS`, bodies that handlers read by ``longest_body`` bytes (413).
     """
-    app = web.Application(client_max_size=0)
+    app = web.Application(client_max_size=longest_body)
     for path, handler in routes.items():
         app.router.add_get(path, handler)
+    for path, handler in (posts or {}).items():
+        app.router.add_post(path, handler)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=30)
     await runner.setup()
     host, _, port = listen.rpartition(":")
     try:
         server = await asyncio.get_running_loop().create_server(
-            partial(_connection, runner), host.strip("[]") or None, int(port), ssl=tls
+            partial(_connection, runner),
+            host.strip("[]") or None,
+            int(port),
+            ssl=tls,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
         )
         try:
             bound = int(server.sockets[0].getsockname()[1])

@@ -39,6 +39,10 @@ class Access:
             message = f"{', '.join(sorted(peer))} may not {use.value} configuration"
             await context.abort(StatusCode.PERMISSION_DENIED, message)
 
+    def caller(self, context: Context) -> str:
+        """Who calls, as history tells it."""
+        return "admin socket" if self.everybody else ", ".join(sorted(_identities(context)))
+
 
 # Whoever can open the Unix socket (mode 0600) administers.
 ADMIN_SOCKET = Access(everybody=True)

@@ -17,11 +17,12 @@ from mast.common.keys import config_key
 from mast.common.kinds import BY_GROUP_KIND, named
 from mast.galley.api.access import Access, Use
 from mast.galley.api.metrics import GalleyMetrics
-from mast.galley.api.problems import Context, aborting, problem, report
+from mast.galley.api.problems import Context, aborting, messages, report
 from mast.galley.core.events import Event, Events
 from mast.galley.core.findings import Findings, findings
+from mast.galley.core.history import Operation, Origin
 from mast.galley.core.judge import Judgement, judge, read
-from mast.galley.core.objects import DEFAULT_NAMESPACE, ConfigObject, Defaults
+from mast.galley.core.objects import DEFAULT_NAMESPACE, Compat, ConfigObject, Defaults
 from mast.galley.core.plan import Applied, Deleted, NotFound
 from mast.galley.core.problem import InvalidConfig, errors
 from mast.galley.core.resources import Stored, Unreadable, reference, shown
@@ -42,13 +43,16 @@ class Configs(Protocol):
     @property
     def keeps_secrets(self) -> bool: ...
 
-    async def apply(self, objects: Sequence[ConfigObject], *, dry_run: bool = False) -> Applied: ...
+    async def apply(
+        self, objects: Sequence[ConfigObject], *, dry_run: bool = False, origin: Origin
+    ) -> Applied: ...
 
     async def delete(
         self,
         references: Mapping[str, config_pb2.ObjectRef],
         *,
         ignore_missing: bool = False,
+        origin: Origin,
     ) -> Deleted: ...
 
     async def get(self, key: str) -> Stored | None: ...
@@ -67,6 +71,7 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
     configs: Configs
     access: Access
     metrics: GalleyMetrics
+    compat: Compat = Compat.CURRENT
 
     async def Apply(
         self, request: config_pb2.ApplyRequest, context: Context
@@ -75,7 +80,11 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
         async with aborting(context):
             judged = await self._judged(request.sources, request.objects, request.default_namespace)
             judged.insist()
-            applied = await self.configs.apply(judged.objects, dry_run=request.dry_run)
+            applied = await self.configs.apply(
+                judged.objects,
+                dry_run=request.dry_run,
+                origin=Origin(self.access.caller(context), Operation.APPLY),
+            )
         if applied.revision:
             log.info("config.applied", revision=applied.revision, objects=len(judged.objects))
         return config_pb2.ApplyResponse(
@@ -88,7 +97,7 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
                 for outcome in applied.outcomes
             ],
             revision=applied.revision,
-            warnings=map(problem, judged.warnings),
+            warnings=messages(judged.warnings),
         )
 
     async def Delete(
@@ -102,7 +111,11 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
             if errors(p for p in reading.problems if re.split(r"[.[]", p.path)[0] not in _CONTENT):
                 raise InvalidConfig(reading.problems, len(reading.objects))
             references |= {obj.key: _reference(obj) for obj in reading.objects}
-            deleted = await self.configs.delete(references, ignore_missing=request.ignore_missing)
+            deleted = await self.configs.delete(
+                references,
+                ignore_missing=request.ignore_missing,
+                origin=Origin(self.access.caller(context), Operation.DELETE),
+            )
         if deleted.revision:
             log.info("config.deleted", revision=deleted.revision, objects=len(deleted.objects))
         return config_pb2.DeleteResponse(deleted=deleted.objects, revision=deleted.revision)
@@ -162,12 +175,18 @@ class ConfigService(config_pb2_grpc.ConfigServiceServicer):
     ) -> Judgement:
         """In a thread: text of megabytes takes seconds."""
         defaults = self._defaults(namespace)
-        judged = await asyncio.to_thread(lambda: judge(read(sources, objects, defaults)))
+        judged = await asyncio.to_thread(
+            lambda: judge(read(sources, objects, defaults), self.compat)
+        )
         self.metrics.judged(judged)
         return judged
 
     def _defaults(self, namespace: str) -> Defaults:
-        return Defaults(namespace or DEFAULT_NAMESPACE, secrets=self.configs.keeps_secrets)
+        return Defaults(
+            namespace or DEFAULT_NAMESPACE,
+            secrets=self.configs.keeps_secrets,
+            compat=self.compat,
+        )
 
 
 def _events(events: Events, batch: Batch) -> Iterator[config_pb2.WatchEvent]:

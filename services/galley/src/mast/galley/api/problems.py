@@ -10,7 +10,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2
 from grpc import StatusCode, aio
 
-from mast.common.etcd import Rejected, Unavailable
+from mast.common.etcd import Compacted, Rejected, Unavailable
 from mast.galley.core.plan import Aborted, NotFound, TooLarge
 from mast.galley.core.problem import InvalidConfig, Problem, Severity
 from mast.galley.core.resources import Unreadable
@@ -27,14 +27,17 @@ STATUS: dict[type[Exception], StatusCode] = {
     NotFound: StatusCode.NOT_FOUND,
     TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: StatusCode.UNAVAILABLE,
+    Compacted: StatusCode.UNAVAILABLE,
     NoSealingKey: StatusCode.FAILED_PRECONDITION,
     Rejected: StatusCode.INTERNAL,
     Unreadable: StatusCode.DATA_LOSS,
 }
 
 _DETAILS = "grpc-status-details-bin"
-# A report in the trailers must fit into a peer's limit of metadata (8 KiB by default).
+# A report in the trailers must fit into a peer's limit of metadata (8 KiB by default), one in a
+# message into that of messages (4 MiB).
 _DETAILS_LIMIT_BYTES = 7000
+REPORT_LIMIT = 1000
 _SEVERITIES = {
     Severity.ERROR: config_pb2.Problem.ERROR,
     Severity.WARNING: config_pb2.Problem.WARNING,
@@ -46,7 +49,7 @@ async def aborting(context: Context) -> AsyncIterator[None]:
     """End the call with the status of a domain error; let bugs through.
 
     With INVALID_ARGUMENT goes a ValidationReport among the status details. One that is too long
-    for the trailers is cut; Validate gives the whole one.
+    for the trailers is cut, its warnings first; Validate gives a longer one.
     """
     try:
         yield
@@ -67,12 +70,27 @@ def _details(code: StatusCode, error: InvalidConfig) -> bytes:
         content = status.SerializeToString()
         if len(content) <= _DETAILS_LIMIT_BYTES or len(problems) <= 1:
             return bytes(content)
-        problems = problems[: len(problems) * 3 // 4]
+        problems = _errors_first(problems)[: len(problems) * 3 // 4]
 
 
 def report(problems: Iterable[Problem], objects: int) -> config_pb2.ValidationReport:
     """All findings on so many objects."""
-    return config_pb2.ValidationReport(problems=map(problem, problems), objects=objects)
+    return config_pb2.ValidationReport(problems=messages(problems), objects=objects)
+
+
+def messages(problems: Iterable[Problem]) -> list[config_pb2.Problem]:
+    """Findings in their order; of more than a thousand the errors first, and how many are left."""
+    found = list(problems)
+    if len(found) > REPORT_LIMIT:
+        found = _errors_first(found)
+        rest = found[REPORT_LIMIT:]
+        message = f"{len(rest)} more findings are not told"
+        found[REPORT_LIMIT:] = [Problem("too-many", message, severity=rest[0].severity)]
+    return [problem(each) for each in found]
+
+
+def _errors_first(problems: Iterable[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda each: each.severity is not Severity.ERROR)
 
 
 def problem(found: Problem) -> config_pb2.Problem:

@@ -8,6 +8,7 @@ under both names and two fields of a oneof are errors; ``null`` leaves a field u
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -28,8 +29,14 @@ WRAPPERS = frozenset(
     f"google.protobuf.{name}Value"
     for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
 )
+# Findings on one object; who has more of them has given something else than an object.
+FINDINGS_LIMIT = 1000
 _ALLOWED_SHOWN = 12
+# Unknown fields of one object for which the one that may be meant is looked for.
+_GUESSES = 20
 _ANY = "google.protobuf.Any"
+TOO_MANY = "too-many"
+"""The rule of the last finding on an object that has more of them than are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ def decode(node: Node, kind: type[M], at: Path = (), *, envoy: bool = False) -> 
 class _Decoder:
     def __init__(self, *, envoy: bool = False) -> None:
         self._envoy = envoy
+        self._guesses = 0
         self.findings: list[Finding] = []
         self.positions: dict[Path, Position] = {}
 
@@ -88,11 +96,11 @@ class _Decoder:
             here = (*at, written if field is None or self._envoy else field.json_name)
             self.positions[here] = node.keys.get(written, value.position)
             if field is None:
-                self.findings.append(_unknown(here, written, descriptor))
+                self._unknown(here, written, descriptor)
                 continue
             if field.name in seen:
                 message = f"given twice, as {seen[field.name]!r} and {written!r}"
-                self.findings.append(Finding(here, "duplicate-key", message))
+                self._found(Finding(here, "duplicate-key", message))
                 continue
             seen[field.name] = written
             if value.value is None and not _takes_null(field):
@@ -100,7 +108,7 @@ class _Decoder:
             oneof = field.containing_oneof
             if oneof is not None and chosen.setdefault(oneof.name, written) != written:
                 message = f"only one of {chosen[oneof.name]!r} and {written!r} may be set"
-                self.findings.append(Finding(here, "one-of", message))
+                self._found(Finding(here, "one-of", message))
                 continue
             self._field(value, into, field, here)
 
@@ -173,11 +181,11 @@ class _Decoder:
         url = content.get("@type", Node(None)).value
         if not isinstance(url, str):
             wanted = "'@type' is required: type.googleapis.com/ and the name of a message"
-            return self.findings.append(Finding(at, "typed-config", wanted))
+            return self._found(Finding(at, "typed-config", wanted))
         try:
             message = types.message_class(types.type_name(url))()
         except types.UnknownType as error:
-            return self.findings.append(Finding((*at, "@type"), "unknown-type", str(error)))
+            return self._found(Finding((*at, "@type"), "unknown-type", str(error)))
         rest = {key: value for key, value in content.items() if key != "@type"}
         inner = Node(rest, node.position, node.text, node.keys)
         if descriptor_of(message).full_name.startswith("google.protobuf."):
@@ -193,7 +201,7 @@ class _Decoder:
         try:
             message = types.message_class(types.type_name(struct.type_url))()
         except types.UnknownType as error:
-            return self.findings.append(Finding((*at, "type_url"), "unknown-type", str(error)))
+            return self._found(Finding((*at, "type_url"), "unknown-type", str(error)))
         return self.message(content.get("value", Node({})), message, (*at, "value"))
 
     def _place(self, node: Node, at: Path) -> None:
@@ -208,16 +216,25 @@ class _Decoder:
                 self._place(item, (*at, index))
 
     def _wrong(self, at: Path, error: WrongValue) -> None:
-        self.findings.append(Finding(at, "wrong-type", str(error)))
+        self._found(Finding(at, "wrong-type", str(error)))
 
+    def _unknown(self, at: Path, written: str, descriptor: Descriptor) -> None:
+        names = sorted(field.json_name for field in descriptor.fields)
+        self._guesses += 1
+        guess = self._guesses <= _GUESSES
+        close = difflib.get_close_matches(written, names, n=1) if guess else []
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        if not close and len(names) <= _ALLOWED_SHOWN:
+            hint = f"; allowed: {', '.join(names) or 'none'}"
+        message = f"unknown field {written!r} of {descriptor.name}{hint}"
+        self._found(Finding(at, "unknown-field", message))
 
-def _unknown(at: Path, written: str, descriptor: Descriptor) -> Finding:
-    names = sorted(field.json_name for field in descriptor.fields)
-    close = difflib.get_close_matches(written, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    if not close and len(names) <= _ALLOWED_SHOWN:
-        hint = f"; allowed: {', '.join(names) or 'none'}"
-    return Finding(at, "unknown-field", f"unknown field {written!r} of {descriptor.name}{hint}")
+    def _found(self, finding: Finding) -> None:
+        if len(self.findings) < FINDINGS_LIMIT:
+            self.findings.append(finding)
+        elif len(self.findings) == FINDINGS_LIMIT:
+            message = f"more than {FINDINGS_LIMIT} mistakes; the rest is not told"
+            self.findings.append(Finding(finding.path, TOO_MANY, message))
 
 
 _NAMES: dict[str, dict[str, FieldDescriptor]] = {}
@@ -275,7 +292,7 @@ def _struct(node: Node, into: Any) -> None:
         raise WrongValue(f"{shown(node)} is not an object")
     into.SetInParent()
     for key, item in node.value.items():
-        _value(item, into.fields[key])
+        _value(item, into.fields[scalars.unicode(key)])
 
 
 def _value(node: Node, into: Any) -> None:
@@ -285,7 +302,7 @@ def _value(node: Node, into: Any) -> None:
         case bool() as value:
             into.bool_value = value
         case str() as value:
-            into.string_value = value
+            into.string_value = scalars.unicode(value)
         case list() as items:
             into.list_value.SetInParent()
             for item in items:
@@ -293,7 +310,10 @@ def _value(node: Node, into: Any) -> None:
         case dict():
             _struct(node, into.struct_value)
         case _:
-            into.number_value = scalars.number(node)
+            number = scalars.number(node)
+            if not math.isfinite(number):
+                raise WrongValue(f"{shown(node)} is not a number that JSON has")
+            into.number_value = number
 
 
 def _untyped(node: Node, into: Any) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mast.galley.core import rules
-from mast.galley.core.objects import ConfigObject, Defaults, Reading, read_object, read_text
+from mast.galley.core.objects import (
+    Compat,
+    ConfigObject,
+    Defaults,
+    Reading,
+    read_object,
+    read_text,
+)
 from mast.galley.core.problem import InvalidConfig, Problem, Severity, errors
 from mastapi.galley.v1 import config_pb2
 
@@ -35,20 +42,19 @@ def read(
     defaults: Defaults,
 ) -> Reading:
     """Everything a request holds, read but not judged."""
-    reading = Reading()
-    for source in sources:
-        reading += read_text(source.text, source.name or "-", defaults)
-    for index, message in enumerate(objects):
-        reading += read_object(message, f"objects[{index}]", defaults)
-    return reading
+    texts = (read_text(each.text, each.name or "-", defaults) for each in sources)
+    messages = (
+        read_object(message, f"objects[{index}]", defaults) for index, message in enumerate(objects)
+    )
+    return Reading.joined((*texts, *messages))
 
 
-def judge(reading: Reading) -> Judgement:
+def judge(reading: Reading, compat: Compat = Compat.CURRENT) -> Judgement:
     """Apply every rule to every object; an object given twice is an error as well."""
     found = list(reading.problems)
     first: dict[str, ConfigObject] = {}
     for obj in reading.objects:
-        found += [obj.problem(finding) for finding in rules.check(obj)]
+        found += [obj.problem(finding) for finding in rules.check(obj, compat)]
         found += _given_twice(obj, first.setdefault(obj.key, obj))
     return Judgement(reading.objects, tuple(_in_order(reading, found)))
 
@@ -66,6 +72,7 @@ def _given_twice(obj: ConfigObject, first: ConfigObject) -> list[Problem]:
             kind=obj.kind.name,
             namespace=obj.meta.namespace,
             name=obj.meta.name,
+            document=obj.position,
         )
     ]
 

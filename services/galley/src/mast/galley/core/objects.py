@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from mast.common.credentials import KNOWN, ROOTS
 from mast.common.keys import config_key
 from mast.common.kinds import BY_GROUP_KIND, KINDS, Kind
 from mast.galley.core import metadata
 from mast.galley.core.decode import Decoded, decode
-from mast.galley.core.documents import Node, documents, from_json
+from mast.galley.core.documents import Document, Node, from_json, parsed
+from mast.galley.core.mesh_config_map import embedded, is_mesh_config_map
 from mast.galley.core.metadata import Metadata
 from mast.galley.core.problem import (
     NOWHERE,
@@ -35,9 +40,12 @@ ROOT_NAMESPACE = "istio-system"
 _TOP_LEVEL = ("apiVersion", "kind", "metadata", "spec", "status")
 _BESIDE_FIELDS = frozenset({"apiVersion", "kind", "metadata", "status"})
 _SECRET_VALUES = {"data": "base64", "stringData": "text"}
+_CREDENTIAL_KINDS = frozenset({"Secret", "ConfigMap"})
 _EMPTY = Node({})
 _MESH_KINDS = frozenset({"MeshConfig", "MeshNetworks"})
-_CONFIG_MAP_KEYS = {"mesh": "MeshConfig", "meshNetworks": "MeshNetworks"}
+_ISTIO = "istio.io"
+_OUR_GROUPS = frozenset(each.group for each in KINDS if each.group.endswith(_ISTIO))
+_OUR_NAMES = frozenset(each.name for each in KINDS if each.group in _OUR_GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,8 @@ class ConfigObject:
     """One object as a user wrote it, understood.
 
     ``positions`` says where its fields stand in ``source``; ``undecoded`` are fields that could
-    not be understood and are missing in ``spec``.
+    not be understood and are missing in ``spec``. ``created`` is when it was made, if its source
+    knows.
     """
 
     kind: Kind
@@ -55,6 +64,7 @@ class ConfigObject:
     position: Position = NOWHERE
     positions: Mapping[Path, Position] = field(default_factory=dict)
     undecoded: tuple[Path, ...] = ()
+    created: datetime | None = None
 
     @property
     def key(self) -> str:
@@ -81,6 +91,7 @@ class ConfigObject:
             self.kind.name,
             self.meta.namespace,
             self.meta.name,
+            self.position,
         )
 
 
@@ -94,30 +105,86 @@ class Reading:
     def __add__(self, other: Reading) -> Reading:
         return Reading(self.objects + other.objects, self.problems + other.problems)
 
+    @staticmethod
+    def joined(parts: Iterable[Reading]) -> Reading:
+        """All of them, in their order; takes as long as there are objects and problems."""
+        objects: list[ConfigObject] = []
+        problems: list[Problem] = []
+        for part in parts:
+            objects += part.objects
+            problems += part.problems
+        return Reading(tuple(objects), tuple(problems))
+
+
+class Compat(StrEnum):
+    """Whose rules hold: today's, or those of 1.4, which was stricter and had no warnings (B2)."""
+
+    CURRENT = "current"
+    ISTIO_1_4 = "1.4"
+
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """How to read what a document leaves open.
 
     ``skip_unknown``: a kind that is none of ours is a warning and left out, not an error.
+    ``skip_foreign``: so are kinds of other groups only, and Secrets and ConfigMaps that hold
+    nothing for the mesh.
     ``secrets``: there is a key to seal Secrets with; without it they are errors.
+    ``compat``: by whose rules objects are judged afterwards.
     """
 
     namespace: str = DEFAULT_NAMESPACE
     skip_unknown: bool = False
+    skip_foreign: bool = False
     secrets: bool = True
+    compat: Compat = Compat.CURRENT
+
+
+SKIPPED = "unknown-kind"
+"""The rule of documents that are left out, if that is a warning."""
 
 
 def read_text(text: str, source: str, defaults: Defaults) -> Reading:
     """Every object of a YAML or JSON text; lists of kind List are opened.
 
-    An object with problems is among the objects if its kind and name are known.
+    An object with problems is among the objects if its kind and name are known. What is wrong with
+    the YAML of a document is told of the object in it.
     """
-    nodes, problems = documents(text)
-    reading = Reading((), tuple(located(problems, source)))
-    for node in nodes:
-        reading += _read_document(node, source, defaults)
-    return reading
+    return Reading.joined(_read_parsed(each, source, defaults) for each in parsed(text))
+
+
+def _read_parsed(document: Document, source: str, defaults: Defaults) -> Reading:
+    node, wrong = document.node, located(document.problems, source)
+    if node is None:
+        begin = wrong[0].position if wrong else NOWHERE
+        return Reading((), tuple(_within(begin, each) for each in wrong))
+    if wrong and not isinstance(node.value, dict):
+        return Reading((), tuple(_within(node.position, each) for each in wrong))
+    reading = _read_document(node, source, defaults)
+    problems = (*(_attributed(each, reading.objects) for each in wrong), *reading.problems)
+    return Reading(reading.objects, tuple(_within(node.position, each) for each in problems))
+
+
+def _within(begin: Position, problem: Problem) -> Problem:
+    """The problem as one of the document that begins there, unless it is known to be another's."""
+    return problem if problem.document != NOWHERE else replace(problem, document=begin)
+
+
+def _attributed(problem: Problem, objects: Sequence[ConfigObject]) -> Problem:
+    """A problem of a text as one of the object in which it stands."""
+    if not objects:
+        return problem
+    place = (problem.position.line, problem.position.column)
+    after = bisect_right(objects, place, key=lambda o: (o.position.line, o.position.column))
+    owner = objects[max(after - 1, 0)]
+    return replace(
+        problem,
+        kind=owner.kind.name,
+        namespace=owner.meta.namespace,
+        name=owner.meta.name,
+        document=owner.position,
+    )
 
 
 def read_object(message: config_pb2.Object, source: str, defaults: Defaults) -> Reading:
@@ -143,6 +210,16 @@ def read_object(message: config_pb2.Object, source: str, defaults: Defaults) -> 
     return _read_document(from_json(content), source, defaults)
 
 
+def read_json(content: Mapping[str, Any], source: str, defaults: Defaults) -> Reading:
+    """An object as an API server has it, in decoded JSON of bounded depth."""
+    return _read_document(from_json(content), source, defaults)
+
+
+def read_node(node: Node, source: str, defaults: Defaults) -> Reading:
+    """The objects of one document, as `read_text` reads them out of a text."""
+    return _read_document(node, source, defaults)
+
+
 def _read_document(node: Node, source: str, defaults: Defaults) -> Reading:
     if not isinstance(node.value, dict):
         problem = Problem(
@@ -152,8 +229,9 @@ def _read_document(node: Node, source: str, defaults: Defaults) -> Reading:
     kind = node.value.get("kind")
     if kind is not None and _is_list(node.value, kind):
         return _read_list(node.value, source, defaults)
-    if kind is not None and kind.value == "ConfigMap" and _is_mesh_config_map(node.value):
-        return _read_config_map(node.value, source, defaults)
+    if kind is not None and kind.value == "ConfigMap" and is_mesh_config_map(node.value):
+        inner = embedded(node.value)
+        return Reading.joined(_read_parsed(each, source, defaults) for each in inner)
     return _read_one(node, node.value, source, defaults)
 
 
@@ -167,73 +245,7 @@ def _read_list(content: Mapping[str, Node], source: str, defaults: Defaults) -> 
         message = f"{shown(items)} is not a list"
         problem = Problem("wrong-type", message, "items", position=items.position)
         return Reading((), tuple(located([problem], source)))
-    reading = Reading()
-    for item in items.value:
-        reading += _read_document(item, source, defaults)
-    return reading
-
-
-def _is_mesh_config_map(content: Mapping[str, Node]) -> bool:
-    """The ConfigMap ``istio`` that Istio keeps its mesh settings in (crds.txt)."""
-    meta = content.get("metadata")
-    data = content.get("data")
-    if meta is None or not isinstance(meta.value, dict) or data is None:
-        return False
-    name = meta.value.get("name")
-    return (
-        name is not None
-        and name.value == "istio"
-        and isinstance(data.value, dict)
-        and any(key in data.value for key in _CONFIG_MAP_KEYS)
-    )
-
-
-def _read_config_map(content: Mapping[str, Node], source: str, defaults: Defaults) -> Reading:
-    """MeshConfig and MeshNetworks ``default`` from the YAML texts inside the ConfigMap."""
-    found = Reading()
-    data, meta = content["data"].value, content["metadata"].value
-    namespace = meta.get("namespace") if isinstance(meta, dict) else None
-    for key, kind in _CONFIG_MAP_KEYS.items():
-        text = data.get(key) if isinstance(data, dict) else None
-        if text is None or not isinstance(text.value, str):
-            continue
-        # The text of a block scalar begins on the line after its indicator.
-        offset = text.position.line if text.text is None and text.position.line else 0
-        nodes, problems = documents(text.value)
-        found += Reading((), tuple(located((_moved(p, offset) for p in problems), source)))
-        for node in nodes[:1]:
-            spec = _shifted(node, offset)
-            named: dict[str, Node] = {"name": Node("default")}
-            if namespace is not None:
-                named["namespace"] = namespace
-            wrapped = {
-                "apiVersion": Node("mesh.istio.io/v1alpha1"),
-                "kind": Node(kind),
-                "metadata": Node(named),
-                "spec": spec,
-            }
-            found += _read_one(Node(wrapped, text.position), wrapped, source, defaults)
-    return found
-
-
-def _moved(problem: Problem, lines: int) -> Problem:
-    position = Position(problem.position.line + lines, problem.position.column)
-    return replace(problem, position=position if problem.position.line else problem.position)
-
-
-def _shifted(node: Node, lines: int) -> Node:
-    """The tree, some lines further down."""
-
-    def moved(position: Position) -> Position:
-        return Position(position.line + lines, position.column)
-
-    value = node.value
-    if isinstance(value, list):
-        value = [_shifted(item, lines) for item in value]
-    elif isinstance(value, dict):
-        value = {key: _shifted(item, lines) for key, item in value.items()}
-    keys = {key: moved(position) for key, position in node.keys.items()}
-    return Node(value, moved(node.position), node.text, keys)
+    return Reading.joined(_read_document(item, source, defaults) for item in items.value)
 
 
 def _read_one(node: Node, content: Mapping[str, Node], source: str, defaults: Defaults) -> Reading:
@@ -241,7 +253,28 @@ def _read_one(node: Node, content: Mapping[str, Node], source: str, defaults: De
     name = content.get("metadata")
     if kind is None:
         at = node.keys.get("kind", node.position)
-        problem = replace(complaint, source=source, position=at, name=_name_of(name))
+        problem = replace(
+            complaint,
+            source=source,
+            position=at,
+            name=_text_of(name, "name"),
+            namespace=_text_of(name, "namespace"),
+            document=node.position,
+        )
+        return Reading((), (problem,))
+    if defaults.skip_foreign and _is_foreign(content, kind):
+        message = "nothing in it has a name that the mesh knows"
+        problem = Problem(
+            SKIPPED,
+            message,
+            severity=Severity.WARNING,
+            source=source,
+            position=node.keys.get("kind", node.position),
+            kind=kind.name,
+            name=_text_of(name, "name"),
+            namespace=_text_of(name, "namespace"),
+            document=node.position,
+        )
         return Reading((), (problem,))
     positions: dict[Path, Position] = {(key,): place for key, place in node.keys.items()}
     findings = list(_top_level(content, kind))
@@ -270,9 +303,20 @@ def _read_one(node: Node, content: Mapping[str, Node], source: str, defaults: De
     return Reading((obj,) if meta.name else (), tuple(problems))
 
 
-def _name_of(meta: Node | None) -> str:
-    name = meta.value.get("name") if meta is not None and isinstance(meta.value, dict) else None
-    return name.value if name is not None and isinstance(name.value, str) else ""
+def _text_of(node: Node | None, key: str) -> str:
+    """A value of a mapping, empty if it is not there or no text."""
+    value = node.value.get(key) if node is not None and isinstance(node.value, dict) else None
+    return value.value if value is not None and isinstance(value.value, str) else ""
+
+
+def _is_foreign(content: Mapping[str, Node], kind: Kind) -> bool:
+    """A Secret or ConfigMap of an application: nothing in it has a name that the mesh knows."""
+    if kind.group or kind.name not in _CREDENTIAL_KINDS:
+        return False
+    wanted = frozenset(ROOTS) if kind.name == "ConfigMap" else KNOWN
+    held = (content.get(key) for key in ("data", "stringData", "binaryData"))
+    names = {name for each in held if each and isinstance(each.value, dict) for name in each.value}
+    return not names & wanted
 
 
 def _decoded(content: Mapping[str, Node], kind: Kind) -> Decoded:
@@ -318,9 +362,11 @@ def _kind(content: Mapping[str, Node], defaults: Defaults) -> tuple[Kind | None,
     group, _, version = api.value.rpartition("/")
     kind = BY_GROUP_KIND.get((group, name.value))
     if kind is None:
-        severity = Severity.WARNING if defaults.skip_unknown else Severity.ERROR
+        meant = group in _OUR_GROUPS or (group.endswith(_ISTIO) and name.value in _OUR_NAMES)
+        skipped = defaults.skip_unknown or (defaults.skip_foreign and not meant)
+        severity = Severity.WARNING if skipped else Severity.ERROR
         message = f"unknown kind {name.value!r} of {api.value!r}{_meant(name.value)}"
-        return None, Problem("unknown-kind", message, "kind", severity, kind=name.value)
+        return None, Problem(SKIPPED, message, "kind", severity, kind=name.value)
     if version not in kind.versions:
         allowed = ", ".join(f"{group}/{v}" for v in kind.versions)
         message = f"{kind.name} has no version {version!r}; allowed: {allowed}"

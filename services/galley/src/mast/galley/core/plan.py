@@ -73,7 +73,8 @@ def apply_plan(
     """Create what is missing, update what differs.
 
     The generation rises with changes of the specification only; labels and annotations are
-    replaced. Raises Aborted if an object insists on another version than the stored one.
+    replaced. It was created when its source says, else when it was first stored. Raises Aborted if
+    an object insists on another version than the stored one.
     """
     writes: list[Write] = []
     outcomes: list[Outcome] = []
@@ -81,12 +82,13 @@ def apply_plan(
         before = current.get(obj.key)
         _insist(obj, before)
         if before is None:
-            content = resource(obj, 1, now)
+            content = resource(obj, 1, obj.created or now)
             action, expected = Action.CREATED, 0
         else:
             same_spec = before.resource.body == packed(obj)
-            content = resource(obj, before.generation + (not same_spec), None)
-            content.metadata.create_time.CopyFrom(before.resource.metadata.create_time)
+            content = resource(obj, before.generation + (not same_spec), obj.created)
+            if obj.created is None:
+                content.metadata.create_time.CopyFrom(before.resource.metadata.create_time)
             action, expected = Action.UPDATED, before.revision
             if content == before.resource:
                 outcomes.append(Outcome(obj, Action.UNCHANGED, before.revision))

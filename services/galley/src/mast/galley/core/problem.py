@@ -47,7 +47,10 @@ TEXT_LIMIT = 500
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A finding about one object of one source; long texts in it are cut."""
+    """A finding about one object of one source; long texts in it are cut.
+
+    ``document`` is where the object begins, if that is known.
+    """
 
     rule: str
     message: str
@@ -58,6 +61,7 @@ class Problem:
     kind: str = ""
     namespace: str = ""
     name: str = ""
+    document: Position = NOWHERE
 
     def __post_init__(self) -> None:
         for field in ("message", "path", "kind", "name", "namespace"):

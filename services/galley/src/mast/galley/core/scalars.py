@@ -38,6 +38,8 @@ _UNIT_NS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
+# Characters of the longest duration that is read; Python refuses to count beyond 4300 digits.
+_LONG = 256
 _MAX_DURATION = timedelta(days=3_652_500)
 
 
@@ -60,10 +62,20 @@ def shown(node: Node) -> str:
             return node.text or str(value).lower()
 
 
+def unicode(text: str) -> str:
+    """Text that protobuf takes: JSON may name half a character (a surrogate) alone."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise WrongValue(f"{text[:64]!r} is not Unicode: {error.reason}") from error
+    return text
+
+
 def string(node: Node) -> str:
     """Text; a number or boolean without quotes is not."""
     if isinstance(node.value, str):
-        return node.value
+        return unicode(node.value)
     if isinstance(node.value, bool | int | float):
         raise WrongValue(f'{shown(node)} is not text; write "{shown(node)}" in quotes')
     raise WrongValue(f"{shown(node)} is not text")
@@ -98,7 +110,10 @@ def number(node: Node) -> float:
         return _NUMBERS[value]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise WrongValue(f"{shown(node)} is not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise WrongValue("the number is out of range") from error
 
 
 def octets(node: Node) -> bytes:
@@ -125,7 +140,7 @@ def enumerated(node: Node, enum: EnumDescriptor) -> int:
 def duration_ns(node: Node) -> int:
     """Nanoseconds of a duration such as "10s", "1.5s", "100ms", "1h30m"."""
     text = node.value
-    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+    if not isinstance(text, str) or len(text) > _LONG or not _DURATION.fullmatch(text):
         raise WrongValue(f"{shown(node)} is not a duration; write for example 10s, 100ms, 1h30m")
     parts = _DURATION_PART.findall(text)
     total = sum(Fraction("0" + amount) * _UNIT_NS[unit] for amount, unit in parts)
@@ -137,7 +152,7 @@ def duration_ns(node: Node) -> int:
 def key(text: str, field: FieldDescriptor) -> str | int:
     """A map key of the type that the map has: text or a whole number."""
     if field.type == FieldDescriptor.TYPE_STRING:
-        return text
+        return unicode(text)
     try:
         return integer(Node(text), field.type)
     except WrongValue as error:

@@ -68,17 +68,23 @@ class Selection:
 
 def selection(kinds: Sequence[str], namespace: str, label_selector: str) -> Selection:
     """A selection from a request; BadSelection names an unknown kind or a malformed selector."""
+    found = kinds_named(kinds)
+    apart = [kind.name for kind in found if kind.sealed]
+    if apart and len(found) > 1:
+        raise BadSelection(f"kinds: {apart[0]} is kept apart from other kinds; ask for it alone")
+    return Selection(tuple(found), namespace, tuple(_requirements(label_selector)))
+
+
+def kinds_named(texts: Sequence[str]) -> list[Kind]:
+    """The kinds that a request names, each once; BadSelection tells one that does not exist."""
     found: list[Kind] = []
-    for text in kinds:
+    for text in texts:
         meant = named(text)
         if not meant:
             known = ", ".join(sorted({kind.name for kind in KINDS}))
             raise BadSelection(f"kinds: unknown kind {text!r}; allowed: {known}")
         found += [kind for kind in meant if kind not in found]
-    apart = [kind.name for kind in found if kind.sealed]
-    if apart and len(found) > 1:
-        raise BadSelection(f"kinds: {apart[0]} is kept apart from other kinds; ask for it alone")
-    return Selection(tuple(found), namespace, tuple(_requirements(label_selector)))
+    return found
 
 
 def _requirements(text: str) -> list[Requirement]:

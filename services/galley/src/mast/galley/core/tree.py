@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from mast.galley.core.documents import utf8
 from mast.galley.core.judge import judge
 from mast.galley.core.objects import ConfigObject, Defaults, read_text
 from mast.galley.core.problem import Problem, Severity, errors
@@ -69,7 +70,7 @@ def read_tree(previous: Tree, contents: Mapping[str, bytes | str], defaults: Def
 
     A content is bytes, or text that says why the file could not be read.
     """
-    lenient = replace(defaults, skip_unknown=True)
+    lenient = replace(defaults, skip_unknown=True, skip_foreign=True)
     files: dict[str, File] = {}
     for path, content in contents.items():
         if isinstance(content, str):
@@ -83,11 +84,7 @@ def read_tree(previous: Tree, contents: Mapping[str, bytes | str], defaults: Def
 
 
 def _read(path: str, content: bytes, digest: bytes, defaults: Defaults) -> File:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        return _unreadable(path, f"not UTF-8: {error}")
-    judged = judge(read_text(text, path, defaults))
+    judged = judge(read_text(utf8(content), path, defaults), defaults.compat)
     wrong = {problem.about for problem in errors(judged.problems)}
     good: dict[str, ConfigObject] = {}
     for obj in judged.objects:
@@ -110,6 +107,7 @@ def _duplicate(obj: ConfigObject, first: ConfigObject) -> Problem:
         kind=obj.kind.name,
         namespace=obj.meta.namespace,
         name=obj.meta.name,
+        document=obj.position,
     )
 
 
@@ -152,6 +150,7 @@ def _foreign(obj: ConfigObject, owner: str) -> Problem:
         kind=obj.kind.name,
         namespace=obj.meta.namespace,
         name=obj.meta.name,
+        document=obj.position,
     )
 
 

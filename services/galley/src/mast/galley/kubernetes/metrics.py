@@ -1,4 +1,7 @@
-"""Metrics of the Secrets of accounts, under Istio 1.4's names (citadel-and-agent.md A11)."""
+"""Metrics of what is written into Kubernetes, under Istio's names.
+
+Secrets of accounts: citadel-and-agent.md A11. Webhooks: galley-and-kubernetes.md A3.5.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +46,37 @@ class SecretMetrics:
     def signing_failed(self, error: str) -> None:
         """Citadel did not sign."""
         self._unsigned.add(error=error)
+
+
+class WebhookMetrics:
+    """How often webhook configurations were patched, and what went wrong."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        name = "galley_validation_config_{}".format
+        self._updated = metrics.counter(name("updates"), "Webhook configurations patched")
+        self._failed = metrics.counter(
+            name("update_error"), "Webhook configurations that could not be patched, by reason"
+        )
+        self._unloaded = metrics.counter(
+            name("load_error"), "Times that there was no CA bundle to patch in, by reason"
+        )
+
+    def updated(self) -> None:
+        """A configuration was patched."""
+        self._updated.add()
+
+    def failed(self, reason: str) -> None:
+        """The API server did not take a patch; ``reason`` is its word for it."""
+        self._failed.add(reason=reason)
+
+    def unloaded(self, reason: str) -> None:
+        """There is nothing to patch in."""
+        self._unloaded.add(reason=reason)
+
+
+class KubernetesMetrics:
+    """Metrics of everything that the leader writes."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.secrets = SecretMetrics(metrics)
+        self.webhooks = WebhookMetrics(metrics)

@@ -21,7 +21,8 @@ K = TypeVar("K", bound=Hashable)
 class Work(Generic[K]):
     """Does ``do(key)`` for every key that was added; one that was added meanwhile, once more.
 
-    What raises one of ``failures`` is tried again after 0.5 to 30 s, sooner if it is added again.
+    What raises one of ``failures`` is tried again after ``first`` to ``last``, sooner if it is
+    added again.
     """
 
     what: str
@@ -29,6 +30,8 @@ class Work(Generic[K]):
     failures: tuple[type[Exception], ...]
     random: Callable[[], float]
     workers: int = 8
+    first: timedelta = timedelta(milliseconds=500)
+    last: timedelta = timedelta(seconds=30)
     _ready: dict[K, None] = field(default_factory=dict, init=False)
     _busy: set[K] = field(default_factory=set, init=False)
     _backoffs: dict[K, Backoff] = field(default_factory=dict, init=False)
@@ -72,7 +75,6 @@ class Work(Generic[K]):
         backoff = self._backoffs.get(key)
         if backoff is None:
             log.warning("kubernetes.failed", what=self.what, key=str(key), error=str(error))
-            first, last = timedelta(milliseconds=500), timedelta(seconds=30)
-            backoff = self._backoffs[key] = Backoff(first, last)
+            backoff = self._backoffs[key] = Backoff(self.first, self.last)
         delay = backoff.next(self.random())
         asyncio.get_running_loop().call_later(delay.total_seconds(), self.add, key)

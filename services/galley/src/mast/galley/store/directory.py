@@ -15,6 +15,7 @@ from mast.common.backoff import Backoff
 from mast.common.etcd import Compare, Leadership, Rejected, Unavailable
 from mast.common.kinds import KINDS
 from mast.common.latest import Latest
+from mast.galley.core.history import Operation, Origin
 from mast.galley.core.objects import Defaults
 from mast.galley.core.plan import Aborted, TooLarge
 from mast.galley.core.problem import Problem, Severity, errors
@@ -132,7 +133,10 @@ class DirectorySource:
 
     async def _write(self, todo: Reconciliation, guard: Compare) -> None:
         written, deleted, revision = await self._configs.replace(
-            todo.objects, todo.deletions, guards=[guard]
+            todo.objects,
+            todo.deletions,
+            guards=[guard],
+            origin=Origin(f"source {self.name}", Operation.SOURCE),
         )
         if revision:
             log.info(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import structlog
 from watchfiles import awatch
+
+from mast.galley.core.documents import TEXT_LIMIT_BYTES
 
 log = structlog.get_logger()
 
@@ -105,9 +108,18 @@ def _signatures(root: Path) -> Mapping[str, Signature] | None:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = Path(directory, name)
-            if not name.startswith(".") and path.suffix in SUFFIXES:
+            if not name.startswith(".") and path.suffix in SUFFIXES and not _is_special(path):
                 found[str(path.relative_to(root))] = _signature(path)
     return found
+
+
+def _is_special(path: Path) -> bool:
+    """A pipe, socket or device: reading it might never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode)
 
 
 def _place(directory: str) -> tuple[int, int] | None:
@@ -131,7 +143,9 @@ def _contents(root: Path, paths: Mapping[str, Signature]) -> Contents:
     found: dict[str, bytes | str] = {}
     for path in paths:
         try:
-            found[path] = (root / path).read_bytes()
+            with (root / path).open("rb") as file:
+                # One byte more than may be judged tells that it is too long.
+                found[path] = file.read(TEXT_LIMIT_BYTES + 1)
         except FileNotFoundError:
             continue
         except OSError as error:

@@ -4,7 +4,6 @@ Section numbers are those of citadel-and-agent.md.
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mast.common.identity.spiffe import trust_domain_of
+from mast.common.identity.tls_pair import load_pair
 
 log = structlog.get_logger()
 
@@ -51,13 +51,7 @@ def server_context(material: Material) -> ssl.SSLContext:
     context.set_alpn_protocols(["h2"])
     for roots in material.trust.values():
         context.load_verify_locations(cadata=roots.decode())
-    # The ssl module reads keys from files only; this one lives in memory.
-    pair = os.memfd_create("tls", os.MFD_CLOEXEC)
-    try:
-        os.write(pair, material.key_pem + b"\n" + material.cert_chain_pem)
-        context.load_cert_chain(f"/proc/self/fd/{pair}")
-    finally:
-        os.close(pair)
+    load_pair(context, material.cert_chain_pem, material.key_pem)
     return context
 
 

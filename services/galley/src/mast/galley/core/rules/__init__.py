@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from mast.galley.core.objects import ConfigObject
-from mast.galley.core.problem import Finding, Path
+from mast.galley.core.decode import FINDINGS_LIMIT, TOO_MANY
+from mast.galley.core.objects import Compat, ConfigObject
+from mast.galley.core.problem import Finding, Path, Severity
 from mast.galley.core.rules import (
     access_roles,
     annotation_rules,
     authentication_policy,
     common,
+    compat_1_4,
     credentials,
     destination_rule,
     envoy_filter,
@@ -62,17 +64,41 @@ RULEBOOK = Rulebook(
 
 
 # What a field that could not be decoded makes look missing.
-_ABSENCES = frozenset({"required", "empty"})
+_ABSENCES = frozenset({"required", "empty", "empty-list"})
 
 
-def check(obj: ConfigObject) -> Iterator[Finding]:
-    """Everything wrong with an object; what could not be decoded is not judged a second time."""
-    for finding in (*annotation_rules.check(obj), *RULEBOOK.check(obj)):
-        if not any(_explained(finding, path) for path in obj.undecoded):
+def check(obj: ConfigObject, compat: Compat = Compat.CURRENT) -> Iterator[Finding]:
+    """Everything wrong with an object; what could not be decoded is not judged a second time.
+
+    Of very many errors, and of very many warnings, the first ones.
+    """
+    told = {Severity.ERROR: 0, Severity.WARNING: 0}
+    for finding in _findings(obj, compat):
+        told[finding.severity] += 1
+        if told[finding.severity] <= FINDINGS_LIMIT:
             yield finding
+        elif finding.severity is Severity.ERROR:
+            message = f"more than {FINDINGS_LIMIT} errors; the rest is not told"
+            yield Finding(finding.path, TOO_MANY, message)
+            return
 
 
-def _explained(finding: Finding, undecoded: Path) -> bool:
-    if finding.path[: len(undecoded)] == undecoded:
+def _findings(obj: ConfigObject, compat: Compat) -> Iterator[Finding]:
+    undecoded = frozenset(obj.undecoded)
+    above = frozenset(path[:end] for path in undecoded for end in range(len(path) + 1))
+    for rules in (annotation_rules.check, RULEBOOK.check):
+        for finding in rules(obj):
+            if compat is Compat.ISTIO_1_4 and finding.severity is Severity.WARNING:
+                continue
+            if not _explained(finding, undecoded, above):
+                yield finding
+    if compat is Compat.ISTIO_1_4:
+        yield from compat_1_4.check(obj)
+
+
+def _explained(finding: Finding, undecoded: Collection[Path], above: Collection[Path]) -> bool:
+    """Whether it is about something within a field that could not be decoded, or looks missing."""
+    path = finding.path
+    if undecoded and any(path[:end] in undecoded for end in range(len(path) + 1)):
         return True
-    return finding.rule in _ABSENCES and undecoded[: len(finding.path)] == finding.path
+    return finding.rule in _ABSENCES and path in above

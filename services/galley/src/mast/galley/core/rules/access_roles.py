@@ -131,7 +131,8 @@ def _constraint_value(key: str, value: str) -> str | None:
     if key == "destination.ip":
         return values.cidr(value)
     if key == "destination.port":
-        is_port = value.isascii() and value.isdecimal() and int(value) <= 65535
+        number = values.digits(value)
+        is_port = number is not None and number <= 65535
         return None if is_port else f"{value!r} is not a port; allowed: 0 to 65535"
     return _pattern(value)
 

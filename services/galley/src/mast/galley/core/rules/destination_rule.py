@@ -22,6 +22,8 @@ from mast.galley.core.rules.table import (
 )
 
 MAGLEV_LIMIT = 5_000_011
+# A locality is region/zone/subzone; what is below is no part of any.
+_PARTS = 4
 
 
 def _object(obj: ConfigObject) -> Iterator[Finding]:
@@ -159,28 +161,43 @@ def _warmup(warmup: Any, at: Path) -> Iterator[Finding]:
 def _locality(setting: Any, at: Path) -> Iterator[Finding]:
     """Either distribute or failover; shares of each origin add up to 100 (B2 loadBalancer)."""
     yield from exclusive(setting, at, "distribute", "failover", "failover_priority")
-    # The field is named by a word of Python.
-    origins = [getattr(entry, "from") for entry in setting.distribute]
+    origins = _Localities()
     for index, entry in enumerate(setting.distribute):
         here = (*at, "distribute", index)
         yield from _shares(entry.to, (*here, "to"))
-        for other in origins[:index]:
-            if _overlap(other, origins[index]):
-                message = f"{origins[index]!r} overlaps with {other!r}"
-                yield Finding((*here, "from"), "locality", message)
-                break
+        # The field is named by a word of Python.
+        origin = getattr(entry, "from")
+        if (other := origins.overlapping(origin)) is not None:
+            yield Finding((*here, "from"), "locality", f"{origin!r} overlaps with {other!r}")
+        origins.add(origin)
     yield from _failovers(setting.failover, (*at, "failover"))
 
 
-def _overlap(one: str, other: str) -> bool:
-    """Whether two localities, ``*`` for anything below, have something in common."""
-    first, second = one.split("/"), other.split("/")
-    for left, right in zip(first, second, strict=False):
-        if "*" in (left, right):
-            return True
-        if left != right:
-            return False
-    return True
+class _Localities:
+    """Localities, ``*`` for anything below; asked whether one has something in common with them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], str] = {}
+        self._above: dict[tuple[str, ...], str] = {}
+
+    def add(self, locality: str) -> None:
+        """Have one more."""
+        parts = _parts(locality)
+        self._known.setdefault(parts, locality)
+        for end in range(len(parts)):
+            self._above.setdefault(parts[:end], locality)
+
+    def overlapping(self, locality: str) -> str | None:
+        """One that is the same, above it or below it."""
+        parts = _parts(locality)
+        known = (self._known.get(parts[:end]) for end in range(len(parts) + 1))
+        return next((each for each in known if each is not None), self._above.get(parts))
+
+
+def _parts(locality: str) -> tuple[str, ...]:
+    """Region, zone and what is below, as far as they are told."""
+    parts = locality.split("/", _PARTS)[:_PARTS]
+    return tuple(parts[: parts.index("*")] if "*" in parts else parts)
 
 
 def _shares(to: Mapping[str, int], at: Path) -> Iterator[Finding]:
@@ -190,11 +207,12 @@ def _shares(to: Mapping[str, int], at: Path) -> Iterator[Finding]:
             yield Finding((*at, locality), "locality", message)
     if sum(to.values()) != 100:
         yield Finding(at, "locality", f"weights add up to {sum(to.values())}; needed: 100")
-    names = sorted(to)
-    for index, locality in enumerate(names):
-        if any(_overlap(other, locality) for other in names[:index]):
+    others = _Localities()
+    for locality in sorted(to):
+        if others.overlapping(locality) is not None:
             message = f"{locality!r} overlaps with another destination"
             yield Finding((*at, locality), "locality", message)
+        others.add(locality)
 
 
 def _failovers(failovers: Sequence[Any], at: Path) -> Iterator[Finding]:

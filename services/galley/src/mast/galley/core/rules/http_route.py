@@ -170,8 +170,8 @@ def _retries(retries: Any, at: Path) -> Iterator[Finding]:
             message = f"{field.json_name!r} has no effect: 'attempts' is 0, retries are off"
             yield Finding((*at, field.json_name), "retries", message)
     for condition in filter(None, (part.strip() for part in retries.retry_on.split(","))):
-        if condition.isdigit():
-            yield from when(values.http_status(int(condition)), (*at, "retryOn"), "retries")
+        if (status := values.digits(condition)) is not None:
+            yield from when(values.http_status(status), (*at, "retryOn"), "retries")
         elif condition not in _RETRY_ON:
             message = f"{condition!r} is unknown; allowed: a status code, {', '.join(_RETRY_ON)}"
             yield Finding((*at, "retryOn"), "retries", message)

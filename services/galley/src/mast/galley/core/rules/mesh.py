@@ -103,11 +103,12 @@ def address(text: str) -> str | None:
     """``host:port``; the host is a name or an address, an IPv6 one in brackets."""
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdigit():
+    number = values.digits(port)
+    if not colon or number is None:
         return f"{text!r} must be host:port"
     if "$" in bare:  # Expanded by the agent: $(HOST_IP):8126.
         return None
-    return values.host_or_ip(bare) or values.port(int(port))
+    return values.host_or_ip(bare) or values.port(number)
 
 
 def _tls(config: Any, at: Path) -> Iterator[Finding]:
@@ -259,7 +260,6 @@ _WITHOUT_EFFECT = {
     "MeshConfig.ca": "agents find the authority by CA_ADDR",
     "MeshConfig.verify_certificate_at_client": "servers outside are always verified",
     "MeshConfig.enable_prometheus_merge": "agents add what a workload's annotations name",
-    "MeshConfig.discovery_selectors": "Galley serves all that it is given",
     "MeshConfig.service_scope_configs": _NO_AMBIENT,
     "MeshConfig.hbone_idle_timeout": _NO_AMBIENT,
 }

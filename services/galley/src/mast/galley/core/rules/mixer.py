@@ -267,8 +267,9 @@ def _connection_address(text: str) -> str | None:
     if text.startswith("unix:"):
         return None
     host, colon, port = text.rpartition(":")
-    if colon and port.isdigit() and host:
-        return values.port(int(port))
+    number = values.digits(port)
+    if colon and number is not None and host:
+        return values.port(number)
     return f"{text!r} must be host:port or unix:///path"
 
 

@@ -99,7 +99,7 @@ def _http_authorizer(settings: Any, at: Path) -> Iterator[Finding]:
 
 def _status(text: str) -> str | None:
     """A status that Envoy answers with."""
-    if text.isascii() and text.isdigit() and int(text) in _STATUSES:
+    if values.digits(text) in _STATUSES:
         return None
     return f"{text!r} is no HTTP status; allowed: {', '.join(map(str, _STATUSES))}"
 

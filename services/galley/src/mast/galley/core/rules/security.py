@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mast.common import path_templates
@@ -51,6 +51,7 @@ _SLASHES_LIMIT = 32
 
 def _peer_authentication(obj: ConfigObject) -> Iterator[Finding]:
     spec = obj.spec
+    yield from _written_empty(obj, spec.port_level_mtls, (*SPEC, "portLevelMtls"))
     if spec.port_level_mtls and not spec.selector.match_labels:
         message = "settings of ports need a selector: ports differ from workload to workload"
         yield Finding((*SPEC, "portLevelMtls"), "selector", message)
@@ -61,6 +62,10 @@ def _authorization_policy(obj: ConfigObject) -> Iterator[Finding]:
     yield from common.attachment(obj)
     yield from _waypoints(spec)
     yield from _dry_run(obj)
+    for index, rule in enumerate(spec.rules):
+        at = (*SPEC, "rules", index)
+        yield from _written_empty(obj, rule_sources(rule), (*at, "from"))
+        yield from _written_empty(obj, rule.to, (*at, "to"))
     if spec.action == spec.CUSTOM:
         if not spec.provider.name:
             yield required((*SPEC, "provider", "name"), "name")
@@ -78,6 +83,13 @@ def _authorization_policy(obj: ConfigObject) -> Iterator[Finding]:
             if _http_only(rule):
                 message = "the rule looks at HTTP only, and so denies all plain TCP traffic"
                 yield warning((*SPEC, "rules", index), "http-only", message)
+
+
+def _written_empty(obj: ConfigObject, content: Collection[Any], at: Path) -> Iterator[Finding]:
+    """What was written but is empty: it would mean everybody, as if it had been left out."""
+    if at in obj.positions and not content:
+        message = f"{at[-1]!r} is empty; leave it out, or write at least one"
+        yield Finding(at, "empty-list", message)
 
 
 def _waypoints(spec: Any) -> Iterator[Finding]:
@@ -143,7 +155,7 @@ def _to(entry: Any, at: Path) -> Iterator[Finding]:
 
 
 def _rule(rule: Any, at: Path) -> Iterator[Finding]:
-    """Lists that are given have something in them (``from: []`` cannot be told from none)."""
+    """Conditions have values, of the kind that their key wants."""
     for index, condition in enumerate(rule.when):
         here = (*at, "when", index)
         if not condition.values and not condition.not_values:
@@ -175,7 +187,8 @@ def _condition_value(key: str, value: str) -> str | None:
 
 
 def _port(text: str) -> str | None:
-    if text.isascii() and text.isdigit() and int(text) <= 65535:
+    number = values.digits(text)
+    if number is not None and number <= 65535:
         return None
     return f"{text!r} is not a port; allowed: 0 to 65535"
 

@@ -19,6 +19,8 @@ from mast.galley.core.rules.table import (
     when,
 )
 
+# Names of ports that a message lists.
+_SHOWN = 20
 _DYNAMIC_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "TLS"})
 # What does not name the host it is for by authority or SNI; no protocol is TCP.
 _OPAQUE = values.PROTOCOLS - values.HTTP_PROTOCOLS - values.TLS_PROTOCOLS | {""}
@@ -72,9 +74,14 @@ def _ports(spec: Any) -> Iterator[Finding]:
         if len(spec.hosts) > 1 and spec.resolution != spec.NONE:
             message = "a TCP port cannot tell several hosts apart; use one host or NONE"
             yield Finding((*at, index, "protocol"), "protocol", message)
-        elif not spec.addresses and spec.resolution == spec.NONE:
+        elif not spec.addresses and not _allocated(spec):
             message = "a TCP port without 'addresses' takes all traffic on its number"
             yield warning((*at, index, "protocol"), "addresses", message)
+
+
+def _allocated(spec: Any) -> bool:
+    """Whether the hosts get addresses by themselves: those that have endpoints and one name."""
+    return spec.resolution != spec.NONE and not any(host.startswith("*") for host in spec.hosts)
 
 
 def _none(spec: Any) -> Iterator[Finding]:
@@ -128,12 +135,13 @@ def _dynamic(spec: Any) -> Iterator[Finding]:
 
 def _endpoint_ports(spec: Any) -> Iterator[Finding]:
     names = {port.name for port in spec.ports}
+    known = ", ".join(sorted(names)[:_SHOWN]) or "none"
     for index, endpoint in enumerate(spec.endpoints):
         if not endpoint.address and not endpoint.network:
             yield required((*SPEC, "endpoints", index, "address"), "address")
         for name in endpoint.ports:
             if name not in names:
-                message = f"port {name!r} is not a port of the entry; known: {sorted(names)}"
+                message = f"port {name!r} is not a port of the entry; known: {known}"
                 yield Finding((*SPEC, "endpoints", index, "ports", name), "port", message)
 
 

@@ -80,12 +80,13 @@ def _default_endpoint(text: str) -> str | None:
     if not colon or host not in _LOCAL:
         allowed = "127.0.0.1:PORT, 0.0.0.0:PORT, [::1]:PORT, [::]:PORT, :PORT, unix:///path"
         return f"{text!r} is not a local endpoint; allowed: {allowed}"
-    return values.port(int(port)) if port.isdigit() else f"{text!r} has no port number"
+    number = values.digits(port)
+    return f"{text!r} has no port number" if number is None else values.port(number)
 
 
 def _egress(spec: Any) -> Iterator[Finding]:
     """One listener without port catches what the others leave, so it is the last."""
-    ports: list[tuple[int, str]] = []
+    ports: set[tuple[int, str]] = set()
     for index, listener in enumerate(spec.egress):
         at = (*SPEC, "egress", index)
         if not listener.HasField("port"):
@@ -99,7 +100,7 @@ def _egress(spec: Any) -> Iterator[Finding]:
         if place in ports:
             message = f"port {listener.port.number} is given twice"
             yield Finding((*at, "port", "number"), "duplicate", message)
-        ports.append(place)
+        ports.add(place)
 
 
 def _egress_hosts(listener: Any, at: Path) -> Iterator[Finding]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import re2  # type: ignore[import-untyped]
 
 Check = Callable[[Any], str | None]
 
+HOST_LIMIT = 255
 REGEX_LIMIT = 1024
 # What every proxy's runtime allows a compiled expression (pilot.md A7, re2.max_program_size).
 REGEX_PROGRAM_LIMIT = 32768
@@ -34,7 +35,13 @@ _HOST_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _PORT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _NANOS_PER_MS = 1_000_000
+
+
+def digits(text: str) -> int | None:
+    """The number that at most nine ASCII digits are; None for any other text."""
+    return int(text) if _DIGITS.fullmatch(text) else None
 
 
 def nonempty(text: str) -> str | None:
@@ -116,7 +123,7 @@ def fqdn(host: str) -> str | None:
     """A domain name; a final dot is fine, a numeric last label is not."""
     name = host.removesuffix(".")
     labels = name.split(".")
-    if not name or len(name) > 255 or not all(_HOST_LABEL.fullmatch(part) for part in labels):
+    if not 0 < len(name) <= HOST_LIMIT or not all(map(_HOST_LABEL.fullmatch, labels)):
         return f"{host!r} is not a host name"
     if labels[-1].isdigit():
         return f"{host!r} is not a host name: its last label is a number"
@@ -322,6 +329,48 @@ def covers(general: str, special: str) -> bool:
     if general == "*" or general == special:
         return True
     return general.startswith("*.") and special.removeprefix("*").endswith(general[1:])
+
+
+class Hosts:
+    """Hosts and wildcards, asked in no time which of them stands for everything another one does.
+
+    Texts that are too long for hosts stand for nothing.
+    """
+
+    def __init__(self, hosts: Iterable[str] = ()) -> None:
+        self._hosts: dict[str, str] = {}
+        self._below: dict[str, str] = {}
+        for host in hosts:
+            self.add(host)
+
+    def add(self, host: str) -> None:
+        """Have one more."""
+        if len(host) > HOST_LIMIT:
+            return
+        self._hosts.setdefault(host.lower(), host)
+        for wildcard in _wildcards(host.lower()):
+            self._below.setdefault(wildcard, host)
+
+    def covering(self, host: str) -> str | None:
+        """One that stands for everything that a host does, itself included."""
+        if len(host) > HOST_LIMIT:
+            return None
+        wanted = host.lower()
+        found = (self._hosts.get(each) for each in (wanted, *_wildcards(wanted)))
+        return next(filter(None, found), None)
+
+    def covered(self, host: str) -> str | None:
+        """One for all of which a wildcard stands."""
+        return self._below.get(host.lower()) if len(host) <= HOST_LIMIT else None
+
+
+def _wildcards(host: str) -> Iterator[str]:
+    """What stands for a host besides itself, the nearest first: `*.b.c` and `*.c` for `a.b.c`."""
+    name = host.removeprefix("*.")
+    labels = name.split(".")
+    for number in range(0 if name != host else 1, len(labels)):
+        yield f"*.{'.'.join(labels[number:])}"
+    yield "*"
 
 
 def duplicates(values: Sequence[Any]) -> list[int]:

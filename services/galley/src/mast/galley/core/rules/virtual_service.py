@@ -8,7 +8,7 @@ from typing import Any
 from mast.galley.core.metadata import dns_label
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path, warning
-from mast.galley.core.rules import common, http_route, values
+from mast.galley.core.rules import common, http_route, reach, values
 from mast.galley.core.rules.table import (
     SPEC,
     Family,
@@ -41,10 +41,12 @@ def _object(obj: ConfigObject) -> Iterator[Finding]:
         for number, match in enumerate(route.match):
             gateways = match.gateways or spec.gateways or (MESH,)
             yield from _claims(match, gateways, (*at, "match", number))
+    hosts = values.Hosts(spec.hosts)
     for index, route in enumerate(spec.tls):
         for number, match in enumerate(route.match):
-            yield from _sni(match, spec.hosts, (*SPEC, "tls", index, "match", number))
-    yield from _unreachable(spec.http)
+            yield from _sni(match, hosts, (*SPEC, "tls", index, "match", number))
+    for protocol in ("http", "tls", "tcp"):
+        yield from reach.unreachable(getattr(spec, protocol), (*SPEC, protocol))
 
 
 def _hosts(spec: Any, meshed: bool) -> Iterator[Finding]:
@@ -52,6 +54,7 @@ def _hosts(spec: Any, meshed: bool) -> Iterator[Finding]:
     if not spec.hosts:
         why = "without hosts: the object is a delegate"
         yield from forbidden(spec, SPEC, why, "gateways", "tls", "tcp")
+    earlier = values.Hosts()
     for index, host in enumerate(spec.hosts):
         at = (*SPEC, "hosts", index)
         if host == "*" and meshed:
@@ -59,10 +62,10 @@ def _hosts(spec: Any, meshed: bool) -> Iterator[Finding]:
             yield Finding(at, "host", message)
         elif values.ip(host) is not None:
             yield from when(values.wildcard(host), at, "host")
-        for other in spec.hosts[:index]:
-            if values.covers(other, host) or values.covers(host, other):
-                yield Finding(at, "duplicate-host", f"{host!r} and {other!r} cover each other")
-                break
+        other = earlier.covering(host) or earlier.covered(host)
+        if other is not None:
+            yield Finding(at, "duplicate-host", f"{host!r} and {other!r} cover each other")
+        earlier.add(host)
 
 
 def _claims(match: Any, gateways: Sequence[str], at: Path) -> Iterator[Finding]:
@@ -74,7 +77,7 @@ def _claims(match: Any, gateways: Sequence[str], at: Path) -> Iterator[Finding]:
                 yield Finding(where, "jwt-claim", f"{key!r} can only be matched at gateways")
 
 
-def _sni(match: Any, hosts: Sequence[str], at: Path) -> Iterator[Finding]:
+def _sni(match: Any, hosts: values.Hosts, at: Path) -> Iterator[Finding]:
     """Each server name is within the object's hosts."""
     for index, sni in enumerate(match.sni_hosts):
         here = (*at, "sniHosts", index)
@@ -82,49 +85,8 @@ def _sni(match: Any, hosts: Sequence[str], at: Path) -> Iterator[Finding]:
             yield warning(here, "sni", f"{sni!r} is an address; clients do not send those as SNI")
             continue
         yield from when(values.wildcard(sni), here, "host")
-        if not any(values.covers(host, sni) for host in hosts):
+        if hosts.covering(sni) is None:
             yield Finding(here, "sni", f"{sni!r} is not within the hosts of the object")
-
-
-def _unreachable(routes: Sequence[Any]) -> Iterator[Finding]:
-    """Rules after one that matches everything, and rules with the matches of an earlier one."""
-    seen: dict[bytes, int] = {}
-    catch_all: int | None = None
-    for index, route in enumerate(routes):
-        at = (*SPEC, "http", index)
-        if catch_all is not None:
-            message = f"never reached: http[{catch_all}] matches every request"
-            yield warning(at, "unreachable", message)
-            continue
-        if not route.match or any(map(_matches_all, route.match)):
-            catch_all = index
-        for number, match in enumerate(route.match):
-            print_of_match = _fingerprint(match)
-            first = seen.setdefault(print_of_match, index)
-            if first != index:
-                message = f"never reached: http[{first}] has the same match"
-                yield warning((*at, "match", number), "unreachable", message)
-
-
-def _fingerprint(match: Any) -> bytes:
-    plain = type(match)()
-    plain.CopyFrom(match)
-    plain.ClearField("name")
-    plain.ClearField("stat_prefix")
-    return bytes(plain.SerializeToString(deterministic=True))
-
-
-def _matches_all(match: Any) -> bool:
-    set_fields = {field.name for field, _ in match.ListFields()} - {"name", "stat_prefix"}
-    if not set_fields <= {"uri", "ignore_uri_case"}:
-        return False
-    if "uri" not in set_fields:
-        return True
-    uri = match.uri
-    return bool(
-        (uri.WhichOneof("match_type") == "prefix" and uri.prefix in {"", "/"})
-        or uri.regex in {".*", "/.*"}
-    )
 
 
 def _l4_route(route: Any, at: Path) -> Iterator[Finding]:

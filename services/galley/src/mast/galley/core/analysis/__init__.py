@@ -1,0 +1,1 @@
+"""Analysis: what is wrong with objects together, by Istio's codes (galley-and-kubernetes.md A8)."""

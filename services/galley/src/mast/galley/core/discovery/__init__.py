@@ -1,0 +1,1 @@
+"""A cluster's Services, endpoints, Pods and Nodes as the mesh's canonical registry."""

@@ -1,0 +1,247 @@
+"""Kubernetes' objects into the canonical registry, change by change (D1, D2).
+
+Objects come one by one in any order; ``settle`` tells what they change in the registry. A change
+costs what it reaches: a Pod its workload and the slices that name it, a Node its Pods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from mast.galley.core.discovery.cluster import Cluster, own_addresses
+from mast.galley.core.discovery.endpoints import Entry, entry, shard, shard_key
+from mast.galley.core.discovery.objects import (
+    Backend,
+    ClusterNode,
+    Item,
+    Namespace,
+    ObjectName,
+    Pod,
+    Service,
+    Slice,
+    SliceId,
+)
+from mast.galley.core.discovery.places import NETWORK, Place, locality
+from mast.galley.core.discovery.services import canonical_service, drains, service_key
+from mast.galley.core.discovery.settings import Settings
+from mast.galley.core.discovery.workloads import canonical_workload, workload_key
+
+
+class Waiting(NamedTuple):
+    """An address that is held back until its Pod is known (D2.2)."""
+
+    slice: SliceId
+    address: str
+    pod: ObjectName
+
+
+@dataclass
+class _Stale:
+    """What has to be derived anew."""
+
+    services: set[ObjectName] = field(default_factory=set)
+    shards: set[ObjectName] = field(default_factory=set)
+    workloads: set[ObjectName] = field(default_factory=set)
+
+
+class Converter:
+    """One cluster. What it was told last counts, in whatever order it was told."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
+        self._cluster = Cluster()
+        self._stale = _Stale()
+        self._everything = False
+        self._entries: dict[SliceId, tuple[Entry, ...]] = {}
+        # Hashes of what was told: all messages of a large cluster would take 250 MB.
+        self._told: dict[str, int] = {}
+
+    def configure(self, settings: Settings) -> None:
+        """Other settings; nothing happens if they are the same."""
+        if settings != self._settings:
+            self._settings = settings
+            self._everything = True
+
+    def put(self, item: Item) -> None:
+        """An object as it is now."""
+        match item:
+            case Service():
+                self.put_service(item.id, item)
+            case Slice():
+                self.put_slice(item.id, item)
+            case Pod():
+                self.put_pod(item.id, item)
+            case ClusterNode():
+                self.put_node(item.id, item)
+            case _:
+                self.put_namespace(item.id, item)
+
+    def put_service(self, name: ObjectName, service: Service | None) -> None:
+        """A Service as it is now, None if it is gone."""
+        if self._cluster.services.get(name) != service:
+            self._cluster.put_service(name, service)
+            self._stale.services.add(name)
+            self._stale.shards.add(name)
+
+    def put_slice(self, name: SliceId, found: Slice | None) -> None:
+        """An EndpointSlice or Endpoints as it is now, None if it is gone or of no interest."""
+        old = self._cluster.slices.get(name)
+        if old != found:
+            self._cluster.put_slice(name, found)
+            self._entries.pop(name, None)
+            self._stale.shards |= {each.service for each in (old, found) if each is not None}
+
+    def put_pod(self, name: ObjectName, pod: Pod | None) -> None:
+        """A Pod as it is now, None if it is gone; one that has finished is as good as gone."""
+        now = None if pod is None or pod.finished else pod
+        old = self._cluster.pods.get(name)
+        if old == now:
+            return
+        self._cluster.put_pod(name, now)
+        self._stale.workloads.add(name)
+        self._forget(self._cluster.slices_naming[name])
+        for address in own_addresses(old) | own_addresses(now):
+            self._forget(self._cluster.slices_at[address])
+
+    def put_node(self, name: ObjectName, node: ClusterNode | None) -> None:
+        """A Node as it is now, None if it is gone."""
+        if self._cluster.nodes.get(name) == node:
+            return
+        self._cluster.put_node(name, node)
+        self._stale.services |= self._cluster.by_nodes
+        self._forget(self._cluster.slices_on[name.name])
+        for pod in self._cluster.pods_on[name.name]:
+            self._stale.workloads.add(pod)
+            self._forget(self._cluster.slices_naming[pod])
+            for address in own_addresses(self._cluster.pods[pod]):
+                self._forget(self._cluster.slices_at[address])
+
+    def put_namespace(self, name: ObjectName, namespace: Namespace | None) -> None:
+        """A Namespace as it is now, None if it is gone."""
+        seen, network = self._sees(name.name), self._own_network
+        if self._cluster.namespaces.get(name) == namespace:
+            return
+        self._cluster.put_namespace(name, namespace)
+        if self._sees(name.name) != seen:
+            self._stale.services |= self._cluster.services_in(name.name)
+            self._stale.shards |= self._cluster.services_in(name.name)
+            self._stale.workloads |= self._cluster.pods_in(name.name)
+        self._everything |= self._own_network != network
+
+    def settle(self) -> Mapping[str, Message | None]:
+        """What has changed in the registry since the last call, by key; None for what is gone.
+
+        Messages are ``mastapi.registry.v1`` Service, Workload and EndpointShard.
+        """
+        derived = self._derive_all() if self._everything else self._derived(self._stale)
+        self._stale = _Stale()
+        changes: dict[str, Message | None] = {}
+        for key, message in derived:
+            if message is None:
+                if self._told.pop(key, None) is not None:
+                    changes[key] = None
+                continue
+            told = hash(message.SerializeToString(deterministic=True))
+            if self._told.get(key) != told:
+                self._told[key] = told
+                changes[key] = message
+        return changes
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Addresses of slices that count but whose Pods are not known, by Service."""
+        for service in sorted(self._cluster.services):
+            for found in self._cluster.counting(service):
+                for each in found.backends:
+                    if each.pod is not None and each.pod not in self._cluster.pods:
+                        yield Waiting(found.id, each.address, each.pod)
+
+    def _derive_all(self) -> Iterator[tuple[str, Message | None]]:
+        """Everything that there is, then that the rest of what was told is gone."""
+        self._everything = False
+        self._entries.clear()
+        services = set(self._cluster.services)
+        gone = set(self._told)
+        for key, message in self._derived(_Stale(services, services, set(self._cluster.pods))):
+            gone.discard(key)
+            yield key, message
+        yield from ((key, None) for key in gone)
+
+    def _derived(self, stale: _Stale) -> Iterator[tuple[str, Message | None]]:
+        settings = self._settings
+        for name in stale.services:
+            yield service_key(name, settings), self._service(name)
+        for name in stale.shards:
+            yield shard_key(name, settings), self._shard(name)
+        for name in stale.workloads:
+            yield workload_key(name, settings), self._workload(name)
+
+    def _service(self, name: ObjectName) -> Message | None:
+        service = self._cluster.services.get(name)
+        if service is None or not self._sees(name.namespace):
+            return None
+        nodes = self._cluster.nodes
+        wanted = sorted(nodes) if service.node_selector is not None else ()
+        return canonical_service(service, self._settings, (nodes[each] for each in wanted))
+
+    def _shard(self, name: ObjectName) -> Message | None:
+        """None if there is no endpoint, or no Service with endpoints of its own."""
+        service = self._cluster.services.get(name)
+        if service is None or service.alias_of or not self._sees(name.namespace):
+            return None
+        entries = [
+            each for found in self._cluster.counting(name) for each in self._entries_of(found)
+        ]
+        if not entries:
+            return None
+        return shard(name, entries, self._settings, drains=drains(service))
+
+    def _workload(self, name: ObjectName) -> Message | None:
+        pod = self._cluster.pods.get(name)
+        if pod is None or not pod.addresses or not self._sees(name.namespace):
+            return None
+        return canonical_workload(pod, self._settings, self._place(pod, pod.addresses[0], pod.node))
+
+    def _entries_of(self, found: Slice) -> tuple[Entry, ...]:
+        """What is known of the addresses of a slice; those whose Pod is unknown are held back."""
+        known = self._entries.get(found.id)
+        if known is None:
+            known = self._entries[found.id] = tuple(
+                made
+                for each in found.backends
+                if (made := self._entry(each, found.service.namespace)) is not None
+            )
+        return known
+
+    def _entry(self, backend: Backend, namespace: str) -> Entry | None:
+        if backend.pod is None:
+            pod = self._cluster.pod_at(backend.address)
+        elif (pod := self._cluster.pods.get(backend.pod)) is None:
+            return None
+        place = self._place(pod, backend.address, pod.node if pod else backend.node)
+        return entry(backend, namespace, pod, place, self._settings)
+
+    def _place(self, pod: Pod | None, address: str, node: str) -> Place:
+        """Locality by the Pod, else the Node; network by Pod, system namespace, mesh (D2.3)."""
+        labels = pod.labels if pod else {}
+        network = labels.get(NETWORK) or self._own_network or self._settings.network(address)
+        return Place(locality(labels, self._cluster.node(node)), network, node)
+
+    @property
+    def _own_network(self) -> str:
+        """Network of the whole cluster, by the label of the system namespace."""
+        found = self._cluster.namespaces.get(ObjectName("", self._settings.system_namespace))
+        return found.labels.get(NETWORK, "") if found else ""
+
+    def _sees(self, namespace: str) -> bool:
+        found = self._cluster.namespaces.get(ObjectName("", namespace))
+        return self._settings.sees(found.labels if found else {})
+
+    def _forget(self, slices: Set[SliceId]) -> None:
+        """Derive slices anew, and what they are part of."""
+        for each in slices:
+            self._entries.pop(each, None)
+            self._stale.shards.add(self._cluster.slices[each].service)

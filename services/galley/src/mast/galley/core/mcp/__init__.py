@@ -1,0 +1,1 @@
+"""Configuration for other consumers: what they are told, without I/O (A4)."""

@@ -1,0 +1,365 @@
+"""The Kubernetes source: what an API server has of configuration, kept in the store (A2).
+
+Section numbers are those of galley-and-kubernetes.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from istio.mesh.v1alpha1.config_pb2 import MeshConfig
+from mast.common.backoff import Backoff
+from mast.common.etcd import Compare, Leadership, Rejected, Unavailable
+from mast.common.keys import CONFIG, SECRETS, parse_config_key
+from mast.common.kinds import BY_COLLECTION, Kind
+from mast.common.kubernetes import Api, Change, Resource, follow, labels_of
+from mast.common.kubernetes.objects import CONFIG_MAPS, NAMESPACES
+from mast.common.kubernetes.objects import SECRETS as SECRET_OBJECTS
+from mast.galley.core.cluster import (
+    MESH_MAP,
+    SOURCE,
+    Cell,
+    Cluster,
+    cell,
+    defined,
+    mesh_key,
+    mesh_map,
+    mesh_settings,
+    owner_of,
+    served,
+    step,
+)
+from mast.galley.core.history import Operation, Origin
+from mast.galley.core.objects import ConfigObject, Defaults
+from mast.galley.core.plan import Aborted, TooLarge
+from mast.galley.core.problem import Problem, Severity
+from mast.galley.core.resources import reference
+from mast.galley.store.configs import Configs
+
+log = structlog.get_logger()
+
+DEFINITIONS: Final = Resource(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    namespaced=False,
+)
+_INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
+_INGRESS_CLASSES = Resource(
+    "networking.k8s.io", "v1", "ingressclasses", "IngressClass", namespaced=False
+)
+# Types of Secrets that gateways take their credentials from.
+_CREDENTIAL_TYPES = ("kubernetes.io/tls", "Opaque")
+
+LEADER_TTL: Final = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Objects that are followed together.
+
+    With an ``alias`` each of them is read under this name. ``defined`` are those of a definition,
+    which says when they are gone.
+    """
+
+    name: str
+    resource: Resource
+    namespace: str = ""
+    fields: str = ""
+    alias: str = ""
+    defined: bool = False
+
+
+class KubernetesSource:
+    """Keeps the store equal to what the API server has of configuration.
+
+    Every replica follows the API server, so that any can take over at once; the one that leads
+    writes. It also follows the store: what somebody else changes of the cluster's objects there is
+    put right. ``namespace`` is that of the mesh's ConfigMap, ``report`` is told the number of
+    objects and errors after each change.
+    """
+
+    def __init__(
+        self,
+        configs: Configs,
+        *,
+        identity: str,
+        namespace: str,
+        revision: str,
+        defaults: Defaults,
+        report: Callable[[str, int, int], None],
+        random: Callable[[], float],
+    ) -> None:
+        self._configs = configs
+        self._identity = identity
+        self._namespace = namespace
+        self._revision = revision
+        self._defaults = defaults
+        self._report = report
+        self._random = random
+        self._mesh_key = mesh_key(namespace)
+        self._cluster = Cluster()
+        self._kinds: dict[str, tuple[Resource, asyncio.Task[None]]] = {}
+        # Listings that are still to come, and whether the first of all have come.
+        self._missing: set[str] = set()
+        self._listed = asyncio.Event()
+        # What stands in the store: the owner of each object, and the mesh's settings.
+        self._owners: dict[str, str] = {}
+        self._stored_mesh = b""
+        self._dirty: set[str] = set()
+        self._news = asyncio.Event()
+        self._leading = self._stored = False
+        self._told: set[Problem] = set()
+
+    @property
+    def synced(self) -> bool:
+        """Whether every kind was listed (A2.3) and, by the one that leads, stored."""
+        return self._listed.is_set() and (not self._leading or self._stored)
+
+    async def run(self, api: Api) -> None:
+        """Follow and store, for ever."""
+        feeds = self._feeds()
+        self._missing = {DEFINITIONS.plural, *(feed.name for feed in feeds)}
+        async with asyncio.TaskGroup() as tasks:
+            for feed in feeds:
+                tasks.create_task(self._follow(api, feed), name=f"follow {feed.name}")
+            tasks.create_task(self._follow_definitions(api, tasks), name="follow definitions")
+            tasks.create_task(self._store(), name=f"store source {SOURCE}")
+
+    def _feeds(self) -> list[Feed]:
+        """What every API server has. Secrets only if there is a key to seal them with."""
+        settings = f"metadata.name={mesh_map(self._revision)}"
+        feeds = [
+            Feed("namespaces", NAMESPACES),
+            Feed("ingresses", _INGRESSES),
+            Feed("ingressclasses", _INGRESS_CLASSES),
+            Feed("mesh", CONFIG_MAPS, self._namespace, settings, MESH_MAP),
+        ]
+        if self._configs.keeps_secrets:
+            feeds += [
+                Feed(f"secrets {kind}", SECRET_OBJECTS, fields=f"type={kind}")
+                for kind in _CREDENTIAL_TYPES
+            ]
+        return feeds
+
+    async def _follow_definitions(self, api: Api, tasks: asyncio.TaskGroup) -> None:
+        """Follow every kind of ours as long as the API server knows it."""
+        async with aclosing(follow(api, DEFINITIONS)) as batches:
+            async for batch in batches:
+                for change in batch.changes:
+                    self._define(api, tasks, change)
+                self._arrived(DEFINITIONS.plural)
+
+    def _define(self, api: Api, tasks: asyncio.TaskGroup, change: Change) -> None:
+        kind = defined(change.object or change.previous or {})
+        if kind is None:
+            return
+        resource = None if change.object is None else served(change.object, kind)
+        followed, task = self._kinds.get(str(kind), (None, None))
+        if resource == followed:
+            return
+        if change.object is not None and resource is None:
+            # It exists: what it had stays until the definition is gone or serves a version of ours.
+            log.warning("source.unserved", kind=str(kind), versions=list(kind.versions))
+            return
+        if task is not None:
+            task.cancel()
+            del self._kinds[str(kind)]
+        if resource is None:
+            self._forget(kind)
+            return
+        if not self._listed.is_set():
+            self._missing.add(str(kind))
+        log.info("source.kind", kind=str(kind), version=resource.version)
+        feed = Feed(str(kind), resource, defined=True)
+        task = tasks.create_task(self._follow(api, feed), name=f"follow {kind}")
+        self._kinds[str(kind)] = (resource, task)
+
+    def _forget(self, kind: Kind) -> None:
+        """A kind is gone, and with it its objects."""
+        log.info("source.kind_gone", kind=str(kind))
+        for place in [place for place in self._cluster.cells if place[0] == str(kind)]:
+            self._touch(self._cluster.put(place, None))
+        self._arrived(str(kind))
+        self._report(SOURCE, self._cluster.objects, self._cluster.mistakes)
+
+    async def _follow(self, api: Api, feed: Feed) -> None:
+        first = True
+        following = follow(
+            api, feed.resource, feed.namespace, fields=feed.fields, defined=feed.defined
+        )
+        async with aclosing(following) as batches:
+            async for batch in batches:
+                cells = await asyncio.to_thread(self._judged, batch.changes, feed.alias)
+                for change, found in zip(batch.changes, cells, strict=True):
+                    self._take(feed, change, found)
+                if first:
+                    self._keep_only(feed, batch.changes)
+                first = False
+                self._arrived(feed.name)
+                self._report(SOURCE, self._cluster.objects, self._cluster.mistakes)
+
+    def _judged(self, changes: Sequence[Change], alias: str) -> list[Cell | None]:
+        cells: list[Cell | None] = []
+        for found in (change.object for change in changes):
+            if found is not None and alias:
+                found = {**found, "metadata": {**found["metadata"], "name": alias}}
+            cells.append(cell(found, self._defaults, self._revision) if found else None)
+        return cells
+
+    def _take(self, feed: Feed, change: Change, found: Cell | None) -> None:
+        if feed.resource == NAMESPACES:
+            labels = labels_of(change.object) if change.object else None
+            self._touch(self._cluster.label(change.name, labels))
+        place = (feed.name, change.namespace, change.name)
+        before = self._cluster.cells.get(place)
+        known = before.problems if before else ()
+        _tell([problem for problem in (found.problems if found else ()) if problem not in known])
+        self._touch(self._cluster.put(place, found))
+
+    def _keep_only(self, feed: Feed, listed: Sequence[Change]) -> None:
+        """After a first listing (of a kind's other version, for instance) nothing else is there."""
+        present = {(feed.name, change.namespace, change.name) for change in listed}
+        for place in [place for place in self._cluster.cells if place[0] == feed.name]:
+            if place not in present:
+                self._touch(self._cluster.put(place, None))
+
+    def _arrived(self, name: str) -> None:
+        self._missing.discard(name)
+        if not self._missing:
+            self._listed.set()
+
+    def _touch(self, keys: set[str]) -> None:
+        if keys:
+            self._dirty |= keys
+            self._news.set()
+
+    async def _store(self) -> None:
+        while True:
+            try:
+                await self._configs.store.lead(
+                    f"galley-source-{SOURCE}", self._identity, self._lead, LEADER_TTL
+                )
+            except Aborted as error:
+                log.info("source.deposed", source_name=SOURCE, detail=str(error))
+            finally:
+                self._leading = self._stored = False
+
+    async def _lead(self, leadership: Leadership) -> None:
+        """Store everything once, then what changes here or there."""
+        self._leading = True
+        await self._listed.wait()
+        self._owners.clear()
+        self._stored_mesh = b""
+        with ExitStack() as following:
+            for prefix in (CONFIG, *([SECRETS] if self._configs.keeps_secrets else [])):
+                synced = asyncio.Event()
+                mirror = self._mirror(prefix, synced)
+                following.enter_context(
+                    self._configs.store.background(mirror, f"source {SOURCE} {prefix}")
+                )
+                await synced.wait()
+            owned = (key for key, owner in self._owners.items() if owner == SOURCE)
+            self._touch({self._mesh_key, *self._cluster.keys, *owned})
+            await self._write_changes(leadership.guard)
+
+    async def _mirror(self, prefix: str, synced: asyncio.Event) -> None:
+        """Note who owns what is stored, and look again at what is, or ought to be, ours."""
+        async with aclosing(self._configs.follow(prefix)) as batches:
+            async for batch in batches:
+                touched = set()
+                for change in batch.changes:
+                    ours = self._owners.pop(change.key, None) == SOURCE
+                    if change.value is not None:
+                        self._owners[change.key] = owner_of(change.value)
+                        ours |= self._owners[change.key] == SOURCE
+                    if change.key == self._mesh_key:
+                        self._stored_mesh = change.value or b""
+                        ours = True
+                    if ours or self._cluster.speaks(change.key):
+                        touched.add(change.key)
+                if synced.is_set():
+                    self._touch(touched)
+                elif batch.synced:
+                    synced.set()
+
+    async def _write_changes(self, guard: Compare) -> None:
+        backoff = Backoff(timedelta(milliseconds=200), timedelta(seconds=10))
+        while True:
+            while not self._dirty:
+                self._news.clear()
+                await self._news.wait()
+            keys, self._dirty = self._dirty, set()
+            try:
+                await self._agree(keys, guard)
+            except (Unavailable, Rejected) as error:
+                self._touch(keys)
+                log.warning("source.waiting", source_name=SOURCE, error=str(error))
+                await asyncio.sleep(backoff.next(self._random()).total_seconds())
+                continue
+            backoff.reset()
+            self._stored = True
+
+    async def _agree(self, keys: set[str], guard: Compare) -> None:
+        """Make these keys of the store agree with the cluster."""
+        if self._mesh_key in keys:
+            keys |= self._cluster.configure(self._mesh())
+        todo = step(self._cluster, keys, self._owners.get)
+        _tell([problem for problem in todo.problems if problem not in self._told])
+        self._told.update(todo.problems)
+        if not todo.objects and not todo.deletions:
+            return
+        try:
+            await self._replace(todo.objects, todo.deletions, guard)
+        except TooLarge:
+            await self._one_by_one(todo.objects, todo.deletions, guard)
+
+    def _mesh(self) -> MeshConfig:
+        """The mesh's settings that are in force: the cluster's unless somebody else owns them."""
+        own = self._cluster.wanted(self._mesh_key)
+        foreign = self._owners.get(self._mesh_key) not in (None, "", SOURCE)
+        return mesh_settings(None if foreign else own, self._stored_mesh)
+
+    async def _one_by_one(
+        self, objects: Sequence[ConfigObject], deletions: Sequence[str], guard: Compare
+    ) -> None:
+        """One object that the store does not take is told, and keeps none of the others away."""
+        await self._replace((), deletions, guard)
+        for obj in objects:
+            try:
+                await self._replace((obj,), (), guard)
+            except TooLarge as error:
+                log.error("source.too_large", source_name=SOURCE, key=obj.key, error=str(error))
+
+    async def _replace(
+        self, objects: Sequence[ConfigObject], deletions: Sequence[str], guard: Compare
+    ) -> None:
+        gone = {}
+        for text in deletions:
+            key = parse_config_key(text)
+            gone[text] = reference(BY_COLLECTION[key.collection], key.namespace, key.name)
+        written, deleted, revision = await self._configs.replace(
+            objects, gone, guards=[guard], origin=Origin(f"source {SOURCE}", Operation.SOURCE)
+        )
+        if revision:
+            log.info(
+                "source.stored",
+                source_name=SOURCE,
+                written=written,
+                deleted=deleted,
+                revision=revision,
+            )
+
+
+def _tell(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        level = log.error if problem.severity is Severity.ERROR else log.warning
+        level("source.problem", source_name=SOURCE, problem=str(problem))
