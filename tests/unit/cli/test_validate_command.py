@@ -53,8 +53,8 @@ def documents(*arguments: str, input: str | bytes | None = None) -> list[dict[st
                      ["-:4: error: DestinationRule default/telling spec.exportTo[0]: 'b' is not"
                       " allowed; 1.4 has '.', '*' [export-to]"], id="by-those-of-1.4"),
         pytest.param(GOOD.replace("networking", "networkin"), [], 1,
-                     ["-:2: error: DestinationRule shop/good kind: unknown kind 'DestinationRule' of"
-                      " 'networkin.istio.io/v1'; did you mean DestinationRule of"
+                     ["-:2: error: DestinationRule shop/good kind: unknown kind 'DestinationRule'"
+                      " of 'networkin.istio.io/v1'; did you mean DestinationRule of"
                       " networking.istio.io/v1 [unknown-kind]"], id="misspelt-group"),
         pytest.param(GOOD.replace("{host: a}", "{host: a} # ÿ").encode("latin-1"), [], 1,
                      ["-:4: error: DestinationRule shop/good: byte 0xff is not UTF-8"
