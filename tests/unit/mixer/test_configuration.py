@@ -1,4 +1,4 @@
-"""When a configuration is complete, and what is in a snapshot (mixer.md D10, D11)."""
+"""From changes in the store to snapshots in force (mixer.md D10 to D12)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -141,3 +142,46 @@ async def test_what_cannot_be_read_is_told_with_the_rest() -> None:
         snapshot = await found.snapshot()
         assert [each.resource for each in snapshot.problems] == [key]
         assert snapshot.counts.unreadable == 1
+
+
+async def test_a_change_that_comes_alone_does_not_wait_for_others() -> None:
+    """Differs from Istio, which gathers for a second (D10, decision 34)."""
+    async with following(timedelta(hours=1)) as found:
+        found.store.synced(*PREFIXES)
+        await found.snapshot()
+        found.store.tell(stored(DENY, NOTHING), 2)
+        assert (await found.snapshot()).revision == 2
+
+
+async def test_changes_without_pause_are_put_in_force_all_the_same() -> None:
+    async def change(store: FakeStore) -> None:
+        for revision in count(2):
+            store.tell(stored(DENY), revision)
+            await asyncio.sleep(0.001)
+
+    async with following(timedelta(milliseconds=50)) as found, asyncio.TaskGroup() as tasks:
+        found.store.synced(*PREFIXES)
+        changing = tasks.create_task(change(found.store))
+        numbers = [(await found.snapshot()).id for _ in range(4)]
+        changing.cancel()
+    assert numbers == [1, 2, 3, 4]
+
+
+async def test_a_configuration_has_its_name_when_it_is_in_force() -> None:
+    """Proxies forget verdicts when it changes: not before others are given (decision 34)."""
+    async with following(timedelta(milliseconds=10)) as found:
+        names: list[str] = []
+        configuration = found.configuration
+
+        async def swap(snapshot: Snapshot) -> None:
+            names.append(configuration.world.client.configuration)
+            await found.swapped.put(snapshot)
+
+        configuration.swap = swap
+        found.store.synced(*PREFIXES)
+        for revision, text in enumerate((DENY, NOTHING), start=2):
+            await found.snapshot()
+            found.store.tell(stored(text), revision)
+        await found.snapshot()
+    nothing, empty, one = names
+    assert nothing != empty != one
