@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from google.protobuf.message import DecodeError
 
-from mast.common.backoff import Backoff
-from mast.common.etcd import EtcdError, Store
+from mast.common.etcd import Store
+from mast.common.etcd.on_lease import publish_latest
 from mast.common.identity.ca_client import KeyPair, WorkloadCertificates
 from mast.common.keys import trust_key, trust_status_key
 from mast.common.latest import Latest
@@ -84,37 +84,15 @@ class MeshTrust:
                 self._confirmed.publish(bundle.sequence)
 
     async def _report(self, since: datetime) -> None:
-        backoff = Backoff(timedelta(milliseconds=500), timedelta(seconds=15))
-        silent = False
-        while True:
-            try:
-                async with self.store.lease(self.ttl) as lease:
-                    silent = False
-                    backoff.reset()
-                    await self._tell(since, lease.id, lease.lost)
-            except EtcdError as error:
-                if not silent:
-                    log.warning("trust.unreported", error=str(error))
-                silent = True
-                await asyncio.sleep(backoff.next(self.random()).total_seconds())
-
-    async def _tell(self, since: datetime, lease: int, lost: asyncio.Event) -> None:
-        """Write what is confirmed, and each change of it, until the lease is lost."""
-        while not lost.is_set():
-            confirmed = self._confirmed.value
+        def entry(confirmed: int) -> tuple[str, bytes]:
             status = TrustStatus(reporter=self.reporter, trust_domain=self.trust_domain)
             status.since.FromDatetime(since)
             status.holders.add(sequence=confirmed, count=1)
-            key = trust_status_key(self.reporter)
-            await self.store.put(key, status.SerializeToString(), lease)
-            async with asyncio.TaskGroup() as tasks:
-                waiting = [
-                    tasks.create_task(self._confirmed.after(confirmed), name="confirmed"),
-                    tasks.create_task(lost.wait(), name="lease lost"),
-                ]
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for each in waiting:
-                    each.cancel()
+            return trust_status_key(self.reporter), status.SerializeToString()
+
+        await publish_latest(
+            self.store, self.ttl, self._confirmed, entry, random=self.random, what="trust"
+        )
 
 
 def is_tainted(pair: KeyPair | None, bundle: TrustBundle | None) -> bool:

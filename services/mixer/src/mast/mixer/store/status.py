@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
-
-from mast.common.backoff import Backoff
-from mast.common.etcd import EtcdError, Lease, Store
+from mast.common.etcd import Store
+from mast.common.etcd.on_lease import publish_latest
 from mast.common.keys import mixer_status_key
 from mast.common.latest import Latest
 from mastapi.status.v1.status_pb2 import MixerStatus
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -32,34 +27,12 @@ class StatusPublisher:
 
     async def run(self) -> None:
         """Publish for ever; etcd may come and go."""
-        backoff = Backoff(timedelta(milliseconds=500), timedelta(seconds=15))
-        silent = False
-        while True:
-            try:
-                async with self.store.lease(self.ttl) as lease:
-                    if silent:
-                        log.info("status.resumed")
-                    silent = False
-                    backoff.reset()
-                    await self._publish(lease)
-            except EtcdError as error:
-                if not silent:
-                    log.warning("status.interrupted", detail=str(error))
-                silent = True
-                await asyncio.sleep(backoff.next(self.random()).total_seconds())
+        await publish_latest(
+            self.store, self.ttl, self.status, _entry, random=self.random, what="status"
+        )
 
-    async def _publish(self, lease: Lease) -> None:
-        """Write each change until the lease is lost."""
-        while not lease.lost.is_set():
-            told = self.status.value
-            if told is not None:
-                content = told.SerializeToString(deterministic=True)
-                await self.store.put(mixer_status_key(told.replica), content, lease.id)
-            async with asyncio.TaskGroup() as tasks:
-                waiting = [
-                    tasks.create_task(self.status.after(told), name="status changed"),
-                    tasks.create_task(lease.lost.wait(), name="status lease lost"),
-                ]
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for each in waiting:
-                    each.cancel()
+
+def _entry(status: MixerStatus | None) -> tuple[str, bytes] | None:
+    if status is None:
+        return None
+    return mixer_status_key(status.replica), status.SerializeToString(deterministic=True)

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from mast.common.backoff import Backoff
 from mast.common.etcd import Conflict, Entry, EtcdError, Lease, Store
+from mast.common.etcd.on_lease import lost_or
 from mast.common.identity.spiffe import SpiffeId
 from mast.pilot.core.model.proxy import Proxy
 from mast.pilot.core.xds import registration
@@ -184,14 +185,7 @@ class Registrations:
         """Until something changes, a grace ends or the lease is lost."""
         ends = [each.leave_at for each in self._held.values() if each.leave_at is not None]
         left = (min(ends) - self.clock.instant()).total_seconds() if ends else None
-        async with asyncio.TaskGroup() as tasks:
-            waiting = [
-                tasks.create_task(self._wake.wait(), name="registration changed"),
-                tasks.create_task(lease.lost.wait(), name="registration lease lost"),
-            ]
-            await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            for each in waiting:
-                each.cancel()
+        await lost_or(lease, self._wake.wait(), left)
         now = self.clock.instant()
         for key, held in self._held.items():
             if held.leave_at is not None and held.leave_at <= now:

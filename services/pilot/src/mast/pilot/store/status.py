@@ -10,8 +10,8 @@ from typing import Final
 import structlog
 from google.protobuf.message import Message
 
-from mast.common.backoff import Backoff
 from mast.common.etcd import Conflict, EtcdError, Lease, Put, Store
+from mast.common.etcd.on_lease import lost_or, on_lease
 from mast.common.keys import STATUS_PROXIES, proxy_status_key
 from mastapi.status.v1.status_pb2 import ProxyStatus
 
@@ -65,21 +65,7 @@ class StatusPublisher:
 
     async def run(self) -> None:
         """Publish for ever; etcd may come and go."""
-        backoff = Backoff(timedelta(milliseconds=500), timedelta(seconds=15))
-        silent = False
-        while True:
-            try:
-                async with self.store.lease(self.ttl) as lease:
-                    if silent:
-                        log.info("status.resumed")
-                    silent = False
-                    backoff.reset()
-                    await self._publish(lease)
-            except EtcdError as error:
-                if not silent:
-                    log.warning("status.interrupted", detail=str(error))
-                silent = True
-                await asyncio.sleep(backoff.next(self.random()).total_seconds())
+        await on_lease(self.store, self.ttl, self._publish, random=self.random, what="status")
 
     async def _publish(self, lease: Lease) -> None:
         """Until the lease is lost: everything at first, then what changes."""
@@ -102,14 +88,7 @@ class StatusPublisher:
 
         A push changes the status of every proxy: it should be over when they are written.
         """
-        async with asyncio.TaskGroup() as tasks:
-            waiting = [
-                tasks.create_task(self._wake.wait(), name="status changed"),
-                tasks.create_task(lease.lost.wait(), name="status lease lost"),
-            ]
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for each in waiting:
-                each.cancel()
+        await lost_or(lease, self._wake.wait())
         await asyncio.sleep(self.every.total_seconds())
         self._wake.clear()
 
