@@ -17,8 +17,8 @@ def paths(text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        pytest.param("{defaultBackend: {service: {name: a, port: {name: http}}}}", [],
-                     id="default-backend"),
+        pytest.param("{defaultBackend: {service: {name: a, port: {name: http}}}}",
+                     ["warning spec.defaultBackend without-effect"], id="default-backend"),
         pytest.param("{}", ["error spec required"], id="empty"),
         pytest.param("{rules: [{host: A.com}, {host: '*.b.com'}, {host: '*'}]}",
                      ["error spec.rules[0].host host", "error spec.rules[2].host host",
@@ -26,18 +26,23 @@ def paths(text: str) -> list[str]:
                       "warning spec.rules[1].http without-effect",
                       "warning spec.rules[2].http without-effect"], id="hosts"),
         pytest.param("{defaultBackend: {resource: {kind: Bucket, name: a}}}",
-                     ["error spec.defaultBackend.resource unsupported"], id="resource"),
-        pytest.param("{defaultBackend: {}}", ["error spec.defaultBackend.service required"],
+                     ["error spec.defaultBackend.resource unsupported",
+                      "warning spec.defaultBackend without-effect"], id="resource"),
+        pytest.param("{defaultBackend: {}}", ["error spec.defaultBackend.service required",
+                      "warning spec.defaultBackend without-effect"],
                      id="no-service"),
         pytest.param("{defaultBackend: {service: {name: a.b, port: {number: 80, name: http}}}}",
                      ["error spec.defaultBackend.service.name name",
-                      "error spec.defaultBackend.service.port.number one-of"], id="port-twice"),
+                      "error spec.defaultBackend.service.port.number one-of",
+                      "warning spec.defaultBackend without-effect"], id="port-twice"),
         pytest.param("{defaultBackend: {service: {name: a, port: {}}}}",
-                     ["error spec.defaultBackend.service.port required"], id="no-port"),
+                     ["error spec.defaultBackend.service.port required",
+                      "warning spec.defaultBackend without-effect"], id="no-port"),
         pytest.param("{defaultBackend: {service: {name: a, port: {number: 70000}}},"
                      " tls: [{hosts: [A], secretName: A}, {hosts: [a.com]}]}",
                      ["error spec.defaultBackend.service.port.number port",
                       "error spec.tls[0].hosts[0] host", "error spec.tls[0].secretName name",
+                      "warning spec.defaultBackend without-effect",
                       "warning spec.tls[1].secretName without-effect"], id="tls"),
     ],
 )  # fmt: skip
@@ -46,7 +51,8 @@ def test_ingress(spec: str, expected: list[str]) -> None:
 
 
 def test_the_annotation_wins_over_the_class() -> None:
-    spec = "{ingressClassName: a, defaultBackend: {service: {name: a, port: {number: 80}}}}"
+    path = f"{{path: /, pathType: Prefix, {BACKEND}}}"
+    spec = f"{{ingressClassName: a, rules: [{{host: a.com, http: {{paths: [{path}]}}}}]}}"
     annotations = "{kubernetes.io/ingress.class: istio}"
     expected = ["warning spec.ingressClassName without-effect"]
     assert found("Ingress", spec, annotations=annotations) == expected

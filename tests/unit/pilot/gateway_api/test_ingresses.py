@@ -140,19 +140,13 @@ def test_several_ingresses_share_a_host() -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        pytest.param("", {"*": [({"prefix": "/"}, 81)]}, id="alone"),
-        pytest.param(f", {RULES}",
-                     {"a.test": [({"prefix": "/"}, 80)], "*": [({"prefix": "/"}, 81)]},
-                     id="nothing-left"),
-        pytest.param(f", {RULES}".replace("path: /,", "path: /b,"),
-                     {"a.test": [({"prefix": "/b"}, 80), ({"prefix": "/"}, 81)],
-                      "*": [({"prefix": "/"}, 81)]}, id="what-is-left"),
-        pytest.param(", rules: [{host: a.test}]",
-                     {"a.test": [({"prefix": "/"}, 81)], "*": [({"prefix": "/"}, 81)]},
-                     id="host-without-paths"),
+        pytest.param("", {}, id="alone"),
+        pytest.param(f", {RULES}", {"a.test": [({"prefix": "/"}, 80)]}, id="beside-rules"),
+        pytest.param(", rules: [{host: a.test}]", {}, id="host-without-paths"),
     ],
-)  # fmt: skip
-def test_default_backend(spec: str, expected: dict[str, Any]) -> None:
+)
+def test_the_default_backend_is_ignored(spec: str, expected: dict[str, Any]) -> None:
+    """galley-and-kubernetes.md D3."""
     default = "defaultBackend: {service: {name: a, port: {number: 81}}}"
     assert routes(ingress(f"{default}{spec}", annotations=ANNOTATED)) == expected
 

@@ -28,6 +28,9 @@ def _ingress(obj: ConfigObject) -> Iterator[Finding]:
     spec = obj.spec
     if not (is_set(spec, "default_backend") or spec.rules):
         yield required(SPEC, "defaultBackend", "rules")
+    if is_set(spec, "default_backend"):
+        message = "the default backend is ignored; write a VirtualService for the host '*'"
+        yield warning((*SPEC, "defaultBackend"), "without-effect", message)
     if obj.meta.annotations.get("kubernetes.io/ingress.class") and spec.ingress_class_name:
         message = "the annotation kubernetes.io/ingress.class wins over 'ingressClassName'"
         yield warning((*SPEC, "ingressClassName"), "without-effect", message)
@@ -41,7 +44,7 @@ def _tls(tls: Any, at: Path) -> Iterator[Finding]:
 
 def _rule(rule: Any, at: Path) -> Iterator[Finding]:
     if not is_set(rule, "http"):
-        message = "a rule without 'http' sends its host to the default backend"
+        message = "a rule without 'http' has no effect: the default backend is ignored"
         yield warning((*at, "http"), "without-effect", message)
 
 

@@ -105,19 +105,16 @@ def _servers(config: Config[IngressSpec]) -> Iterator[Server]:
 
 
 def _hosts(sight: Sight, config: Config[IngressSpec]) -> Iterator[tuple[str, tuple[Rule, ...]]]:
-    """Rules by host; what no path takes goes to the default backend, for unknown hosts too."""
+    """Rules by host; as in Istio the default backend counts for nothing (D3).
+
+    Section numbers are those of galley-and-kubernetes.md.
+    """
     found: dict[str, list[Rule]] = {}
     for each in config.spec.rules:
         rules = found.setdefault(each.host or EVERY_HOST, [])
         for path in each.http.paths:
             match = HTTPMatchRequest(uri=_path(path))
             rules.append(_rule(sight, config.meta, match, path.backend))
-    if config.spec.HasField("default_backend"):
-        found.setdefault(EVERY_HOST, [])
-        match = HTTPMatchRequest(uri=StringMatch(prefix="/"))
-        for rules in found.values():
-            if match not in [one for each in rules for one in each.http.match]:
-                rules.append(_rule(sight, config.meta, match, config.spec.default_backend))
     return ((host, tuple(rules)) for host, rules in found.items())
 
 
