@@ -112,3 +112,27 @@ def test_private_files_are_accepted(tmp_path: Path, mode: int) -> None:
     path.write_bytes(b"k" * 32)
     path.chmod(mode)
     assert sealing_key(path, secrets.token_bytes) == b"k" * 32
+
+
+@pytest.mark.parametrize(
+    ("mode", "fits"),
+    [
+        pytest.param(0o440, True, id="by-its-group"),
+        pytest.param(0o460, False, id="group-writable"),
+        pytest.param(0o444, False, id="world-readable"),
+    ],
+)
+def test_files_of_another_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, fits: bool
+) -> None:
+    """The kubelet mounts Secrets as root's, for the group of the pod."""
+    path = tmp_path / "ca.key"
+    path.write_bytes(b"k" * 32)
+    path.chmod(mode)
+    owner = path.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    if fits:
+        assert sealing_key(path, secrets.token_bytes) == b"k" * 32
+    else:
+        with pytest.raises(OSError, match=f"mode {mode:04o}, want 0440"):
+            sealing_key(path, secrets.token_bytes)

@@ -23,6 +23,7 @@ from mast.common.identity.ca_client import (
     Certificate,
     KeyPair,
     WorkloadCertificates,
+    ca_roots,
     new_key_and_csr,
     renewal_at,
     renewal_backoff,
@@ -231,6 +232,7 @@ async def test_a_service_begins_with_its_token_and_goes_on_by_certificate(
             root_file=root_file,
             token_file=token_file,
             now=wall_clock,
+            mesh_roots=lambda: b"",
         )
         async with kept(certificates):
             first = await certificates.changed(None)
@@ -244,6 +246,47 @@ async def test_a_service_begins_with_its_token_and_goes_on_by_certificate(
     assert ca.identities == [(), (ME,)]  # the fake signs for this one, whoever asks
 
 
+async def test_a_service_verifies_the_ca_by_the_roots_of_the_store(directory: Path) -> None:
+    """Nothing but etcd has to be there before the first certificate."""
+    ca, authority = SigningCa(), Ca.root()
+    ca.authority = authority
+    known: list[bytes] = [b"", authority.pem]
+    async with behind_tls(ca, authority, directory) as address:
+        certificates = service_certificates(
+            address=address,
+            identity=SpiffeId("cluster.local", "istio-system", "istio-galley-service-account"),
+            root_file=None,
+            token_file=None,
+            now=wall_clock,
+            mesh_roots=lambda: known.pop(0) if len(known) > 1 else known[0],
+        )
+        async with kept(certificates):
+            await certificates.changed(None)
+    assert ca.requests
+
+
+@pytest.mark.parametrize(
+    ("file", "stored", "found"),
+    [
+        pytest.param(b"old", b"new", b"old\nnew", id="both"),
+        pytest.param(b"old", b"", b"old\n", id="file"),
+        pytest.param(None, b"new", b"new", id="store"),
+        pytest.param(None, b"", None, id="neither"),
+    ],
+)
+def test_roots_of_the_ca(
+    directory: Path, file: bytes | None, stored: bytes, found: bytes | None
+) -> None:
+    path = directory / "root.pem" if file is not None else None
+    if path is not None:
+        path.write_bytes(file or b"")
+    if found is not None:
+        assert ca_roots(path, lambda: stored) == found
+        return
+    with pytest.raises(OSError, match="no roots of the mesh yet"):
+        ca_roots(path, lambda: stored)
+
+
 async def test_a_service_without_token_file_calls_without_token(directory: Path) -> None:
     ca = SigningCa()
     ca.authority = Ca.root()
@@ -255,6 +298,7 @@ async def test_a_service_without_token_file_calls_without_token(directory: Path)
             root_file=None,
             token_file=None,
             now=wall_clock,
+            mesh_roots=lambda: b"",
         )
         async with kept(certificates):
             await certificates.changed(None)

@@ -78,8 +78,10 @@ def synthetic_nonce(content: bytes, key: bytes, place: str) -> bytes:
 def sealing_key(path: Path, entropy: Callable[[int], bytes]) -> bytes:
     """The 32 bytes in the file, which is made (mode 0600) if it is absent.
 
-    Of several processes that make it at once one wins and all return the winner's key. Raises
-    OSError if the file cannot be read, is readable by others or is not 32 bytes long.
+    Of several processes that make it at once one wins and all return the winner's key. A file of
+    another owner, such as one of a Kubernetes Secret, may be read through its group: there is no
+    other way to it. Raises OSError if the file cannot be read, is readable by others or is not 32
+    bytes long.
     """
     try:
         return _read(path)
@@ -94,10 +96,12 @@ def _bound_to(place: str, name: str) -> bytes:
 
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode & 0o777
+        status = os.fstat(file.fileno())
         key = file.read(KEY_BYTES + 1)
-    if mode & 0o077:
-        raise OSError(f"sealing key file {path}: mode {mode:04o}, want 0600")
+    mode, ours = status.st_mode & 0o777, status.st_uid == os.geteuid()
+    if mode & (0o077 if ours else 0o037):
+        wanted = "0600" if ours else "0440"
+        raise OSError(f"sealing key file {path}: mode {mode:04o}, want {wanted}")
     if len(key) != KEY_BYTES:
         raise OSError(f"sealing key file {path}: not {KEY_BYTES} bytes long")
     return key

@@ -18,6 +18,7 @@ from mast.common.identity.ca_client import (
     Certificate,
     KeyPair,
     WorkloadCertificates,
+    ca_roots,
 )
 from mast.common.identity.spiffe import SpiffeId
 from mast.common.kubernetes import Access, Api, connect, in_cluster, kubeconfig
@@ -56,7 +57,6 @@ def registrar(
     now: Callable[[], datetime],
 ) -> CaClient:
     """Calls Citadel by our own certificate only: what it proves makes us a registrar."""
-    file = config.ca_root_file
 
     def own() -> tuple[bytes, bytes] | None:
         pair = certificates.current
@@ -64,7 +64,7 @@ def registrar(
 
     return CaClient(
         address=config.ca_address,
-        root_pem=lambda: b"\n".join((file.read_bytes(), mesh_roots())) if file else b"",
+        root_pem=lambda: ca_roots(config.ca_root_file, mesh_roots),
         token=lambda: None,
         client_cert=own,
         now=now,

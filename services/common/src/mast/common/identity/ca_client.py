@@ -344,6 +344,21 @@ class WorkloadCertificates:
         return KeyPair(key_pem, certificate, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
 
 
+def ca_roots(root_file: Path | None, mesh_roots: Callable[[], bytes]) -> bytes:
+    """What a service verifies Citadel by, as PEM: the roots of its file and those of the store.
+
+    The store's are newer than a file that is as old as the installation (A8.5). Without a file the
+    store's stand alone: who could change them is Citadel. Raises OSError while there are none at
+    all; the machine's own are never meant.
+    """
+    stored = mesh_roots()
+    if root_file is not None:
+        return b"\n".join((root_file.read_bytes(), stored))
+    if not stored:
+        raise OSError("the store tells no roots of the mesh yet, and there is no root file")
+    return stored
+
+
 def service_certificates(
     *,
     address: str,
@@ -352,14 +367,13 @@ def service_certificates(
     token_file: Path | None,
     now: Callable[[], datetime],
     ttl: timedelta = timedelta(hours=24),
-    mesh_roots: Callable[[], bytes] = lambda: b"",
+    mesh_roots: Callable[[], bytes],
 ) -> WorkloadCertificates:
     """A control-plane service's certificates: the first by token, later ones by the last (B2.1).
 
-    ``address``, ``root_file`` (None: the system's roots) and ``token_file`` are the service's
-    ``--ca-...`` flags; both files are read anew for every attempt, and a token file that is not
-    there means a call without token. ``mesh_roots`` are newer roots than the file's, which is as
-    old as the installation (A8.5).
+    ``address``, ``root_file`` and ``token_file`` are the service's ``--ca-...`` flags; both files
+    are read anew for every attempt, and a token file that is not there means a call without token.
+    For ``mesh_roots`` see :func:`ca_roots`.
     """
 
     def token() -> str | None:
@@ -374,7 +388,7 @@ def service_certificates(
 
     client = CaClient(
         address=address,
-        root_pem=lambda: b"\n".join((root_file.read_bytes(), mesh_roots())) if root_file else b"",
+        root_pem=lambda: ca_roots(root_file, mesh_roots),
         token=token,
         client_cert=own,
         now=now,
