@@ -77,6 +77,14 @@ async def test_a_deleted_key_deposes_the_leader(store: Store, direct: Store) -> 
         await leadership.lost.wait()
 
 
+async def test_who_outranks_the_leader_deposes_it(store: Store, direct: Store) -> None:
+    async with asyncio.timeout(SECONDS), store.elect("ingest", "canary/a", TTL) as old:
+        async with direct.elect("ingest", "default/b", TTL, lambda held: "canary/" in held) as new:
+            await old.lost.wait()
+            assert new.fence > old.fence
+            assert not (await store.txn([old.guard], [Put("by", b"old")])).succeeded
+
+
 async def test_leadership_survives_a_restart_of_etcd(store: Store, server: EtcdServer) -> None:
     ttl = timedelta(seconds=6)
     async with store.elect("ingest", "me", ttl) as leadership:

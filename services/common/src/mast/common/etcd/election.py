@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from mast.common.backoff import Backoff
-from mast.common.etcd.model import Compare, EtcdError, Put
+from mast.common.etcd.model import Change, Compare, Delete, EtcdError, Put
 from mast.common.keys import leader_key
 
 if TYPE_CHECKING:
@@ -41,18 +41,28 @@ class Leadership:
         return Compare.created(leader_key(self.what), self.fence)
 
 
+def nobody(_: str) -> bool:
+    """Whom most candidates depose."""
+    return False
+
+
 @asynccontextmanager
 async def elect(
-    store: Store, what: str, identity: str, ttl: timedelta
+    store: Store,
+    what: str,
+    identity: str,
+    ttl: timedelta,
+    outranks: Callable[[str], bool] = nobody,
 ) -> AsyncIterator[Leadership]:
     """Wait until nobody else leads, then lead within the block; stepping down at its end.
 
     The key ``leader/<what>`` holds the leader's ``identity`` and hangs on a lease of ``ttl``: that
-    long after a leader's death another one takes over. Waits while etcd is away. The block is not
-    interrupted when leadership is lost: watch ``lost``, or use ``lead``.
+    long after a leader's death another one takes over. A leader whose identity this one
+    ``outranks`` is deposed at once. Waits while etcd is away. The block is not interrupted when
+    leadership is lost: watch ``lost``, or use ``lead``.
     """
     key = leader_key(what)
-    async with _won(store, key, identity, ttl) as (fence, lost):
+    async with _won(store, key, identity, ttl, outranks) as (fence, lost):
         log.info("leader.elected", what=what, identity=identity, fence=fence)
         try:
             yield Leadership(what, identity, fence, lost)
@@ -66,13 +76,14 @@ async def lead(
     identity: str,
     ttl: timedelta,
     work: Callable[[Leadership], Awaitable[None]],
+    outranks: Callable[[str], bool] = nobody,
 ) -> None:
     """Run ``work`` whenever this process leads; it is cancelled when leadership is lost.
 
     Returns when ``work`` returns; its exceptions are raised.
     """
     while True:
-        async with elect(store, what, identity, ttl) as leadership:
+        async with elect(store, what, identity, ttl, outranks) as leadership:
             if await _until_lost(leadership, work):
                 return
 
@@ -104,14 +115,14 @@ async def _until_lost(
 
 @asynccontextmanager
 async def _won(
-    store: Store, key: str, identity: str, ttl: timedelta
+    store: Store, key: str, identity: str, ttl: timedelta, outranks: Callable[[str], bool]
 ) -> AsyncIterator[tuple[int, asyncio.Event]]:
     """The create revision of our leader key and the event of its loss, once we have it."""
     backoff = Backoff(timedelta(milliseconds=100), timedelta(seconds=3))
     while True:
         async with AsyncExitStack() as candidacy:
             try:
-                await _vacant(store, key)
+                await _vacant(store, key, outranks)
                 lease = await candidacy.enter_async_context(store.lease(ttl))
                 claim = Put(key, identity.encode(), lease.id)
                 result = await store.txn([Compare.absent(key)], [claim])
@@ -127,15 +138,20 @@ async def _won(
             return
 
 
-async def _vacant(store: Store, key: str) -> None:
-    """Return when the leader key does not exist."""
-    held = False
+async def _vacant(store: Store, key: str, outranks: Callable[[str], bool]) -> None:
+    """Return when the leader key does not exist; one that is outranked is deleted."""
+    held: Change | None = None
     async with aclosing(store.follow_key(key)) as batches:
         async for batch in batches:
             for change in batch.changes:
-                held = change.value is not None
-            if batch.synced and not held:
+                held = None if change.value is None else change
+            if not batch.synced:
+                continue
+            if held is None:
                 return
+            if outranks((held.value or b"").decode(errors="replace")):
+                log.info("leader.outranked", key=key, fence=held.create_revision)
+                await store.txn([Compare.created(key, held.create_revision)], [Delete(key)])
 
 
 async def _guard(store: Store, key: str, fence: int, lost: asyncio.Event) -> None:

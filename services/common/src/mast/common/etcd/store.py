@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mast.common.etcd.codec import Codec
-from mast.common.etcd.election import Leadership, elect, lead
+from mast.common.etcd.election import Leadership, elect, lead, nobody
 from mast.common.etcd.follow import PAGE, Follower
 from mast.common.etcd.lease import Lease, grant, keep, revoke
 from mast.common.etcd.model import (
@@ -247,10 +247,14 @@ class Store:
         return (await grant(self._transport, ttl))[0].id
 
     def elect(
-        self, what: str, identity: str, ttl: timedelta = timedelta(seconds=10)
+        self,
+        what: str,
+        identity: str,
+        ttl: timedelta = timedelta(seconds=10),
+        outranks: Callable[[str], bool] = nobody,
     ) -> AbstractAsyncContextManager[Leadership]:
         """``async with store.elect(…) as leadership``: wait for it, then lead (see ``elect``)."""
-        return elect(self, what, identity, ttl)
+        return elect(self, what, identity, ttl, outranks)
 
     async def lead(
         self,
@@ -258,9 +262,10 @@ class Store:
         identity: str,
         work: Callable[[Leadership], Awaitable[None]],
         ttl: timedelta = timedelta(seconds=10),
+        outranks: Callable[[str], bool] = nobody,
     ) -> None:
         """Run ``work`` whenever this process leads, cancel it when it does not (see ``lead``)."""
-        await lead(self, what, identity, ttl, work)
+        await lead(self, what, identity, ttl, work, outranks)
 
     @contextmanager
     def background(self, work: Coroutine[Any, Any, None], name: str) -> Iterator[None]:
