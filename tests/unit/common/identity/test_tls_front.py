@@ -175,6 +175,15 @@ async def handshaken(
         yield tls
 
 
+@pytest.mark.parametrize("dual", [True, False], ids=["both-families", "no-ipv6"])
+async def test_every_address(world: World, monkeypatch: pytest.MonkeyPatch, dual: bool) -> None:
+    if not dual:
+        monkeypatch.setattr("socket.has_dualstack_ipv6", lambda: False)
+    everywhere = tls_front("[::]:0", world.socket, lambda: world.material)
+    async with everywhere as world.front, who_server(world.socket, world.front.peers):
+        assert (await world.who()).startswith("127.0.0.1")
+
+
 async def test_caller_without_certificate_has_no_identity(world: World) -> None:
     async with running(world):
         assert await world.who() == "127.0.0.1 "

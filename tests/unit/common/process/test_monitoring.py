@@ -48,6 +48,12 @@ async def test_metrics_version_health_and_own_routes() -> None:
         assert (await get(port, "/nothing"))[0] == 404
 
 
+async def test_every_address() -> None:
+    ready = Readiness(True)
+    async with monitoring("[::]:0", ready=lambda: ready, metrics=Metrics("t")) as port:
+        assert (await get(port, "/ready"))[0] == 200
+
+
 async def test_what_is_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many connections, and headers that are too long."""
     monkeypatch.setattr("mast.common.process.monitoring.CONNECTIONS", 2)

@@ -133,6 +133,7 @@ async def http_server(
 ) -> AsyncIterator[int]:
     """Serve GET ``routes`` and POST ``posts`` on ``host:port``, plaintext without ``tls``.
 
+    ``[::]`` stands for every address of both families, as on gRPC's ports.
     Yields the bound port. Headers are bounded by aiohttp (8 KiB a line), connections by
     :data:`CONNECTIONS`, bodies that handlers read by ``longest_body`` bytes (413).
     """
@@ -147,7 +148,7 @@ async def http_server(
     try:
         server = await asyncio.get_running_loop().create_server(
             partial(_connection, runner),
-            host.strip("[]") or None,
+            None if host in {"", "[::]"} else host.strip("[]"),
             int(port),
             ssl=tls,
             ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,

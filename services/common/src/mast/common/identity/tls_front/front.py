@@ -132,6 +132,8 @@ async def _accepting(
 def _listening(listen: str) -> socket.socket:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104 - every address of the one family there is
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server(
@@ -277,7 +279,8 @@ class _Front:
                 connection.close()
                 continue
             task = tasks.create_task(
-                self._serve(connection, str(address[0]) if address else ""),
+                # A socket of both families tells IPv4 callers as ::ffff:10.0.0.1.
+                self._serve(connection, str(address[0]).removeprefix("::ffff:") if address else ""),
                 name="tls_front.connection",
             )
             self._open.add(task)
