@@ -14,7 +14,7 @@ from mast.galley.core.discovery.settings import Settings
 from mastapi.registry.v1.registry_pb2 import Endpoint, EndpointShard, Service, Workload
 
 HOST = "web.shop.svc.cluster.local"
-SERVICE = f"registry/services/shop/{HOST}"
+SERVICE = f"registry/services/shop/{HOST}/Kubernetes"
 SHARD = f"registry/endpoints/shop/{HOST}/Kubernetes"
 POD = "registry/workloads/Kubernetes/shop/web-1"
 

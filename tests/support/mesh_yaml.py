@@ -126,7 +126,8 @@ def _registered(document: Mapping[str, Any], created: datetime) -> Put:
             service = ParseDict(spec, registry.Service())
             service.create_time.FromDatetime(created)
             return Put(
-                keys.service_key(service.namespace, service.host), service.SerializeToString()
+                keys.service_key(service.namespace, service.host, service.cluster),
+                service.SerializeToString(),
             )
         case "Workload":
             workload = ParseDict(spec, registry.Workload())

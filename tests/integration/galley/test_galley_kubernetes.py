@@ -124,7 +124,7 @@ async def test_services_of_the_cluster_are_in_the_registry(site: Site) -> None:
     host = "web.shop.svc.cluster.local"
 
     async def registered() -> bool:
-        entry = await site.store.get(service_key("shop", host))
+        entry = await site.store.get(service_key("shop", host, "Kubernetes"))
         return entry is not None and list(Service.FromString(entry.value).addresses) == ["10.0.0.9"]
 
     await until(registered)

@@ -36,6 +36,15 @@ VIRTUAL_SERVICES = "istio/networking/v1alpha3/virtualservices"
             id="service",
         ),
         pytest.param(
+            keys.service_key("shop", "a.test", "east"),
+            "registry/services/shop/a.test/east",
+            id="service-of-a-cluster",
+        ),
+        pytest.param(keys.cluster_key("east"), "registry/clusters/east", id="cluster"),
+        pytest.param(
+            keys.clusters_status_key("galley-0"), "status/clusters/galley-0", id="clusters"
+        ),
+        pytest.param(
             keys.workload_key("Kubernetes", "shop", "reviews-v1-10.0.0.1"),
             "registry/workloads/Kubernetes/shop/reviews-v1-10.0.0.1",
             id="workload",

@@ -44,7 +44,7 @@ def test_bookinfo_as_a_cluster_runs_it() -> None:
     found = files(BOOKINFO.read_text(), namespace="shop")
     assert not found.problems
     host = "reviews.shop.svc.cluster.local"
-    service = Service.FromString(value(found, f"registry/services/shop/{host}"))
+    service = Service.FromString(value(found, f"registry/services/shop/{host}/Kubernetes"))
     assert list(service.addresses) == ["198.18.0.4"]
     endpoints = EndpointShard.FromString(
         value(found, f"registry/endpoints/shop/{host}/Kubernetes")

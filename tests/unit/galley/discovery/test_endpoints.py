@@ -202,3 +202,35 @@ def test_pods_behind_endpoints(text: str, pods: list[str], accounts: list[str]) 
 )
 def test_endpoints_without_a_service_of_their_own(service: str) -> None:
     assert addresses(service, SLICE, WEB_1) == []
+
+
+POD_OF_BOTH = WEB_1.replace("podIP: 10.1.0.1", "podIPs: [{ip: 10.1.0.1}, {ip: 'FD00::1'}]")
+OF_IT = "targetRef: {kind: Pod, name: web-1}"
+
+
+@pytest.mark.parametrize(
+    ("six", "service", "pod", "expected"),
+    [
+        pytest.param(f"{{addresses: ['fd00::1'], {OF_IT}}}", WEB, POD_OF_BOTH,
+                     [("10.1.0.1", ["fd00::1"])], id="one-endpoint"),
+        pytest.param(f"{{addresses: ['fd00::1'], {OF_IT}}}", WEB,
+                     POD_OF_BOTH.replace("{ip: 10.1.0.1}, {ip: 'FD00::1'}",
+                                         "{ip: 'FD00::1'}, {ip: 10.1.0.1}"),
+                     [("fd00::1", ["10.1.0.1"])], id="the-primary-first"),
+        pytest.param(f"{{addresses: ['fd00::1'], {OF_IT}, conditions: {{ready: false}}}}", WEB,
+                     POD_OF_BOTH, [("10.1.0.1", []), ("fd00::1", [])], id="other-health"),
+        pytest.param("{addresses: ['fd00::1']}", WEB, POD_OF_BOTH,
+                     [("10.1.0.1", ["fd00::1"])], id="found-by-address"),
+        pytest.param("{addresses: ['fd00::2']}", WEB, POD_OF_BOTH,
+                     [("10.1.0.1", []), ("fd00::2", [])], id="no-pod"),
+        pytest.param(f"{{addresses: ['fd00::1'], {OF_IT}}}", WEB,
+                     POD_OF_BOTH.replace("spec: {", "spec: {hostNetwork: true, "),
+                     [("10.1.0.1", []), ("fd00::1", [])], id="of-the-node"),
+    ],
+)  # fmt: skip
+def test_a_pod_of_both_families_is_one_endpoint(
+    six: str, service: str, pod: str, expected: list[tuple[str, list[str]]]
+) -> None:
+    """What Envoy calls additional addresses; two endpoints would have twice its share."""
+    found = endpoints_of(service, SLICE, slice_of(six, "web-b", family="IPv6"), pod, N1)
+    assert [(each.address, list(each.additional_addresses)) for each in found] == expected

@@ -19,7 +19,7 @@ status: {%s}
 def seen(spec: str, metadata: str = "", status: str = "", others: str = "") -> dict[str, object]:
     found = service_of(WEB % (metadata and f", {metadata}", spec, status), others)
     told: dict[str, object] = MessageToDict(found)
-    for each in ("host", "namespace", "name", "registry"):
+    for each in ("host", "namespace", "name", "registry", "cluster"):
         del told[each]
     return told
 
@@ -37,6 +37,7 @@ def test_a_service_of_virtual_addresses() -> None:
         "namespace": "shop",
         "name": "web",
         "registry": "Kubernetes",
+        "cluster": "Kubernetes",
         "addresses": ["10.0.0.9"],
         "ports": [
             {"name": "http", "number": 80, "targetPort": 8080, "protocol": "HTTP"},

@@ -108,6 +108,12 @@ def test_endpoints_have_what_their_pods_have() -> None:
     ]
 
 
+def test_every_address_of_a_pod_is_an_endpoint() -> None:
+    both = registry.Endpoint(address="10.0.0.1", additional_addresses=["fd00::1"], health=1)
+    entry = service_entry(service(), [both], "x")
+    assert [each.address for each in entry.endpoints] == ["10.0.0.1", "fd00::1"]
+
+
 def test_who_may_see_it() -> None:
     annotated = service(annotations={EXPORT_TO: "., other"})
     assert list(service_entry(annotated, [], "x").export_to) == [".", "other"]
@@ -158,6 +164,20 @@ def test_the_registry_is_followed() -> None:
     assert ENDPOINTS_VERSION not in only(collection).metadata.annotations
     collection, _ = services.apply([(SERVICE_KEY, None, 10)], 10)
     assert dict(collection.resources) == {}
+
+
+def test_a_service_of_several_clusters_is_one() -> None:
+    services = Services("cluster.local")
+    for number, cluster in enumerate(("west", "east"), start=5):
+        made = service(addresses=[f"10.96.0.{number}"]).SerializeToString()
+        services.apply([(service_key("shop", HOST, cluster), made, number)], number)
+    entry = ServiceEntry()
+    collection, _ = services.apply([], 6)
+    assert only(collection).body.Unpack(entry)
+    assert list(entry.addresses) == ["10.96.0.6"], "that of the first cluster"
+    collection, _ = services.apply([(service_key("shop", HOST, "east"), None, 7)], 7)
+    assert only(collection).body.Unpack(entry)
+    assert list(entry.addresses) == ["10.96.0.5"]
 
 
 def test_an_identity_that_cannot_be_is_told() -> None:

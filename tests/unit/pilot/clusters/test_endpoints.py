@@ -5,7 +5,12 @@ from envoy.config.core.v3.health_check_pb2 import HealthStatus
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 
 from mast.pilot.core.clusters.destination_rules import rule_for
-from mast.pilot.core.clusters.endpoints import Destination, address, load_assignment
+from mast.pilot.core.clusters.endpoints import (
+    Destination,
+    address,
+    is_cluster_local,
+    load_assignment,
+)
 from mast.pilot.core.model.proxy import Proxy
 from tests.support.legacy_objects import policy
 from tests.support.mesh_yaml import scope, sidecar_proxy
@@ -167,6 +172,29 @@ def test_cluster_local_services(settings: str, expected: list[str]) -> None:
     assert addresses(*texts, mesh_config(settings)) == expected
 
 
+@pytest.mark.parametrize(
+    ("namespace", "name", "settings", "local"),
+    [
+        pytest.param("kube-system", "dns", "{}", True, id="system"),
+        pytest.param("default", "kubernetes", "{}", True, id="api"),
+        pytest.param("default", "web", "{}", False, id="default-namespace"),
+        pytest.param("kube-system", "dns",
+                     "{serviceSettings: [{settings: {clusterLocal: false},"
+                     " hosts: ['*.kube-system.svc.cluster.local']}]}", False, id="told-otherwise"),
+    ],
+)  # fmt: skip
+def test_what_every_cluster_has_for_itself_is_local(
+    namespace: str, name: str, settings: str, *, local: bool
+) -> None:
+    host = f"{name}.{namespace}.svc.cluster.local"
+    text = SERVICE.replace(HOST, host).replace("namespace: shop", f"namespace: {namespace}")
+    seen = scope(CALLER, text.replace("registry:", f"name: {name}\n  registry:"),
+                 mesh_config(settings))  # fmt: skip
+    found = seen.service(host)
+    assert found is not None
+    assert is_cluster_local(seen, found) is local
+
+
 def test_a_proxy_may_ask_for_some_networks_only() -> None:
     texts = (SERVICE, shard(endpoint("10.0.0.1", ", network: n"), endpoint("10.0.0.2")))
     picky = sidecar_proxy("web", REQUESTED_NETWORK_VIEW="n, m")
@@ -247,6 +275,15 @@ def test_nothing_is_told_of_workloads_outside() -> None:
     outside = SERVICE + "  location: LOCATION_MESH_EXTERNAL\n"
     (found,) = endpoints(outside, shard(endpoint("10.0.0.1", MTLS)))
     assert not found.metadata.filter_metadata
+
+
+def test_all_addresses_of_an_endpoint_of_a_cluster() -> None:
+    dual = sidecar_proxy("web", INSTANCE_IPS="10.0.0.9,fd00::9")
+    both = shard(endpoint("10.0.0.1", ", additional_addresses: ['fd00::1']"))
+    (found,) = endpoints(SERVICE, both, caller=dual)
+    (other,) = found.endpoint.additional_addresses
+    assert other.address.socket_address.address == "fd00::1"
+    assert addresses(SERVICE, both) == ["10.0.0.1"]
 
 
 def test_all_addresses_of_a_workload() -> None:

@@ -87,8 +87,8 @@ def test_service() -> None:
     assert service.age == (7, "a.test", "shop")
     assert service.port(81) is ports[1]
     assert service.port(82) is None
-    assert service.vips(automatic=True) == ("240.240.0.1",)
-    assert service.vips(automatic=False) == ()
+    assert service.vips("", automatic=True) == ("240.240.0.1",)
+    assert service.vips("", automatic=False) == ()
     assert not service.from_kubernetes
     assert not service.persistent_session
 

@@ -256,6 +256,31 @@ def test_ports_by_address_and_by_selector() -> None:
     assert not own_targets(proxy(), scope, None)
 
 
+def test_what_another_cluster_has_at_the_same_address_is_not_its_own() -> None:
+    """Ranges of Pods overlap where networks are apart."""
+    texts = [
+        f"---\napiVersion: registry.mast/v1\nkind: {kind}\nmetadata: {{name: x}}\n"
+        f"spec: {{{spec}}}\n"
+        for cluster in ("east", "west")
+        for kind, spec in (
+            ("Workload", f"name: {cluster}, namespace: shop, cluster: {cluster},"
+                         " addresses: [10.9.0.1]"),
+            ("Service", f"host: {cluster}.test, namespace: shop, registry: Kubernetes,"
+                        f" cluster: {cluster}, ports: [{{name: http, number: 80}}]"),
+            ("EndpointShard", f"host: {cluster}.test, namespace: shop, shard: {cluster},"
+                              " endpoints: [{address: 10.9.0.1, ports: {http: 8080}}]"),
+        )
+    ]  # fmt: skip
+    scope = world(*texts).snapshot().scope("shop")
+    for cluster, served in (("west", ["west.test"]), ("", ["east.test", "west.test"])):
+        pod = proxy("10.9.0.1", CLUSTER_ID=cluster)
+        known = registered(pod, scope)
+        assert known is not None
+        assert known.name == (cluster or "east")
+        assert [each.service.host for each in own_targets(pod, scope, known)] == served
+    assert registered(proxy("10.9.0.1", CLUSTER_ID="north"), scope) is None
+
+
 def test_targets_follow_the_snapshot() -> None:
     scope = world(MESH).snapshot().scope("shop")
     found = audience_of(proxy("10.1.0.7"), scope, frozenset())

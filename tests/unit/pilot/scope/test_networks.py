@@ -187,6 +187,29 @@ def test_clusters_of_a_network_are_kept_apart(mesh: Scope) -> None:
     assert {each.ports[80] for each in found} == {15443, 443}
 
 
+def test_a_cluster_with_gateways_of_its_own_is_reached_through_them() -> None:
+    """Of a network that several clusters share; the others go through any."""
+    text = LABELLED.replace("EXTERNAL", "external_addresses: [ADDRESS], cluster: CLUSTER")
+    text = text.replace(
+        "  external_addresses: [ADDRESS], cluster: CLUSTER",
+        "  external_addresses: [ADDRESS]\n  cluster: CLUSTER",
+    )
+    text = text.replace(" LABEL", "").replace("ANNOTATION", "") + "---\n"
+    places = (("c-1", "203.0.113.1"), ("c-2", "203.0.113.2"))
+    mesh = scope(
+        sidecar_proxy("shop"),
+        *(text.replace("CLUSTER", name).replace("ADDRESS", address) for name, address in places),
+    )
+    endpoints = [endpoint(f"10.2.0.{n}", "north", f"c-{n}") for n in (1, 2, 3)]
+    found = reachable(mesh, endpoints, "east", 80)
+    assert [(each.address, each.cluster, each.weight) for each in found] == [
+        ("203.0.113.1", "c-1", 2),
+        ("203.0.113.2", "c-2", 2),
+        ("203.0.113.1", "c-3", 1),
+        ("203.0.113.2", "c-3", 1),
+    ]
+
+
 def test_without_networks_nothing_changes() -> None:
     plain = scope(sidecar_proxy("shop"))
     assert seen(plain, endpoint("10.2.0.1", "west", mtls=False)) == {"10.2.0.1": 1}

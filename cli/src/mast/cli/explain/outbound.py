@@ -163,7 +163,8 @@ def _address(
         story.tell("address", f"{asked.host} is no service that the proxy sees", [detail])
         return OUTSIDE
     automatic = side.proxy.flag("DNS_CAPTURE") or side.proxy.flag("DNS_AUTO_ALLOCATE")
-    found = [each for each in service.vips(automatic=automatic) if "/" not in each]
+    vips = service.vips(side.proxy.cluster_id, automatic=automatic)
+    found = [each for each in vips if "/" not in each]
     if found:
         story.tell("address", f"{name} at {found[0]}", (), causes)
         return found[0]

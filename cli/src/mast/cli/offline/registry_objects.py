@@ -40,7 +40,7 @@ def _reader(kind: type[Any], key: Callable[[Any], str]) -> Reader:
 
 READERS: Mapping[tuple[str, str], Reader] = {
     (API_VERSION, "Service"): _reader(
-        registry.Service, lambda each: keys.service_key(each.namespace, each.host)
+        registry.Service, lambda each: keys.service_key(each.namespace, each.host, each.cluster)
     ),
     (API_VERSION, "Workload"): _reader(
         registry.Workload,

@@ -14,6 +14,7 @@ REGISTRY = "registry/"
 REGISTRY_SERVICES = "registry/services/"
 REGISTRY_WORKLOADS = "registry/workloads/"
 REGISTRY_ENDPOINTS = "registry/endpoints/"
+REGISTRY_CLUSTERS = "registry/clusters/"
 TRUST = "trust/"
 JWKS = "jwks/"
 CA = "ca/"
@@ -23,6 +24,7 @@ STATUS = "status/"
 STATUS_PROXIES = "status/proxies/"
 STATUS_CONFIG = "status/config/"
 STATUS_MIXER = "status/mixer/"
+STATUS_CLUSTERS = "status/clusters/"
 STATUS_TRUST = "status/trust/"
 LEADER = "leader/"
 
@@ -91,9 +93,10 @@ def replaced_key(id: str) -> str:
     return HISTORY_REPLACED + _part("change", id)
 
 
-def service_key(namespace: str, host: str) -> str:
-    """Key of a canonical Service."""
-    return f"{REGISTRY_SERVICES}{_part('namespace', namespace)}/{_part('host', host)}"
+def service_key(namespace: str, host: str, cluster: str = "") -> str:
+    """Key of a canonical Service; each cluster that reports a host has one of its own."""
+    where = f"{REGISTRY_SERVICES}{_part('namespace', namespace)}/{_part('host', host)}"
+    return f"{where}/{_part('cluster', cluster)}" if cluster else where
 
 
 def workload_key(cluster: str, namespace: str, name: str) -> str:
@@ -106,6 +109,11 @@ def endpoints_key(namespace: str, host: str, shard: str) -> str:
     """Key of one shard of a service's endpoints."""
     where = f"{_part('namespace', namespace)}/{_part('host', host)}"
     return f"{REGISTRY_ENDPOINTS}{where}/{_part('shard', shard)}"
+
+
+def cluster_key(cluster: str) -> str:
+    """Key of a cluster that Galley reads from afar."""
+    return REGISTRY_CLUSTERS + _part("cluster", cluster)
 
 
 def trust_key(trust_domain: str) -> str:
@@ -147,6 +155,11 @@ def config_status_prefix(collection: str, namespace: str, name: str) -> str:
 def mixer_status_key(replica: str) -> str:
     """Key of what one Mixer replica has in force."""
     return STATUS_MIXER + _part("replica", replica)
+
+
+def clusters_status_key(replica: str) -> str:
+    """Key of what one Galley replica knows of the clusters that it reads."""
+    return STATUS_CLUSTERS + _part("replica", replica)
 
 
 def trust_status_key(reporter: str) -> str:

@@ -42,6 +42,8 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 keys.REGISTRY_SERVICES,
                 keys.REGISTRY_ENDPOINTS,
                 keys.REGISTRY_WORKLOADS,
+                keys.REGISTRY_CLUSTERS,
+                keys.STATUS_CLUSTERS,
                 f"{keys.STATUS_TRUST}galley-",
                 f"{keys.LEADER}galley-",
             ),
@@ -66,7 +68,16 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             reads=(keys.CONFIG, keys.STATUS_TRUST),
             writes=(keys.CA, keys.TRUST, f"{keys.LEADER}citadel-"),
         ),
-        "mastctl": Role(reads=(keys.CONFIG, keys.SECRETS, keys.REGISTRY, keys.TRUST, keys.JWKS)),
+        "mastctl": Role(
+            reads=(
+                keys.CONFIG,
+                keys.SECRETS,
+                keys.REGISTRY,
+                keys.TRUST,
+                keys.JWKS,
+                keys.STATUS_CLUSTERS,
+            )
+        ),
     }
 )
 """By user. Secrets and the CA's keys are sealed besides: who reads them has no key to open them,

@@ -17,13 +17,15 @@ from mastapi.registry.v1 import registry_pb2 as registry
 class Entry(NamedTuple):
     """An address of a slice with what is known of it.
 
-    ``facts`` is a canonical endpoint without address, ports and health, as bytes.
+    ``facts`` is a canonical endpoint without address, ports and health, as bytes; ``pod`` the
+    addresses of the Pod behind it, the primary first.
     """
 
     address: str
     ports: tuple[tuple[str, int], ...]
     readiness: Readiness
     facts: bytes
+    pod: tuple[str, ...] = ()
 
 
 def shard_key(service: ObjectName, settings: Settings) -> str:
@@ -50,7 +52,8 @@ def entry(
         made.service_account = pod.service_account
         made.workload_name = controller(pod).name
     facts = made.SerializeToString(deterministic=True)
-    return Entry(backend.address, backend.ports, backend.readiness, facts)
+    addresses = pod.addresses if pod is not None and not pod.on_host_network else ()
+    return Entry(backend.address, backend.ports, backend.readiness, facts, addresses)
 
 
 def shard(
@@ -58,7 +61,8 @@ def shard(
 ) -> registry.EndpointShard:
     """The endpoints of a Service: the union of its slices by address and port name (D2.1).
 
-    While an address moves from one slice to another it is in both: the better word counts.
+    While an address moves from one slice to another it is in both: the better word counts. A Pod
+    with addresses of both families, of which there are slices each, is one endpoint.
     ``drains`` tells whether clients stick to endpoints that end.
     """
     ordered = sorted(entries, key=_preference)
@@ -66,21 +70,41 @@ def shard(
     for each in ordered:
         for name, number in each.ports or (("", 0),):
             chosen.setdefault((each.address, name), (number, each))
-    found: dict[tuple[str, registry.Health.ValueType, bytes], registry.Endpoint] = {}
+    found: dict[_Key, registry.Endpoint] = {}
     for (address, name), (number, each) in chosen.items():
         health = _health(each.readiness, drains=drains)
-        key = address, health, each.facts
+        key = _Key(address, health, each.facts, each.pod)
         if key not in found:
             found[key] = registry.Endpoint.FromString(each.facts)
             found[key].address, found[key].health = address, health
         if number:
             found[key].ports[name] = number
+    _join_families(found)
     return registry.EndpointShard(
         host=host(service, settings),
         namespace=service.namespace,
         shard=settings.cluster,
         endpoints=[found[key] for key in sorted(found)],
     )
+
+
+class _Key(NamedTuple):
+    """What tells endpoints of one Service apart."""
+
+    address: str
+    health: registry.Health.ValueType
+    facts: bytes
+    pod: tuple[str, ...]
+
+
+def _join_families(found: dict[_Key, registry.Endpoint]) -> None:
+    """Put what addresses of one Pod have in common under the first of them."""
+    for key in [key for key in found if len(key.pod) > 1 and key.address == key.pod[0]]:
+        for other in key.pod[1:]:
+            same = found.get(key._replace(address=other))
+            if same is not None and same.ports == found[key].ports:
+                found[key].additional_addresses.append(other)
+                del found[key._replace(address=other)]
 
 
 def _preference(found: Entry) -> tuple[object, ...]:

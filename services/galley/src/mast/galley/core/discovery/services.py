@@ -28,7 +28,7 @@ def host(id_: ObjectName, settings: Settings) -> str:
 
 def service_key(id_: ObjectName, settings: Settings) -> str:
     """Where a Service is stored."""
-    return keys.service_key(id_.namespace, host(id_, settings))
+    return keys.service_key(id_.namespace, host(id_, settings), settings.cluster)
 
 
 def canonical_service(
@@ -47,6 +47,7 @@ def canonical_service(
         ports=_ports(service),
         resolution=_resolution(service),
         registry=REGISTRY,
+        cluster=settings.cluster,
         labels=service.labels,
         annotations=_annotations(service),
         selector=service.selector,

@@ -42,7 +42,11 @@ def service_entry(
     made.location = Entry.MESH_INTERNAL
     ready = [each for each in endpoints if each.health in _READY]
     made.resolution = Entry.STATIC if ready else Entry.NONE
-    made.endpoints.extend(map(_workload, ready))
+    made.endpoints.extend(
+        _workload(each, address)
+        for each in ready
+        for address in (each.address, *each.additional_addresses)
+    )
     made.subject_alt_names.extend(sorted({*service.subject_alt_names, *_ids(ready, trust_domain)}))
     return made
 
@@ -58,9 +62,9 @@ def _export_to(service: registry.Service) -> list[str]:
     return list(service.export_to) or [each.strip() for each in told if each.strip()]
 
 
-def _workload(endpoint: registry.Endpoint) -> workload_entry_pb2.WorkloadEntry:
+def _workload(endpoint: registry.Endpoint, address: str) -> workload_entry_pb2.WorkloadEntry:
     return workload_entry_pb2.WorkloadEntry(
-        address=endpoint.address,
+        address=address,
         ports=endpoint.ports,
         labels=endpoint.labels,
         network=endpoint.network,
@@ -81,7 +85,8 @@ class Services:
 
     def __init__(self, trust_domain: str) -> None:
         self._trust_domain = trust_domain
-        self._services: dict[str, tuple[registry.Service, int]] = {}
+        # By name and cluster: the first cluster's word counts, endpoints are those of all.
+        self._services: dict[str, dict[str, tuple[registry.Service, int]]] = {}
         self._shards: dict[str, dict[str, tuple[registry.EndpointShard, int]]] = {}
         self._made: dict[str, resource_pb2.Resource] = {}
 
@@ -109,11 +114,15 @@ class Services:
     def _take(self, key: str, value: bytes | None, revision: int) -> str:
         """The service (``namespace/host``) that a change is about."""
         if key.startswith(REGISTRY_SERVICES):
-            name = key.removeprefix(REGISTRY_SERVICES)
+            namespace, host, *cluster = key.removeprefix(REGISTRY_SERVICES).split("/")
+            name = f"{namespace}/{host}"
+            services = self._services.setdefault(name, {})
             if value is None:
-                self._services.pop(name, None)
+                services.pop("".join(cluster), None)
             else:
-                self._services[name] = registry.Service.FromString(value), revision
+                services["".join(cluster)] = registry.Service.FromString(value), revision
+            if not services:
+                del self._services[name]
             return name
         name, _, shard = key.removeprefix(REGISTRY_ENDPOINTS).rpartition("/")
         shards = self._shards.setdefault(name, {})
@@ -127,7 +136,8 @@ class Services:
 
     def _make(self, name: str) -> None:
         """Services whose host is not of the platform's form have a ServiceEntry of their own."""
-        found = self._services.get(name)
+        services = self._services.get(name, {})
+        found = services[min(services)] if services else None
         if found is None or not found[0].name:
             self._made.pop(name, None)
             return

@@ -27,6 +27,10 @@ TLS_MODE: Final = "tlsMode"
 ISTIO: Final = "istio"
 MATCH: Final = "envoy.transport_socket_match"
 
+_SYSTEM: Final = "kube-system"
+_API: Final = ("default", "kubernetes")
+"""What every Kubernetes cluster has for itself: its system, and its API server."""
+
 _CANONICAL_NAME: Final = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 _CANONICAL_REVISION: Final = (
     "service.istio.io/canonical-revision",
@@ -129,12 +133,18 @@ def _dialable(endpoints: Iterable[Endpoint], service: Service, caller: Proxy) ->
 
 
 def is_cluster_local(scope: Scope, service: Service) -> bool:
-    """Clients only use endpoints of their own cluster (MeshConfig, "serviceSettings")."""
-    return any(
+    """Clients only use endpoints of their own cluster (MeshConfig, "serviceSettings").
+
+    As in Istio that is so for what every cluster has for itself, unless the settings say otherwise.
+    """
+    told = [
         entry.settings.cluster_local
         for entry in scope.mesh.config.service_settings
         if any(hosts.matches(pattern, service.host) for pattern in entry.hosts)
-    )
+    ]
+    if told or not service.from_kubernetes:
+        return any(told)
+    return service.namespace == _SYSTEM or (service.namespace, service.name) == _API
 
 
 def _network_view(caller: Proxy) -> frozenset[str]:

@@ -113,6 +113,7 @@ def network_gateways(snapshot: MeshSnapshot) -> Sequence[Mapping[str, Any]]:
     return [
         {
             "Network": network,
+            "Cluster": each.cluster,
             "Addr": each.address,
             "Port": each.port,
             "Locality": str(each.locality),

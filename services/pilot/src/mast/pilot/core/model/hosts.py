@@ -102,16 +102,23 @@ def _without_shared_suffix(host: str, dns_domain: str) -> tuple[str, ...]:
 
 
 def domains(
-    service: Service, proxy_namespace: str, dns_domain: str, *, automatic: bool = False
+    service: Service,
+    proxy_namespace: str,
+    dns_domain: str,
+    *,
+    cluster: str = "",
+    automatic: bool = False,
 ) -> tuple[str, ...]:
     """Domains of the virtual host of a service, without ports, in order of claim (pilot.md C4).
 
     The host itself, with a final dot, its short names, its VIPs (IPv6 in brackets), the same with
-    a `*.` before for headless services, and the names of aliases. `automatic` tells whether the
-    proxy's clients learn automatic VIPs. The full name comes first: it wins over short forms (C6).
+    a `*.` before for headless services, and the names of aliases. `cluster` is the proxy's own,
+    `automatic` tells whether its clients learn automatic VIPs. The full name comes first: it wins
+    over short forms (C6).
     """
     found = list(_forms(service.host, proxy_namespace, dns_domain, headless=service.headless))
-    found += [url_host(vip) for vip in service.vips(automatic=automatic) if is_single_address(vip)]
+    vips = service.vips(cluster, automatic=automatic)
+    found += [url_host(vip) for vip in vips if is_single_address(vip)]
     for alias in service.aliases:
         found += _forms(alias, proxy_namespace, dns_domain, headless=False)
     return tuple(dict.fromkeys(found))

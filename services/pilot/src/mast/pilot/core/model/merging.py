@@ -1,11 +1,18 @@
 """One service out of what several sources say about it, and its endpoints (pilot.md D3 to D6)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
-from mast.pilot.core.model.model import Endpoint, Identities, Service, Workload, selects
+from mast.pilot.core.model.hosts import is_single_address
+from mast.pilot.core.model.model import Endpoint, Identities, Service, Way, Workload, selects
+from mast.pilot.core.model.proxy import NETWORK
 from mast.pilot.core.model.service_entries import Contribution, endpoint_of, from_shard
 from mastapi.registry.v1.registry_pb2 import EndpointShard
+
+CROSS_NETWORK_PORT: Final = 15443
+GATEWAY_PORT: Final = "networking.istio.io/gatewayPort"
+"""Label or annotation of a gateway's service: its port for other networks."""
 
 
 def considered(contributions: Iterable[Contribution]) -> Sequence[Contribution]:
@@ -14,7 +21,12 @@ def considered(contributions: Iterable[Contribution]) -> Sequence[Contribution]:
     A platform's service hides ServiceEntries of its host; else all count, oldest first.
     """
     ordered = sorted(
-        contributions, key=lambda each: (not each.service.from_kubernetes, each.service.age)
+        contributions,
+        key=lambda each: (
+            not each.service.from_kubernetes,
+            each.service.age,
+            each.service.cluster,
+        ),
     )
     if ordered and ordered[0].service.from_kubernetes:
         return [each for each in ordered if each.service.from_kubernetes]
@@ -47,7 +59,33 @@ def merged_service(
         subject_alt_names=tuple(dict.fromkeys(names)),
         service_accounts=tuple(sorted(accounts)),
         aliases=tuple(sorted(set(aliases) - {first.host})),
+        addresses_in=_addresses_in(services),
+        ways=tuple(sorted({way for each in services for way in _ways(each)})),
     )
+
+
+def _addresses_in(services: Sequence[Service]) -> Mapping[str, tuple[str, ...]]:
+    """By cluster, if there are several of them."""
+    found = {each.cluster: each.addresses for each in services if each.cluster}
+    return found if len(found) > 1 else {}
+
+
+def external(service: Service) -> Iterable[str]:
+    """Addresses of a service for those outside of its cluster, if it tells any."""
+    return service.external_addresses or filter(is_single_address, service.addresses)
+
+
+def _ways(service: Service) -> Iterator[Way]:
+    """A service with the label of a network leads into it, in each cluster on its own (D8)."""
+    if network := service.labels.get(NETWORK):
+        for address in external(service):
+            yield Way(network, service.cluster, address, _gateway_port(service))
+
+
+def _gateway_port(service: Service) -> int:
+    told = service.labels.get(GATEWAY_PORT) or service.annotations.get(GATEWAY_PORT, "")
+    usable = told.isdecimal() and 0 < int(told) < 65536
+    return int(told) if usable else CROSS_NETWORK_PORT
 
 
 def with_distribution(service: Service, distribution: str) -> Service:

@@ -192,6 +192,15 @@ class Port:
     protocol: Protocol = Protocol.AUTO
 
 
+class Way(NamedTuple):
+    """A way into a network from others, for mutual TLS; `cluster` is whose it is, "" if unknown."""
+
+    network: str
+    cluster: str
+    address: str
+    port: int
+
+
 class ServiceKey(NamedTuple):
     """What names a service in the mesh: two namespaces may have services of one host."""
 
@@ -209,8 +218,9 @@ class Service:
     `subject_alt_names` and `service_accounts`, as (namespace, name), may answer for it besides
     those of its endpoints. `traffic_distribution` is its own or that of its namespace; with
     `node_local` callers use endpoints on their own node only (D7). `external_addresses`, IPs or
-    names, lead to it from outside of its cluster.
-    `created` counts nanoseconds since 1970.
+    names, lead to it from outside of its cluster, `ways` lead through it into networks (D8).
+    `cluster` is the one that reported it; where several did, each has the addresses in
+    `addresses_in`. `created` counts nanoseconds since 1970.
     """
 
     host: str
@@ -236,6 +246,9 @@ class Service:
     node_local: bool = False
     alias_of: str = ""
     aliases: tuple[str, ...] = ()
+    cluster: str = ""
+    addresses_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ways: tuple[Way, ...] = ()
     created: int = 0
 
     @property
@@ -275,9 +288,13 @@ class Service:
         """The port callers dial as `number`."""
         return next((each for each in self.ports if each.number == number), None)
 
-    def vips(self, *, automatic: bool) -> tuple[str, ...]:
-        """Addresses callers dial; the automatic ones only for proxies that know them (D2)."""
-        return self.addresses or (self.auto_addresses if automatic else ())
+    def vips(self, cluster: str, *, automatic: bool) -> tuple[str, ...]:
+        """Addresses that callers of a cluster dial: those it has there, else all (D8).
+
+        The automatic ones are only for proxies that know them (D2).
+        """
+        known = self.addresses_in.get(cluster) or self.addresses
+        return known or (self.auto_addresses if automatic else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,6 +146,7 @@ def from_registry(message: registry.Service, default_export_to: Sequence[str]) -
         traffic_distribution=annotations.get(TRAFFIC_DISTRIBUTION, ""),
         node_local=message.node_local,
         alias_of=message.alias_of,
+        cluster=message.cluster,
         created=nanoseconds(message.create_time),
     )
     addressable = resolution not in {Resolution.PASSTHROUGH, Resolution.ALIAS}
@@ -211,6 +212,7 @@ def from_shard(message: registry.EndpointShard, service: Service) -> tuple[Endpo
     return tuple(
         Endpoint(
             address=each.address,
+            additional_addresses=tuple(each.additional_addresses),
             ports={
                 port.number: each.ports[port.name]
                 for port in service.ports

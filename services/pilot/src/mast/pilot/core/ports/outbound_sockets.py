@@ -118,7 +118,7 @@ def _binding(proxy: Proxy) -> Hashable:
     """Everything about a proxy that sockets depend on."""
     return (
         (proxy.interception_mode, proxy.outbound_bind, proxy.ip_addresses),
-        (proxy.flag("UNPRIVILEGED_POD"), reaches_automatic_addresses(proxy)),
+        (proxy.flag("UNPRIVILEGED_POD"), reaches_automatic_addresses(proxy), proxy.cluster_id),
     )
 
 
@@ -184,7 +184,7 @@ def _address_wishes(common: Wish, scope: Scope, proxy: Proxy) -> Iterator[Wish]:
     """
     service = common.service
     own_routes = names.virtual_host(service.host, common.port.number)
-    vips = service.vips(automatic=reaches_automatic_addresses(proxy))
+    vips = service.vips(proxy.cluster_id, automatic=reaches_automatic_addresses(proxy))
     addresses = [each for each in vips if is_single_address(each)]
     subnets = tuple(each for each in vips if "/" in each)
     if subnets:

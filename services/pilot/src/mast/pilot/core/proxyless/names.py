@@ -73,7 +73,9 @@ def is_callable(service: Service, port: Port) -> bool:
 def domains(service: Service, proxy: Proxy) -> tuple[str, ...]:
     """Names of a service, without ports."""
     automatic = reaches_automatic_addresses(proxy)
-    return hosts.domains(service, proxy.namespace, proxy.dns_domain, automatic=automatic)
+    return hosts.domains(
+        service, proxy.namespace, proxy.dns_domain, cluster=proxy.cluster_id, automatic=automatic
+    )
 
 
 def _is_port(text: str) -> bool:

@@ -117,6 +117,7 @@ def _claim(here: Viewpoint, service: Service, port: Port) -> Claim:
         service,
         here.proxy.namespace,
         here.proxy.dns_domain,
+        cluster=here.proxy.cluster_id,
         automatic=reaches_automatic_addresses(here.proxy),
     )
     own = tuple(each for each in domains if each in (service.host, f"{service.host}."))

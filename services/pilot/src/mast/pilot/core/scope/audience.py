@@ -132,7 +132,11 @@ def audience_of(proxy: Proxy, scope: Scope, selector_keys: frozenset[str]) -> Au
 def registered(proxy: Proxy, scope: Scope) -> Workload | None:
     """What the registry knows of a proxy's workload: same namespace, best also the same name."""
     for address in proxy.ip_addresses:
-        found = [each for each in scope.workloads_at(address) if each.namespace == proxy.namespace]
+        found = [
+            each
+            for each in scope.workloads_at(address)
+            if each.namespace == proxy.namespace and not _elsewhere(each.cluster, proxy)
+        ]
         if found:
             return next((each for each in found if each.name == proxy.name), found[0])
     return None
@@ -149,7 +153,8 @@ def own_targets(proxy: Proxy, scope: Scope, known: Workload | None) -> Sequence[
         for key in scope.services_at(address):
             if (service := scope.owned_service(key)) is not None:
                 for endpoint in scope.endpoints(key):
-                    if address in (endpoint.address, *endpoint.additional_addresses):
+                    addresses = (endpoint.address, *endpoint.additional_addresses)
+                    if address in addresses and not _elsewhere(endpoint.cluster, proxy):
                         _add_targets(found, service, endpoint.ports)
     names = known.ports if known else {}
     for service in scope.owned_services(proxy.namespace):
@@ -157,6 +162,11 @@ def own_targets(proxy: Proxy, scope: Scope, known: Workload | None) -> Sequence[
             ports = {each.number: names.get(each.name, each.target_port) for each in service.ports}
             _add_targets(found, service, ports)
     return [found[key] for key in sorted(found)]
+
+
+def _elsewhere(cluster: str, proxy: Proxy) -> bool:
+    """Whether what a cluster reports is not the proxy's: addresses repeat from one to another."""
+    return bool(cluster and proxy.cluster_id) and cluster != proxy.cluster_id
 
 
 def targets(served: Sequence[ServedPort], scope: Scope) -> Sequence[Target]:

@@ -1,27 +1,24 @@
 """Networks that cannot reach each other directly, and the gateways between them (D8, H4)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from math import lcm
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from mast.pilot.core.model.hosts import is_single_address
-from mast.pilot.core.model.model import NO_LABELS, Endpoint, Service
+from mast.pilot.core.model.merging import CROSS_NETWORK_PORT, external
+from mast.pilot.core.model.model import NO_LABELS, Endpoint
 from mast.pilot.core.model.proxy import NOWHERE, Locality
 from mast.pilot.core.scope.scope import Scope
 
-CROSS_NETWORK_PORT: Final = 15443
-GATEWAY_PORT: Final = "networking.istio.io/gatewayPort"
-"""Label or annotation of a gateway's service: its port for other networks."""
-
 
 class NetworkGateway(NamedTuple):
-    """Where mutual TLS of another network is let in."""
+    """Where mutual TLS of another network is let in; `cluster` is whose it is, "" if unknown."""
 
     address: str
     port: int
     locality: Locality = NOWHERE
+    cluster: str = ""
 
 
 def network_of(scope: Scope, endpoint: Endpoint) -> str:
@@ -56,24 +53,21 @@ def gateways(scope: Scope, network: str) -> Sequence[NetworkGateway]:
             found.add(NetworkGateway(each.address, port, locality))
         else:
             services = scope.services_of(each.registry_service_name)
-            found |= {NetworkGateway(address, port, locality) for address in _ways(services[:1])}
+            addresses = [address for service in services[:1] for address in external(service)]
+            found |= {NetworkGateway(address, port, locality) for address in addresses}
     for key in scope.network_gateways.get(network, ()):
         if (labelled := scope.owned_service(key)) is not None:
-            port = _gateway_port(labelled)
-            found |= {NetworkGateway(address, port) for address in _ways([labelled])}
+            found |= {
+                NetworkGateway(way.address, way.port, cluster=way.cluster)
+                for way in labelled.ways
+                if way.network == network
+            }
     return sorted(found)
 
 
-def _ways(services: Iterable[Service]) -> Iterator[str]:
-    """Addresses of services for those outside of their cluster, if it tells any."""
-    for each in services:
-        yield from each.external_addresses or filter(is_single_address, each.addresses)
-
-
-def _gateway_port(service: Service) -> int:
-    told = service.labels.get(GATEWAY_PORT) or service.annotations.get(GATEWAY_PORT, "")
-    usable = told.isdecimal() and 0 < int(told) < 65536
-    return int(told) if usable else CROSS_NETWORK_PORT
+def _of_cluster(known: Sequence[NetworkGateway], cluster: str) -> Sequence[NetworkGateway]:
+    """Those of the cluster itself, if it has any."""
+    return [each for each in known if each.cluster == cluster] or known
 
 
 def reachable(
@@ -81,27 +75,29 @@ def reachable(
 ) -> Sequence[Endpoint]:
     """Endpoints as seen from a network: those of others stand behind their gateways (H4).
 
-    A gateway carries the weight of what is behind it; all weights are scaled so that they stay
-    whole numbers. Endpoints without mutual TLS cannot be reached through a gateway; those of a
-    network without known gateways are dialled directly, and all by who is in no network.
+    Those of their own cluster, if it has any in the network, else all of the network. A gateway
+    carries the weight of what is behind it; all weights are scaled so that they stay whole
+    numbers. Endpoints without mutual TLS cannot be reached through a gateway; those of a network
+    without known gateways are dialled directly, and all by who is in no network.
     """
-    ways = {each: gateways(scope, each) for each in known_networks(scope)}
-    if not ways or not network:
+    known = {each: gateways(scope, each) for each in known_networks(scope)}
+    if not known or not network:
         return list(endpoints)
     direct: list[Endpoint] = []
     behind: dict[tuple[str, str], int] = {}
     for each in endpoints:
         there = network_of(scope, each)
-        if not there or there == network or not ways.get(there):
+        if not there or there == network or not known.get(there):
             direct.append(each)
         elif each.mtls:
             place = (there, each.cluster)
             behind[place] = behind.get(place, 0) + each.weight
-    factor = lcm(1, *(len(ways[there]) for there, _ in behind))
+    ways = {place: _of_cluster(known[place[0]], place[1]) for place in behind}
+    factor = lcm(1, *map(len, ways.values()))
     scaled = [replace(each, weight=each.weight * factor) for each in direct]
-    for (there, cluster), weight in sorted(behind.items()):
-        share = weight * factor // len(ways[there])
-        scaled += (_through(way, there, cluster, share, port) for way in ways[there])
+    for place, weight in sorted(behind.items()):
+        share = weight * factor // len(ways[place])
+        scaled += (_through(way, *place, share, port) for way in ways[place])
     return scaled
 
 

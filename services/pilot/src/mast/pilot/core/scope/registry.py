@@ -15,7 +15,6 @@ from mast.pilot.core.model.merging import (
     with_distribution,
 )
 from mast.pilot.core.model.model import Endpoint, Identities, Service, ServiceKey, Workload
-from mast.pilot.core.model.proxy import NETWORK
 from mast.pilot.core.model.service_entries import Contribution
 from mast.pilot.core.model.table import Groups, Table
 from mast.pilot.core.scope import memo
@@ -252,12 +251,9 @@ class Registry:
 
     def _note_gateway(self, key: ServiceKey, old: Service | None, new: Service | None) -> None:
         """Services with the label of a network are ways into it (pilot.md D8)."""
-        before, now = (
-            {each.labels[NETWORK] for each in (service,) if each and each.labels.get(NETWORK)}
-            for service in (old, new)
-        )
+        before, now = (set(service.ways) if service else set() for service in (old, new))
         if before != now:
-            self._network_gateways.move(key, before, now)
+            self._network_gateways.move(key, *({way.network for way in s} for s in (before, now)))
             self._touched.add(Fact(memo.NETWORK_GATEWAYS))
 
     def _replace(self, key: ServiceKey, service: Service | None) -> None:

@@ -24,7 +24,7 @@ def name_table(scope: Scope, proxy: Proxy) -> NameTable:
     for service in scope.services():
         if service.headless:
             _add_headless(table, service, _near(scope, service, proxy))
-        elif addresses := _dialable(service.vips(automatic=True), proxy):
+        elif addresses := _dialable(service.vips(proxy.cluster_id, automatic=True), proxy):
             _add(table, service, service.host, addresses)
             for alias in service.aliases:
                 _add(table, service, alias, addresses)
