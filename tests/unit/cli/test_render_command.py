@@ -39,6 +39,7 @@ def test_public_samples_render() -> None:
     found = json.loads(render("-f", str(samples), "--node", NODE, "-o", "json"))
     routes = {host["name"] for route in found["routes"] for host in route["virtualHosts"]}
     assert {"edition.cnn.com:80", "www.googleapis.com:80"} <= routes
+    assert "shop-front.default.svc.cluster.local:9080" in routes
 
 
 def test_one_proxy_gets_five_lists() -> None:
@@ -193,7 +194,7 @@ def test_all_mistakes_of_all_files_are_told(tmp_path: Path) -> None:
 
 def test_unknown_kinds_say_how_to_skip_them(tmp_path: Path) -> None:
     file = tmp_path / "pod.yaml"
-    file.write_text("{apiVersion: example.com/v1, kind: Widget, metadata: {name: a}}")
+    file.write_text("{apiVersion: mesh.istio.io/v1, kind: Widget, metadata: {name: a}}")
     with pytest.raises(CommandError) as failed:
         render("-f", str(file), "--node", NODE)
     assert "--ignore-unknown" in failed.value.hint

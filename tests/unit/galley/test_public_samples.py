@@ -21,6 +21,7 @@ SAMPLES = Path(__file__).parents[2] / "data" / "public_samples"
     ("name", "judged", "skipped"),
     [
         pytest.param("bookinfo", 13, ["Deployment", "Service", "ServiceAccount"], id="bookinfo"),
+        pytest.param("earlier", 6, ["Certificate", "Deployment", "Service"], id="earlier"),
         pytest.param("gateways", 16, [], id="gateways"),
         pytest.param("security", 17, [], id="security"),
         pytest.param("telemetry", 17, [], id="telemetry"),

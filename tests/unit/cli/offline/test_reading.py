@@ -76,7 +76,7 @@ def test_ages(texts: list[str], names: list[str]) -> None:
     [
         pytest.param("a: [", ["0.yaml:2 error malformed-yaml"], id="syntax"),
         pytest.param(
-            "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a}",
+            "apiVersion: networking.istio.io/v1\nkind: Widget\nmetadata: {name: a}",
             ["0.yaml:2 error unknown-kind"],
             id="kind",
         ),
@@ -103,9 +103,16 @@ def test_mistakes(text: str, expected: list[str]) -> None:
     assert found.errors
 
 
-def test_unknown_kinds_can_be_skipped() -> None:
-    widget = "{apiVersion: example.com/v1, kind: Widget, metadata: {name: a}}"
-    found = files(widget, entry("web"), options=Options(ignore_unknown=True))
+@pytest.mark.parametrize(
+    ("group", "wanted"),
+    [
+        pytest.param("networking.istio.io", True, id="misspelt-if-wanted"),
+        pytest.param("example.com", False, id="foreign-always"),
+    ],
+)
+def test_unknown_kinds_can_be_skipped(group: str, wanted: bool) -> None:
+    widget = f"{{apiVersion: {group}/v1, kind: Widget, metadata: {{name: a}}}}"
+    found = files(widget, entry("web"), options=Options(ignore_unknown=wanted))
     assert [each.rule for each in found.warnings] == ["unknown-kind"]
     assert len(found.entries) == 1
 

@@ -120,6 +120,8 @@ def test_names_of_generated_gateways_are_reserved() -> None:
         pytest.param("{}", ["name required", "port required", "protocol required"], id="empty"),
         pytest.param("{name: A, port: 70000, protocol: UDP}",
                      ["name name", "port port", "protocol protocol"], id="bad"),
+        pytest.param("{name: a, port: 15008, protocol: HBONE}", ["warning protocol without-effect"],
+                     id="waypoint"),
         pytest.param("{name: a, port: 80, protocol: TCP, hostname: a.com}",
                      ["hostname not-allowed"], id="tcp-host"),
         pytest.param("{name: a, port: 80, protocol: HTTP, tls: {}}", ["tls not-allowed"],

@@ -94,6 +94,8 @@ CONFIG = descriptor(params_file())
                       "error spec.params.value wrong-type"], id="no-text"),
         pytest.param("instance", "{compiledTemplate: authorization, params: {subject: {user: a,"
                      " properties: {b: c}}}}", [], id="nested-template"),
+        pytest.param("instance", "{compiledTemplate: authorization, params: {subject: {groups: ''},"
+                     " action: {path: ''}}}", [], id="unset-fields"),
         pytest.param("instance", "{}", ["error spec.compiledTemplate required"],
                      id="instance-of-nothing"),
         pytest.param("instance", "{compiledTemplate: metrics}",

@@ -184,6 +184,8 @@ spec: {hosts: [a.test, b.test], ports: [{number: 80, name: http, protocol: HTTP}
     [
         pytest.param("group: '', kind: Service, name: a", "shop",
                      ["mesh a.shop.svc.cluster.local"], id="producer"),
+        pytest.param("kind: Service, name: a", "shop",
+                     ["mesh a.shop.svc.cluster.local"], id="no-group-producer"),
         pytest.param("group: '', kind: Service, name: a, namespace: shop", "client",
                      ["mesh a.shop.svc.cluster.local for client"], id="consumer"),
         pytest.param("group: networking.istio.io, kind: ServiceEntry, name: outside", "shop",

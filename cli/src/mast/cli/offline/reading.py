@@ -22,6 +22,7 @@ from mast.galley.core.decode import decode
 from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.documents import Node
 from mast.galley.core.documents import documents as documents_of
+from mast.galley.core.earlier_versions import current
 from mast.galley.core.judge import judge
 from mast.galley.core.metadata import Metadata
 from mast.galley.core.objects import (
@@ -149,9 +150,8 @@ def _read_all(
         for document in _walk(sources)
         if document.type in READERS or cluster.is_of_cluster(document)
     }
-    severity = Severity.WARNING if options.ignore_unknown else Severity.ERROR
     problems = tuple(
-        replace(each, severity=severity) if each.rule == SKIPPED else each
+        each
         for each in reading.problems
         if each.rule != SKIPPED or (each.source, each.position) not in known
     )
@@ -167,6 +167,7 @@ def _walk(sources: Iterable[config_pb2.Source]) -> Iterator[Document]:
 
 
 def _opened(node: Node, source: str) -> Iterator[Document]:
+    node = current(node)
     content = node.value
     if not isinstance(content, dict):
         return

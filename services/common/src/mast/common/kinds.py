@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 TYPE_PREFIX = "type.googleapis.com/"
 
+GENERATION_ANNOTATION = "mast.io/generation"
+"""Annotation of stored objects: the generation they have where they are from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -255,12 +258,16 @@ KINDS: tuple[Kind, ...] = (
         "GatewayClass",
         "gatewayclasses",
         gateway_api.GatewayClassSpec,
-        ("v1", "v1beta1"),
+        ("v1", "v1beta1", "v1alpha2"),
         "gc",
         cluster_scoped=True,
     ),
-    _gateway_api("Gateway", "gateways", gateway_api.GatewaySpec, ("v1", "v1beta1"), "gtw"),
-    _gateway_api("HTTPRoute", "httproutes", routes_pb2.HTTPRouteSpec, ("v1", "v1beta1")),
+    _gateway_api(
+        "Gateway", "gateways", gateway_api.GatewaySpec, ("v1", "v1beta1", "v1alpha2"), "gtw"
+    ),
+    _gateway_api(
+        "HTTPRoute", "httproutes", routes_pb2.HTTPRouteSpec, ("v1", "v1beta1", "v1alpha2")
+    ),
     _gateway_api("GRPCRoute", "grpcroutes", routes_pb2.GRPCRouteSpec, ("v1", "v1alpha2")),
     _gateway_api("TLSRoute", "tlsroutes", routes_pb2.TLSRouteSpec, ("v1", "v1alpha3", "v1alpha2")),
     _gateway_api("TCPRoute", "tcproutes", routes_pb2.TCPRouteSpec, ("v1alpha2", "v1")),

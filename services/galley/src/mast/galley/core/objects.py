@@ -17,6 +17,7 @@ from mast.common.kinds import BY_GROUP_KIND, KINDS, Kind
 from mast.galley.core import metadata
 from mast.galley.core.decode import Decoded, decode
 from mast.galley.core.documents import Document, Node, from_json, parsed
+from mast.galley.core.earlier_versions import current
 from mast.galley.core.mesh_config_map import embedded, is_mesh_config_map
 from mast.galley.core.metadata import Metadata
 from mast.galley.core.problem import (
@@ -221,6 +222,7 @@ def read_node(node: Node, source: str, defaults: Defaults) -> Reading:
 
 
 def _read_document(node: Node, source: str, defaults: Defaults) -> Reading:
+    node = current(node)
     if not isinstance(node.value, dict):
         problem = Problem(
             "not-an-object", f"{shown(node)} is not an object", position=node.position

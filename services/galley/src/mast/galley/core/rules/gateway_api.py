@@ -11,7 +11,7 @@ from typing import Any
 
 from mast.galley.core.metadata import dns_subdomain, label_key
 from mast.galley.core.objects import ConfigObject
-from mast.galley.core.problem import Finding, Path
+from mast.galley.core.problem import Finding, Path, warning
 from mast.galley.core.rules import values
 from mast.galley.core.rules.kubernetes import (
     GATEWAY_API,
@@ -37,6 +37,9 @@ from mast.galley.core.rules.table import (
 
 TERMINATE_MODE = "gateway.istio.io/tls-terminate-mode"
 """Option of a listener's TLS: how clients are verified (Istio)."""
+
+WAYPOINT = "HBONE"
+"""Protocol of listeners that are none of ours: objects for several meshes are not refused."""
 
 _CONTROLLER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9/._~%!$&'()*+,;=:-]+")
 _ROUTES = {
@@ -107,6 +110,9 @@ def _address(address: Any, at: Path) -> Iterator[Finding]:
 def _listener(listener: Any, at: Path) -> Iterator[Finding]:
     """What goes with a protocol (Gateway API Listener)."""
     protocol = listener.protocol
+    if protocol == WAYPOINT:
+        message = f"{WAYPOINT} is for waypoints of ambient meshes; nothing listens here"
+        yield warning((*at, "protocol"), "without-effect", message)
     if protocol in _HOSTLESS:
         yield from forbidden(listener, at, f"for protocol {protocol}", "hostname")
     if protocol in _ROUTES and protocol not in _TLS:
@@ -232,7 +238,7 @@ FAMILY = Family(
             "Listener.name": ("name", section),
             "Listener.hostname": ("host", hostname),
             "Listener.port": ("port", values.port),
-            "Listener.protocol": ("protocol", values.one_of(*_ROUTES)),
+            "Listener.protocol": ("protocol", values.one_of(*_ROUTES, WAYPOINT)),
             "ListenerTLSConfig.mode": ("tls-mode", values.one_of("Terminate", "Passthrough")),
             "RouteNamespaces.from": ("namespaces", values.one_of("Same", "All", "Selector")),
             "RouteGroupKind.kind": ("kind", kind),

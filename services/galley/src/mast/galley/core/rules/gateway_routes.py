@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mast.galley.core.problem import Finding, Path
+from mast.galley.core.problem import Finding, Path, warning
 from mast.galley.core.rules import values
 from mast.galley.core.rules.kubernetes import (
     GATEWAY_API,
@@ -61,7 +61,16 @@ def _http_route(spec: Any, at: Path) -> Iterator[Finding]:
 
 
 def _parent(parent: Any, at: Path) -> Iterator[Finding]:
+    """What a route may hang on; a Service is one of the core group where no group is said.
+
+    Differs from Gateway API, whose own group holds then, and has no Service: nothing else can be
+    meant, and Istio's samples of 1.16 say it so.
+    """
     group = parent.group if parent.HasField("group") else GATEWAY_API
+    if parent.kind == "Service" and not parent.HasField("group"):
+        message = "without 'group' others look for a Service of Gateway API; write group: ''"
+        yield warning((*at, "group"), "reference", message)
+        group = ""
     meant = (group, parent.kind or "Gateway")
     if meant not in _PARENTS:
         allowed = ", ".join(_PARENTS.values())

@@ -177,7 +177,8 @@ def _instance(obj: ConfigObject) -> Iterator[Finding]:
 def expressions(content: Mapping[str, Any], template: Descriptor, at: Path) -> Iterator[Finding]:
     """Parameters of an instance: an expression for each field of the template that is given.
 
-    An expression is text, that of a number, too (mixer.md D6).
+    An expression is text, that of a number, too; one that is empty leaves its field unset (mixer.md
+    D6, E26).
     """
     by_name = {field.name: field for field in template.fields}
     by_name |= {field.json_name: field for field in template.fields}
@@ -199,6 +200,8 @@ def _expression_map(value: Any, field: FieldDescriptor, at: Path) -> Iterator[Fi
         return
     _, value_field = map_entry(field)
     for key, item in value.items():
+        if item == "":
+            yield Finding((*at, key), "expression", "is empty; write '\"\"' for no text")
         yield from _expression(item, value_field, (*at, key))
 
 
@@ -210,8 +213,6 @@ def _expression(value: Any, field: FieldDescriptor, at: Path) -> Iterator[Findin
     elif nested or not isinstance(value, str):
         wanted = "an object" if nested else "an expression, which is text: put it in quotes"
         yield Finding(at, "wrong-type", f"{value!r} is not {wanted}")
-    elif value == "":
-        yield Finding(at, "expression", "an expression must not be empty; write '\"\"' for no text")
 
 
 def _legacy(obj: ConfigObject) -> Iterator[Finding]:

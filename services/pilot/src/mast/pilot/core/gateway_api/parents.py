@@ -54,7 +54,8 @@ def attachments(sight: Sight, config: Config[Any]) -> Iterator[Attachment]:
     meta = config.meta
     hostnames = list(getattr(config.spec, "hostnames", ()))
     for parent in config.spec.parent_refs:
-        group = parent.group if parent.HasField("group") else GATEWAY_API
+        own = "" if parent.kind == "Service" else GATEWAY_API
+        group = parent.group if parent.HasField("group") else own
         name = (parent.namespace or meta.namespace, parent.name)
         match (group, parent.kind or "Gateway"):
             case (str(each), "Gateway") if each == GATEWAY_API:
