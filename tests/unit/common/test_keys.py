@@ -65,6 +65,11 @@ VIRTUAL_SERVICES = "istio/networking/v1alpha3/virtualservices"
             "status/proxies/sidecar~10.0.0.1~a.b~b.svc.cluster.local",
             id="proxy-status",
         ),
+        pytest.param(
+            keys.gateway_status_key("k8s/a/v1/b", "", "c"),
+            "status/gateways/k8s/a/v1/b/-/c",
+            id="gateway",
+        ),
         pytest.param(keys.leader_key("ingest"), "leader/ingest", id="leader"),
         pytest.param(keys.change_key("1-a"), "history/changes/1-a", id="change"),
         pytest.param(keys.replaced_key("1-a"), "history/replaced/1-a", id="replaced"),

@@ -23,6 +23,7 @@ FLOWS = "flows/"
 STATUS = "status/"
 STATUS_PROXIES = "status/proxies/"
 STATUS_CONFIG = "status/config/"
+STATUS_GATEWAYS = "status/gateways/"
 STATUS_MIXER = "status/mixer/"
 STATUS_CLUSTERS = "status/clusters/"
 STATUS_TRUST = "status/trust/"
@@ -150,6 +151,11 @@ def config_status_prefix(collection: str, namespace: str, name: str) -> str:
     """Prefix of what all replicas found out about a configuration object."""
     key = config_key(collection, namespace, name)
     return f"{STATUS_CONFIG}{key.removeprefix(CONFIG)}/"
+
+
+def gateway_status_key(collection: str, namespace: str, name: str) -> str:
+    """Key of the status of an object of Gateway API."""
+    return STATUS_GATEWAYS + config_key(collection, namespace, name).removeprefix(CONFIG)
 
 
 def mixer_status_key(replica: str) -> str:

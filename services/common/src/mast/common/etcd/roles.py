@@ -46,8 +46,9 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 keys.STATUS_CLUSTERS,
                 f"{keys.STATUS_TRUST}galley-",
                 f"{keys.LEADER}galley-",
+                f"{keys.LEADER}istio-",
             ),
-            reads=(keys.TRUST, keys.STATUS_CONFIG, keys.STATUS_MIXER),
+            reads=(keys.TRUST, keys.STATUS_CONFIG, keys.STATUS_GATEWAYS, keys.STATUS_MIXER),
         ),
         "pilot": Role(
             reads=(keys.CONFIG, keys.SECRETS, keys.REGISTRY, keys.TRUST),
@@ -55,6 +56,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 keys.REGISTRY_WORKLOADS,
                 keys.STATUS_PROXIES,
                 keys.STATUS_CONFIG,
+                keys.STATUS_GATEWAYS,
                 f"{keys.STATUS_TRUST}pilot",
                 keys.JWKS,
                 f"{keys.LEADER}pilot-",
