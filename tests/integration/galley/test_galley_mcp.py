@@ -11,7 +11,12 @@ from typing import Any
 import grpc.aio
 import pytest
 from envoy.service.discovery.v3 import ads_pb2_grpc
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
 from google.rpc.status_pb2 import Status
 
 from istio.mcp.v1alpha1 import mcp_pb2, mcp_pb2_grpc, resource_pb2
@@ -171,10 +176,12 @@ class Waiting(mcp_pb2_grpc.ResourceSinkServicer):
 
     def __init__(self) -> None:
         self.got: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self.metadata: dict[str, str] = {}
 
     async def EstablishResourceStream(
         self, request_iterator: AsyncIterator[mcp_pb2.Resources], context: Any
     ) -> AsyncIterator[mcp_pb2.RequestResources]:
+        self.metadata = dict(context.invocation_metadata())
         yield mcp_pb2.RequestResources(collection=RULES, incremental=True)
         async for resources in request_iterator:
             yield mcp_pb2.RequestResources(collection=RULES, response_nonce=resources.nonce)
@@ -189,7 +196,8 @@ async def test_galley_calls_a_sink_and_calls_again(tmp_path: Path, shared_etcd: 
     port = server.add_insecure_port("127.0.0.1:0")
     settings: dict[str, Any] = {
         "etcd_root": f"/{secrets.token_hex(8)}",
-        "mcp_sinks": (f"127.0.0.1:{port}",),
+        "sink_address": (f"127.0.0.1:{port}",),
+        "sink_meta": ("Mesh=east",),
     }
     await server.start()
     try:
@@ -204,6 +212,8 @@ async def test_galley_calls_a_sink_and_calls_again(tmp_path: Path, shared_etcd: 
             await galley.apply(rule("b", "hangup.com"))
             assert await sink.got.get() == {"shop/b": "hangup.com"}, "what changed"
             assert await sink.got.get() == {"shop/a": "a.com", "shop/b": "hangup.com"}
+            assert sink.metadata["config.source.version"]
+            assert sink.metadata["mesh"] == "east"
     finally:
         await server.stop(0)
 
@@ -310,6 +320,45 @@ async def test_mcp_over_xds(galley: RunningGalley, channel: grpc.aio.Channel) ->
     gone = await read()
     assert (gone.type_url, rules(gone)) == (types[0], {}), "the other ones owe an answer"
     call.cancel()
+
+
+async def test_mcp_over_delta_xds(galley: RunningGalley, channel: grpc.aio.Channel) -> None:
+    await galley.apply(rule("a") + "---\n" + rule("b", "b.com"))
+    await told(channel, "b.com")
+    kind = "networking.istio.io/v1/DestinationRule"
+    stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel)
+
+    async def opened(**fields: Any) -> tuple[Any, DeltaDiscoveryResponse]:
+        call: Any = stub.DeltaAggregatedResources(timeout=3 * SECONDS)
+        request = DeltaDiscoveryRequest(type_url=kind, **fields)
+        request.node.metadata["GENERATOR"] = "api"
+        await call.write(request)
+        return call, await read(call)
+
+    async def read(call: Any) -> DeltaDiscoveryResponse:
+        async with asyncio.timeout(SECONDS):
+            found = await call.read()
+        assert isinstance(found, DeltaDiscoveryResponse), await call.details()
+        return found
+
+    call, first = await opened(resource_names_subscribe=["*"])
+    resource = resource_pb2.Resource()
+    assert first.resources[0].resource.Unpack(resource)
+    assert resource.metadata.name == "shop/a"
+    versions = {each.name: each.version for each in first.resources}
+    assert set(versions) == {"shop/a", "shop/b"}
+    await call.write(DeltaDiscoveryRequest(type_url=kind, response_nonce=first.nonce))
+    ref = api.ObjectRef(kind="DestinationRule", namespace="shop", name="b")
+    await galley.stub.Delete(api.DeleteRequest(objects=[ref]))
+    gone = await read(call)
+    assert (list(gone.resources), list(gone.removed_resources)) == ([], ["shop/b"])
+    call.cancel()
+    call, missed = await opened(initial_resource_versions=versions)
+    assert (list(missed.resources), list(missed.removed_resources)) == ([], ["shop/b"])
+    await call.write(DeltaDiscoveryRequest(type_url=kind, resource_names_subscribe=["shop/a"]))
+    async with asyncio.timeout(SECONDS):
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "'shop/a'" in await call.details()
 
 
 async def test_proxies_are_sent_to_pilot(galley: RunningGalley, channel: grpc.aio.Channel) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -15,7 +16,7 @@ from mastapi.galley.v1 import config_pb2 as api
 from mastapi.galley.v1 import config_pb2_grpc, history_pb2, history_pb2_grpc
 from tests.integration.citadel.process import Citadel, citadel
 from tests.support.etcd_server import EtcdServer, free_port
-from tests.support.galley_server import RunningGalley, galley_server
+from tests.support.galley_server import SECONDS, RunningGalley, galley_server
 from tests.support.pki import Pair
 
 SERVER_NAME = "istio-galley.istio-system.svc"
@@ -23,10 +24,14 @@ RULE = (
     "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
     "metadata: {name: a}\nspec: {host: a.com}\n"
 )
+RULES = "istio/networking/v1alpha3/destinationrules"
+LARGE = f"annotations: {{note: '{'x' * 250_000}'}}"
 
 
 @asynccontextmanager
-async def secured(tmp_path: Path, etcd: EtcdServer) -> AsyncIterator[tuple[RunningGalley, Citadel]]:
+async def secured(
+    tmp_path: Path, etcd: EtcdServer, **settings: Any
+) -> AsyncIterator[tuple[RunningGalley, Citadel]]:
     async with citadel(etcd.endpoint, tmp_path) as ca:
         root, token = tmp_path / "root.pem", tmp_path / "token"
         root.write_bytes(await ca.roots())
@@ -39,6 +44,7 @@ async def secured(tmp_path: Path, etcd: EtcdServer) -> AsyncIterator[tuple[Runni
             ca_root_file=root,
             ca_token_file=token,
             allowed_writers=("spiffe://cluster.local/ns/ops/sa/deployer",),
+            **settings,
         ) as galley:
             yield galley, ca
 
@@ -117,6 +123,53 @@ async def test_callers_may_do_what_their_identity_allows(tmp_path: Path, etcd: E
         assert await of("shop", "reviews") == dict.fromkeys(everything, refused)
         async with caller(galley, roots, None) as channel:
             assert set((await attempts(channel)).values()) == {grpc.StatusCode.UNAVAILABLE}
+
+
+class Listening(mcp_pb2_grpc.ResourceSinkServicer):
+    """A sink that wants rules and notes who calls with what."""
+
+    def __init__(self) -> None:
+        self.calls: asyncio.Queue[tuple[set[str], mcp_pb2.Resources]] = asyncio.Queue()
+
+    async def EstablishResourceStream(
+        self, request_iterator: AsyncIterator[mcp_pb2.Resources], context: Any
+    ) -> AsyncIterator[mcp_pb2.RequestResources]:
+        yield mcp_pb2.RequestResources(collection=RULES)
+        async for resources in request_iterator:
+            names = context.auth_context()["x509_subject_alternative_name"]
+            await self.calls.put(({name.decode() for name in names}, resources))
+            yield mcp_pb2.RequestResources(collection=RULES, response_nonce=resources.nonce)
+
+
+async def test_sinks_are_called_by_mutual_tls_with_states_of_any_size(
+    tmp_path: Path, etcd: EtcdServer
+) -> None:
+    port = free_port()
+    options = [("grpc.max_receive_message_length", 16 << 20)]
+    async with secured(tmp_path, etcd, sink_address=(f"localhost:{port}",)) as (galley, ca):
+        token = await ca.join_token("istio-system", "istio-pilot-service-account")
+        pair, _ = await ca.new_pair(token)
+        sink, server = Listening(), grpc.aio.server(options=options)
+        mcp_pb2_grpc.add_ResourceSinkServicer_to_server(sink, server)
+        credentials = grpc.ssl_server_credentials(
+            [(pair.key, pair.chain)], await ca.roots(), require_client_auth=True
+        )
+        server.add_secure_port(f"localhost:{port}", credentials)
+        await server.start()
+        try:
+            async with asyncio.timeout(SECONDS):
+                names, resources = await sink.calls.get()
+                assert "spiffe://cluster.local/ns/istio-system/sa/istio-galley-service-account" in (
+                    names
+                )
+                for batch in range(5):
+                    rules = (RULE.replace("a}", f"a{batch}{each}, {LARGE}}}") for each in "abcd")
+                    await galley.apply("---\n".join(rules))
+                while len(resources.resources) < 20:
+                    _, resources = await sink.calls.get()
+        finally:
+            await server.stop(0)
+    assert resources.ByteSize() > 4 << 20, "more than gRPC takes unless it is told"
 
 
 async def test_galley_without_citadel_serves_its_socket_only(

@@ -43,6 +43,7 @@ def test_defaults_without_input() -> None:
         pytest.param(["--debug", "yes"], {}, Config(debug=True), id="boolean"),
         pytest.param(["--peers", "a, b,"], {}, Config(peers=("a", "b")), id="list"),
         pytest.param(["--key-file", "/k"], {}, Config(key_file=Path("/k")), id="optional-path"),
+        pytest.param(["--keyFile=/k"], {}, Config(key_file=Path("/k")), id="as-istio-spells"),
         pytest.param([], {"OTHER_WORKERS": "9"}, Config(), id="other-prefix-ignored"),
     ],
 )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from istio.mcp.v1alpha1 import resource_pb2
 from mast.common.keys import config_key
 from mast.galley.core.mcp.catalog import Catalog, Snapshot
-from mast.galley.core.mcp.watches import Answer, Push, Watches
+from mast.galley.core.mcp.watches import PART_BYTES, Answer, Push, Watches
 
 RULES = "istio/networking/v1alpha3/destinationrules"
 GATEWAYS = "istio/networking/v1alpha3/gateways"
-VALUE = resource_pb2.Resource().SerializeToString()
 
 
 class Mesh:
@@ -19,10 +18,15 @@ class Mesh:
         self._catalog = Catalog()
         self._revision = 0
 
-    def change(self, *, put: str = "", drop: str = "", collection: str = RULES) -> Snapshot:
+    def change(
+        self, *, put: str = "", drop: str = "", collection: str = RULES, size: int = 0
+    ) -> Snapshot:
         """The snapshot after objects (letters) are written and deleted in namespace ``n``."""
         self._revision += 1
-        changes = [(config_key(collection, "n", name), VALUE, self._revision) for name in put]
+        resource = resource_pb2.Resource()
+        resource.body.value = bytes(size)
+        value = resource.SerializeToString()
+        changes = [(config_key(collection, "n", name), value, self._revision) for name in put]
         gone = [(config_key(collection, "n", name), None, self._revision) for name in drop]
         self._catalog.apply([*changes, *gone], self._revision)
         return self._catalog.snapshot()
@@ -106,6 +110,40 @@ def test_increments() -> None:
     second = watches.next(mesh.change(put="bc", drop="a"))
     assert second is not None
     assert (names(second), second.removed) == (["n/b", "n/c"], ("n/a",))
+
+
+def test_increments_are_cut_at_a_mebibyte_and_full_states_never_are() -> None:
+    mesh, watches = Mesh(), Watches()
+    mesh.change(put="abcd", collection=GATEWAYS, size=PART_BYTES)
+    snapshot = mesh.change(put="abcde", size=PART_BYTES // 3)
+    watches.ask(GATEWAYS, "")
+    assert names(watches.next(snapshot)) == ["n/a", "n/b", "n/c", "n/d"]
+    watches.ask(RULES, "", incremental=True)
+    assert names(watches.next(snapshot)) == ["n/a", "n/b"]
+    assert watches.next(snapshot) is None, "one part is on its way"
+    assert watches.ask(RULES, "2", rejected=True) is Answer.NACK
+    assert names(watches.next(snapshot)) == ["n/c", "n/d"], "a bad part keeps no other away"
+    watches.ask(RULES, "3")
+    newer = mesh.change(put="f", drop="d")
+    push = watches.next(newer)
+    assert push is not None
+    assert names(push) == ["n/a", "n/b"], "what was rejected comes with the next change"
+    assert push.removed == ("n/d",)
+    watches.ask(RULES, "4")
+    push = watches.next(newer)
+    assert push is not None
+    assert (names(push), push.removed) == (["n/e", "n/f"], ())
+    watches.ask(RULES, "5")
+    assert watches.next(newer) is None
+
+
+def test_a_resource_larger_than_a_part_goes_alone() -> None:
+    mesh, watches = Mesh(), Watches()
+    watches.ask(RULES, "", incremental=True)
+    snapshot = mesh.change(put="ab", size=2 * PART_BYTES)
+    assert names(watches.next(snapshot)) == ["n/a"]
+    watches.ask(RULES, "1")
+    assert names(watches.next(snapshot)) == ["n/b"]
 
 
 def test_a_sink_that_comes_back_gets_what_it_lacks() -> None:

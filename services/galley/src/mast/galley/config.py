@@ -1,10 +1,14 @@
 """Galley's settings: flags ``--like-this`` or variables ``GALLEY_LIKE_THIS``."""
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from mast.common.process.exposure import keep_etcd_here, keep_plaintext_here, stays_here
+
+# A text pair of gRPC's metadata; names that begin with grpc- or end with -bin mean other things.
+_META = re.compile(r"(?!grpc-)[0-9A-Za-z_.-]+(?<!-bin)=[ -~]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +30,12 @@ class Config:
     allowed_readers: tuple[str, ...] = ()
     allowed_writers: tuple[str, ...] = ()
 
-    # host:port of consumers that wait to be called with configuration (MCP ResourceSink); with a CA
-    # address by mutual TLS, without one on this machine only.
-    mcp_sinks: tuple[str, ...] = ()
+    # host:port of consumers that wait to be called with configuration (MCP ResourceSink), by
+    # MUTUAL_TLS or NONE: unless said, by mutual TLS where there is a CA address. NONE is for this
+    # machine. Meta are pairs NAME=VALUE that are sent ahead.
+    sink_address: tuple[str, ...] = ()
+    sink_auth_mode: str = ""
+    sink_meta: tuple[str, ...] = ()
     # Whether consumers are told the services of the registry, as ServiceEntries.
     mcp_service_entries: bool = False
 
@@ -129,9 +136,35 @@ class Config:
         if self.max_txn_ops < 3:
             raise ValueError("--max-txn-ops: must be at least 3: an object and its history")
         keep_plaintext_here(self, "monitoring_listen")
-        beyond = [] if self.ca_address else [a for a in self.mcp_sinks if not stays_here(a)]
-        if beyond and not self.plaintext_beyond_loopback:
-            raise ValueError(
-                f"--mcp-sinks {beyond[0]}: without --ca-address must be on a loopback address"
-            )
+        self._check_sinks()
         keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)
+
+    @property
+    def sinks_by_tls(self) -> bool:
+        """Whether sinks are called by mutual TLS."""
+        return (self.sink_auth_mode or ("MUTUAL_TLS" if self.ca_address else "NONE")) != "NONE"
+
+    @property
+    def sink_metadata(self) -> tuple[tuple[str, str], ...]:
+        """What is sent ahead to sinks; gRPC takes names in lower case only."""
+        pairs = (each.partition("=") for each in self.sink_meta)
+        return tuple((name.lower(), value) for name, _, value in pairs)
+
+    def _check_sinks(self) -> None:
+        mode = self.sink_auth_mode
+        if mode not in {"", "MUTUAL_TLS", "NONE"}:
+            raise ValueError(
+                f"--sink-auth-mode: {mode!r} is not allowed; allowed: MUTUAL_TLS, NONE"
+            )
+        if mode == "MUTUAL_TLS" and not self.ca_address:
+            raise ValueError("--sink-auth-mode MUTUAL_TLS: needs --ca-address")
+        for each in self.sink_meta:
+            if not _META.fullmatch(each):
+                raise ValueError(f"--sink-meta: {each!r} is no NAME=VALUE that gRPC can send")
+        if self.sinks_by_tls or self.plaintext_beyond_loopback:
+            return
+        for address in self.sink_address:
+            if not stays_here(address):
+                raise ValueError(
+                    f"--sink-address {address}: without TLS must be on a loopback address"
+                )

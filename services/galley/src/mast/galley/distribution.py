@@ -54,10 +54,10 @@ class Distribution:
         """Take snapshots and call sinks; for ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._feed.run(), name="mcp feed")
-            for address in self._config.mcp_sinks:
+            for address in self._config.sink_address:
                 tasks.create_task(self._call(address), name=f"mcp sink {address}")
 
     async def _call(self, address: str) -> None:
-        encrypted = bool(self._config.ca_address)
-        credentials = await self._credentials.after(None) if encrypted else None
-        await SinkCaller(self._consumers, address, credentials).run()
+        config = self._config
+        credentials = await self._credentials.after(None) if config.sinks_by_tls else None
+        await SinkCaller(self._consumers, address, credentials, config.sink_metadata).run()

@@ -57,16 +57,17 @@ def parse(
 ) -> T:
     """An instance of the dataclass ``cls``: flags win over ``PREFIX_*`` variables over defaults.
 
-    A field ``etcd_root`` is the flag ``--etcd-root`` and the variable ``PREFIX_ETCD_ROOT``. The
-    help text of a field is its ``metadata["help"]``. A value that does not parse, or that ``cls``
-    refuses, ends the program with usage and status 2, naming the flag or variable.
+    A field ``etcd_root`` is the flag ``--etcd-root``, in Istio's spelling ``--etcdRoot``, and the
+    variable ``PREFIX_ETCD_ROOT``. The help text of a field is its ``metadata["help"]``. A value
+    that does not parse, or that ``cls`` refuses, ends the program with usage and status 2, naming
+    the flag or variable.
     """
     hints = typing.get_type_hints(cls)
     parser = argparse.ArgumentParser(prog=prog or f"mast-{prefix.lower()}", description=cls.__doc__)
     fields = [f for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
     for field in fields:
         parser.add_argument(
-            _flag(field.name), type=_typed(hints[field.name]), help=field.metadata.get("help", "")
+            *_flags(field.name), type=_typed(hints[field.name]), help=field.metadata.get("help", "")
         )
     given = {
         name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None
@@ -84,8 +85,10 @@ def parse(
         parser.error(str(error))
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _flags(name: str) -> list[str]:
+    first, *others = name.split("_")
+    spellings = (name.replace("_", "-"), first + "".join(map(str.capitalize, others)))
+    return [f"--{each}" for each in dict.fromkeys(spellings)]
 
 
 def _typed(hint: Any) -> Callable[[str], Any]:

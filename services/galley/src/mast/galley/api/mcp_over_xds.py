@@ -1,24 +1,30 @@
 """MCP over xDS: the same configuration by the protocol of later releases (A5).
 
-A consumer asks with an aggregated discovery stream, state of the world, for types that are kinds:
-``group/version/Kind``.
+A consumer asks with an aggregated discovery stream for types that are kinds:
+``group/version/Kind``. In the stream's delta form it gets what differs from what it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import grpc
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
+from envoy.service.discovery.v3.discovery_pb2 import Resource as Named
 from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc import aio
 
 from istio.mcp.v1alpha1 import resource_pb2
 from mast.common.kinds import BY_GROUP_KIND
 from mast.galley.api.access import Access
-from mast.galley.api.consumers import WATCHES, BadRequest, Consumers
+from mast.galley.api.consumers import WATCHES, BadRequest, Consumers, Face
 from mast.galley.api.problems import Context
 from mast.galley.core.mcp.watches import Answer, Push, Watches
 
@@ -40,37 +46,86 @@ def collection_of(type_url: str) -> str:
     return kind.collection if kind is not None and api_version in kind.versions else ""
 
 
+Request = DiscoveryRequest | DeltaDiscoveryRequest
+
+
 @dataclass
 class _Stream:
-    """The messages of one consumer."""
+    """The messages of one consumer that wants the whole state."""
 
     watches: Watches = field(default_factory=lambda: Watches(collection_of))
     known: bool = False
 
     def ask(self, request: DiscoveryRequest) -> tuple[Answer, str]:
+        self.insist(request)
+        answer = self.watches.ask(
+            request.type_url, request.response_nonce, rejected=request.HasField("error_detail")
+        )
+        return answer, f"{request.type_url}: {request.error_detail.message}"
+
+    def insist(self, request: Request) -> None:
+        """Raise BadRequest for what makes no sense on this stream."""
         if not self.known:
             _insist(request)
             self.known = True
         if not request.type_url:
             raise BadRequest("type_url: is required, as group/version/Kind")
-        answer = self.watches.ask(
-            request.type_url, request.response_nonce, rejected=request.HasField("error_detail")
-        )
-        if len(self.watches) > WATCHES:
+        if len(self.watches) >= WATCHES and not request.response_nonce:
             raise BadRequest(f"more than {WATCHES} types on one stream")
-        return answer, f"{request.type_url}: {request.error_detail.message}"
 
     def response(self, push: Push) -> DiscoveryResponse:
-        bare = push.watch == MESH_CONFIG
         return DiscoveryResponse(
             version_info=push.version,
             type_url=push.watch,
             nonce=push.nonce,
-            resources=[each.body if bare else _packed(each) for each in push.resources],
+            resources=[_content(push.watch, each) for each in push.resources],
         )
 
 
-def _insist(first: DiscoveryRequest) -> None:
+@dataclass
+class _DeltaStream:
+    """The messages of one consumer that wants what differs from what it has."""
+
+    whole: _Stream = field(default_factory=_Stream)
+
+    @property
+    def watches(self) -> Watches:
+        return self.whole.watches
+
+    def ask(self, request: DeltaDiscoveryRequest) -> tuple[Answer, str]:
+        self.whole.insist(request)
+        named = {*request.resource_names_subscribe, *request.resource_names_unsubscribe} - {"*"}
+        if named:
+            raise BadRequest(
+                f"resource_names_subscribe: {min(named)!r} is not allowed; allowed: *, or nothing"
+            )
+        answer = self.watches.ask(
+            request.type_url,
+            request.response_nonce,
+            rejected=request.HasField("error_detail"),
+            incremental=True,
+            versions=request.initial_resource_versions,
+        )
+        return answer, f"{request.type_url}: {request.error_detail.message}"
+
+    def response(self, push: Push) -> DeltaDiscoveryResponse:
+        return DeltaDiscoveryResponse(
+            system_version_info=push.version,
+            type_url=push.watch,
+            nonce=push.nonce,
+            resources=[
+                Named(
+                    name=each.metadata.name,
+                    version=each.metadata.version,
+                    resource=_content(push.watch, each),
+                )
+                for each in push.resources
+            ],
+            removed_resources=push.removed,
+        )
+
+
+def _insist(first: Request) -> None:
     generator = first.node.metadata.fields["GENERATOR"].string_value
     if generator != _GENERATOR:
         raise BadRequest(
@@ -78,7 +133,9 @@ def _insist(first: DiscoveryRequest) -> None:
         )
 
 
-def _packed(resource: resource_pb2.Resource) -> AnyMessage:
+def _content(type_url: str, resource: resource_pb2.Resource) -> AnyMessage:
+    if type_url == MESH_CONFIG:
+        return resource.body
     found = AnyMessage()
     found.Pack(resource, deterministic=True)
     return found
@@ -92,14 +149,23 @@ class McpOverXds:
     access: Access
 
     def register(self, server: aio.Server) -> None:
-        """Add the service to a server; of its two methods there is the one that A5 names."""
-        stream = grpc.stream_stream_rpc_method_handler(
-            self._stream,
-            request_deserializer=DiscoveryRequest.FromString,
-            response_serializer=DiscoveryResponse.SerializeToString,
-        )
-        handlers = {"StreamAggregatedResources": stream}
+        """Add the service to a server. (Generated servicers yield; streams here write.)"""
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                self._serving(_Stream),
+                request_deserializer=DiscoveryRequest.FromString,
+                response_serializer=DiscoveryResponse.SerializeToString,
+            ),
+            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                self._serving(_DeltaStream),
+                request_deserializer=DeltaDiscoveryRequest.FromString,
+                response_serializer=DeltaDiscoveryResponse.SerializeToString,
+            ),
+        }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
-    async def _stream(self, requests: AsyncIterator[DiscoveryRequest], context: Context) -> None:
-        await self.consumers.serve(requests, context, self.access, _Stream())
+    def _serving(self, face: Callable[[], Face[Any]]) -> Callable[..., Any]:
+        async def stream(requests: AsyncIterator[Any], context: Context) -> None:
+            await self.consumers.serve(requests, context, self.access, face())
+
+        return stream

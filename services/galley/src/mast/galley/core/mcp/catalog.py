@@ -31,11 +31,6 @@ class Collection:
     version: str = "0"
     resources: Mapping[str, resource_pb2.Resource] = field(default_factory=dict)
 
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """Versions of the resources by name."""
-        return {name: found.metadata.version for name, found in self.resources.items()}
-
 
 NOTHING = Collection()
 

@@ -5,9 +5,11 @@ A state machine without I/O: it is told requests and snapshots, and says what is
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from istio.mcp.v1alpha1 import resource_pb2
 from mast.galley.core.mcp.catalog import Collection, Snapshot
@@ -37,17 +39,20 @@ class Push:
     incremental: bool = False
 
 
+PART_BYTES: Final = 1 << 20
+"""An incremental response has no more (A4.4), unless a single resource is larger."""
+
+
 @dataclass(slots=True)
 class _Watch:
-    """``acked`` has the versions that the consumer has, ``sent`` those of what is on its way;
-    ``told`` is what was sent last, and ``since`` when that was."""
+    """``acked`` has the versions that the consumer has. ``told`` is what was sent last, ``since``
+    when that was; ``left`` of it is still to be sent, ``push`` is on its way."""
 
     incremental: bool
-    acked: Mapping[str, str]
-    sent: Mapping[str, str] = field(default_factory=dict)
-    nonce: str = ""
-    in_flight: bool = False
+    acked: dict[str, str]
     told: Collection | None = None
+    left: deque[resource_pb2.Resource] = field(default_factory=deque)
+    push: Push | None = None
     since: int = 0
 
 
@@ -76,7 +81,7 @@ class Watches:
         versions: Mapping[str, str] | None = None,
     ) -> Answer:
         """A request: a new watch (no nonce; ``versions`` is what the consumer has already) or the
-        answer to a response. What was rejected is not sent again until it has changed.
+        answer to a response. What was rejected is not sent again until the collection has changed.
         """
         watch = self._watches.get(name)
         if not nonce or watch is None:
@@ -85,12 +90,16 @@ class Watches:
             acked = dict(versions or {}) if incremental else {}
             self._watches[name] = _Watch(incremental, acked)
             return Answer.NEW
-        if not watch.in_flight or nonce != watch.nonce:
+        push = watch.push
+        if push is None or nonce != push.nonce:
             return Answer.STALE
-        watch.in_flight = False
+        watch.push = None
         if rejected:
             return Answer.NACK
-        watch.acked = watch.sent
+        if push.incremental:
+            watch.acked.update((r.metadata.name, r.metadata.version) for r in push.resources)
+            for gone in push.removed:
+                watch.acked.pop(gone, None)
         return Answer.ACK
 
     def next(self, snapshot: Snapshot) -> Push | None:
@@ -99,25 +108,42 @@ class Watches:
         waiting = [
             (watch.since, name)
             for name, watch in self._watches.items()
-            if not watch.in_flight and watch.told is not self._found(snapshot, name)
+            if watch.push is None and (watch.left or watch.told is not self._found(snapshot, name))
         ]
         if not waiting:
             return None
         _, name = min(waiting)
         watch, found = self._watches[name], self._found(snapshot, name)
         self._nonces += 1
-        watch.nonce, watch.since = str(self._nonces), self._nonces
-        watch.in_flight, watch.told = True, found
+        watch.since = self._nonces
+        watch.push = self._push(watch, name, found)
+        watch.told = found
+        return watch.push
+
+    def _push(self, watch: _Watch, name: str, found: Collection) -> Push:
+        nonce = str(self._nonces)
         if not watch.incremental:
-            return Push(name, watch.nonce, found.version, tuple(found.resources.values()))
-        watch.sent = found.versions
-        changed = tuple(
-            resource
-            for key, resource in found.resources.items()
-            if watch.acked.get(key) != resource.metadata.version
-        )
-        removed = tuple(sorted(watch.acked.keys() - found.resources.keys()))
-        return Push(name, watch.nonce, found.version, changed, removed, incremental=True)
+            return Push(name, nonce, found.version, tuple(found.resources.values()))
+        removed: tuple[str, ...] = ()
+        if watch.told is not found:
+            watch.left = deque(
+                resource
+                for key, resource in found.resources.items()
+                if watch.acked.get(key) != resource.metadata.version
+            )
+            removed = tuple(sorted(watch.acked.keys() - found.resources.keys()))
+        part = _part(watch.left)
+        return Push(name, nonce, found.version, part, removed, incremental=True)
 
     def _found(self, snapshot: Snapshot, name: str) -> Collection:
         return snapshot.collection(self._collection_of(name))
+
+
+def _part(left: deque[resource_pb2.Resource]) -> tuple[resource_pb2.Resource, ...]:
+    """Take as much as a response may have, and one at least if there is any."""
+    part: list[resource_pb2.Resource] = []
+    size = 0
+    while left and (not part or size + left[0].ByteSize() <= PART_BYTES):
+        part.append(left.popleft())
+        size += part[-1].ByteSize()
+    return tuple(part)

@@ -1,0 +1,54 @@
+"""Galley's settings: which of them contradict each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mast.common.process.settings import parse
+from mast.galley.config import Config
+
+CA = "istio-citadel:8060"
+
+
+def test_sinks_by_the_flags_of_istio() -> None:
+    argv = ["--sinkAddress=127.0.0.1:1", "--sinkAuthMode", "NONE", "--sinkMeta=Mesh=a=b,zone="]
+    config = parse(Config, argv, {}, prefix="GALLEY")
+    assert config.sink_address == ("127.0.0.1:1",)
+    assert config.sink_metadata == (("mesh", "a=b"), ("zone", ""))
+    assert not config.sinks_by_tls
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        pytest.param({"sink_auth_mode": "TLS"}, ["'TLS'", "MUTUAL_TLS"], id="mode"),
+        pytest.param({"sink_auth_mode": "MUTUAL_TLS"}, ["--ca-address"], id="tls-without-ca"),
+        pytest.param({"sink_address": ("a:1",)}, ["a:1", "loopback"], id="plaintext-elsewhere"),
+        pytest.param(
+            {"sink_address": ("a:1",), "sink_auth_mode": "NONE", "ca_address": CA},
+            ["a:1", "loopback"],
+            id="plaintext-although-there-is-a-ca",
+        ),
+        pytest.param({"sink_meta": ("zone",)}, ["'zone'", "NAME=VALUE"], id="no-pair"),
+        pytest.param({"sink_meta": ("a-bin=x",)}, ["'a-bin=x'"], id="binary-meta"),
+    ],
+)
+def test_refused(settings: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ValueError, match="--") as refusal:
+        Config(**settings)
+    assert all(word in str(refusal.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"sink_address": ("a:1",), "ca_address": CA}, id="by-tls"),
+        pytest.param(
+            {"sink_address": ("a:1",), "plaintext_beyond_loopback": True}, id="by-consent"
+        ),
+    ],
+)
+def test_allowed(settings: dict[str, Any]) -> None:
+    assert Config(**settings).sink_address == ("a:1",)
