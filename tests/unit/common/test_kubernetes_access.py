@@ -60,6 +60,14 @@ def test_inline_certificates() -> None:
     access.tls()
 
 
+def test_a_name_and_a_password() -> None:
+    access = kubeconfig(config({"username": "me", "password": "pass"}))
+    assert access.authorization() == "Basic bWU6cGFzcw=="
+    assert "pass" not in repr(access)
+    assert kubeconfig(config()).authorization() == "Bearer secret"
+    assert kubeconfig(config(), "anonymous").authorization() == ""
+
+
 def test_files_beside_the_kubeconfig(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(CA.pem)
     (tmp_path / "token").write_text("first\n")
@@ -88,6 +96,22 @@ def test_files_beside_the_kubeconfig(tmp_path: Path) -> None:
             id="ca-file",
         ),
         pytest.param(config(cluster={"server": "ftp://k"}), "", "want an http", id="server"),
+        pytest.param("[" * 100_000, "", "no YAML", id="nested"),
+        pytest.param(config({"as": "root"}), "", "as is not", id="impersonation"),
+        pytest.param(config({"token": ["a"]}), "", "user 'u': token: want text", id="no-text"),
+        pytest.param(config({"username": "u"}), "", "want both", id="no-password"),
+        pytest.param(
+            config({"client-key": "/x"}), "", "client-key: file paths are not", id="key-file"
+        ),
+        pytest.param(
+            config({"client-certificate": "/x"}), "", "client-certificate: file", id="cert-file"
+        ),
+        pytest.param(
+            config(cluster={"server": "https://k", "proxy-url": "socks5://p:1"}),
+            "",
+            "proxy-url: want an http:// URL",
+            id="proxy",
+        ),
         pytest.param(
             config({"client-key-data": "%"}), "", "client-key-data is no base64", id="base64"
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -290,3 +290,43 @@ async def test_a_server_that_does_not_answer(cluster: Cluster) -> None:
 )
 def test_errors_by_status(status: int, body: Any, kind: type[ApiFailure]) -> None:
     assert type(api_error(status, body)) is kind
+
+
+@asynccontextmanager
+async def connect_proxy(target: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """An HTTP proxy that leads to a target whatever is asked for: its URL and what was asked."""
+    asked: list[bytes] = []
+    host, _, port = target.rpartition(":")
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        back, forth = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(pipe(reader, forth))
+            tasks.create_task(pipe(back, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+async def test_through_a_proxy_to_a_server_of_another_name(cluster: Cluster) -> None:
+    """kubeconfig's proxy-url and tls-server-name."""
+    async with connect_proxy(cluster.url.removeprefix("https://")) as (proxy, asked):
+        beyond = replace(
+            cluster.access(),
+            server="https://k8s.test:6443",
+            proxy=proxy,
+            tls_server_name="kubernetes.default.svc",
+        )
+        async with connect(beyond) as api:
+            (found,) = (await api.list(NAMESPACES, fields="metadata.name=shop")).objects
+            assert name_of(found) == "shop"
+    assert asked == [b"CONNECT k8s.test:6443 HTTP/1.1"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from mast.common.kubernetes import Api, Batch, connect, follow
+from mast.common.kubernetes import Api, ApiFailure, Batch, Forbidden, connect, follow
 from mast.common.kubernetes.objects import CONFIG_MAPS, NAMESPACES, Object, Resource
 from tests.fakes.kubernetes.callers import Rule
 from tests.fakes.kubernetes.objects import CRDS
@@ -48,9 +49,9 @@ def told(batch: Batch) -> dict[str, object]:
 
 @asynccontextmanager
 async def following(
-    api: Api, resource: Resource = CONFIG_MAPS, *, defined: bool = False
+    api: Api, resource: Resource = CONFIG_MAPS, **how: Any
 ) -> AsyncIterator[AsyncGenerator[Batch, None]]:
-    batches = follow(api, resource, defined=defined, random=lambda: 0.0)
+    batches = follow(api, resource, random=lambda: 0.0, **how)
     async with asyncio.timeout(30), aclosing(batches):
         yield batches
 
@@ -122,13 +123,18 @@ async def test_bookmarks_move_the_version(cluster: Cluster, api: Api) -> None:
 async def test_refusals_are_waited_out_and_told_once(cluster: Cluster, api: Api) -> None:
     put(cluster, "a", x="1")
     cluster.callers.refused.append(Rule("list", "configmaps"))
+    states: list[ApiFailure | None] = []
     with capture_logs() as logs:
-        async with following(api) as batches, asyncio.TaskGroup() as tasks:
+        async with following(api, state=states.append) as batches, asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(anext(batches))  # type: ignore[arg-type]
             await until(lambda: cluster.asked("GET /api/v1/configmaps") > 1)
             cluster.callers.refused.clear()
             assert told(await waiting) == {"a": {"x": "1"}}
+            put(cluster, "b", x="1")
+            await anext(batches)
     assert [log["event"] for log in logs].count("kubernetes.unavailable") == 1
+    assert [type(each) for each in states[:-1]] == [Forbidden] * (len(states) - 1)
+    assert states[-1] is None
 
 
 CRD: Object = {

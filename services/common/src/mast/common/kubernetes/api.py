@@ -19,6 +19,8 @@ from mast.common.kubernetes.errors import Expired, Unreachable, api_error
 from mast.common.kubernetes.objects import Object, Resource, name_of, namespace_of, version_of
 
 PAGE = 500
+# Under which name fields that we apply are ours.
+FIELD_MANAGER = "mast"
 # Longest line of a watch: an object of 1.5 MiB, etcd's limit, and some for JSON's escapes.
 _LONGEST_LINE = 8 << 20
 
@@ -134,6 +136,19 @@ class Api:
         path = resource.path(namespace, name, subresource)
         return await self._call("PATCH", path, body=change, content_type=how.value)
 
+    async def apply(self, resource: Resource, body: Object, *, force: bool = False) -> Object:
+        """Make an object have these fields, by server-side apply; creates it if it is not there.
+
+        What we applied before and do not now is removed. Conflict if others own fields that would
+        change, unless it is by force.
+        """
+        path = resource.path(namespace_of(body), name_of(body))
+        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
+        kind = "application/apply-patch+yaml"  # of which JSON is a part
+        return await self._call(
+            "PATCH", path, body=_typed(body, resource), query=query, content_type=kind
+        )
+
     async def delete(
         self, resource: Resource, name: str, namespace: str = "", *, uid: str = ""
     ) -> None:
@@ -173,6 +188,7 @@ class Api:
                 params=query,
                 headers=self._headers(),
                 server_hostname=self._access.tls_server_name or None,
+                proxy=self._access.proxy or None,
                 timeout=limits,
             ) as response:
                 if response.status != 200:
@@ -202,6 +218,7 @@ class Api:
                     data=None if body is None else json.dumps(body),
                     headers={**self._headers(), "Content-Type": content_type},
                     server_hostname=self._access.tls_server_name or None,
+                    proxy=self._access.proxy or None,
                     allow_redirects=False,
                 ) as response,
             ):
@@ -217,9 +234,9 @@ class Api:
         return answer
 
     def _headers(self) -> dict[str, str]:
-        token = self._access.token()
+        told = self._access.authorization()
         accept = {"Accept": "application/json", "User-Agent": "mast"}
-        return {**accept, "Authorization": f"Bearer {token}"} if token else accept
+        return {**accept, "Authorization": told} if told else accept
 
 
 async def _json(response: aiohttp.ClientResponse) -> Any:

@@ -93,6 +93,7 @@ async def follow(
     labels: str = "",
     fields: str = "",
     defined: bool = False,
+    state: Callable[[ApiFailure | None], None] = lambda _: None,
     random: Callable[[], float] = system_random,
 ) -> AsyncGenerator[Batch, None]:
     """All objects, then their changes; use it under ``aclosing``.
@@ -102,8 +103,9 @@ async def follow(
     differences. It never ends: while the server is away or refuses, it waits 0.8 to 30 s. A kind
     that is not served (a CRD that is missing) counts as one without objects until it is, unless it
     is ``defined``: then its version is about to come or to go, and what was told stays.
+    ``state`` hears of every failure, and None once following works again.
     """
-    follower = _Follower(api, resource, namespace, labels, fields, random)
+    follower = _Follower(api, resource, namespace, labels, fields, state, random)
     backoff = Backoff(timedelta(milliseconds=800), timedelta(seconds=30))
     loop = asyncio.get_running_loop()
     while True:
@@ -138,6 +140,7 @@ class _Follower:
     namespace: str
     labels: str
     fields: str
+    state: Callable[[ApiFailure | None], None]
     random: Callable[[], float]
     mirror: _Mirror = field(default_factory=_Mirror)
     version: str = ""
@@ -191,10 +194,12 @@ class _Follower:
         if not self.failing:
             log.warning("kubernetes.unavailable", resource=self.resource.plural, error=str(error))
         self.failing = True
+        self.state(error)
 
     def _proved(self) -> None:
         if self.failing:
             log.info("kubernetes.following", resource=self.resource.plural)
+            self.state(None)
         self.failing = self.unproved = False
 
     def _batch(self, changes: tuple[Change, ...]) -> Batch | None:
