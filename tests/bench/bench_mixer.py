@@ -15,13 +15,13 @@ from statistics import quantiles
 from typing import Any
 
 from istio.mixer.v1 import mixer_pb2
+from mast.common.expressions.tree import EvaluationError
 from mast.common.process.serving import Listen, serving
 from mast.common.process.telemetry import Metrics, configure_logging
 from mast.mixer.adapters.catalog import Edges, adapters
 from mast.mixer.api.mixer import Admission, MixerServicer, register
 from mast.mixer.core.config.snapshot import compile_snapshot
 from mast.mixer.core.engine import QuotaAsk
-from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.series import Registry
 from mast.mixer.core.shedding import LatencyLimiter, Mode, RateLimiter, Shedder
 from mast.mixer.core.templates import TEMPLATES

@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.adapter import (
     Adapter,
     AdapterError,
@@ -22,7 +23,6 @@ from mast.mixer.core.adapter import (
     QuotaResult,
 )
 from mast.mixer.core.engine import Status
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.templates import TEMPLATES, Record, Template, Variety
 from mast.mixer.core.values import Value
 

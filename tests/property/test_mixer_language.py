@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mast.common.expressions.tree import EvaluationError, ExpressionError
+from mast.common.expressions.types import SIGNATURES, ValueType
 from mast.mixer.core.bag import Tracker
 from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.expression import compile_expression
-from mast.mixer.core.lang.tree import EvaluationError, ExpressionError
-from mast.mixer.core.lang.types import SIGNATURES, ValueType
 from mast.mixer.core.values import Duration, Timestamp, Value, parse_duration, same, text
 
 TYPES = {f"{kind.name.lower()}{n}": kind for kind in ValueType for n in (1, 2)}

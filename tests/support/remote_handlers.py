@@ -10,6 +10,7 @@ from typing import Any
 
 from istio.mixer.adapter.model.v1beta1 import extensions_pb2
 from istio.policy.v1beta1 import cfg_pb2
+from mast.common.expressions.types import ValueType
 from mast.mixer.adapters.fetching import token
 from mast.mixer.adapters.remote.builder import RemoteAdapters
 from mast.mixer.core.adapter import (
@@ -18,7 +19,6 @@ from mast.mixer.core.adapter import (
     InstanceType,
 )
 from mast.mixer.core.dynamic import DynamicAdapter, dynamic_template, params_message
-from mast.mixer.core.lang.types import ValueType
 from tests.support.remote_adapter import (
     Answer,
     descriptor,

@@ -14,6 +14,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from istio.mixer.adapter.bypass.config.config_pb2 import Params as BypassParams
 from istio.mixer.adapter.model.v1beta1 import infrastructure_backend_pb2 as sessions
 from istio.mixer.template.metric import template_handler_service_pb2 as metric
+from mast.common.expressions.types import ValueType
 from mast.mixer.adapters.remote.builder import SERVICES, bypass
 from mast.mixer.core.adapter import (
     AdapterError,
@@ -23,7 +24,6 @@ from mast.mixer.core.adapter import (
     InstanceType,
     QuotaArguments,
 )
-from mast.mixer.core.lang.types import ValueType
 from tests.support.remote_adapter import serving
 from tests.support.remote_handlers import (
     NAME,

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mast.common.expressions.tree import EvaluationError, ExpressionError, Read
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.bag import Tracker
 from mast.mixer.core.engine import Condition
 from mast.mixer.core.lang.cel.environment import PICK_LIMIT
 from mast.mixer.core.lang.cel.expression import LENGTH_LIMIT
 from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.functions import ip, timestamp
-from mast.mixer.core.lang.tree import EvaluationError, ExpressionError, Read
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import NANOS, Duration, Timestamp, Value
 
 TYPES: Final[Mapping[str, ValueType]] = {

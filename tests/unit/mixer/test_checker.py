@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from mast.common.expressions.tree import ExpressionError
+from mast.common.expressions.types import SIGNATURES, ValueType
 from mast.mixer.core.lang.expression import compile_expression
-from mast.mixer.core.lang.tree import ExpressionError
-from mast.mixer.core.lang.types import SIGNATURES, ValueType
 
 TYPES = {
     "s": ValueType.STRING,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.adapter import HandlerConfig
 from mast.mixer.core.config.snapshot import compile_snapshot
 from mast.mixer.core.dynamic import DynamicAdapter
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.templates import TEMPLATES, MapOf, Record, Scalar, Template, Variety
 from tests.fakes import mixer_adapter
 from tests.support.mixer_config import Rig, entries

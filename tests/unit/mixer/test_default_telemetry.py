@@ -11,9 +11,9 @@ import pytest
 from envoy.config.core.v3.base_pb2 import Node
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry, TCPAccessLogEntry
 
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.adapters.lines import Lines
 from mast.mixer.core.envoy_reports import HttpReports, Stream
-from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.metric_overrides import put_overrides
 from mast.mixer.core.tcp_flows import Flows
 from mast.mixer.core.values import Attributes, Duration, Timestamp

@@ -17,6 +17,7 @@ from istio.mixer.template.authorization import template_handler_service_pb2 as a
 from istio.mixer.template.logentry import template_handler_service_pb2 as logentry
 from istio.mixer.template.metric import template_handler_service_pb2 as metric
 from istio.policy.v1beta1 import cfg_pb2
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.adapter import HandlerConfig
 from mast.mixer.core.config.snapshot import Snapshot, compile_snapshot
 from mast.mixer.core.dynamic import (
@@ -26,7 +27,6 @@ from mast.mixer.core.dynamic import (
     dynamic_template,
     params_message,
 )
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.messages import fill, read
 from mast.mixer.core.templates import TEMPLATES, Variety
 from mast.mixer.core.values import Duration, Timestamp

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 import pytest
 
+from mast.common.expressions.tree import EvaluationError
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.bag import Tracker
 from mast.mixer.core.lang.expression import compile_expression
-from mast.mixer.core.lang.tree import EvaluationError
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Attributes, Duration, Timestamp, Value
 from tests.unit.mixer.test_checker import FUNCTIONS, call
 from tests.unit.mixer.test_checker import TYPES as SHORT

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from mast.common.expressions.tree import EvaluationError, ExpressionError
+from mast.common.expressions.types import SIGNATURES, ValueType
 from mast.mixer.core.lang.expression import compile_expression
 from mast.mixer.core.lang.functions import ip
-from mast.mixer.core.lang.tree import EvaluationError, ExpressionError
-from mast.mixer.core.lang.types import SIGNATURES, ValueType
 from mast.mixer.core.values import Value
 from tests.support.mixer_config import TELEMETRY, Rig
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mast.common.expressions.tree import EvaluationError
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang import functions
 from mast.mixer.core.lang.expression import compile_expression
 from mast.mixer.core.lang.memory import LONGEST, remembered
-from mast.mixer.core.lang.tree import EvaluationError
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Timestamp
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from mast.common.expressions.tree import EvaluationError, ExpressionError
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang.cel.compat import as_cel
 from mast.mixer.core.lang.cel.growth import LIMIT
 from mast.mixer.core.lang.cel.rewriting import MAX_STEPS
 from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.hosts import dns_name, email, same_dns_name, same_email
-from mast.mixer.core.lang.tree import EvaluationError, ExpressionError
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.lang.uris import uri
 from mast.mixer.core.values import Value
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.lang.hosts import dns_name, email, same_dns_name, same_email
-from mast.mixer.core.lang.tree import EvaluationError
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from google.protobuf.json_format import ParseDict
 
+from mast.common.expressions.types import ValueType
 from mast.mixer.adapters.opentelemetry.adapter import adapter
 from mast.mixer.adapters.opentelemetry.collector import headers
 from mast.mixer.adapters.opentelemetry.messages import (
@@ -25,7 +26,6 @@ from mast.mixer.adapters.opentelemetry.messages import (
 )
 from mast.mixer.adapters.opentelemetry.records import log_record, span
 from mast.mixer.core.adapter import AdapterError, Batch, HandlerConfig, Instance, InstanceType
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import NANOS, Duration, Timestamp, Value
 from tests.support.http_site import http_site
 from tests.support.log_events import log_events

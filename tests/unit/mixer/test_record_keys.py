@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mast.common.expressions.tree import Read
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang.keys import compile_key, hashable
-from mast.mixer.core.lang.tree import Read
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Attributes, Duration, Timestamp
 
 TYPES = {

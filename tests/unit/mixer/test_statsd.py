@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from mast.common.expressions.types import ValueType
 from mast.mixer.adapters import dogstatsd, statsd
 from mast.mixer.adapters.statsd import Template
 from mast.mixer.core.adapter import Adapter, Batch, HandlerConfig, Instance, InstanceType
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Duration, Value
 
 NAME = "m.instance.istio-system"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mast.common.expressions.types import ValueType
 from mast.common.kinds import LEGACY_TEMPLATES
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.templates import TEMPLATES, MapOf, Record, Scalar, Variety
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mast.mixer.core.lang.tree import EvaluationError
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.lang.uris import same_uri, uri
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mast.cli.mixer.values import BadValue, from_json, to_json, valid_text
+from mast.common.expressions.tree import EvaluationError, ExpressionError
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.bag import Tracker
 from mast.mixer.core.engine import Condition, Reference
 from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.expression import Types
-from mast.mixer.core.lang.tree import EvaluationError, ExpressionError
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Attributes
 
 

@@ -6,7 +6,7 @@ from importlib import resources
 
 import yaml
 
-from mast.mixer.core.lang.types import ValueType
+from mast.common.expressions.types import ValueType
 
 
 def declared() -> dict[str, ValueType]:

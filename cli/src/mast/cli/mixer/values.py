@@ -8,9 +8,9 @@ from math import isfinite
 from typing import Any, Final
 
 from mast.cli.errors import CommandError
+from mast.common.expressions.tree import EvaluationError
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang.functions import ip, timestamp
-from mast.mixer.core.lang.tree import EvaluationError
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import (
     INT64_MAX,
     INT64_MIN,

@@ -9,8 +9,8 @@ from typing import Protocol
 import yaml
 
 from istio.mixer.adapter.list.config.config_pb2 import Params
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.lang.functions import regex
-from mast.mixer.core.lang.tree import EvaluationError
 
 
 class Entries(Protocol):

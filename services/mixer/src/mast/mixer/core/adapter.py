@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.engine import SUCCESS, Status
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.metric_overrides import NO_OVERRIDES, MetricOverrides
 from mast.mixer.core.values import Value
 

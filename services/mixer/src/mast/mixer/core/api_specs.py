@@ -18,10 +18,10 @@ from istio.mixer.v1.config.client.api_spec_pb2 import (
     HTTPAPISpecBinding,
     HTTPAPISpecPattern,
 )
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.bound_services import names_service
 from mast.mixer.core.engine import Condition, Reference
 from mast.mixer.core.lang.functions import regex
-from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.values import NANOS, Attributes, Duration, Timestamp, Value
 
 SPECS = "istio/config/v1alpha2/httpapispecs"

@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.adapter import CheckResult, DirectResponse
 from mast.mixer.core.bag import Tracker
 from mast.mixer.core.config.rules import HeaderTemplate
@@ -32,7 +33,6 @@ from mast.mixer.core.engine import (
     RouteDirective,
     Status,
 )
-from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.preprocess import PreprocessFailed, Preprocessing
 from mast.mixer.core.quota import allocate
 from mast.mixer.core.templates import Variety

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from mast.common.expressions.tree import EvaluationError, Read
 from mast.mixer.core.adapter import AdapterError, Batch, Instance, QuotaArguments
 from mast.mixer.core.config.instances import CompiledInstance
 from mast.mixer.core.config.rules import CompiledRule, HeaderTemplate
 from mast.mixer.core.config.snapshot import Snapshot
 from mast.mixer.core.engine import Reads
-from mast.mixer.core.lang.tree import EvaluationError, Read
 from mast.mixer.core.templates import Variety
 from mast.mixer.core.values import Get
 

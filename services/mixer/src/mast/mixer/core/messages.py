@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from mast.mixer.core.lang.types import ValueType
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.values import Duration, Timestamp, Value
 
 _POLICY: Final = "istio.policy.v1beta1."

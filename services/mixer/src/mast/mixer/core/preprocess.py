@@ -6,6 +6,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mast.common.expressions.tree import EvaluationError, Read
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.bag import Record, Tracker, merged
 from mast.mixer.core.dispatch import (
     SELECTORS,
@@ -22,8 +24,6 @@ from mast.mixer.core.dispatch import (
     request_namespace,
 )
 from mast.mixer.core.lang.keys import compile_key
-from mast.mixer.core.lang.tree import EvaluationError, Read
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.templates import Variety
 from mast.mixer.core.values import Attributes, Get, Value
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.adapter import QuotaArguments, QuotaResult
 from mast.mixer.core.bag import Record, Tracker
 from mast.mixer.core.config.names import short_name
@@ -22,7 +23,6 @@ from mast.mixer.core.dispatch import (
     request_namespace,
 )
 from mast.mixer.core.engine import QuotaAsk, QuotaGrant
-from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.templates import Variety
 
 # Validity of a grant that no adapter made (A33).

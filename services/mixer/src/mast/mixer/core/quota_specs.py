@@ -12,10 +12,10 @@ from istio.mixer.v1.config.client.quota_pb2 import (
     QuotaSpecBinding,
     StringMatch,
 )
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.bound_services import names_service
 from mast.mixer.core.engine import Condition, Reference
 from mast.mixer.core.lang.functions import regex
-from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.values import Attributes, Value
 
 SPECS = "istio/mixer/v1/config/client/quotaspecs"

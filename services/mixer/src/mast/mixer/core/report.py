@@ -15,6 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mast.common.expressions.tree import EvaluationError, Read
+from mast.common.expressions.types import ValueType
 from mast.mixer.core import metric_overrides
 from mast.mixer.core.adapter import Batch, Instance
 from mast.mixer.core.dispatch import (
@@ -34,8 +36,6 @@ from mast.mixer.core.dispatch import (
     request_namespace,
 )
 from mast.mixer.core.lang.keys import compile_key, hashable
-from mast.mixer.core.lang.tree import EvaluationError, Read
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.preprocess import PreprocessFailed, bound, generators
 from mast.mixer.core.records import VARYING, Record
 from mast.mixer.core.templates import Variety

@@ -22,7 +22,7 @@ from istio.mixer.template.metric import template_pb2 as metric
 from istio.mixer.template.quota import template_pb2 as quota
 from istio.mixer.template.reportnothing import template_pb2 as reportnothing
 from istio.mixer.template.tracespan import template_pb2 as tracespan
-from mast.mixer.core.lang.types import ValueType
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.values import Value
 
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from mast.common.expressions.types import ValueType
 from mast.mixer.adapters.opentelemetry.messages import AGGREGATION_TEMPORALITY_CUMULATIVE, Metric
 from mast.mixer.adapters.opentelemetry.records import any_value
 from mast.mixer.adapters.prometheus import DEFAULT_BOUNDS, measure
 from mast.mixer.core.adapter import AdapterError, Batch, HandlerConfig, Instance, InstanceType
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.series import Definition, Family, Kind, Labels, Registry, Series
 from mast.mixer.core.values import INT64_MAX, INT64_MIN, NANOS, Value, text
 from mastapi.opentelemetry.v1.opentelemetry_pb2 import Params

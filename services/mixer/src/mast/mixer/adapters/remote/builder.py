@@ -16,13 +16,13 @@ from istio.mixer.template.metric import template_handler_service_pb2 as metric
 from istio.mixer.template.quota import template_handler_service_pb2 as quota
 from istio.mixer.template.reportnothing import template_handler_service_pb2 as reportnothing
 from istio.policy.v1beta1 import cfg_pb2
+from mast.common.expressions.types import ValueType
 from mast.mixer.adapters.datagrams import address_problem
 from mast.mixer.adapters.remote.backend import Backend
 from mast.mixer.adapters.remote.handler import RemoteHandler
 from mast.mixer.adapters.remote.security import FetchToken, Metadata, Security, security
 from mast.mixer.core.adapter import Adapter, AdapterError, Handler, HandlerConfig
 from mast.mixer.core.dynamic import DynamicAdapter, Service, compiled_service
-from mast.mixer.core.lang.types import ValueType
 
 SERVICES: Final[Mapping[str, Service]] = {
     "checknothing": compiled_service(checknothing),

@@ -12,6 +12,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from istio.policy.v1beta1 import cfg_pb2
+from mast.common.expressions.tree import EvaluationError, ExpressionError, Read
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.adapter import InstanceType
 from mast.mixer.core.config.entry import Entry, Problem
 from mast.mixer.core.config.manifests import Expressions
@@ -20,8 +22,6 @@ from mast.mixer.core.config.resources import TEMPLATE
 from mast.mixer.core.lang.codegen import Program
 from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.expression import Expression
-from mast.mixer.core.lang.tree import EvaluationError, ExpressionError, Read
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.templates import MapOf, Record, Scalar, Shape, Template, Variety
 from mast.mixer.core.values import Get
 

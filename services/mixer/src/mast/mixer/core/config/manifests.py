@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from istio.policy.v1beta1.cfg_pb2 import AttributeManifest
+from mast.common.expressions.tree import ExpressionError
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.config.entry import LANGUAGE_ANNOTATION, Entry
 from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.expression import Expression, Types
-from mast.mixer.core.lang.tree import ExpressionError
-from mast.mixer.core.lang.types import ValueType
 
 _Key: TypeAlias = tuple[str, Dialect, tuple[tuple[str, ValueType], ...]]
 _Known: TypeAlias = Expression | ExpressionError

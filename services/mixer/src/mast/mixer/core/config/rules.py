@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from istio.policy.v1beta1.cfg_pb2 import Action, Rule
+from mast.common.expressions.tree import ExpressionError
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.config.entry import Entry, Problem
 from mast.mixer.core.config.handlers import ResolvedHandler
 from mast.mixer.core.config.instances import CompiledInstance, mismatch
@@ -14,8 +16,6 @@ from mast.mixer.core.config.manifests import Expressions
 from mast.mixer.core.config.names import candidates
 from mast.mixer.core.engine import Operation
 from mast.mixer.core.lang.expression import Expression
-from mast.mixer.core.lang.tree import ExpressionError
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.templates import Variety
 
 T = TypeVar("T")

@@ -1,1 +1,1 @@
-"""The expression language CEXL: text to types to Python code objects (mixer.md E)."""
+"""The expression language CEXL run: typed trees to Python code objects (mixer.md E)."""

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
+from mast.common.expressions.checker import Checker
+from mast.common.expressions.tree import Attribute, Call, Constant, Node
+from mast.common.expressions.types import SIGNATURES, ValueType
 from mast.mixer.core.lang import functions as library
-from mast.mixer.core.lang.checker import Checker
 from mast.mixer.core.lang.hosts import dns_name, email, same_dns_name, same_email
-from mast.mixer.core.lang.tree import Attribute, Call, Constant, Node
-from mast.mixer.core.lang.types import SIGNATURES, ValueType
 from mast.mixer.core.lang.uris import same_uri, uri
 from mast.mixer.core.values import Duration, Get, Timestamp, same_ip
 

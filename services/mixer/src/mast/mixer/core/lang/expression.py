@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mast.mixer.core.lang.checker import Checker
+from mast.common.expressions.checker import Checker
+from mast.common.expressions.parser import parse
+from mast.common.expressions.tree import Constant, Node, Read, reads
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang.codegen import Program
-from mast.mixer.core.lang.parser import parse
-from mast.mixer.core.lang.tree import Constant, Node, Read, reads
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Get, Value
 
 Types = Mapping[str, ValueType]

@@ -11,8 +11,8 @@ from typing import Any
 
 import re2  # type: ignore[import-untyped]
 
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.lang.memory import remembered
-from mast.mixer.core.lang.tree import EvaluationError
 from mast.mixer.core.values import (
     INT64_MIN,
     NANOS,

@@ -7,8 +7,8 @@ import unicodedata
 
 import idna
 
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.lang.memory import remembered
-from mast.mixer.core.lang.tree import EvaluationError
 
 _LONGEST = 1000
 """Characters of a label in Unicode or punycode: reading them takes time by the square of it."""

@@ -6,9 +6,9 @@ import ast
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
+from mast.common.expressions.tree import Read
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang.codegen import Program
-from mast.mixer.core.lang.tree import Read
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Get
 
 # Types whose values Python may find equal though expressions tell them apart: 1, 1.0 and True.

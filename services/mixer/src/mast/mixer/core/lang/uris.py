@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from mast.common.expressions.tree import EvaluationError
 from mast.mixer.core.lang.hosts import same_dns_name
 from mast.mixer.core.lang.memory import remembered
-from mast.mixer.core.lang.tree import EvaluationError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _PORT = re.compile(r"(?::[0-9]*)?")

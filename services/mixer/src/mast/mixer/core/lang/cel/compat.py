@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from mast.common.expressions.parser import parse
+from mast.common.expressions.tree import Attribute, Call, Constant, Node
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang.cel.environment import PICK_LIMIT
-from mast.mixer.core.lang.parser import parse
-from mast.mixer.core.lang.tree import Attribute, Call, Constant, Node
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Duration
 
 _OPERATORS: Final[Mapping[str, str]] = {

@@ -16,7 +16,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from mast.mixer.core.lang.types import ValueType
+from mast.common.expressions.types import ValueType
 
 PACKAGE: Final = "attributes"
 PICK_LIMIT: Final = 8

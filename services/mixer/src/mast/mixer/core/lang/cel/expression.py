@@ -11,13 +11,13 @@ from cel.expr.checked_pb2 import CheckedExpr  # type: ignore[import-untyped]
 from cel_expr_python import cel  # type: ignore[import-untyped]
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from mast.common.expressions.tree import EvaluationError, ExpressionError
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang.cel import reading
 from mast.mixer.core.lang.cel.environment import environment, names, written
 from mast.mixer.core.lang.cel.growth import check_growth
 from mast.mixer.core.lang.cel.rewriting import Rewriter, value_type
 from mast.mixer.core.lang.expression import Expression, Types
-from mast.mixer.core.lang.tree import EvaluationError, ExpressionError
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Get, Value
 
 LENGTH_LIMIT: Final = 10_000

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from cel.expr.checked_pb2 import CheckedExpr, Type  # type: ignore[import-untyped]
 from cel.expr.syntax_pb2 import Expr  # type: ignore[import-untyped]
 
-from mast.mixer.core.lang.tree import ExpressionError
+from mast.common.expressions.tree import ExpressionError
 
 LIMIT: Final = 10_000
 """Most of what one part of an expression may make: numbers and literals count 1."""

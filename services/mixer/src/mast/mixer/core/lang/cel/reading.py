@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
+from mast.common.expressions.tree import EvaluationError
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang import functions as library
 from mast.mixer.core.lang.hosts import dns_name, email, same_dns_name, same_email
-from mast.mixer.core.lang.tree import EvaluationError
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.lang.uris import same_uri, uri
 from mast.mixer.core.values import Duration, Get, Timestamp, Value, short_ip, sixteen
 

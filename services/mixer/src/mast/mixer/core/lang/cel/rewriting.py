@@ -9,6 +9,8 @@ from typing import Final
 from cel.expr.checked_pb2 import CheckedExpr, Type  # type: ignore[import-untyped]
 from cel.expr.syntax_pb2 import Constant, Expr  # type: ignore[import-untyped]
 
+from mast.common.expressions.tree import ExpressionError, Read
+from mast.common.expressions.types import ValueType
 from mast.mixer.core.lang.cel.environment import MESSAGES, Names
 from mast.mixer.core.lang.cel.reading import (
     HAS,
@@ -19,8 +21,6 @@ from mast.mixer.core.lang.cel.reading import (
     READ,
     SAME,
 )
-from mast.mixer.core.lang.tree import ExpressionError, Read
-from mast.mixer.core.lang.types import ValueType
 from mast.mixer.core.values import Value
 
 MAX_STEPS: Final = 10_000

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from mast.mixer.core.lang.types import ValueType
-from mast.mixer.core.values import Value
+from mast.common.expressions.types import ValueType
+from mast.common.expressions.values import Value
 
 
 class ExpressionError(Exception):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mast.mixer.core.lang.parser import MAX_LENGTH, MAX_LEVELS, MAX_NESTING, parse
-from mast.mixer.core.lang.tree import Attribute, Call, Constant, ExpressionError, Read, reads
-from mast.mixer.core.lang.types import ValueType
-from mast.mixer.core.values import Duration, Value
+from mast.common.expressions.parser import MAX_LENGTH, MAX_LEVELS, MAX_NESTING, parse
+from mast.common.expressions.tree import Attribute, Call, Constant, ExpressionError, Read, reads
+from mast.common.expressions.types import ValueType
+from mast.common.expressions.values import Duration, Value
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from math import isinf
 from typing import NoReturn, TypeVar
 
-from mast.mixer.core.lang.lexer import LexicalError, Token, string_value, tokens
-from mast.mixer.core.lang.tree import Attribute, Call, Constant, ExpressionError, Node
-from mast.mixer.core.lang.types import ValueType
-from mast.mixer.core.values import INT64_DIGITS, INT64_MAX, Duration, parse_duration
+from mast.common.expressions.lexer import LexicalError, Token, string_value, tokens
+from mast.common.expressions.tree import Attribute, Call, Constant, ExpressionError, Node
+from mast.common.expressions.types import ValueType
+from mast.common.expressions.values import INT64_DIGITS, INT64_MAX, Duration, parse_duration
 
 T = TypeVar("T")
 

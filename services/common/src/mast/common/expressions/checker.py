@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mast.mixer.core.lang.tree import Attribute, Call, Constant, ExpressionError, Node
-from mast.mixer.core.lang.types import SIGNATURES, Signature, ValueType
+from mast.common.expressions.tree import Attribute, Call, Constant, ExpressionError, Node
+from mast.common.expressions.types import SIGNATURES, Signature, ValueType
 
 _COMPARABLE = frozenset(ValueType) - {ValueType.DURATION, ValueType.STRING_MAP}
 _ORDERED = frozenset(t for t in ValueType if t.textual) | {
