@@ -1,7 +1,7 @@
 """Galley's settings: flags ``--like-this`` or variables ``GALLEY_LIKE_THIS``."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +9,10 @@ from mast.common.process.exposure import keep_etcd_here, keep_plaintext_here, st
 
 # A text pair of gRPC's metadata; names that begin with grpc- or end with -bin mean other things.
 _META = re.compile(r"(?!grpc-)[0-9A-Za-z_.-]+(?<!-bin)=[ -~]*")
+
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+):[0-9]{1,5}")
+
+KUBERNETES_SOURCE = "k8s://"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,11 @@ class Config:
     # A directory of YAML and JSON files to keep in the store; the name marks what came from it.
     config_dir: Path | None = None
     config_dir_name: str = "files"
+    # All sources in their order: of an object that several have, the first one counts. A directory
+    # (fs:///DIRECTORY), another control plane by MCP over xDS (xds://HOST:PORT; with a CA address
+    # by mutual TLS), the Kubernetes below (k8s://). Without any given, the directory above and
+    # Kubernetes, of which the first to store an object keeps it.
+    config_sources: tuple[str, ...] = ()
     # Namespace of documents that name none.
     default_namespace: str = "default"
     # By whose rules configuration is judged: current, or 1.4, which was stricter and never warned.
@@ -58,6 +67,15 @@ class Config:
 
     # Whether configuration is read from there: objects of this revision, or of none in particular.
     kubernetes_config: bool = True
+    # Whether statuses are written there: addresses of Ingresses, conditions of Gateway API objects.
+    # With analysis also what it finds, on Istio's kinds; it looks at changes once nothing came for
+    # a second, at the latest after the interval. PILOT_ENABLE_ANALYSIS and PILOT_ANALYSIS_INTERVAL
+    # say so, too.
+    kubernetes_statuses: bool = True
+    enable_analysis: bool = field(default=False, metadata={"variables": ("PILOT_ENABLE_ANALYSIS",)})
+    analysis_interval: timedelta = field(
+        default=timedelta(seconds=10), metadata={"variables": ("PILOT_ANALYSIS_INTERVAL",)}
+    )
     # Whether its Services, endpoints and Pods are kept in the registry, under the cluster's id and
     # with hosts of this domain.
     kubernetes_services: bool = True
@@ -136,6 +154,7 @@ class Config:
         if self.max_txn_ops < 3:
             raise ValueError("--max-txn-ops: must be at least 3: an object and its history")
         keep_plaintext_here(self, "monitoring_listen")
+        self._check_sources()
         self._check_sinks()
         keep_etcd_here(self, self.etcd_endpoints, encrypted=self.etcd_ca is not None)
 
@@ -149,6 +168,36 @@ class Config:
         """What is sent ahead to sinks; gRPC takes names in lower case only."""
         pairs = (each.partition("=") for each in self.sink_meta)
         return tuple((name.lower(), value) for name, _, value in pairs)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Addresses of sources in their order; Kubernetes only if it has a place in it."""
+        return (f"fs://{self.config_dir}",) if self.config_dir else self.config_sources
+
+    @property
+    def reads_kubernetes(self) -> bool:
+        """Whether configuration is read from Kubernetes, if there is one."""
+        listed = not self.config_sources or KUBERNETES_SOURCE in self.config_sources
+        return self.kubernetes_config and listed
+
+    def _check_sources(self) -> None:
+        if self.config_dir is not None and self.config_sources:
+            raise ValueError("--config-dir and --config-sources: only one of them, write fs://DIR")
+        for index, address in enumerate(self.config_sources):
+            if address in self.config_sources[:index]:
+                raise ValueError(f"--config-sources: {address} is given twice")
+            scheme, _, place = address.partition("://")
+            known = (scheme == "fs" and place.startswith("/")) or address == KUBERNETES_SOURCE
+            if not known and not (scheme == "xds" and _HOST_AND_PORT.fullmatch(place)):
+                raise ValueError(
+                    f"--config-sources: {address!r} is not allowed;"
+                    " allowed: fs:///DIRECTORY, xds://HOST:PORT, k8s://"
+                )
+            alone = scheme != "xds" or self.ca_address or self.plaintext_beyond_loopback
+            if not alone and not stays_here(place):
+                raise ValueError(
+                    f"--config-sources {address}: without --ca-address must be on a loopback address"
+                )
 
     def _check_sinks(self) -> None:
         mode = self.sink_auth_mode

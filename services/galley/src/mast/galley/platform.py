@@ -31,10 +31,12 @@ from mast.galley.core.objects import Compat, Defaults
 from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy
 from mast.galley.kubernetes.kubelets import follow_kubelets
+from mast.galley.kubernetes.leading import NAMESPACES, Leading
 from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
 from mast.galley.kubernetes.root_maps import RootMaps
 from mast.galley.kubernetes.webhooks import WebhookConfigurations
 from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
+from mast.galley.status_jobs import write_statuses
 from mast.galley.store.configs import Configs
 from mast.galley.store.kubernetes import KubernetesSource
 from mast.galley.store.registry import RegistrySource
@@ -90,10 +92,14 @@ async def webhooks(
 
 
 def config_source(
-    config: Config, configs: Configs, identity: str, report: Callable[[str, int, int], None]
+    config: Config,
+    configs: Configs,
+    identity: str,
+    report: Callable[[str, int, int], None],
+    later: tuple[str, ...] = (),
 ) -> KubernetesSource | None:
     """Where configuration in Kubernetes comes from, if it is wanted and there is a Kubernetes."""
-    if not config.kubernetes_config or not (config.in_cluster or config.kubeconfig):
+    if not config.reads_kubernetes or not (config.in_cluster or config.kubeconfig):
         return None
     return KubernetesSource(
         configs,
@@ -103,6 +109,7 @@ def config_source(
         defaults=Defaults(secrets=configs.keeps_secrets, compat=Compat(config.compat)),
         report=report,
         random=random,
+        later=later,
     )
 
 
@@ -134,25 +141,29 @@ async def keep_kubernetes(
     if found is None:
         return
     async with connect(found) as api, asyncio.TaskGroup() as tasks:
+        leading = Leading(store, identity, config.revision)
+        tasks.create_task(leading.follow_tag(api), name="default revision")
         if source is not None:
             tasks.create_task(source.run(api), name="kubernetes configuration")
+            if config.kubernetes_statuses:
+                statuses = write_statuses(config, store, api, source, leading, metrics, now)
+                tasks.create_task(statuses, name="kubernetes statuses")
         if services is not None:
             tasks.create_task(services.run(api), name="kubernetes services")
         if config.root_maps:
             maps = _root_maps(config, store, api)
-            leading = store.lead("galley-namespace-controller", identity, lambda _: maps().run())
-            tasks.create_task(leading, name="root maps")
+            tasks.create_task(leading.run(NAMESPACES, lambda _: maps().run()), name="root maps")
         if config.workload_secrets:
             secrets = _workload_secrets(config, store, api, caller, metrics.secrets, now)
-            leading = store.lead("galley-workload-secrets", identity, lambda _: secrets().run())
-            tasks.create_task(leading, name="workload secrets")
+            work = store.lead("galley-workload-secrets", identity, lambda _: secrets().run())
+            tasks.create_task(work, name="workload secrets")
         if config.webhook_listen:
             tasks.create_task(follow_kubelets(api, kubelets), name="kubelets")
         if config.webhook_listen and config.webhook_configurations:
             webhooks = _webhook_configurations(config, store, api, metrics.webhooks)
             what = f"galley-webhooks-{config.revision}"
-            leading = store.lead(what, identity, lambda _: webhooks().run())
-            tasks.create_task(leading, name="webhook configurations")
+            work = store.lead(what, identity, lambda _: webhooks().run())
+            tasks.create_task(work, name="webhook configurations")
 
 
 def _root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]:

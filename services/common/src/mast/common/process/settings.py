@@ -58,9 +58,9 @@ def parse(
     """An instance of the dataclass ``cls``: flags win over ``PREFIX_*`` variables over defaults.
 
     A field ``etcd_root`` is the flag ``--etcd-root``, in Istio's spelling ``--etcdRoot``, and the
-    variable ``PREFIX_ETCD_ROOT``. The help text of a field is its ``metadata["help"]``. A value
-    that does not parse, or that ``cls`` refuses, ends the program with usage and status 2, naming
-    the flag or variable.
+    variable ``PREFIX_ETCD_ROOT``; ``metadata["variables"]`` are other names of it, ``"help"`` is
+    its help text. A value that does not parse, or that ``cls`` refuses, ends the program with
+    usage and status 2, naming the flag or variable.
     """
     hints = typing.get_type_hints(cls)
     parser = argparse.ArgumentParser(prog=prog or f"mast-{prefix.lower()}", description=cls.__doc__)
@@ -73,8 +73,10 @@ def parse(
         name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None
     }
     for field in fields:
-        variable = f"{prefix.upper()}_{field.name.upper()}"
-        if field.name not in given and variable in env:
+        own = f"{prefix.upper()}_{field.name.upper()}"
+        for variable in (own, *field.metadata.get("variables", ())):
+            if field.name in given or variable not in env:
+                continue
             try:
                 given[field.name] = _typed(hints[field.name])(env[variable])
             except (ValueError, argparse.ArgumentTypeError) as error:

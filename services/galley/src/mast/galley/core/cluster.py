@@ -6,7 +6,7 @@ Section numbers are those of galley-and-kubernetes.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from istio.mcp.v1alpha1 import resource_pb2
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.common.keys import config_key
-from mast.common.kinds import BY_GROUP_KIND, Kind
+from mast.common.kinds import BY_GROUP_KIND, GENERATION_ANNOTATION, Kind
 from mast.common.kubernetes.objects import Object, Resource, labels_of, name_of, namespace_of
 from mast.galley.core.admission.validation import complaint
 from mast.galley.core.discovery.settings import Settings
@@ -73,8 +73,9 @@ def cell(found: Object, defaults: Defaults, revision: str = DEFAULT_REVISION) ->
     if not keys and not problems:
         return None
     wrongly = {problem.about for problem in errors(problems)}
+    marks = _marks(found)
     made = _made(found)
-    valid = {obj.key: _ours(obj, made) for obj in judged.objects if obj.about not in wrongly}
+    valid = {obj.key: _ours(obj, marks, made) for obj in judged.objects if obj.about not in wrongly}
     return Cell(_scope(found), tuple(keys), valid, problems)
 
 
@@ -126,9 +127,16 @@ def _made(found: Object) -> datetime | None:
         return None
 
 
-def _ours(obj: ConfigObject, made: datetime | None) -> ConfigObject:
+def _marks(found: Object) -> Mapping[str, str]:
+    """Whose it is, and which generation: a status says of which it speaks."""
+    generation = found["metadata"].get("generation")
+    marks = {GENERATION_ANNOTATION: str(generation)} if generation else {}
+    return {SOURCE_ANNOTATION: SOURCE, **marks}
+
+
+def _ours(obj: ConfigObject, marks: Mapping[str, str], made: datetime | None) -> ConfigObject:
     """The object marked as this source's; it insists on no stored version."""
-    annotations = {**obj.meta.annotations, SOURCE_ANNOTATION: SOURCE}
+    annotations = {**obj.meta.annotations, **marks}
     meta = replace(obj.meta, annotations=annotations, resource_version="")
     return replace(obj, meta=meta, created=made)
 
@@ -246,11 +254,17 @@ class Step:
     problems: tuple[Problem, ...]
 
 
-def step(cluster: Cluster, keys: Iterable[str], owner: Callable[[str], str | None]) -> Step:
+def step(
+    cluster: Cluster,
+    keys: Iterable[str],
+    owner: Callable[[str], str | None],
+    later: Container[str] = (),
+) -> Step:
     """What is to be done for these keys; ``owner`` of a key is None if nothing is stored there.
 
-    What another source owns is left alone and told; what no source owns is taken over. Deleted is
-    only what this source stored and nothing speaks for any more.
+    What another source owns is left alone and told, unless it is one that comes ``later``; what no
+    source owns is taken over. Deleted is only what this source stored and nothing speaks for any
+    more.
     """
     objects: list[ConfigObject] = []
     deletions: list[str] = []
@@ -258,7 +272,7 @@ def step(cluster: Cluster, keys: Iterable[str], owner: Callable[[str], str | Non
     for key in sorted(keys):
         held = owner(key)
         found = cluster.wanted(key)
-        if held and held != SOURCE:
+        if held and held != SOURCE and not (found is not None and held in later):
             if found is not None:
                 problems.append(_foreign(found, held))
         elif found is not None:

@@ -5,6 +5,8 @@ Secrets of accounts: citadel-and-agent.md A11. Webhooks: galley-and-kubernetes.m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mast.common.process.telemetry import Metrics
 
 
@@ -74,9 +76,53 @@ class WebhookMetrics:
         self._unloaded.add(reason=reason)
 
 
+class StatusMetrics:
+    """How many statuses of objects were written, and what went wrong; Istio has no such metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        name = "galley_status_{}".format
+        self._written = metrics.counter(name("updates"), "Statuses of objects written, by kind")
+        self._failed = metrics.counter(
+            name("update_error"), "Statuses that could not be written, by kind and reason"
+        )
+
+    def written(self, kind: str) -> None:
+        """A status was patched."""
+        self._written.add(kind=kind)
+
+    def failed(self, kind: str, reason: str) -> None:
+        """The API server did not take a patch; ``reason`` is its word for it."""
+        self._failed.add(kind=kind, reason=reason)
+
+
+class AnalysisMetrics:
+    """What analysis of a cluster says and takes; Istio has no such metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        name = "galley_analysis_{}".format
+        self._runs = metrics.counter(name("runs"), "Analyses of the cluster, by how they ended")
+        self._seconds = metrics.histogram(name("seconds"), "How long an analysis took")
+        self._messages = metrics.gauge(name("messages"), "What analysis says now, by code")
+        self._codes: frozenset[str] = frozenset()
+
+    def finished(self, seconds: float, messages: Mapping[str, int]) -> None:
+        """An analysis came to its end; ``messages`` counts them by code."""
+        self._runs.add(result="finished")
+        self._seconds.record(seconds)
+        for code in self._codes | messages.keys():
+            self._messages.set(messages.get(code, 0), code=code)
+        self._codes = frozenset(messages)
+
+    def superseded(self) -> None:
+        """A newer analysis made one void."""
+        self._runs.add(result="superseded")
+
+
 class KubernetesMetrics:
     """Metrics of everything that the leader writes."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.secrets = SecretMetrics(metrics)
         self.webhooks = WebhookMetrics(metrics)
+        self.statuses = StatusMetrics(metrics)
+        self.analysis = AnalysisMetrics(metrics)

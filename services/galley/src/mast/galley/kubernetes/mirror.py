@@ -19,6 +19,7 @@ class Mirror:
     told: Callable[[Change], None]
     labels: str = ""
     fields: str = ""
+    namespace: str = ""
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     _objects: dict[tuple[str, str], Object] = field(default_factory=dict, init=False)
 
@@ -31,7 +32,9 @@ class Mirror:
 
     async def run(self) -> None:
         """Follow, for ever."""
-        following = follow(self.api, self.resource, labels=self.labels, fields=self.fields)
+        following = follow(
+            self.api, self.resource, self.namespace, labels=self.labels, fields=self.fields
+        )
         async with aclosing(following) as batches:
             async for batch in batches:
                 for change in batch.changes:

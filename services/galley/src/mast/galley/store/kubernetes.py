@@ -6,7 +6,7 @@ Section numbers are those of galley-and-kubernetes.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,6 +38,7 @@ from mast.galley.core.cluster import (
 )
 from mast.galley.core.history import Operation, Origin
 from mast.galley.core.objects import ConfigObject, Defaults
+from mast.galley.core.observed import Observed
 from mast.galley.core.plan import Aborted, TooLarge
 from mast.galley.core.problem import Problem, Severity
 from mast.galley.core.resources import reference
@@ -84,7 +85,8 @@ class KubernetesSource:
     Every replica follows the API server, so that any can take over at once; the one that leads
     writes. It also follows the store: what somebody else changes of the cluster's objects there is
     put right. ``namespace`` is that of the mesh's ConfigMap, ``report`` is told the number of
-    objects and errors after each change.
+    objects and errors after each change. ``observed`` is kept as the API server's objects are,
+    ``listed`` is set once it has all of them.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class KubernetesSource:
         defaults: Defaults,
         report: Callable[[str, int, int], None],
         random: Callable[[], float],
+        later: Collection[str] = (),
     ) -> None:
         self._configs = configs
         self._identity = identity
@@ -105,12 +108,14 @@ class KubernetesSource:
         self._defaults = defaults
         self._report = report
         self._random = random
+        self._later = frozenset(later)
+        self.observed = Observed()
         self._mesh_key = mesh_key(namespace)
         self._cluster = Cluster()
         self._kinds: dict[str, tuple[Resource, asyncio.Task[None]]] = {}
         # Listings that are still to come, and whether the first of all have come.
         self._missing: set[str] = set()
-        self._listed = asyncio.Event()
+        self.listed = asyncio.Event()
         # What stands in the store: the owner of each object, and the mesh's settings.
         self._owners: dict[str, str] = {}
         self._stored_mesh = b""
@@ -122,7 +127,7 @@ class KubernetesSource:
     @property
     def synced(self) -> bool:
         """Whether every kind was listed (A2.3) and, by the one that leads, stored."""
-        return self._listed.is_set() and (not self._leading or self._stored)
+        return self.listed.is_set() and (not self._leading or self._stored)
 
     async def run(self, api: Api) -> None:
         """Follow and store, for ever."""
@@ -155,6 +160,7 @@ class KubernetesSource:
         async with aclosing(follow(api, DEFINITIONS)) as batches:
             async for batch in batches:
                 for change in batch.changes:
+                    self.observed.put(DEFINITIONS, "", change.name, change.object)
                     self._define(api, tasks, change)
                 self._arrived(DEFINITIONS.plural)
 
@@ -173,10 +179,11 @@ class KubernetesSource:
         if task is not None:
             task.cancel()
             del self._kinds[str(kind)]
+            self.observed.forget(str(kind))
         if resource is None:
             self._forget(kind)
             return
-        if not self._listed.is_set():
+        if not self.listed.is_set():
             self._missing.add(str(kind))
         log.info("source.kind", kind=str(kind), version=resource.version)
         feed = Feed(str(kind), resource, defined=True)
@@ -216,6 +223,7 @@ class KubernetesSource:
         return cells
 
     def _take(self, feed: Feed, change: Change, found: Cell | None) -> None:
+        self.observed.put(feed.resource, change.namespace, change.name, change.object)
         if feed.resource == NAMESPACES:
             labels = labels_of(change.object) if change.object else None
             self._touch(self._cluster.label(change.name, labels))
@@ -235,7 +243,7 @@ class KubernetesSource:
     def _arrived(self, name: str) -> None:
         self._missing.discard(name)
         if not self._missing:
-            self._listed.set()
+            self.listed.set()
 
     def _touch(self, keys: set[str]) -> None:
         if keys:
@@ -256,7 +264,7 @@ class KubernetesSource:
     async def _lead(self, leadership: Leadership) -> None:
         """Store everything once, then what changes here or there."""
         self._leading = True
-        await self._listed.wait()
+        await self.listed.wait()
         self._owners.clear()
         self._stored_mesh = b""
         with ExitStack() as following:
@@ -312,7 +320,7 @@ class KubernetesSource:
         """Make these keys of the store agree with the cluster."""
         if self._mesh_key in keys:
             keys |= self._cluster.configure(self._mesh())
-        todo = step(self._cluster, keys, self._owners.get)
+        todo = step(self._cluster, keys, self._owners.get, self._later)
         _tell([problem for problem in todo.problems if problem not in self._told])
         self._told.update(todo.problems)
         if not todo.objects and not todo.deletions:

@@ -10,6 +10,10 @@ from mast.galley.core.analysis.snapshot import Message, Snapshot, View
 INTERNAL_ERROR = "IST0001"
 
 
+class Superseded(Exception):
+    """Nobody wants the results any more."""
+
+
 @dataclass(frozen=True)
 class Analyzer:
     """A pure function over objects of declared kinds.
@@ -52,15 +56,21 @@ def _order(message: Message) -> tuple[tuple[int, str, str, str], str, int]:
 
 
 def analyse(
-    analyzers: Iterable[Analyzer], snapshot: Snapshot, before: Results | None = None
+    analyzers: Iterable[Analyzer],
+    snapshot: Snapshot,
+    before: Results | None = None,
+    superseded: Callable[[], bool] = lambda: False,
 ) -> Results:
     """What is to be said about a snapshot.
 
     Given the results for an earlier one, what is said about unchanged inputs is taken over. An
-    analyzer that fails is a message (IST0001) and keeps no other from being run.
+    analyzer that fails is a message (IST0001) and keeps no other from being run. Raises Superseded
+    between two analyzers as soon as ``superseded`` says so.
     """
     told: dict[str, Sequence[Message]] = {}
     for analyzer in analyzers:
+        if superseded():
+            raise Superseded
         if (
             before is not None
             and analyzer.name in before.told

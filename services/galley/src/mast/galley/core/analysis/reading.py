@@ -14,7 +14,15 @@ from mast.galley.core.analysis import kinds, plain
 from mast.galley.core.analysis.snapshot import Item
 from mast.galley.core.decode import decode
 from mast.galley.core.documents import Document, Node, parsed
-from mast.galley.core.objects import ConfigObject, Defaults, Reading, read_node, read_object
+from mast.galley.core.earlier_versions import current
+from mast.galley.core.objects import (
+    ConfigObject,
+    Defaults,
+    Reading,
+    read_json,
+    read_node,
+    read_object,
+)
 from mast.galley.core.problem import NOWHERE, Path, Position, Problem, Severity, located
 from mastapi.galley.v1 import config_pb2
 from mastapi.kubernetes.v1 import credentials_pb2
@@ -26,6 +34,8 @@ _REGISTRY: Mapping[str, type[Message]] = {
     kinds.REGISTRY_WORKLOAD: registry_pb2.Workload,
 }
 _UNKNOWN = "unknown-kind"
+# What analyzers read of statuses.
+_STATUS = frozenset({"conditions", "listeners", "parents", "ancestors"})
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,28 @@ def stored(message: config_pb2.Object) -> Iterator[Item]:
         yield _item(obj, reading, {})
 
 
+def observed(found: Mapping[str, Any]) -> Iterator[Item]:
+    """An object as an API server has it, without what changes by itself and no analyzer reads.
+
+    It is of bounded depth. Nothing comes of one of a kind that no analyzer looks at.
+    """
+    group = str(found.get("apiVersion")).rpartition("/")[0]
+    kind = f"{group}/{found.get('kind')}".removeprefix("/")
+    known = ("name", "namespace", "labels", "annotations")
+    metadata = {name: found["metadata"][name] for name in known if name in found["metadata"]}
+    content = {name: value for name, value in found.items() if name != "status"}
+    content["metadata"] = metadata
+    status = {n: v for n, v in plain.mapping(found, "status").items() if n in _STATUS}
+    if kind in kinds.KUBERNETES:
+        labels, annotations = (plain.texts(metadata, each) for each in ("labels", "annotations"))
+        namespace, name = plain.text(metadata, "namespace"), plain.text(metadata, "name")
+        yield Item(kind, namespace, name, labels, annotations, content, status)
+    elif kind in kinds.STORED:
+        reading = read_json(content, "", Defaults(plain.text(metadata, "namespace")))
+        for obj in reading.objects:
+            yield _item(obj, reading, status)
+
+
 def registered(message: registry_pb2.Service | registry_pb2.Workload) -> Item:
     """A service or workload that a platform reported."""
     if isinstance(message, registry_pb2.Service):
@@ -133,6 +165,7 @@ def _opened(node: Node) -> Iterator[Node]:
 
 
 def _object(node: Node, source: str, namespace: str) -> Content:
+    node = current(node)
     content = node.value if isinstance(node.value, dict) else {}
     kind = _kind(content)
     if kind in kinds.KUBERNETES:

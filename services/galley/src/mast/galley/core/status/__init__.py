@@ -1,0 +1,1 @@
+"""What statuses of objects in a cluster are to say (A8, D3)."""

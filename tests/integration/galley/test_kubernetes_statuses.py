@@ -1,0 +1,330 @@
+"""Statuses of objects in a cluster: A7, A8, D3, G8, G9 of galley-and-kubernetes.md."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from mast.common.etcd import EtcdConfig, Leadership, Store, connect
+from mast.common.keys import gateway_status_key, leader_key
+from mast.common.kinds import BY_GROUP_KIND
+from mast.common.kubernetes import connect as connect_kubernetes
+from mast.common.kubernetes.objects import (
+    MUTATING_WEBHOOK_CONFIGURATIONS,
+    NAMESPACES,
+    Object,
+    Resource,
+)
+from mast.common.process.telemetry import Metrics
+from mast.galley.config import Config
+from mast.galley.core.objects import Defaults
+from mast.galley.core.observed import Observed
+from mast.galley.kubernetes.leading import ANALYSIS, GATEWAYS, INGRESS, Deposed, Leading
+from mast.galley.kubernetes.metrics import KubernetesMetrics, StatusMetrics
+from mast.galley.kubernetes.statuses import Statuses
+from mast.galley.status_jobs import write_statuses
+from mast.galley.store.configs import Configs
+from mast.galley.store.kubernetes import KubernetesSource
+from mastapi.status.v1.status_pb2 import ObjectStatus
+from tests.fakes.kubernetes.objects import CRDS, INGRESS_CLASSES, INGRESSES, SERVICES
+from tests.fakes.kubernetes.server import Cluster, api_server
+from tests.support.custom_resources import definitions
+from tests.support.etcd_server import EtcdServer
+from tests.support.until import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROUTES = Resource("networking.istio.io", "v1", "virtualservices", "VirtualService")
+HTTP_ROUTES = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
+MERGE = "application/merge-patch+json"
+OTHERS = {"type": "Theirs", "status": "True", "reason": "Because", "message": ""}
+CONTROLLER = "istio.io/gateway-controller"
+
+
+def now() -> datetime:
+    return datetime.now(tz=UTC)  # noqa: TID251
+
+
+@dataclass
+class Site:
+    """A cluster, a store, and Galleys without the rest of them."""
+
+    cluster: Cluster
+    store: Store
+    metrics: Metrics
+
+    def create(self, resource: Resource, name: str, **content: Any) -> None:
+        namespace = "shop" if resource.namespaced else ""
+        self.cluster.objects.create(resource, namespace, {"metadata": {"name": name}, **content})
+
+    def get(self, resource: Resource, name: str) -> Object:
+        return self.cluster.objects.get(resource, "shop" if resource.namespaced else "", name)
+
+    def status(self, resource: Resource, name: str) -> Mapping[str, Any]:
+        return self.get(resource, name).get("status") or {}
+
+    def writes(self, resource: Resource, name: str) -> int:
+        """How often the status of an object was written over the API."""
+        path = resource.path("shop", name, "status")
+        return self.cluster.asked(f"PATCH {path}")
+
+    async def leader(self, what: str) -> str:
+        entry = await self.store.get(leader_key(what))
+        return entry.value.decode() if entry else ""
+
+    async def led_by(self, what: str, who: str) -> None:
+        async def leads() -> bool:
+            return await self.leader(what) == who
+
+        await until(leads)
+
+    async def told(self, kind: str, name: str, status: Mapping[str, Any] | None) -> None:
+        """What Pilot publishes of an object."""
+        known = BY_GROUP_KIND["gateway.networking.k8s.io", kind]
+        key = gateway_status_key(known.collection, "shop", name)
+        if status is None:
+            await self.store.delete(key)
+        else:
+            value = ObjectStatus(status=json.dumps(status)).SerializeToString()
+            await self.store.put(key, value)
+
+    @asynccontextmanager
+    async def galley(self, identity: str, revision: str = "default") -> AsyncIterator[None]:
+        """One more replica, stopped with the block."""
+        config = Config(
+            enable_analysis=True,
+            kubernetes_services=False,
+            revision=revision,
+            analysis_interval=timedelta(seconds=2),
+        )
+        source = KubernetesSource(
+            Configs(self.store, now, 300, bytes(32)),
+            identity=identity,
+            namespace="istio-system",
+            revision=revision,
+            defaults=Defaults(),
+            report=lambda *_: None,
+            random=lambda: 0.0,
+        )
+        leading = Leading(self.store, identity, revision)
+        async with (
+            connect_kubernetes(self.cluster.access()) as api,
+            asyncio.TaskGroup() as tasks,
+        ):
+            kubernetes = KubernetesMetrics(self.metrics)
+            statuses = write_statuses(config, self.store, api, source, leading, kubernetes, now)
+            running = [
+                tasks.create_task(source.run(api)),
+                tasks.create_task(leading.follow_tag(api)),
+                tasks.create_task(statuses),
+            ]
+            try:
+                yield
+            finally:
+                for each in running:
+                    each.cancel()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(shared_etcd: EtcdServer) -> AsyncIterator[Site]:
+    root = f"/{secrets.token_hex(8)}"
+    async with (
+        api_server() as cluster,
+        connect(EtcdConfig(endpoints=(shared_etcd.endpoint,), root=root)) as store,
+    ):
+        for namespace in ("istio-system", "shop"):
+            cluster.objects.create(NAMESPACES, "", {"metadata": {"name": namespace}})
+        for name in ("VirtualService", "Gateway"):
+            cluster.objects.create(CRDS, "", dict(definitions()[f"networking.istio.io/{name}"]))
+        yield Site(cluster, store, Metrics("galley"))
+
+
+def a_route(host: str, name: str = "a.com") -> Object:
+    return {"spec": {"hosts": [name], "http": [{"route": [{"destination": {"host": host}}]}]}}
+
+
+def codes(status: Mapping[str, Any]) -> list[str]:
+    return [each["type"]["code"] for each in status.get("validationMessages") or ()]
+
+
+async def test_findings_are_told_in_the_status_until_they_are_mended(site: Site) -> None:
+    """G9; others' conditions and the generation stay, only Istio's kinds are told."""
+    site.create(ROUTES, "web", **a_route("web"))
+    site.create(ROUTES, "good", **a_route("web", "b.com"))
+    site.cluster.objects.patch(
+        ROUTES, "shop", "web", {"status": {"conditions": [OTHERS]}}, MERGE, "status"
+    )
+    async with site.galley("one"):
+        await until(lambda: codes(site.status(ROUTES, "web")) == ["IST0101"])
+        status = site.status(ROUTES, "web")
+        assert status == {
+            "conditions": [OTHERS],
+            "observedGeneration": 1,
+            "validationMessages": [
+                {
+                    "type": {"name": "ReferencedResourceNotFound", "code": "IST0101"},
+                    "level": "ERROR",
+                    "documentationUrl": "docs/analysis.md#ist0101",
+                }
+            ],
+        }
+        assert site.get(ROUTES, "web")["metadata"]["generation"] == 1
+        assert site.cluster.objects.get(NAMESPACES, "", "shop")["status"] == {"phase": "Active"}
+        web = {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80}]}
+        site.create(SERVICES, "web", spec=web)
+        await until(lambda: not codes(site.status(ROUTES, "web")))
+        assert site.status(ROUTES, "web") == {"conditions": [OTHERS], "observedGeneration": 1}
+        assert site.writes(ROUTES, "web") == 2
+        site.cluster.objects.patch(ROUTES, "shop", "good", a_route("gone", "b.com"), MERGE)
+        await until(lambda: codes(site.status(ROUTES, "good")) == ["IST0101"])
+        assert site.status(ROUTES, "good")["observedGeneration"] == 2
+    assert 'galley_status_updates{kind="networking.istio.io/VirtualService"}' in (
+        site.metrics.render()
+    )
+
+
+async def test_what_was_told_before_a_restart_is_cleared_after_it(site: Site) -> None:
+    told = [{"type": {"name": "InternalError", "code": "IST0001"}, "level": "ERROR"}]
+    site.create(ROUTES, "web", spec={"hosts": ["a.com"], "http": [{"redirect": {"uri": "/"}}]})
+    status = {"status": {"validationMessages": told, "observedGeneration": "1"}}
+    site.cluster.objects.patch(ROUTES, "shop", "web", status, MERGE, "status")
+    async with site.galley("one"):
+        await until(lambda: not codes(site.status(ROUTES, "web")))
+        assert site.status(ROUTES, "web") == {"observedGeneration": "1"}
+
+
+def a_definition(resource: Resource) -> Object:
+    """Of a kind whose definitions come with Gateway API, not with the mesh."""
+    names = {"plural": resource.plural, "kind": resource.kind}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": resource.version,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": schema},
+    }
+    spec = {
+        "group": resource.group,
+        "names": names,
+        "scope": "Namespaced",
+        "versions": [version],
+    }
+    return {"metadata": {"name": f"{resource.plural}.{resource.group}"}, "spec": spec}
+
+
+def a_parent(status: str, reason: str, generation: int = 1) -> Object:
+    condition = {
+        "type": "Accepted",
+        "status": status,
+        "reason": reason,
+        "message": "",
+        "observedGeneration": generation,
+    }
+    entry = {"parentRef": {"name": "gw"}, "controllerName": CONTROLLER, "conditions": [condition]}
+    return {"parents": [entry]}
+
+
+async def test_conditions_of_gateway_api_are_pilots_beside_those_of_others(site: Site) -> None:
+    theirs = {"parentRef": {"name": "x"}, "controllerName": "a.com/b", "conditions": [OTHERS]}
+    site.cluster.objects.create(CRDS, "", a_definition(HTTP_ROUTES))
+    site.create(HTTP_ROUTES, "web", spec={"parentRefs": [{"name": "gw"}]})
+    status = {"status": {"parents": [theirs]}}
+    site.cluster.objects.patch(HTTP_ROUTES, "shop", "web", status, MERGE, "status")
+
+    def own() -> Mapping[str, Any]:
+        parents = site.status(HTTP_ROUTES, "web")["parents"]
+        assert parents[0] == theirs
+        return dict(parents[1]["conditions"][0]) if len(parents) > 1 else {}
+
+    async with site.galley("one"):
+        await site.told("HTTPRoute", "web", a_parent("True", "Accepted"))
+        await until(lambda: own().get("reason") == "Accepted")
+        since = own()["lastTransitionTime"]
+        assert datetime.fromisoformat(since) <= now()
+        await site.told("HTTPRoute", "web", a_parent("True", "Accepted", generation=2))
+        await site.told("HTTPRoute", "web", a_parent("False", "NoMatchingParent"))
+        await until(lambda: own().get("reason") == "NoMatchingParent")
+        assert site.get(HTTP_ROUTES, "web")["metadata"]["generation"] == 1
+        await site.told("HTTPRoute", "web", None)
+        await until(lambda: not own())
+
+
+async def test_ingresses_of_ours_tell_where_the_gateway_is_reached(site: Site) -> None:
+    gateway = {"type": "LoadBalancer", "ports": [{"name": "http", "port": 80}]}
+    body = {"metadata": {"name": "istio-ingressgateway"}, "spec": gateway}
+    site.cluster.objects.create(SERVICES, "istio-system", body)
+    site.create(INGRESS_CLASSES, "ours", spec={"controller": "istio.io/ingress-controller"})
+    for name in ("ours", "theirs"):
+        site.create(INGRESSES, name, spec={"ingressClassName": name})
+
+    def balanced(addresses: list[Mapping[str, str]]) -> None:
+        status = {"status": {"loadBalancer": {"ingress": addresses}}}
+        names = ("istio-system", "istio-ingressgateway")
+        site.cluster.objects.patch(SERVICES, *names, status, MERGE, "status")
+
+    balanced([{"ip": "192.0.2.1"}])
+    async with site.galley("one"):
+        expected = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+        await until(lambda: site.status(INGRESSES, "ours") == expected)
+        balanced([{"hostname": "lb.example"}])
+        expected = {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}
+        await until(lambda: site.status(INGRESSES, "ours") == expected)
+    assert not site.status(INGRESSES, "theirs")
+
+
+async def test_the_default_revision_does_the_jobs(site: Site) -> None:
+    """Another one does while there is none; the tag says which it is (A7)."""
+    async with site.galley("b", "canary"):
+        for job in (ANALYSIS, GATEWAYS, INGRESS):
+            await site.led_by(job, "canary/b")
+        async with site.galley("a"):
+            for job in (ANALYSIS, GATEWAYS, INGRESS):
+                await site.led_by(job, "default/a")
+            labels = {"istio.io/tag": "default", "istio.io/rev": "canary"}
+            tag = {"metadata": {"name": "istio-revision-tag-default", "labels": labels}}
+            site.cluster.objects.create(MUTATING_WEBHOOK_CONFIGURATIONS, "", tag)
+            await site.led_by(ANALYSIS, "canary/b")
+
+
+async def test_a_leader_that_was_replaced_writes_nothing(site: Site) -> None:
+    """G8: not even if it has not heard of it, and not what it decided before."""
+    site.create(ROUTES, "web", **a_route("web"))
+    observed = Observed()
+    found = site.get(ROUTES, "web")
+    observed.put(ROUTES, "shop", "web", found)
+    metrics = StatusMetrics(site.metrics)
+
+    def statuses(leadership: Leadership, change: Callable[..., Object]) -> Statuses:
+        return Statuses(api, site.store, observed, leadership, change, metrics, lambda: 0.0)
+
+    key = ("networking.istio.io/VirtualService", "shop", "web")
+    async with connect_kubernetes(site.cluster.access()) as api:
+        async with site.store.elect("job", "old") as old:
+            await site.store.delete(leader_key("job"))
+            stale = statuses(old, lambda *_: {"observedGeneration": 7})
+            stale.work.add(key)
+            with pytest.raises(ExceptionGroup) as raised:
+                await stale.run()
+            assert raised.group_contains(Deposed)
+        assert "status" not in site.get(ROUTES, "web")
+        async with site.store.elect("job", "new") as new, asyncio.TaskGroup() as tasks:
+            site.cluster.objects.patch(
+                ROUTES, "shop", "web", {"status": {"observedGeneration": 1}}, MERGE, "status"
+            )
+            late = statuses(new, lambda *_: {"observedGeneration": 7})
+            late.work.add(key)
+            running = tasks.create_task(late.run())
+            failed = 'galley_status_update_error{kind="networking.istio.io/VirtualService"'
+            await until(lambda: failed in site.metrics.render())
+            running.cancel()
+    assert site.status(ROUTES, "web") == {"observedGeneration": 1}
