@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from mast.common.etcd import EtcdConfig, Leadership, Store, connect
-from mast.common.keys import gateway_status_key, leader_key
+from mast.common.etcd import Entry, EtcdConfig, Leadership, Store, connect
+from mast.common.keys import STATUS_GATEWAYS, gateway_status_key, leader_key
 from mast.common.kinds import BY_GROUP_KIND
 from mast.common.kubernetes import connect as connect_kubernetes
 from mast.common.kubernetes.objects import (
@@ -39,11 +40,13 @@ from tests.fakes.kubernetes.objects import CRDS, INGRESS_CLASSES, INGRESSES, SER
 from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.support.custom_resources import definitions
 from tests.support.etcd_server import EtcdServer
+from tests.support.pilot_process import pilot_process
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROUTES = Resource("networking.istio.io", "v1", "virtualservices", "VirtualService")
+GATEWAY_KIND = Resource("gateway.networking.k8s.io", "v1", "gateways", "Gateway")
 HTTP_ROUTES = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 MERGE = "application/merge-patch+json"
 OTHERS = {"type": "Theirs", "status": "True", "reason": "Because", "message": ""}
@@ -61,6 +64,8 @@ class Site:
     cluster: Cluster
     store: Store
     metrics: Metrics
+    etcd: str
+    root: str
 
     def create(self, resource: Resource, name: str, **content: Any) -> None:
         namespace = "shop" if resource.namespaced else ""
@@ -96,6 +101,10 @@ class Site:
         else:
             value = ObjectStatus(status=json.dumps(status)).SerializeToString()
             await self.store.put(key, value)
+
+    async def published(self) -> Sequence[Entry]:
+        """Everything that Pilot publishes of Gateway API."""
+        return (await self.store.list(STATUS_GATEWAYS)).entries
 
     @asynccontextmanager
     async def galley(self, identity: str, revision: str = "default") -> AsyncIterator[None]:
@@ -145,7 +154,7 @@ async def site(shared_etcd: EtcdServer) -> AsyncIterator[Site]:
             cluster.objects.create(NAMESPACES, "", {"metadata": {"name": namespace}})
         for name in ("VirtualService", "Gateway"):
             cluster.objects.create(CRDS, "", dict(definitions()[f"networking.istio.io/{name}"]))
-        yield Site(cluster, store, Metrics("galley"))
+        yield Site(cluster, store, Metrics("galley"), shared_etcd.endpoint, root)
 
 
 def a_route(host: str, name: str = "a.com") -> Object:
@@ -257,6 +266,47 @@ async def test_conditions_of_gateway_api_are_pilots_beside_those_of_others(site:
         assert site.get(HTTP_ROUTES, "web")["metadata"]["generation"] == 1
         await site.told("HTTPRoute", "web", None)
         await until(lambda: not own())
+
+
+def reasons(conditions: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """By type, with `!` before those of conditions that do not hold."""
+    return {
+        each["type"]: each["reason"] if each["status"] == "True" else f"!{each['reason']}"
+        for each in conditions
+    }
+
+
+async def test_what_pilot_makes_of_objects_is_in_their_statuses(site: Site, tmp_path: Path) -> None:
+    """From the API server through etcd to a Pilot, and back."""
+    for each in (GATEWAY_KIND, HTTP_ROUTES):
+        site.cluster.objects.create(CRDS, "", a_definition(each))
+    listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+    site.create(GATEWAY_KIND, "gw", spec={"gatewayClassName": "istio", "listeners": [listener]})
+    site.create(HTTP_ROUTES, "web", spec={"parentRefs": [{"name": "gw", "sectionName": "no"}]})
+
+    def route() -> Mapping[str, str]:
+        parents = site.status(HTTP_ROUTES, "web").get("parents") or [{"conditions": []}]
+        return reasons(parents[0]["conditions"])
+
+    flags = ("--etcd-root", site.root, "--identity", "p")
+    async with site.galley("one"), pilot_process(site.etcd, tmp_path, *flags):
+        await until(lambda: route().get("Accepted") == "!NoMatchingParent")
+        backend = {"rules": [{"backendRefs": [{"name": "ghost", "port": 80}]}]}
+        spec = {"parentRefs": [{"name": "gw"}], **backend}
+        site.cluster.objects.patch(HTTP_ROUTES, "shop", "web", {"spec": spec}, MERGE)
+        accepted = {"Accepted": "Accepted", "ResolvedRefs": "!BackendNotFound"}
+        await until(lambda: accepted.items() <= route().items())
+        (parent,) = site.status(HTTP_ROUTES, "web")["parents"]
+        assert {each["observedGeneration"] for each in parent["conditions"]} == {2}
+        await until(lambda: bool(site.status(GATEWAY_KIND, "gw").get("listeners")))
+        status = site.status(GATEWAY_KIND, "gw")
+        assert reasons(status["conditions"]) == {"Accepted": "Accepted", "Programmed": "Programmed"}
+        kinds = [each["kind"] for each in status["listeners"][0]["supportedKinds"]]
+        assert kinds == ["HTTPRoute", "GRPCRoute"]
+        await until(lambda: site.status(GATEWAY_KIND, "gw")["listeners"][0]["attachedRoutes"] == 1)
+        site.cluster.objects.delete(HTTP_ROUTES, "shop", "web")
+        await until(lambda: site.status(GATEWAY_KIND, "gw")["listeners"][0]["attachedRoutes"] == 0)
+        assert [e.key.rpartition("/")[2] for e in await site.published()] == ["gw"]
 
 
 async def test_ingresses_of_ours_tell_where_the_gateway_is_reached(site: Site) -> None:

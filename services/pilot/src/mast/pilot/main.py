@@ -38,6 +38,7 @@ from mast.pilot.api.trust_report import TrustReport
 from mast.pilot.api.worker import Worker
 from mast.pilot.clock import SystemClock
 from mast.pilot.config import Config
+from mast.pilot.core.gateway_api.status import Translation
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.index import Index
 from mast.pilot.core.model.public_keys import KeyFetching
@@ -49,6 +50,7 @@ from mast.pilot.core.xds.push import Push
 from mast.pilot.core.xds.report import Replica, control_plane, proxy_status
 from mast.pilot.store.changeover import Changeover
 from mast.pilot.store.follow import Mirror, News
+from mast.pilot.store.gateway_statuses import GatewayStatuses
 from mast.pilot.store.key_fetch import KeyFetch
 from mast.pilot.store.public_keys import PublicKeyKeeper
 from mast.pilot.store.registrations import Registrations
@@ -175,6 +177,10 @@ class Pilot:
         self._statuses = StatusPublisher(
             store, random.random, config.status_interval, config.status_ttl
         )
+        self._translations: Latest[Translation | None] = Latest(None)
+        self._gateway_statuses = GatewayStatuses(
+            store, self._translations, self._replica.name, random.random, config.status_interval
+        )
         self._trust = TrustReport(
             self._replica.name, self._clock.now(), lambda: self._index, self._statuses.changed
         )
@@ -215,6 +221,7 @@ class Pilot:
             tasks.create_task(self._mirror.run(), name="mirror"),
             tasks.create_task(self._changeover.run(), name="changeover"),
             tasks.create_task(self._statuses.run(), name="status"),
+            tasks.create_task(self._gateway_statuses.run(), name="gateway status"),
             tasks.create_task(self._registrations.run(), name="registrations"),
             tasks.create_task(self._findings.follow(_FINDINGS_EVERY), name="findings"),
             tasks.create_task(self._self_check.run(), name="self-check"),
@@ -256,6 +263,8 @@ class Pilot:
         self._index = news.snapshot.index
         self._indexes.publish(self._index)
         self._snapshot = news.snapshot
+        if self._translations.value is not news.snapshot.translation:
+            self._translations.publish(news.snapshot.translation)
         instruments = self._instruments
         instruments.snapshot_time.record(news.seconds)
         instruments.debounce.record((self._clock.instant() - news.started).total_seconds())

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from mast.common.kinds import GENERATION_ANNOTATION
 from mast.pilot.core.gateway_api.backend_tls import TranslatedPolicies
 from mast.pilot.core.gateway_api.conditions import (
     CONTROLLER,
@@ -126,7 +127,12 @@ def _conditions(meta: ConfigMeta, found: Iterable[Condition]) -> Sequence[Mappin
             "status": str(each.status),
             "reason": str(each.reason),
             "message": each.message,
-            "observedGeneration": int(meta.version or 0),
+            "observedGeneration": _generation(meta),
         }
         for each in found
     ]
+
+
+def _generation(meta: ConfigMeta) -> int:
+    """That of the object where it is from, else the store's."""
+    return int(meta.annotations.get(GENERATION_ANNOTATION) or meta.version or 0)
