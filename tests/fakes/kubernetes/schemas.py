@@ -1,11 +1,12 @@
-"""What the schema of a CRD makes of an object: pruned, and refused if it does not fit.
+"""What the schema of a CRD makes of an object: pruned, completed, refused if it does not fit.
 
-Rules are those of Kubernetes, "Field pruning" and "Validation" of custom resources, and "Field
-validation" of the API.
+Rules are those of Kubernetes, "Field pruning", "Defaulting" and "Validation" of custom resources,
+and "Field validation" of the API.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -46,6 +47,23 @@ def _pruned(schema: Schema, value: Any, at: str, unknown: list[str]) -> Any:
             result[name] = inner
         else:
             unknown.append(path)
+    return result
+
+
+def defaulted(schema: Schema, value: Any) -> Any:
+    """The value with what the schema sets where nothing is ("Defaulting")."""
+    if isinstance(value, list) and isinstance(items := schema.get("items"), Mapping):
+        return [defaulted(items, each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    result = dict(value)
+    for name, inner in schema.get("properties", {}).items():
+        if result.get(name) is None and "default" in inner:
+            result[name] = copy.deepcopy(inner["default"])
+        if name in result:
+            result[name] = defaulted(inner, result[name])
+    if isinstance(others := schema.get("additionalProperties"), Mapping):
+        result |= {name: defaulted(others, inner) for name, inner in value.items()}
     return result
 
 

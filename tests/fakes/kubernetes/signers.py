@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from mast.common.kubernetes.objects import CERTIFICATE_SIGNING_REQUESTS, Object
-from tests.fakes.kubernetes.objects import Objects, Status
+from tests.fakes.kubernetes.objects import Objects
+from tests.fakes.kubernetes.status import Status
 from tests.support.pki import Ca, pem, wall_clock
 
 
