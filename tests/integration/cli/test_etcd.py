@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from mast.cli.etcd_pki import SERVER
 from mast.cli.local import addresses, etcd
 from mast.cli.local.etcd_users import enable_users
 from mast.common import keys
@@ -150,7 +151,7 @@ async def test_others_are_refused(endpoint: str, tmp_path: Path) -> None:
 
 async def test_the_server_is_no_user(endpoint: str, tmp_path: Path) -> None:
     """Whoever takes the member's own certificate reads nothing with it."""
-    async with store_of(etcd.SERVER, endpoint, tmp_path / "pki") as store:
+    async with store_of(SERVER, endpoint, tmp_path / "pki") as store:
         with pytest.raises(Rejected):
             await store.get("config/a")
 

