@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 SECONDS = 30
 
 
-async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Return when it holds; TimeoutError after half a minute."""
-    async with asyncio.timeout(SECONDS):
+async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = SECONDS) -> None:
+    """Return when it holds; TimeoutError after half a minute, or so many seconds."""
+    async with asyncio.timeout(seconds):
         while True:
             held = holds()
             if held if isinstance(held, bool) else await held:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from mast.common.etcd import Entry, EtcdConfig, Leadership, Store, connect
-from mast.common.keys import STATUS_GATEWAYS, gateway_status_key, leader_key
+from mast.common.etcd import Compare, Entry, EtcdConfig, Leadership, Put, Store, connect
+from mast.common.keys import STATUS_GATEWAYS, config_key, gateway_status_key, leader_key
 from mast.common.kinds import BY_GROUP_KIND
 from mast.common.kubernetes import connect as connect_kubernetes
 from mast.common.kubernetes.objects import (
@@ -41,6 +41,7 @@ from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.support.custom_resources import definitions
 from tests.support.etcd_server import EtcdServer
 from tests.support.pilot_process import pilot_process
+from tests.support.service_process import service_process
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,6 +52,7 @@ HTTP_ROUTES = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRou
 MERGE = "application/merge-patch+json"
 OTHERS = {"type": "Theirs", "status": "True", "reason": "Because", "message": ""}
 CONTROLLER = "istio.io/gateway-controller"
+SOURCE = "galley-source-kubernetes"
 
 
 def now() -> datetime:
@@ -101,6 +103,17 @@ class Site:
         else:
             value = ObjectStatus(status=json.dumps(status)).SerializeToString()
             await self.store.put(key, value)
+
+    async def fence(self, what: str) -> int:
+        """What a leader's writes are guarded by."""
+        entry = await self.store.get(leader_key(what))
+        assert entry is not None
+        return entry.create_revision
+
+    async def is_stored(self, name: str) -> bool:
+        """Whether the mesh has a VirtualService."""
+        collection = BY_GROUP_KIND["networking.istio.io", "VirtualService"].collection
+        return await self.store.get(config_key(collection, "shop", name)) is not None
 
     async def published(self) -> Sequence[Entry]:
         """Everything that Pilot publishes of Gateway API."""
@@ -378,3 +391,35 @@ async def test_a_leader_that_was_replaced_writes_nothing(site: Site) -> None:
             await until(lambda: failed in site.metrics.render())
             running.cancel()
     assert site.status(ROUTES, "web") == {"observedGeneration": 1}
+
+
+async def test_a_galley_that_was_killed_is_replaced(site: Site, tmp_path: Path) -> None:
+    """G8: configuration and statuses go on by another process once the leases have ended."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(site.cluster.kubeconfig())
+    flags = (
+        *("--kubeconfig", kubeconfig, "--etcd-endpoints", site.etcd, "--etcd-root", site.root),
+        *("--monitoring-listen", "127.0.0.1:0", "--root-maps", "false"),
+        *("--kubernetes-services", "false", "--enableAnalysis", "true"),
+    )
+    jobs = (ANALYSIS, GATEWAYS, INGRESS, SOURCE)
+    site.create(ROUTES, "before", **a_route("web"))
+    async with service_process("galley", *flags) as first:
+        for job in jobs:
+            await first.logged("leader.elected", what=job)
+        await until(lambda: codes(site.status(ROUTES, "before")) == ["IST0101"])
+        fence = await site.fence(SOURCE)
+        async with service_process("galley", *flags) as second:
+
+            async def ready() -> bool:
+                return (await second.get("/ready"))[0] == 200
+
+            await until(ready)
+            first.process.kill()
+            site.create(ROUTES, "after", **a_route("web", "b.com"))
+            await until(lambda: codes(site.status(ROUTES, "after")) == ["IST0101"], seconds=60)
+            await until(lambda: site.is_stored("after"), seconds=60)
+            for job in jobs:
+                await second.logged("leader.elected", what=job)
+    late = await site.store.txn([Compare.created(leader_key(SOURCE), fence)], [Put("late", b"")])
+    assert not late.succeeded
