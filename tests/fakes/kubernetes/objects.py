@@ -21,6 +21,7 @@ from tests.fakes.kubernetes.kinds import (
     BUILT_IN,
     CRDS,
     ENDPOINT_SLICES,
+    INGRESS_CLASSES,
     INGRESSES,
     LEASES,
     SERVICES,
@@ -41,7 +42,10 @@ from tests.fakes.kubernetes.lifecycle import (
 from tests.fakes.kubernetes.patches import BadPatch, patched
 from tests.fakes.kubernetes.status import Status, bad_request
 
-__all__ = ["CRDS", "ENDPOINT_SLICES", "INGRESSES", "LEASES", "SERVICES", "Event", "Objects"]
+__all__ = [
+    *("CRDS", "ENDPOINT_SLICES", "INGRESSES", "INGRESS_CLASSES", "LEASES", "SERVICES"),
+    *("Event", "Objects"),
+]
 
 Key = tuple[Resource, str, str]
 
