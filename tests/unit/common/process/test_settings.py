@@ -1,6 +1,6 @@
 """Settings: flags over environment over defaults, and errors that name the culprit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class Config:
     workers: int = 2
     ratio: float = 0.5
     debug: bool = False
-    wait: timedelta = timedelta(seconds=1)
+    wait: timedelta = field(default=timedelta(seconds=1), metadata={"variables": ("ISTIO_WAIT",)})
     peers: tuple[str, ...] = ()
     key_file: Path | None = None
 
@@ -40,6 +40,15 @@ def test_defaults_without_input() -> None:
         pytest.param(["--workers", "3"], {"DEMO_WORKERS": "4"}, Config(workers=3), id="flag-wins"),
         pytest.param([], {"DEMO_WORKERS": "4"}, Config(workers=4), id="environment"),
         pytest.param(["--wait", "1m30s"], {}, Config(wait=timedelta(seconds=90)), id="duration"),
+        pytest.param(
+            [], {"ISTIO_WAIT": "2s"}, Config(wait=timedelta(seconds=2)), id="other-variable"
+        ),
+        pytest.param(
+            [],
+            {"ISTIO_WAIT": "2s", "DEMO_WAIT": "3s"},
+            Config(wait=timedelta(seconds=3)),
+            id="own-variable-wins",
+        ),
         pytest.param(["--debug", "yes"], {}, Config(debug=True), id="boolean"),
         pytest.param(["--peers", "a, b,"], {}, Config(peers=("a", "b")), id="list"),
         pytest.param(["--key-file", "/k"], {}, Config(key_file=Path("/k")), id="optional-path"),

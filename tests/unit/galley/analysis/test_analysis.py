@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mast.galley.core.analysis.analysis import Analyzer, Results, analyse
+from mast.galley.core.analysis.analysis import Analyzer, Results, Superseded, analyse
 from mast.galley.core.analysis.analyzers import ANALYZERS, VERBOSE
 from mast.galley.core.analysis.reading import read
 from mast.galley.core.analysis.snapshot import Fact, Item, Message, Snapshot, View
@@ -47,6 +48,13 @@ def test_only_changed_inputs_are_analyzed_again() -> None:
     changed = analyse([counting.analyzer], same.snapshot.replaced(POD, [pod("b")]), same)
     assert counting.runs == 2
     assert [m.origin for m in changed.messages] == ["Pod shop/b"]
+
+
+def test_an_analysis_that_nobody_wants_ends_between_analyzers() -> None:
+    counting = Counting(POD)
+    with pytest.raises(Superseded):
+        analyse([counting.analyzer] * 3, Snapshot(), superseded=lambda: counting.runs == 2)
+    assert counting.runs == 2
 
 
 def test_another_domain_is_a_change() -> None:

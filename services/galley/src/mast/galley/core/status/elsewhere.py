@@ -25,7 +25,8 @@ def stored_items(key: str, value: bytes, cluster: str) -> tuple[Item, ...]:
     with suppress(DecodeError, Unreadable):
         if key.startswith(keys.REGISTRY_SERVICES):
             service = Service.FromString(value)
-            return () if service.registry == REGISTRY else (registered(service),)
+            own = service.registry == REGISTRY and service.cluster in {"", cluster}
+            return () if own else (registered(service),)
         if key.startswith(keys.REGISTRY_WORKLOADS):
             workload = Workload.FromString(value)
             own = workload.cluster == cluster and not workload.registration_group
