@@ -17,6 +17,7 @@ from mast.galley.main import serve
 from mastapi.galley.v1 import config_pb2 as api
 from mastapi.galley.v1 import config_pb2_grpc
 from tests.support.etcd_server import free_port
+from tests.support.until import until
 
 SECONDS = 30
 
@@ -37,6 +38,14 @@ class RunningGalley:
         """Objects of some kinds by ``namespace/name``."""
         response = await self.stub.List(api.ListRequest(kinds=kinds, **fields), timeout=SECONDS)
         return {f"{o.metadata.namespace}/{o.metadata.name}": o for o in response.objects}
+
+    async def has(self, hosts: dict[str, str]) -> None:
+        """Return when the objects are these, by the host of each."""
+
+        async def holds() -> bool:
+            return {n: found.spec["host"] for n, found in (await self.listed()).items()} == hosts
+
+        await until(holds)
 
     async def page_with(self, path: str, text: str) -> None:
         """Return when a page holds a text; HTTP gives no other way than asking again."""

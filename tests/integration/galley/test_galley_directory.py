@@ -9,10 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 
 from mast.common.etcd import EtcdConfig, Store, connect
 from mastapi.galley.v1 import config_pb2 as api
+from mastapi.galley.v1 import history_pb2, history_pb2_grpc
 from tests.support.etcd_server import EtcdServer
 from tests.support.galley_server import SECONDS, RunningGalley, galley_server
 
@@ -102,7 +104,7 @@ async def test_a_broken_file_keeps_its_last_good_objects(
         await galley.page_with("/metrics", 'galley_source_problems{source="files"} 3')
         status, detail = await galley.page("/ready")
         assert status == 200
-        assert '"directory_errors": "3"' in detail
+        assert '"source_errors": "3"' in detail
         (config / "a.yaml").write_text("a: [")
         (config / "b.yaml").write_text(rule("b"))
         await state.until(lambda hosts: "b" in hosts)
@@ -112,6 +114,31 @@ async def test_a_broken_file_keeps_its_last_good_objects(
     assert "a.yaml:7:1: error: not YAML" in said
     assert "a.yaml:8:3: error: DestinationRule default/y: byte 0xff is not UTF-8" in said
     assert "a.yaml:2:1: error: not YAML" in said
+
+
+async def test_a_commit_is_told_with_what_it_changed(
+    tmp_path: Path, config: Path, etcd: EtcdServer
+) -> None:
+    """As git-sync does it: a directory for each commit, a link to the one of now."""
+    commits = ("a" * 40, "b" * 40)
+    for commit in commits:
+        (config / commit).mkdir()
+        (config / commit / "x.yaml").write_text(rule("x", f"{commit[0]}.com"))
+        (config / commit / "y.yaml").write_text(rule("y", f"{commit[0]}.com"))
+    link = config / "current"
+    link.symlink_to(commits[0])
+    async with running(tmp_path, etcd, config_dir=link) as (galley, state):
+        await state.until(lambda hosts: hosts == {"x": "a.com", "y": "a.com"})
+        (config / "next").symlink_to(commits[1])
+        (config / "next").rename(link)
+        await state.until(lambda hosts: hosts == {"x": "b.com", "y": "b.com"})
+        async with grpc.aio.insecure_channel(f"unix:{galley.config.admin_socket}") as channel:
+            history = history_pb2_grpc.HistoryServiceStub(channel)
+            changes = (await history.History(history_pb2.HistoryRequest())).changes
+    assert [(each.commit, len(each.objects)) for each in changes] == [
+        (commits[1], 2),
+        (commits[0], 2),
+    ]
 
 
 async def test_last_good_objects_outlive_galley(

@@ -106,7 +106,7 @@ async def test_a_directory_may_hold_secrets(tmp_path: Path, etcd: EtcdServer) ->
     async with galley_server(
         tmp_path, etcd.endpoint, secrets_key_file=key, config_dir=folder
     ) as running:
-        await running.page_with("/ready", '"directory": "in sync"')
+        await running.page_with("/ready", '"sources": "in sync"')
         assert "secrets/edge/web" in await stored(etcd)
         folder.joinpath("secret.yaml").unlink()
         async with (

@@ -36,10 +36,10 @@ async def secured(
         root, token = tmp_path / "root.pem", tmp_path / "token"
         root.write_bytes(await ca.roots())
         token.write_text(await ca.join_token("istio-system", "istio-galley-service-account"))
+        settings.setdefault("listen", f"127.0.0.1:{free_port()}")
         async with galley_server(
             tmp_path,
             etcd.endpoint,
-            listen=f"127.0.0.1:{free_port()}",
             ca_address=await ca.service.address("ca"),
             ca_root_file=root,
             ca_token_file=token,
@@ -170,6 +170,41 @@ async def test_sinks_are_called_by_mutual_tls_with_states_of_any_size(
         finally:
             await server.stop(0)
     assert resources.ByteSize() > 4 << 20, "more than gRPC takes unless it is told"
+
+
+async def test_another_galley_is_a_source(tmp_path: Path, etcd: EtcdServer) -> None:
+    """A directory comes first, what it gives up is the other control plane's; all by mutual TLS."""
+    config, mine = tmp_path / "config", tmp_path / "mine"
+    for each in (config, mine):
+        each.mkdir()
+    (config / "b.yaml").write_text(RULE.replace("name: a", "name: b").replace("a.com", "files.com"))
+    port = free_port()
+    async with secured(tmp_path, etcd, listen=f"127.0.0.1:{port}") as (other, ca):
+        await other.apply(RULE + "---\n" + RULE.replace("name: a", "name: b"))
+        (tmp_path / "again").write_text(
+            await ca.join_token("istio-system", "istio-galley-service-account")
+        )
+        async with galley_server(
+            mine,
+            etcd.endpoint,
+            etcd_root="/mine",
+            ca_address=other.config.ca_address,
+            ca_root_file=tmp_path / "root.pem",
+            ca_token_file=tmp_path / "again",
+            listen=f"127.0.0.1:{free_port()}",
+            config_sources=(f"fs://{config}", f"xds://localhost:{port}"),
+        ) as galley:
+            await galley.has({"default/a": "a.com", "default/b": "files.com"})
+            await galley.page_with("/ready", '"sources": "in sync"')
+            found = await galley.listed()
+            owners = {n: o.metadata.annotations["mast.io/source"] for n, o in found.items()}
+            assert owners["default/a"] == f"xds:localhost:{port}"
+            assert owners["default/b"].startswith("fs:")
+            (config / "b.yaml").unlink()
+            await galley.has({"default/a": "a.com", "default/b": "a.com"})
+            ref = api.ObjectRef(kind="DestinationRule", namespace="default", name="a")
+            await other.stub.Delete(api.DeleteRequest(objects=[ref]))
+            await galley.has({"default/b": "a.com"})
 
 
 async def test_galley_without_citadel_serves_its_socket_only(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mast.common.process.settings import parse
 from mast.galley.config import Config
+from mast.galley.sources import later_than, source_name
 
 CA = "istio-citadel:8060"
 
@@ -31,6 +33,15 @@ def test_sinks_by_the_flags_of_istio() -> None:
             ["a:1", "loopback"],
             id="plaintext-although-there-is-a-ca",
         ),
+        pytest.param({"config_sources": ("fs://etc",)}, ["'fs://etc'", "fs:///"], id="relative"),
+        pytest.param({"config_sources": ("xds://a",)}, ["'xds://a'", "HOST:PORT"], id="no-port"),
+        pytest.param({"config_sources": ("k8s://",) * 2}, ["k8s://", "twice"], id="twice"),
+        pytest.param({"config_sources": ("xds://a:1",)}, ["a:1", "loopback"], id="xds-plaintext"),
+        pytest.param(
+            {"config_sources": ("k8s://",), "config_dir": Path("/x")},
+            ["--config-dir", "--config-sources"],
+            id="two-ways-of-saying",
+        ),
         pytest.param({"sink_meta": ("zone",)}, ["'zone'", "NAME=VALUE"], id="no-pair"),
         pytest.param({"sink_meta": ("a-bin=x",)}, ["'a-bin=x'"], id="binary-meta"),
     ],
@@ -52,3 +63,16 @@ def test_refused(settings: dict[str, Any], words: list[str]) -> None:
 )
 def test_allowed(settings: dict[str, Any]) -> None:
     assert Config(**settings).sink_address == ("a:1",)
+
+
+def test_the_order_of_sources() -> None:
+    order = ("fs:///etc/mesh", "k8s://", "xds://galley:9901")
+    config = Config(config_sources=order, ca_address=CA)
+    names = [source_name(config, each) for each in order]
+    assert names == ["fs:%2Fetc%2Fmesh", "kubernetes", "xds:galley:9901"]
+    assert [later_than(config, each) for each in order] == [tuple(names[1:]), tuple(names[2:]), ()]
+    assert config.reads_kubernetes
+    assert not Config(config_sources=order[:1]).reads_kubernetes
+    alone = Config(config_dir=Path("/etc/mesh"), config_dir_name="git")
+    assert [source_name(alone, each) for each in alone.sources] == ["git"]
+    assert later_than(alone, "k8s://") == ()

@@ -168,3 +168,17 @@ def test_what_nobody_owns_is_taken_over() -> None:
     unowned = [stored(free.key, resource(free, 1, None).SerializeToString(), 1)]
     assert reconcile(tree(a=rule("x")), "files", unowned).objects == (mine,)
     assert reconcile(tree(), "files", unowned).deletions == {}
+
+
+def test_an_earlier_source_takes_over_what_a_later_one_has() -> None:
+    theirs = reconcile(tree(a=rule("x") + "---\n" + rule("y")), "git", [])
+    todo = reconcile(tree(a=rule("x", "b.com")), "files", store_of(theirs), later=["git"])
+    assert [obj.meta.name for obj in todo.objects] == ["x"]
+    assert (todo.deletions, todo.problems) == ({}, ())
+
+
+def test_what_was_not_told_yet_stays() -> None:
+    told = read_tree(Tree(), {"v1/A:n/x": rule("x").encode()}, Defaults())
+    stored = list(store_of(reconcile(told, "xds", [])))
+    assert reconcile(Tree(untold=frozenset({"v1/A"})), "xds", stored).deletions == {}
+    assert len(reconcile(Tree(untold=frozenset({"v1/B"})), "xds", stored).deletions) == 1

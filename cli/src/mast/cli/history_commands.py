@@ -72,7 +72,7 @@ def history(
         [
             str(change.revision),
             f"{change.time.ToDatetime():%Y-%m-%dT%H:%M:%SZ}",
-            change.author,
+            f"{change.author} at {change.commit[:12]}" if change.commit else change.author,
             _operation(change),
             _action(each.action),
             each.object.namespace or "-",

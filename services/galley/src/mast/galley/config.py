@@ -81,6 +81,9 @@ class Config:
     kubernetes_services: bool = True
     cluster: str = "Kubernetes"
     domain: str = "cluster.local"
+    # Other clusters are those of Secrets in the mesh's namespace with the label
+    # istio/multiCluster=true. One that was not listed within this time delays readiness no longer.
+    remote_cluster_timeout: timedelta = timedelta(seconds=30)
 
     # host:port of the admission webhooks (TLS by Galley's own certificate; needs a CA address),
     # without, none; 15017 by custom. With them the leader among Galleys of a revision keeps the
@@ -196,7 +199,7 @@ class Config:
             alone = scheme != "xds" or self.ca_address or self.plaintext_beyond_loopback
             if not alone and not stays_here(place):
                 raise ValueError(
-                    f"--config-sources {address}: without --ca-address must be on a loopback address"
+                    f"--config-sources {address}: without TLS must be on a loopback address"
                 )
 
     def _check_sinks(self) -> None:

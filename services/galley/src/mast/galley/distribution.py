@@ -9,7 +9,6 @@ import grpc
 from grpc import aio
 
 from mast.common.etcd import Store
-from mast.common.identity.ca_client import KeyPair
 from mast.common.latest import Latest
 from mast.galley.api import mcp_over_xds, mcp_source
 from mast.galley.api.access import Access
@@ -40,14 +39,8 @@ class Distribution:
         mcp_source.ResourceSource(self._consumers, access).register(server)
         mcp_over_xds.McpOverXds(self._consumers, access).register(server)
 
-    def certified(self, current: Callable[[], KeyPair], roots: Callable[[], bytes]) -> None:
+    def certified(self, credentials: Credentials) -> None:
         """From now on there is a certificate to call sinks with."""
-
-        def credentials() -> grpc.ChannelCredentials:
-            pair = current()
-            trusted = roots() or pair.certificate.roots_pem.encode()
-            return grpc.ssl_channel_credentials(trusted, pair.key_pem, pair.chain_pem)
-
         self._credentials.publish(credentials)
 
     async def run(self) -> None:

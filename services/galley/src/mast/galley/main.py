@@ -7,12 +7,13 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from random import random
 
+import grpc
 import structlog
 from grpc import aio
 
@@ -31,9 +32,9 @@ from mast.common.sealing import sealing_key
 from mast.galley.api import config_service, history_service
 from mast.galley.api.access import ADMIN_SOCKET, Access
 from mast.galley.api.metrics import GalleyMetrics
-from mast.galley.config import Config
+from mast.galley.config import KUBERNETES_SOURCE, Config
 from mast.galley.core.documents import TEXT_LIMIT_BYTES
-from mast.galley.core.objects import Compat, Defaults
+from mast.galley.core.objects import Compat
 from mast.galley.distribution import SERVICES as DISTRIBUTED
 from mast.galley.distribution import Distribution
 from mast.galley.kubernetes.metrics import KubernetesMetrics
@@ -44,8 +45,8 @@ from mast.galley.platform import (
     service_source,
     webhooks,
 )
+from mast.galley.sources import Trees, later_than
 from mast.galley.store.configs import Configs
-from mast.galley.store.directory import DirectorySource
 from mast.galley.store.history import Histories
 from mast.galley.store.injection import InjectionSettings
 
@@ -53,8 +54,8 @@ log = structlog.get_logger()
 
 # A text of the longest kind, and what a request puts around it.
 _OPTIONS = (("grpc.max_receive_message_length", 2 * TEXT_LIMIT_BYTES),)
-# The services that read configuration.
-_FELLOWS = ("pilot", "mixer", "citadel")
+# The services that read configuration; another Galley, where this one is a source of it.
+_FELLOWS = ("pilot", "mixer", "citadel", "galley")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -82,7 +83,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         ):
             background = [
                 tasks.create_task(galley.serve_securely(), name="secure"),
-                tasks.create_task(galley.follow_directory(), name="directory"),
+                tasks.create_task(galley.follow_sources(), name="sources"),
                 tasks.create_task(galley.await_store(), name="store"),
                 tasks.create_task(galley.keep_kubernetes(kubernetes_metrics), name="kubernetes"),
                 tasks.create_task(galley.follow_injection(), name="injection"),
@@ -115,8 +116,14 @@ class Galley:
         self._injection = InjectionSettings(
             store, config.revision, config.inject_config_file, config.inject_values_file
         )
-        self._source = self._directory_source()
-        self._cluster = config_source(config, self._configs, self._identity, metrics.source)
+        self._sources = Trees(config, self._configs, self._identity, metrics.source)
+        self._cluster = config_source(
+            config,
+            self._configs,
+            self._identity,
+            metrics.source,
+            later_than(config, KUBERNETES_SOURCE),
+        )
         self._services = service_source(config, store, self._identity)
         self._certified = not config.ca_address
         self._reached = False
@@ -131,10 +138,8 @@ class Galley:
             "etcd": "connected" if health.connected else f"disconnected: {health.detail}",
             "certificate": "there" if self._certified else "none yet",
         }
-        synced = self._source is None or self._source.synced
-        if self._source is not None:
-            detail["directory"] = "in sync" if synced else "not stored yet"
-            detail["directory_errors"] = str(len(self._source.problems))
+        detail |= self._sources.facts
+        synced = self._sources.synced
         if self._cluster is not None:
             detail["kubernetes"] = "in sync" if self._cluster.synced else "not stored yet"
             synced = synced and self._cluster.synced
@@ -197,7 +202,7 @@ class Galley:
             def current() -> KeyPair:
                 return certificates.current or first
 
-            self._distribution.certified(current, lambda: trust.roots)
+            self._certify(current, lambda: trust.roots)
             tls = mutual_tls(current, lambda: trust.roots)
             listen = Listen(config.listen, tls, name="grpc-mtls")
             async with (
@@ -235,27 +240,20 @@ class Galley:
         """Tell other consumers what is stored; until cancelled."""
         await self._distribution.run()
 
-    async def follow_directory(self) -> None:
-        """Keep what the directory holds in the store; until cancelled."""
-        if self._source is not None:
-            await self._source.run()
+    async def follow_sources(self) -> None:
+        """Keep what directories and other control planes hold in the store; until cancelled."""
+        await self._sources.run()
 
-    def _directory_source(self) -> DirectorySource | None:
-        config = self._config
-        if config.config_dir is None:
-            return None
-        return DirectorySource(
-            self._configs,
-            config.config_dir,
-            name=config.config_dir_name,
-            identity=self._identity,
-            defaults=Defaults(
-                config.default_namespace,
-                secrets=self._configs.keeps_secrets,
-                compat=self._compat,
-            ),
-            report=self._metrics.source,
-        )
+    def _certify(self, current: Callable[[], KeyPair], roots: Callable[[], bytes]) -> None:
+        """From now on there is a certificate to call others with."""
+
+        def credentials() -> grpc.ChannelCredentials:
+            pair = current()
+            trusted = roots() or pair.certificate.roots_pem.encode()
+            return grpc.ssl_channel_credentials(trusted, pair.key_pem, pair.chain_pem)
+
+        self._distribution.certified(credentials)
+        self._sources.certified(credentials)
 
     def _access(self) -> Access:
         config = self._config

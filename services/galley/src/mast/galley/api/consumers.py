@@ -22,7 +22,7 @@ log = structlog.get_logger()
 STREAMS = 1024
 """As many streams at a time (galley-and-kubernetes.md A4.4)."""
 PER_SECOND, BURST = 1.0, 100
-"""New streams, and requests on each stream (A4.4)."""
+"""New streams, and requests of MCP on each stream (A4.4)."""
 WATCHES = 256
 """Collections or types that one stream may ask for."""
 
@@ -38,6 +38,10 @@ class Face(Protocol[RequestT]):
 
     @property
     def watches(self) -> Watches: ...
+
+    @property
+    def pace(self) -> Pace:
+        """How often its requests may come."""
 
     def ask(self, request: RequestT) -> tuple[Answer, str]:
         """Take in a request; what it means, and the error it tells. Raises BadRequest."""
@@ -128,9 +132,8 @@ async def _listen(
     requests: AsyncIterable[RequestT], news: asyncio.Event, face: Face[RequestT], peer: str
 ) -> str:
     now = asyncio.get_running_loop().time
-    pace = Pace(PER_SECOND, BURST)
     async for request in requests:
-        await asyncio.sleep(pace.delay(now()))
+        await asyncio.sleep(face.pace.delay(now()))
         try:
             answer, error = face.ask(request)
         except BadRequest as refusal:

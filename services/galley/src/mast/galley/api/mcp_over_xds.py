@@ -26,11 +26,15 @@ from mast.common.kinds import BY_GROUP_KIND
 from mast.galley.api.access import Access
 from mast.galley.api.consumers import WATCHES, BadRequest, Consumers, Face
 from mast.galley.api.problems import Context
+from mast.galley.core.mcp.pace import Pace
 from mast.galley.core.mcp.watches import Answer, Push, Watches
 
 SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 MESH_CONFIG: Final = "core/v1alpha1/MeshConfig"
 """Istio's own name for the mesh's settings, which travel as they are, not as a Resource."""
+
+PER_SECOND, BURST = 100.0, 1000
+"""Requests on a stream: who follows every type asks and answers for each of them at once."""
 
 _GENERATOR: Final = "api"
 _MESH_COLLECTION: Final = BY_GROUP_KIND["mesh.istio.io", "MeshConfig"].collection
@@ -54,6 +58,7 @@ class _Stream:
     """The messages of one consumer that wants the whole state."""
 
     watches: Watches = field(default_factory=lambda: Watches(collection_of))
+    pace: Pace = field(default_factory=lambda: Pace(PER_SECOND, BURST))
     known: bool = False
 
     def ask(self, request: DiscoveryRequest) -> tuple[Answer, str]:
@@ -91,6 +96,10 @@ class _DeltaStream:
     @property
     def watches(self) -> Watches:
         return self.whole.watches
+
+    @property
+    def pace(self) -> Pace:
+        return self.whole.pace
 
     def ask(self, request: DeltaDiscoveryRequest) -> tuple[Answer, str]:
         self.whole.insist(request)

@@ -12,9 +12,10 @@ from grpc import aio
 
 from istio.mcp.v1alpha1 import mcp_pb2
 from mast.galley.api.access import Access
-from mast.galley.api.consumers import BadRequest, Consumers
+from mast.galley.api.consumers import BURST, PER_SECOND, BadRequest, Consumers
 from mast.galley.api.problems import Context
 from mast.galley.core.mcp.catalog import COLLECTIONS
+from mast.galley.core.mcp.pace import Pace
 from mast.galley.core.mcp.watches import Answer, Push, Watches
 
 SERVICE: Final = mcp_pb2.DESCRIPTOR.services_by_name["ResourceSource"].full_name
@@ -27,6 +28,7 @@ class SinkStream:
     """The messages of one sink, whoever called whom."""
 
     watches: Watches = field(default_factory=Watches)
+    pace: Pace = field(default_factory=lambda: Pace(PER_SECOND, BURST))
 
     def ask(self, request: mcp_pb2.RequestResources) -> tuple[Answer, str]:
         if request.collection not in COLLECTIONS:

@@ -26,11 +26,13 @@ Action = history_pb2.ObjectChange.Action
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a change comes from; ``restored`` is the revision that a rollback goes back to."""
+    """Where a change comes from; ``restored`` is the revision that a rollback goes back to,
+    ``commit`` what a source was at."""
 
     author: str
     operation: Operation.ValueType
     restored: int = 0
+    commit: str = ""
 
 
 GALLEY = Origin("galley", Operation.SOURCE)
@@ -156,7 +158,10 @@ def record(
 ) -> tuple[bytes, bytes]:
     """The two records of a transaction: its change, and what it replaced (``before``, by key)."""
     change = history_pb2.Change(
-        author=origin.author, operation=origin.operation, restored_revision=origin.restored
+        author=origin.author,
+        operation=origin.operation,
+        restored_revision=origin.restored,
+        commit=origin.commit,
     )
     change.time.FromDatetime(now)
     replaced = history_pb2.Replaced()

@@ -1,10 +1,11 @@
-"""A directory of configuration files as desired state (galley-and-kubernetes.md A2, "Files")."""
+"""Configuration of a source as desired state: its files, or what stands for them (A2, "Files")."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from mast.galley.core.documents import utf8
 from mast.galley.core.judge import judge
@@ -34,14 +35,24 @@ class File:
 
 @dataclass(frozen=True)
 class Tree:
-    """All files by path."""
+    """All files by path, at a commit if the source has such.
+
+    ``untold`` are beginnings of paths, up to a colon, of which the source has not told anything
+    yet.
+    """
 
     files: Mapping[str, File] = field(default_factory=dict)
+    commit: str = ""
+    untold: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def broken(self) -> frozenset[str]:
         """Paths of files with errors."""
         return frozenset(path for path, file in self.files.items() if file.broken)
+
+    def stays(self, path: str) -> bool:
+        """Whether what came from a path is to stay although it is not there now."""
+        return path in self.broken or path.partition(":")[0] in self.untold
 
     def merged(self) -> tuple[dict[str, ConfigObject], tuple[Problem, ...]]:
         """Objects by key, and all problems: of objects in several files the first path wins."""
@@ -65,7 +76,9 @@ class Reconciliation:
     problems: tuple[Problem, ...]
 
 
-def read_tree(previous: Tree, contents: Mapping[str, bytes | str], defaults: Defaults) -> Tree:
+def read_tree(
+    previous: Tree, contents: Mapping[str, bytes | str], defaults: Defaults, commit: str = ""
+) -> Tree:
     """The tree of these files; files that did not change are not read again.
 
     A content is bytes, or text that says why the file could not be read.
@@ -80,7 +93,7 @@ def read_tree(previous: Tree, contents: Mapping[str, bytes | str], defaults: Def
         known = previous.files.get(path)
         same = known is not None and known.digest == digest
         files[path] = known if same and known else _read(path, content, digest, lenient)
-    return Tree(files)
+    return Tree(files, commit)
 
 
 def _read(path: str, content: bytes, digest: bytes, defaults: Defaults) -> File:
@@ -111,12 +124,14 @@ def _duplicate(obj: ConfigObject, first: ConfigObject) -> Problem:
     )
 
 
-def reconcile(tree: Tree, source: str, stored: Iterable[Stored]) -> Reconciliation:
+def reconcile(
+    tree: Tree, source: str, stored: Iterable[Stored], later: Container[str] = ()
+) -> Reconciliation:
     """Objects to write and to delete so that the store holds what the tree says.
 
     Only what this source owns is deleted, and nothing that came from a file which is broken now:
-    its last good objects stay. An object of another source is left alone and reported; one that
-    no source owns is taken over.
+    its last good objects stay. An object of another source is left alone and reported, unless it
+    is one of those that come ``later``; one that no source owns is taken over.
     """
     desired, problems = tree.merged()
     found = list(problems)
@@ -126,16 +141,16 @@ def reconcile(tree: Tree, source: str, stored: Iterable[Stored]) -> Reconciliati
         owner = item.annotations.get(SOURCE_ANNOTATION, "")
         if owner == source:
             owned[key] = item
-        elif owner and key in desired:
+        elif owner and key in desired and owner not in later:
             found.append(_foreign(desired.pop(key), owner))
     for key, item in owned.items():
         path = item.annotations.get(PATH_ANNOTATION, "")
-        if key in desired and path in tree.broken and path != desired[key].source:
+        if key in desired and tree.stays(path) and path != desired[key].source:
             del desired[key]
     deletions = {
         key: reference(item.kind, item.key.namespace, item.key.name)
         for key, item in owned.items()
-        if key not in desired and item.annotations.get(PATH_ANNOTATION, "") not in tree.broken
+        if key not in desired and not tree.stays(item.annotations.get(PATH_ANNOTATION, ""))
     }
     objects = tuple(_owned(obj, source) for obj in desired.values())
     return Reconciliation(objects, deletions, tuple(found))
@@ -146,6 +161,7 @@ def _foreign(obj: ConfigObject, owner: str) -> Problem:
         "owned",
         f"ignored: the object belongs to the source {owner!r}",
         source=obj.source,
+        severity=Severity.WARNING,
         position=obj.position,
         kind=obj.kind.name,
         namespace=obj.meta.namespace,

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import structlog
 from watchfiles import awatch
 
 from mast.galley.core.documents import TEXT_LIMIT_BYTES
+from mast.galley.store.commits import commit_of
 
 log = structlog.get_logger()
 
@@ -31,6 +33,15 @@ Signature = tuple[int, int, int]
 Contents = Mapping[str, bytes | str]
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found at once: contents by path relative to the root, or why there is none; and the
+    commit, if it is a Git work tree."""
+
+    contents: Contents
+    commit: str = ""
+
+
 class FileTree:
     """The configuration files below a directory; names that begin with a dot are left out."""
 
@@ -41,19 +52,22 @@ class FileTree:
         self._wake = asyncio.Event()
         self._seen: Mapping[str, Signature] | None = None
 
-    async def next(self) -> Contents:
-        """The contents by path relative to the root, once they differ from those given before.
+    async def next(self) -> Found:
+        """The contents, once they differ from those given before.
 
-        A file that cannot be read is the reason why. A directory that is gone (not mounted yet)
-        is waited for.
+        A directory that is gone (not mounted yet) is waited for. One that leads elsewhere, or is at
+        another commit, by the time it is read is read again: what is given is of one moment.
         """
         while True:
             signatures = await asyncio.to_thread(_signatures, self._root)
             if signatures is not None and signatures != self._seen:
                 settled = await self._settled(signatures)
+                found = None
                 if settled is not None:
+                    found = await asyncio.to_thread(_found, self._root, settled)
+                if found is not None:
                     self._seen = settled
-                    return await asyncio.to_thread(_contents, self._root, settled)
+                    return found
             self._wake.clear()
             await self._woken(self._poll)
 
@@ -137,6 +151,13 @@ def _signature(path: Path) -> Signature:
     except OSError:
         return (0, 0, 0)
     return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _found(root: Path, paths: Mapping[str, Signature]) -> Found | None:
+    place, commit = root.resolve(), commit_of(root)
+    contents = _contents(place, paths)
+    same = (root.resolve(), commit_of(root)) == (place, commit)
+    return Found(contents, commit) if same else None
 
 
 def _contents(root: Path, paths: Mapping[str, Signature]) -> Contents:
