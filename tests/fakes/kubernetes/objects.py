@@ -17,18 +17,7 @@ from typing import Any
 from mast.common.kubernetes.objects import NAMESPACES, SECRETS, SERVICE_ACCOUNTS, Object, Resource
 from tests.fakes.kubernetes import metadata as meta
 from tests.fakes.kubernetes.definitions import defined, established
-from tests.fakes.kubernetes.kinds import (
-    BUILT_IN,
-    CRDS,
-    ENDPOINT_SLICES,
-    INGRESS_CLASSES,
-    INGRESSES,
-    LEASES,
-    SERVICES,
-    WITH_STATUS,
-    has_generation,
-    qualified,
-)
+from tests.fakes.kubernetes.kinds import BUILT_IN, CRDS, WITH_STATUS, has_generation, qualified
 from tests.fakes.kubernetes.lifecycle import (
     FOREGROUND,
     admit,
@@ -41,11 +30,6 @@ from tests.fakes.kubernetes.lifecycle import (
 )
 from tests.fakes.kubernetes.patches import BadPatch, patched
 from tests.fakes.kubernetes.status import Status, bad_request
-
-__all__ = [
-    *("CRDS", "ENDPOINT_SLICES", "INGRESSES", "INGRESS_CLASSES", "LEASES", "SERVICES"),
-    *("Event", "Objects"),
-]
 
 Key = tuple[Resource, str, str]
 

@@ -27,7 +27,7 @@ from mast.common.kubernetes.objects import (
 from mastapi.registry.v1.registry_pb2 import Service
 from mastapi.trust.v1 import trust_pb2
 from tests.fakes.kubernetes.callers import Rule
-from tests.fakes.kubernetes.objects import SERVICES
+from tests.fakes.kubernetes.kinds import SERVICES
 from tests.integration.galley.site import GALLEY, RULES, VALIDATORS, Site, running_site
 from tests.support.galley_server import RunningGalley
 from tests.support.pki import Ca

@@ -36,7 +36,7 @@ from mast.galley.status_jobs import write_statuses
 from mast.galley.store.configs import Configs
 from mast.galley.store.kubernetes import KubernetesSource
 from mastapi.status.v1.status_pb2 import ObjectStatus
-from tests.fakes.kubernetes.objects import CRDS, INGRESS_CLASSES, INGRESSES, SERVICES
+from tests.fakes.kubernetes.kinds import CRDS, INGRESS_CLASSES, INGRESSES, SERVICES
 from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.support.custom_resources import definitions
 from tests.support.etcd_server import EtcdServer
