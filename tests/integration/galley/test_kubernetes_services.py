@@ -15,7 +15,7 @@ import yaml
 from istio.mcp.v1alpha1.resource_pb2 import Resource as StoredResource
 from istio.mesh.v1alpha1.config_pb2 import LabelSelector, MeshConfig
 from mast.common.etcd import Entry, EtcdConfig, Store, connect
-from mast.common.keys import REGISTRY
+from mast.common.keys import REGISTRY, REGISTRY_CLUSTERS
 from mast.common.kubernetes import connect as connect_kubernetes
 from mast.common.kubernetes.objects import NAMESPACES, NODES, PODS, Resource
 from mast.galley.core.discovery.settings import Settings
@@ -60,7 +60,8 @@ class Site:
         self.cluster.objects.patch(resource, namespace, name, change, MERGE)
 
     async def entries(self) -> dict[str, Entry]:
-        return {each.key: each for each in (await self.store.list(REGISTRY)).entries}
+        found = (await self.store.list(REGISTRY)).entries
+        return {each.key: each for each in found if not each.key.startswith(REGISTRY_CLUSTERS)}
 
     async def until_keys(self, *keys: str) -> None:
         async def agree() -> bool:

@@ -31,10 +31,12 @@ from mast.common.process.telemetry import Metrics, configure_logging
 from mast.common.sealing import sealing_key
 from mast.galley.api import config_service, history_service
 from mast.galley.api.access import ADMIN_SOCKET, Access
+from mast.galley.api.clusters_page import clusters_page
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.config import KUBERNETES_SOURCE, Config
 from mast.galley.core.documents import TEXT_LIMIT_BYTES
 from mast.galley.core.objects import Compat
+from mast.galley.core.remote_clusters import Status
 from mast.galley.distribution import SERVICES as DISTRIBUTED
 from mast.galley.distribution import Distribution
 from mast.galley.kubernetes.metrics import KubernetesMetrics
@@ -42,9 +44,9 @@ from mast.galley.platform import (
     config_source,
     keep_kubernetes,
     registrar,
-    service_source,
     webhooks,
 )
+from mast.galley.several_clusters import clusters
 from mast.galley.sources import Trees, later_than
 from mast.galley.store.configs import Configs
 from mast.galley.store.history import Histories
@@ -77,7 +79,12 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         galley = Galley(config, store, GalleyMetrics(metrics))
         kubernetes_metrics = KubernetesMetrics(metrics)
         async with (
-            monitoring(config.monitoring_listen, ready=galley.readiness, metrics=metrics),
+            monitoring(
+                config.monitoring_listen,
+                ready=galley.readiness,
+                metrics=metrics,
+                routes={"/debug/clusterz": clusters_page(galley.cluster_statuses)},
+            ),
             asyncio.TaskGroup() as tasks,
             galley.admin_entrance(),
         ):
@@ -124,7 +131,7 @@ class Galley:
             metrics.source,
             later_than(config, KUBERNETES_SOURCE),
         )
-        self._services = service_source(config, store, self._identity)
+        self._services = clusters(config, store, self._identity)
         self._certified = not config.ca_address
         self._reached = False
 
@@ -145,12 +152,17 @@ class Galley:
             synced = synced and self._cluster.synced
         if self._services is not None:
             detail["services"] = "in sync" if self._services.synced else "not stored yet"
-            synced = synced and self._services.synced
+            detail["remote_clusters"] = "settled" if self._services.settled else "not settled yet"
+            synced = synced and self._services.synced and self._services.settled
         ready = self._reached and synced and self._certified
         if self._config.webhook_listen:
             detail["injection"] = self._injection.problem or "configured"
             ready = ready and self._injection.ready
         return Readiness(ready, detail)
+
+    def cluster_statuses(self) -> tuple[Status, ...]:
+        """The clusters whose services are read, and how far they have got."""
+        return () if self._services is None else self._services.statuses.value
 
     async def await_store(self) -> None:
         """Note the first time that etcd answers."""

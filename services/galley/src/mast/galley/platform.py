@@ -26,20 +26,18 @@ from mast.common.latest import Latest
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.api.webhooks import Injection, Webhooks, webhook_server
 from mast.galley.config import Config
-from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.objects import Compat, Defaults
-from mast.galley.core.root_maps import MapNames
 from mast.galley.core.workload_secrets import SecretPolicy
 from mast.galley.kubernetes.kubelets import follow_kubelets
-from mast.galley.kubernetes.leading import NAMESPACES, Leading
+from mast.galley.kubernetes.leading import NAMESPACES, Leading, lease_of
 from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
-from mast.galley.kubernetes.root_maps import RootMaps
 from mast.galley.kubernetes.webhooks import WebhookConfigurations
 from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
+from mast.galley.several_clusters import publish_statuses, root_maps
 from mast.galley.status_jobs import write_statuses
+from mast.galley.store.clusters import Clusters
 from mast.galley.store.configs import Configs
 from mast.galley.store.kubernetes import KubernetesSource
-from mast.galley.store.registry import RegistrySource
 
 
 def access(config: Config) -> Access | None:
@@ -113,20 +111,12 @@ def config_source(
     )
 
 
-def service_source(config: Config, store: Store, identity: str) -> RegistrySource | None:
-    """Where services of Kubernetes come from, if they are wanted and there is a Kubernetes."""
-    if not config.kubernetes_services or not (config.in_cluster or config.kubeconfig):
-        return None
-    settings = Settings(config.cluster, config.domain, config.namespace)
-    return RegistrySource(store, identity=identity, settings=settings, random=random)
-
-
 async def keep_kubernetes(
     config: Config,
     store: Store,
     identity: str,
     source: KubernetesSource | None,
-    services: RegistrySource | None,
+    services: Clusters | None,
     caller: Latest[CaClient | None],
     kubelets: dict[str, str],
     metrics: KubernetesMetrics,
@@ -141,7 +131,7 @@ async def keep_kubernetes(
     if found is None:
         return
     async with connect(found) as api, asyncio.TaskGroup() as tasks:
-        leading = Leading(store, identity, config.revision)
+        leading = Leading(store, identity, config.revision, config.cluster)
         tasks.create_task(leading.follow_tag(api), name="default revision")
         if source is not None:
             tasks.create_task(source.run(api), name="kubernetes configuration")
@@ -150,29 +140,23 @@ async def keep_kubernetes(
                 tasks.create_task(statuses, name="kubernetes statuses")
         if services is not None:
             tasks.create_task(services.run(api), name="kubernetes services")
+            telling = publish_statuses(config, store, identity, services)
+            tasks.create_task(telling, name="clusters status")
         if config.root_maps:
-            maps = _root_maps(config, store, api)
+            maps = root_maps(config, store, api)
             tasks.create_task(leading.run(NAMESPACES, lambda _: maps().run()), name="root maps")
         if config.workload_secrets:
             secrets = _workload_secrets(config, store, api, caller, metrics.secrets, now)
-            work = store.lead("galley-workload-secrets", identity, lambda _: secrets().run())
+            what = lease_of("galley-workload-secrets", config.cluster)
+            work = store.lead(what, identity, lambda _: secrets().run())
             tasks.create_task(work, name="workload secrets")
         if config.webhook_listen:
             tasks.create_task(follow_kubelets(api, kubelets), name="kubelets")
         if config.webhook_listen and config.webhook_configurations:
             webhooks = _webhook_configurations(config, store, api, metrics.webhooks)
-            what = f"galley-webhooks-{config.revision}"
+            what = lease_of(f"galley-webhooks-{config.revision}", config.cluster)
             work = store.lead(what, identity, lambda _: webhooks().run())
             tasks.create_task(work, name="webhook configurations")
-
-
-def _root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]:
-    names = MapNames(
-        config.ca_cert_configmap,
-        config.crl_configmap,
-        config.namespace if config.legacy_security_map else "",
-    )
-    return lambda: RootMaps(api, store, config.trust_domain, names, random)
 
 
 def _webhook_configurations(

@@ -29,8 +29,8 @@ class Access:
     """The address of an API server and what proves us to it.
 
     ``token`` is asked before every call, so a token that is rotated in its file is taken up.
-    ``ca_pem`` b"" means the system's roots. ``password`` is ``NAME:PASSWORD``, for servers that take
-    neither tokens nor certificates; ``proxy`` the URL of an HTTP proxy before the server.
+    ``ca_pem`` b"" means the system's roots. ``password`` is ``NAME:PASSWORD``, for servers that
+    take neither tokens nor certificates; ``proxy`` the URL of an HTTP proxy before the server.
     """
 
     server: str

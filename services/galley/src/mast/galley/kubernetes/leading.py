@@ -18,6 +18,7 @@ from mast.common.kubernetes import Api, Change, labels_of
 from mast.common.kubernetes.objects import MUTATING_WEBHOOK_CONFIGURATIONS
 from mast.common.latest import Latest
 from mast.galley.core.cluster import DEFAULT_REVISION, REVISION_LABEL
+from mast.galley.core.discovery.settings import CLUSTER
 from mast.galley.kubernetes.mirror import Mirror
 
 log = structlog.get_logger()
@@ -44,11 +45,13 @@ class Leading:
     """Runs jobs of this process when nobody of the default revision does, or if that is its own.
 
     The default revision is the one with the tag ``default``, without a tag the one of that name.
+    Every cluster has leaders of its own.
     """
 
     store: Store
     identity: str
     revision: str
+    cluster: str = CLUSTER
     default: Latest[str] = field(default_factory=lambda: Latest(DEFAULT_REVISION))
 
     async def follow_tag(self, api: Api) -> None:
@@ -87,7 +90,8 @@ class Leading:
 
         async def stand() -> None:
             identity = f"{self.revision}/{self.identity}"
-            await self.store.lead(what, identity, work, LEADER_TTL, self._outranks)
+            lease = lease_of(what, self.cluster)
+            await self.store.lead(lease, identity, work, LEADER_TTL, self._outranks)
 
         async def reconsider() -> None:
             seen = self.default.value
@@ -117,6 +121,11 @@ async def until_failure(*, what: str, **parts: Coroutine[Any, Any, None]) -> Non
                 tasks.create_task(part, name=f"{what}: {name}")
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
+
+
+def lease_of(what: str, cluster: str) -> str:
+    """The lease of a job in a cluster, which several clusters share a store with."""
+    return what if cluster == CLUSTER else f"{what}-{cluster}"
 
 
 async def fenced(store: Store, leadership: Leadership) -> None:

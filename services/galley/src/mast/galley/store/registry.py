@@ -20,18 +20,27 @@ from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from istio.mesh.v1alpha1.network_pb2 import MeshNetworks
 from mast.common import keys
 from mast.common.backoff import Backoff
-from mast.common.etcd import Compare, Delete, Leadership, Put, Rejected, Store, Unavailable
+from mast.common.etcd import (
+    Compare,
+    Delete,
+    Entry,
+    Leadership,
+    Put,
+    Rejected,
+    Store,
+    Unavailable,
+)
 from mast.common.kinds import BY_GROUP_KIND
-from mast.common.kubernetes import Api, Change, Resource, follow
+from mast.common.kubernetes import Api, ApiFailure, Change, Resource, follow
 from mast.common.kubernetes.objects import NAMESPACES, NODES, PODS
 from mast.galley.core.discovery.converter import Converter
 from mast.galley.core.discovery.objects import ObjectName, SliceId
+from mast.galley.core.discovery.ownership import PREFIXES, is_of_cluster
 from mast.galley.core.discovery.reading import read
-from mast.galley.core.discovery.services import REGISTRY
 from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.plan import Aborted
 from mast.galley.core.problem import Finding, path_text
-from mastapi.registry.v1.registry_pb2 import Service, Workload
+from mastapi.registry.v1.registry_pb2 import RemoteCluster
 
 log = structlog.get_logger()
 
@@ -47,7 +56,6 @@ VALUE_LIMIT_BYTES: Final = 1 << 20
 _SOURCE: Final = "kubernetes services"
 _MESH: Final = "mesh.istio.io"
 _MESH_PREFIX: Final = "config/istio/mesh/v1alpha1/"
-_PREFIXES: Final = (keys.REGISTRY_SERVICES, keys.REGISTRY_ENDPOINTS, keys.REGISTRY_WORKLOADS)
 # How many objects are read before others get their turn, and what one transaction may hold.
 _CHUNK: Final = 200
 _BATCH: Final = 100
@@ -60,12 +68,25 @@ class RegistrySource:
     Every replica follows the API server, so that any can take over at once; the one that leads
     writes, at first what differs from the store, then what changes. While a write takes long, later
     changes of a key replace earlier ones. ``settings`` name the cluster; the mesh's own settings
-    are those in the store.
+    are those in the store. ``kept_by`` is the cluster of this Galley if it is another one.
+    ``listed`` is set when everything was listed; ``trouble`` says why the API server cannot be
+    followed at the moment. ``noticed`` is called when one of them changes.
     """
 
     def __init__(
-        self, store: Store, *, identity: str, settings: Settings, random: Callable[[], float]
+        self,
+        store: Store,
+        *,
+        identity: str,
+        settings: Settings,
+        random: Callable[[], float],
+        kept_by: str = "",
+        noticed: Callable[[], None] = lambda: None,
     ) -> None:
+        self.listed = asyncio.Event()
+        self._troubles: dict[str, str] = {}
+        self._kept_by = kept_by or settings.cluster
+        self._noticed = noticed
         self._store = store
         self._identity = identity
         self._settings = settings
@@ -78,14 +99,18 @@ class RegistrySource:
         # What the registry is to hold, and which keys of it may differ.
         self._wanted: dict[str, bytes] = {}
         self._dirty: set[str] = set()
-        self._derived = asyncio.Event()
         self._news = asyncio.Event()
         self._leading = self._stored = False
 
     @property
     def synced(self) -> bool:
         """Whether everything was listed and, by the one that leads, stored (A7)."""
-        return self._derived.is_set() and (not self._leading or self._stored)
+        return self.listed.is_set() and (not self._leading or self._stored)
+
+    @property
+    def trouble(self) -> str:
+        """Why something cannot be followed, "" if everything is."""
+        return next(iter(self._troubles.values()), "")
 
     async def run(self, api: Api) -> None:
         """Follow and store, for ever."""
@@ -97,7 +122,13 @@ class RegistrySource:
             tasks.create_task(self._lead_often(), name="store registry")
 
     async def _follow(self, api: Api, resource: Resource) -> None:
-        async with aclosing(follow(api, resource)) as batches:
+        def told(failure: ApiFailure | None) -> None:
+            self._troubles.pop(resource.plural, None)
+            if failure is not None:
+                self._troubles[resource.plural] = str(failure)
+            self._noticed()
+
+        async with aclosing(follow(api, resource, state=told)) as batches:
             async for batch in batches:
                 for start in range(0, len(batch.changes), _CHUNK):
                     chunk = batch.changes[start : start + _CHUNK]
@@ -175,8 +206,10 @@ class RegistrySource:
                     self._wanted.pop(key, None)
                 else:
                     self._wanted[key] = value
-            self._derived.set()
             self._touch(set(changes))
+            if not self.listed.is_set():
+                self.listed.set()
+                self._noticed()
 
     def _settled(self) -> Mapping[str, bytes | None]:
         return {
@@ -190,7 +223,9 @@ class RegistrySource:
             self._news.set()
 
     async def _lead_often(self) -> None:
-        what = f"galley-services-{self._settings.cluster}"
+        """Who has not listed does not stand: somebody else may be able to."""
+        await self.listed.wait()
+        what = leader_of(self._settings.cluster)
         while True:
             try:
                 await self._store.lead(what, self._identity, self._lead, LEADER_TTL)
@@ -202,12 +237,12 @@ class RegistrySource:
     async def _lead(self, leadership: Leadership) -> None:
         """Store what differs, then what changes."""
         self._leading = True
-        await self._derived.wait()
         backoff = Backoff(timedelta(milliseconds=200), timedelta(seconds=10))
         changed: set[str] | None = None
         while True:
             try:
                 if changed is None:
+                    await self._claim(leadership.guard)
                     changed = await self._differing()
                     log.info("source.compared", source_name=_SOURCE, differing=len(changed))
                 await self._write(changed, leadership.guard)
@@ -222,44 +257,48 @@ class RegistrySource:
                 await self._news.wait()
             changed, self._dirty = self._dirty, set()
 
+    async def _claim(self, guard: Compare) -> None:
+        """Note who keeps the cluster, before anything else of it; its own Galley goes first."""
+        cluster = self._settings.cluster
+        key, own = keys.cluster_key(cluster), self._kept_by == cluster
+        found = await self._store.get(key)
+        keeper = RemoteCluster.FromString(found.value).kept_by if found else ""
+        if keeper != self._kept_by and (own or keeper != cluster):
+            claim = RemoteCluster(cluster=cluster, kept_by=self._kept_by)
+            await self._put(guard, [Put(key, claim.SerializeToString())])
+
     async def _differing(self) -> set[str]:
         """Keys of ours under which the store has something else than it is to hold."""
         self._dirty = set()
         left = dict(self._wanted)
         differing: set[str] = set()
-        for prefix in _PREFIXES:
+        for prefix in PREFIXES:
             async with aclosing(self._store.pages(prefix)) as pages:
                 async for page in pages:
                     for entry in page.entries:
                         wanted = left.pop(entry.key, None)
-                        if wanted != entry.value and (wanted or self._owns(prefix, entry)):
+                        if wanted != entry.value and (wanted or self._owns(entry)):
                             differing.add(entry.key)
         return differing | left.keys()
 
-    def _owns(self, prefix: str, entry: Any) -> bool:
-        """Whether an entry is of this cluster; machines that registered themselves are Pilot's."""
-        cluster = self._settings.cluster
-        if prefix == keys.REGISTRY_ENDPOINTS:
-            return bool(entry.key.endswith(f"/{cluster}"))
-        try:
-            if prefix == keys.REGISTRY_SERVICES:
-                return Service.FromString(entry.value).registry == REGISTRY
-            workload = Workload.FromString(entry.value)
-        except DecodeError:
-            return False
-        return workload.cluster == cluster and not workload.registration_group
+    def _owns(self, entry: Entry) -> bool:
+        return is_of_cluster(self._settings.cluster, entry.key, entry.value)
 
     async def _write(self, changed: set[str], guard: Compare) -> None:
         for operations in _batches(changed, self._wanted):
-            result = await self._store.txn([guard], operations)
-            if not result.succeeded:
-                raise Aborted(f"another Galley writes the services of {self._settings.cluster}")
-            log.debug(
-                "source.stored",
-                source_name=_SOURCE,
-                keys=len(operations),
-                revision=result.revision,
-            )
+            revision = await self._put(guard, operations)
+            log.debug("source.stored", source_name=_SOURCE, keys=len(operations), revision=revision)
+
+    async def _put(self, guard: Compare, operations: Sequence[Put | Delete]) -> int:
+        result = await self._store.txn([guard], operations)
+        if not result.succeeded:
+            raise Aborted(f"another Galley writes the services of {self._settings.cluster}")
+        return result.revision
+
+
+def leader_of(cluster: str) -> str:
+    """Whoever leads in this writes what the registry has of a cluster."""
+    return f"galley-services-{cluster}"
 
 
 def _unpacked(value: bytes | None, message: Message) -> Message:

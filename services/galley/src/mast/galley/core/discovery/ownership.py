@@ -1,0 +1,30 @@
+"""What in the registry is a cluster's: several of them, and others, write there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from mast.common import keys
+from mastapi.registry.v1.registry_pb2 import Workload
+
+PREFIXES: Final = (keys.REGISTRY_SERVICES, keys.REGISTRY_ENDPOINTS, keys.REGISTRY_WORKLOADS)
+"""Where a cluster's services, endpoints and workloads stand."""
+
+
+def is_of_cluster(cluster: str, key: str, value: bytes) -> bool:
+    """Whether an entry is of a cluster; machines that registered themselves are Pilot's."""
+    if key.startswith(keys.REGISTRY_WORKLOADS):
+        ours = key.startswith(f"{keys.REGISTRY_WORKLOADS}{cluster}/")
+        return ours and not _registered_itself(value)
+    prefix = next((each for each in PREFIXES if key.startswith(each)), key)
+    return key.removeprefix(prefix).split("/")[2:] == [cluster]
+
+
+def _registered_itself(value: bytes) -> bool:
+    """Of what cannot be read nobody knows."""
+    try:
+        return bool(Workload.FromString(value).registration_group)
+    except DecodeError:
+        return True

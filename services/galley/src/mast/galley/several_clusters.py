@@ -1,0 +1,75 @@
+"""Puts together what Galley does in several clusters (wiring, with main)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from random import random
+from typing import Final
+
+from mast.common.etcd import Store
+from mast.common.etcd.on_lease import publish_latest
+from mast.common.keys import clusters_status_key
+from mast.common.kubernetes import Api
+from mast.galley.config import Config
+from mast.galley.core.discovery.settings import Settings
+from mast.galley.core.remote_clusters import Status
+from mast.galley.core.root_maps import MapNames
+from mast.galley.kubernetes.leading import NAMESPACES, Leading
+from mast.galley.kubernetes.root_maps import RootMaps
+from mast.galley.store.clusters import Clusters
+from mastapi.status.v1.status_pb2 import ClustersStatus, ClusterStatus
+
+_STATUS_TTL: Final = timedelta(seconds=30)
+
+
+def clusters(config: Config, store: Store, identity: str) -> Clusters | None:
+    """Where services of Kubernetes come from, if they are wanted and there is a Kubernetes."""
+    if not config.kubernetes_services or not (config.in_cluster or config.kubeconfig):
+        return None
+
+    async def duties(cluster: str, api: Api) -> None:
+        if config.root_maps:
+            leading = Leading(store, identity, config.revision, cluster)
+            maps = root_maps(config, store, api)
+            await leading.run(NAMESPACES, lambda _: maps().run())
+
+    return Clusters(
+        store,
+        own=Settings(config.cluster, config.domain, config.namespace),
+        identity=identity,
+        timeout=config.remote_cluster_timeout,
+        duties=duties,
+        random=random,
+    )
+
+
+def root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]:
+    """What keeps the roots of the mesh in a cluster; only the mesh's own has the map of 1.4."""
+    names = MapNames(
+        config.ca_cert_configmap,
+        config.crl_configmap,
+        config.namespace if config.legacy_security_map else "",
+    )
+    return lambda: RootMaps(api, store, config.trust_domain, names, random)
+
+
+async def publish_statuses(config: Config, store: Store, identity: str, known: Clusters) -> None:
+    """Tell how far the clusters have got, for ever (``mastctl remote-clusters``)."""
+
+    def entry(statuses: tuple[Status, ...]) -> tuple[str, bytes]:
+        told = ClustersStatus(
+            replica=identity,
+            revision=config.revision,
+            clusters=[
+                ClusterStatus(
+                    cluster=each.cluster, secret=each.secret, status=each.sync, detail=each.detail
+                )
+                for each in statuses
+            ],
+        )
+        return clusters_status_key(identity), told.SerializeToString()
+
+    await publish_latest(
+        store, _STATUS_TTL, known.statuses, entry, random=random, what="clusters status"
+    )

@@ -1,0 +1,29 @@
+"""Whose an entry of the registry is."""
+
+from __future__ import annotations
+
+import pytest
+
+from mast.galley.core.discovery.ownership import is_of_cluster
+from mastapi.registry.v1.registry_pb2 import Workload
+
+POD = Workload(name="a", cluster="east").SerializeToString()
+MACHINE = Workload(name="a", cluster="east", registration_group="g").SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        pytest.param("registry/services/shop/a.test/east", b"", True, id="service"),
+        pytest.param("registry/services/shop/a.test/west", b"", False, id="of-another"),
+        pytest.param("registry/services/shop/east", b"", False, id="host-of-that-name"),
+        pytest.param("registry/endpoints/shop/a.test/east", b"", True, id="endpoints"),
+        pytest.param("registry/workloads/east/shop/a", POD, True, id="pod"),
+        pytest.param("registry/workloads/west/shop/east", POD, False, id="pod-of-that-name"),
+        pytest.param("registry/workloads/east/shop/a", MACHINE, False, id="registered-itself"),
+        pytest.param("registry/workloads/east/shop/a", b"\xff", False, id="unreadable"),
+        pytest.param("registry/clusters/east", b"", False, id="its-own-record"),
+    ],
+)
+def test_is_of_cluster(key: str, value: bytes, expected: bool) -> None:
+    assert is_of_cluster("east", key, value) is expected
