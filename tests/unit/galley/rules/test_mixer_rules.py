@@ -38,7 +38,7 @@ CONFIG = descriptor(params_file())
                      ["error spec.actions[1].name duplicate"], id="action-name-twice"),
         pytest.param("rule", "{actions: [{handler: h, instances: [i]},"
                      " {handler: h, instances: [j]}]}", [], id="actions-without-name"),
-        pytest.param("rule", "{requestHeaderOperations: [{name: x, values: [a]},"
+        pytest.param("rule", "{requestHeaderOperations: [{name: x, values: ['\"a\"']},"
                      " {name: y, operation: REMOVE}]}", [], id="header-operations"),
         pytest.param("rule", "{requestHeaderOperations: [{name: 'a b'}]}",
                      ["error spec.requestHeaderOperations[0].name header",
@@ -92,8 +92,8 @@ CONFIG = descriptor(params_file())
                      " {a: true}}}",
                      ["error spec.params.dimensions.a wrong-type",
                       "error spec.params.value wrong-type"], id="no-text"),
-        pytest.param("instance", "{compiledTemplate: authorization, params: {subject: {user: a,"
-                     " properties: {b: c}}}}", [], id="nested-template"),
+        pytest.param("instance", "{compiledTemplate: authorization, params: {subject: {user:"
+                     " source.user, properties: {b: source.name}}}}", [], id="nested-template"),
         pytest.param("instance", "{compiledTemplate: authorization, params: {subject: {groups: ''},"
                      " action: {path: ''}}}", [], id="unset-fields"),
         pytest.param("instance", "{}", ["error spec.compiledTemplate required"],
@@ -130,7 +130,7 @@ CONFIG = descriptor(params_file())
         pytest.param("adapter", "{config: '!'}",
                      ["error spec.config descriptor", "error spec.templates required"],
                      id="bad-adapter"),
-        pytest.param("metric", "{value: '1', dimensions: {a: b}}", [], id="legacy-metric"),
+        pytest.param("metric", "{value: '1', dimensions: {a: source.ip}}", [], id="legacy-metric"),
         pytest.param("metric", "{values: '1'}", ["error spec.values unknown-field"],
                      id="bad-legacy-metric"),
         pytest.param("stdio", "{outputAsJson: true}", [], id="legacy-stdio"),

@@ -22,6 +22,7 @@ from istio.mixer.template.metric import template_pb2 as metric
 from istio.mixer.template.quota import template_pb2 as quota
 from istio.mixer.template.reportnothing import template_pb2 as reportnothing
 from istio.mixer.template.tracespan import template_pb2 as tracespan
+from mast.common.expressions.fields import is_filled, wanted
 from mast.common.expressions.types import ValueType
 from mast.mixer.core.values import Value
 
@@ -101,23 +102,6 @@ class Template:
         return {self.output_prefix + name: kind for name, kind in self.outputs.items()}
 
 
-_SCALARS: Mapping[int, ValueType] = {
-    FieldDescriptor.TYPE_STRING: ValueType.STRING,
-    FieldDescriptor.TYPE_INT64: ValueType.INT64,
-    FieldDescriptor.TYPE_DOUBLE: ValueType.DOUBLE,
-    FieldDescriptor.TYPE_BOOL: ValueType.BOOL,
-}
-_MESSAGES: Mapping[str, ValueType | None] = {
-    "istio.policy.v1beta1.Value": None,
-    "istio.policy.v1beta1.TimeStamp": ValueType.TIMESTAMP,
-    "istio.policy.v1beta1.Duration": ValueType.DURATION,
-    "istio.policy.v1beta1.IPAddress": ValueType.IP_ADDRESS,
-    "istio.policy.v1beta1.DNSName": ValueType.DNS_NAME,
-    "istio.policy.v1beta1.EmailAddress": ValueType.EMAIL_ADDRESS,
-    "istio.policy.v1beta1.Uri": ValueType.URI,
-}
-
-
 def record_of(message: Any, without: Collection[str] = ()) -> Record:
     """The fields of a message as those of a template."""
     return Record({each.name: _shape(each) for each in message.fields if each.name not in without})
@@ -129,13 +113,12 @@ def outputs_of(message: Any) -> dict[str, ValueType]:
 
 
 def _shape(described: FieldDescriptor) -> Shape:
+    if is_filled(described):
+        return Scalar(wanted(described))
     message = described.message_type
-    if message is None:
-        return Scalar(_SCALARS[described.type])
+    assert message is not None  # noqa: S101  fields without one are filled
     if message.GetOptions().map_entry:
         return MapOf(_shape(message.fields_by_name["value"]))
-    if message.full_name in _MESSAGES:
-        return Scalar(_MESSAGES[message.full_name])
     return record_of(message)
 
 

@@ -1,7 +1,7 @@
 """Mixer's rule, instance, handler, attributemanifest, template, adapter and legacy kinds (B4).
 
-Differs from Istio: parameters of adapters and templates are judged when written, not only when
-Mixer loads them.
+Differs from Istio: parameters of adapters and templates, and expressions
+(``mixer_expressions``), are judged when written, not only when Mixer loads them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 
 from istio.mixer.adapter.bypass.config import config_pb2 as bypass
@@ -38,10 +37,11 @@ from istio.mixer.template.reportnothing import template_pb2 as reportnothing
 from istio.mixer.template.tracespan import template_pb2 as tracespan
 from mast.common.descriptors import BadDescriptor, described_params, described_template
 from mast.common.kinds import LEGACY_ADAPTERS, LEGACY_TEMPLATES
-from mast.galley.core.decode import decode, is_map, map_entry
+from mast.galley.core.decode import decode
 from mast.galley.core.documents import from_json
 from mast.galley.core.objects import ConfigObject
 from mast.galley.core.problem import Finding, Path, warning
+from mast.galley.core.rules import mixer_expressions as expressions
 from mast.galley.core.rules import values
 from mast.galley.core.rules.table import (
     SPEC,
@@ -90,7 +90,8 @@ TEMPLATES: Mapping[str, Any] = {
     "tracespan": tracespan.Template,
 }
 
-_POLICY_TYPES = "istio.policy.v1beta1."
+# Beside the fields of the template in objects of a legacy kind.
+_BINDINGS = frozenset({"attribute_bindings", "attributeBindings"})
 
 
 def _rule(obj: ConfigObject) -> Iterator[Finding]:
@@ -102,6 +103,10 @@ def _rule(obj: ConfigObject) -> Iterator[Finding]:
         if names[index]:
             message = f"action {names[index]!r} is given twice"
             yield Finding((*SPEC, "actions", index, "name"), "duplicate", message)
+    yield from expressions.match(obj, (*SPEC, "match"))
+    for field in ("request_header_operations", "response_header_operations"):
+        at = (*SPEC, json_name(spec, field))
+        yield from expressions.header_values(obj, getattr(spec, field), at)
 
 
 def _header_operation(operation: Any, at: Path) -> Iterator[Finding]:
@@ -170,56 +175,20 @@ def _instance(obj: ConfigObject) -> Iterator[Finding]:
             )
             yield Finding(at, "template", message)
         else:
-            content = MessageToDict(spec.params)
-            yield from expressions(content, template.DESCRIPTOR, (*SPEC, "params"))
-
-
-def expressions(content: Mapping[str, Any], template: Descriptor, at: Path) -> Iterator[Finding]:
-    """Parameters of an instance: an expression for each field of the template that is given.
-
-    An expression is text, that of a number, too; one that is empty leaves its field unset (mixer.md
-    D6, E26).
-    """
-    by_name = {field.name: field for field in template.fields}
-    by_name |= {field.json_name: field for field in template.fields}
-    for name, value in content.items():
-        field = by_name.get(name)
-        if field is None:
-            known = ", ".join(field.name for field in template.fields) or "none"
-            message = f"unknown field {name!r} of the template; allowed: {known}"
-            yield Finding((*at, name), "unknown-field", message)
-        elif is_map(field):
-            yield from _expression_map(value, field, (*at, name))
-        else:
-            yield from _expression(value, field, (*at, name))
-
-
-def _expression_map(value: Any, field: FieldDescriptor, at: Path) -> Iterator[Finding]:
-    if not isinstance(value, dict):
-        yield Finding(at, "wrong-type", f"{value!r} is not an object of expressions")
-        return
-    _, value_field = map_entry(field)
-    for key, item in value.items():
-        if item == "":
-            yield Finding((*at, key), "expression", "is empty; write '\"\"' for no text")
-        yield from _expression(item, value_field, (*at, key))
-
-
-def _expression(value: Any, field: FieldDescriptor, at: Path) -> Iterator[Finding]:
-    of = field.message_type
-    nested = of is not None and not of.full_name.startswith(_POLICY_TYPES)
-    if nested and of is not None and isinstance(value, dict):
-        yield from expressions(value, of, at)
-    elif nested or not isinstance(value, str):
-        wanted = "an object" if nested else "an expression, which is text: put it in quotes"
-        yield Finding(at, "wrong-type", f"{value!r} is not {wanted}")
+            content, of = MessageToDict(spec.params), template.DESCRIPTOR
+            yield from expressions.params(obj, content, of, (*SPEC, "params"))
+            given, at = dict(spec.attribute_bindings), (*SPEC, "attributeBindings")
+            yield from expressions.bindings(obj, given, of, at)
 
 
 def _legacy(obj: ConfigObject) -> Iterator[Finding]:
     """A kind per adapter or template (1.0, 1.1): the specification is its parameters."""
     name = obj.kind.name
     if name in TEMPLATES:
-        yield from expressions(MessageToDict(obj.spec), TEMPLATES[name].DESCRIPTOR, SPEC)
+        content, of = MessageToDict(obj.spec), TEMPLATES[name].DESCRIPTOR
+        for key in _BINDINGS & content.keys():
+            yield from expressions.bindings(obj, content.pop(key), of, (*SPEC, key))
+        yield from expressions.params(obj, content, of, SPEC)
     else:
         yield from adapter_params(name, obj.spec, ("kind",), SPEC)
 
