@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from mast.common.kubernetes import Api, ApiFailure, Batch, Forbidden, connect, follow
+from mast.common.kubernetes import (
+    Api,
+    ApiFailure,
+    Batch,
+    Forbidden,
+    Form,
+    connect,
+    follow,
+    follow_as,
+)
 from mast.common.kubernetes.objects import CONFIG_MAPS, NAMESPACES, Object, Resource
 from tests.fakes.kubernetes.callers import Rule
 from tests.fakes.kubernetes.objects import CRDS
@@ -186,3 +195,38 @@ async def test_what_nobody_reads_is_dropped(cluster: Cluster, api: Api) -> None:
     assert change.object is not None
     assert change.object["metadata"]["annotations"] == {"b": "c"}
     assert "managedFields" not in change.object["metadata"]
+
+
+def names_only(found: Object) -> tuple[str, ...]:
+    return tuple(sorted(found.get("data") or {}))
+
+
+async def test_what_comes_to_the_same_is_not_told(cluster: Cluster, api: Api) -> None:
+    put(cluster, "a", x="1")
+    batches = follow_as(Form(None, names_only), api, CONFIG_MAPS)
+    async with asyncio.timeout(30), aclosing(batches):
+        (first,) = (await anext(batches)).changes
+        assert (first.name, first.object, first.previous) == ("a", ("x",), None)
+        put(cluster, "a", x="2")
+        put(cluster, "a", x="2", y="1")
+        (second,) = (await anext(batches)).changes
+        assert (second.object, second.previous) == (("x", "y"), ("x",))
+
+
+async def test_events_that_come_together_are_one_change_of_each_object(
+    cluster: Cluster, api: Api
+) -> None:
+    put(cluster, "kept", x="0")
+    async with following(api) as batches:
+        await anext(batches)
+        for number in range(1, 50):
+            put(cluster, "kept", x=str(number))
+        put(cluster, "brief", x="1")
+        cluster.objects.delete(CONFIG_MAPS, "shop", "brief")
+        put(cluster, "last", x="1")
+        found: dict[str, object] = {}
+        while "last" not in found:
+            batch = await anext(batches)
+            assert len({change.name for change in batch.changes}) == len(batch.changes)
+            found |= told(batch)
+    assert (found["kept"], found.get("brief")) == ({"x": "49"}, None)

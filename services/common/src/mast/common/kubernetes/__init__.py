@@ -5,7 +5,7 @@ Objects are the API's own JSON (``Object``). :func:`connect` gives an :class:`Ap
 """
 
 from mast.common.kubernetes.access import Access, InvalidAccess, in_cluster, kubeconfig
-from mast.common.kubernetes.api import Api, Listing, Patch, WatchEvent, connect
+from mast.common.kubernetes.api import Api, Listing, Patch, connect
 from mast.common.kubernetes.errors import (
     AlreadyExists,
     ApiError,
@@ -18,7 +18,7 @@ from mast.common.kubernetes.errors import (
     Unauthorized,
     Unreachable,
 )
-from mast.common.kubernetes.follow import Batch, Change, follow
+from mast.common.kubernetes.follow import Batch, Change, Form, follow, follow_as
 from mast.common.kubernetes.objects import Object, Resource, labels_of, name_of, namespace_of
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Conflict",
     "Expired",
     "Forbidden",
+    "Form",
     "Invalid",
     "InvalidAccess",
     "Listing",
@@ -41,9 +42,9 @@ __all__ = [
     "Resource",
     "Unauthorized",
     "Unreachable",
-    "WatchEvent",
     "connect",
     "follow",
+    "follow_as",
     "in_cluster",
     "kubeconfig",
     "labels_of",

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import aiohttp
 
 from mast.common.kubernetes.access import Access
-from mast.common.kubernetes.decoding import decoded
+from mast.common.kubernetes.decoding import Decoder, Event, Page, decoded
 from mast.common.kubernetes.errors import Expired, Unreachable, api_error
-from mast.common.kubernetes.objects import Object, Resource, name_of, namespace_of, version_of
+from mast.common.kubernetes.objects import Object, Resource, name_of, namespace_of
+
+T = TypeVar("T")
 
 PAGE = 500
 # Under which name fields that we apply are ours.
@@ -41,14 +44,6 @@ class Listing:
     version: str
 
 
-@dataclass(frozen=True)
-class WatchEvent:
-    """ADDED, MODIFIED, DELETED, or a BOOKMARK, whose object has a resourceVersion only."""
-
-    type: str
-    object: Object
-
-
 @asynccontextmanager
 async def connect(
     access: Access, *, timeout: timedelta = timedelta(seconds=10)
@@ -70,6 +65,15 @@ class Api:
         self._access = access
         self._session = session
         self._timeout = timeout
+        self._turn = asyncio.Lock()
+
+    async def in_turn(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns, done in a thread, one after the other.
+
+        More threads would not make it faster, and everybody else wait longer.
+        """
+        async with self._turn:
+            return await asyncio.to_thread(work)
 
     @property
     def namespace(self) -> str:
@@ -83,27 +87,43 @@ class Api:
     async def list(
         self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> Listing:
-        """All objects, of all namespaces if none is given, read in pages.
-
-        If the server forgets the listing meanwhile, it is read once more in one piece.
-        """
-        selectors = _selectors(labels, fields)
-        try:
-            return await self._paged(resource.path(namespace), selectors, resource)
-        except Expired:
-            whole = await self._call("GET", resource.path(namespace), query=selectors)
-            return Listing(_items(whole, resource), version_of(whole))
-
-    async def _paged(self, path: str, selectors: Mapping[str, str], resource: Resource) -> Listing:
+        """All objects, of all namespaces if none is given, read in pages."""
         objects: list[Object] = []
-        more = ""
+        version = ""
+        pages = self.pages(resource, namespace, Decoder(), labels=labels, fields=fields)
+        async with aclosing(pages) as found:
+            async for again, page in found:
+                objects = [*([] if again else objects), *page.objects]
+                version = page.version
+        return Listing(tuple(_typed(each, resource) for each in objects), version)
+
+    async def pages(
+        self, resource: Resource, namespace: str, decoder: Decoder, *, labels: str, fields: str
+    ) -> AsyncGenerator[tuple[bool, Page], None]:
+        """All objects, page by page; use it under ``aclosing``.
+
+        If the server forgets the listing meanwhile, it is read once more in one piece: then the
+        page comes with True, and what came before counts for nothing.
+        """
+        path, selectors = resource.path(namespace), _selectors(labels, fields)
+        query = {**selectors, "limit": str(PAGE)}
+        again = False
         while True:
-            query = {**selectors, "limit": str(PAGE), **({"continue": more} if more else {})}
-            page = await self._call("GET", path, query=query)
-            objects += _items(page, resource)
-            more = str(page.get("metadata", {}).get("continue") or "")
-            if not more:
-                return Listing(tuple(objects), version_of(page))
+            try:
+                body = await self._send("GET", path, query=query)
+            except Expired:
+                if "continue" not in query:
+                    raise
+                query, again = selectors, True
+                continue
+            try:
+                page = await self.in_turn(partial(decoder.page, body))
+            except ValueError as error:
+                raise self._garbled("GET", path, error) from error
+            yield again, page
+            if not page.more:
+                return
+            query = {**query, "continue": page.more}
 
     async def create(
         self, resource: Resource, body: Object, *, subresource: str = "", dry_run: bool = False
@@ -166,10 +186,36 @@ class Api:
         labels: str = "",
         fields: str = "",
         seconds: int = 300,
-    ) -> AsyncGenerator[WatchEvent, None]:
+    ) -> AsyncGenerator[Event, None]:
         """What happens after ``version``, for ``seconds`` at most; use it under ``aclosing``.
 
         Raises Expired if the server does not know that version any more, at once or in between.
+        """
+        decoder = Decoder()
+        watched = self.watch_lines(
+            resource, version, namespace, labels=labels, fields=fields, seconds=seconds
+        )
+        async with aclosing(watched) as several:
+            async for lines in several:
+                for line in lines:
+                    event = decoder.event(line)
+                    if event.type == "ERROR":
+                        raise api_error(500, event.object)
+                    yield event
+
+    async def watch_lines(
+        self,
+        resource: Resource,
+        version: str,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        seconds: int = 300,
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """The same as lines of JSON, one for each event, all that are there at once.
+
+        An event may be an ERROR.
         """
         query = {
             **_selectors(labels, fields),
@@ -192,10 +238,9 @@ class Api:
                 timeout=limits,
             ) as response:
                 if response.status != 200:
-                    raise api_error(response.status, await _json(response))
-                async for line in response.content:
-                    if line.strip():
-                        yield _event(line)
+                    raise api_error(response.status, _json(await response.read()))
+                async for lines in _lines(response.content):
+                    yield lines
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unreachable(f"{self._access.server}: watch {resource.plural}: {error}") from error
 
@@ -208,6 +253,23 @@ class Api:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object:
+        answer = _json(
+            await self._send(method, path, body=body, query=query, content_type=content_type)
+        )
+        if not isinstance(answer, dict):
+            raise self._garbled(method, path, "answer is no object")
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        """The body of an answer that is a success."""
         try:
             async with (
                 asyncio.timeout(self._timeout.total_seconds()),
@@ -222,16 +284,17 @@ class Api:
                     allow_redirects=False,
                 ) as response,
             ):
-                answer = await _json(response)
+                answer = await response.read()
                 if not 200 <= response.status < 300:
-                    raise api_error(response.status, answer)
+                    raise api_error(response.status, _json(answer))
         except TimeoutError as error:
             raise Unreachable(f"{self._access.server}: {method} {path}: no answer") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable(f"{self._access.server}: {method} {path}: {error}") from error
-        if not isinstance(answer, dict):
-            raise Unreachable(f"{self._access.server}: {method} {path}: answer is no object")
+            raise self._garbled(method, path, error) from error
         return answer
+
+    def _garbled(self, method: str, path: str, why: object) -> Unreachable:
+        return Unreachable(f"{self._access.server}: {method} {path}: {why}")
 
     def _headers(self) -> dict[str, str]:
         told = self._access.authorization()
@@ -239,12 +302,23 @@ class Api:
         return {**accept, "Authorization": told} if told else accept
 
 
-async def _json(response: aiohttp.ClientResponse) -> Any:
-    text = await response.text()
+def _json(body: bytes) -> Any:
+    text = body.decode(errors="replace")
     try:
         return decoded(text)
     except ValueError:
         return {"message": text[:200]}
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[Sequence[bytes]]:
+    """Whole lines, as many as are there; ValueError if one is longer than any object is."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            raise ValueError(f"an event is longer than {_LONGEST_LINE} bytes")
+        if found := [line for line in lines if line.strip()]:
+            yield found
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:
@@ -252,19 +326,5 @@ def _selectors(labels: str, fields: str) -> dict[str, str]:
     return {name: value for name, value in named.items() if value}
 
 
-def _items(page: Mapping[str, Any], resource: Resource) -> tuple[Object, ...]:
-    """The objects of a list, which leaves out what all of them have in common."""
-    common = {"apiVersion": resource.api_version, "kind": resource.kind}
-    return tuple({**common, **item} for item in page.get("items") or ())
-
-
 def _typed(body: Object, resource: Resource) -> Object:
     return {"apiVersion": resource.api_version, "kind": resource.kind, **body}
-
-
-def _event(line: bytes) -> WatchEvent:
-    event = decoded(line.decode())
-    kind, found = str(event["type"]), event["object"]
-    if kind == "ERROR":
-        raise api_error(500, found)
-    return WatchEvent(kind, found)
