@@ -194,6 +194,56 @@ def test_without_files_the_mesh_is_asked(analyze: Analyze) -> None:
     assert "mastctl up" in ended.err
 
 
+TELEMETRY = """\
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: t, namespace: default}
+spec: {tracing: [{randomSamplingPercentage: 5}]}
+---
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+metadata: {name: default}
+spec: {rootNamespace: elsewhere}
+"""
+PROVIDERS = (
+    "{extensionProviders: [{name: z, zipkin: {service: z.example, port: 9411}}],"
+    " defaultProviders: {tracing: [z]}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "shown"),
+    [
+        pytest.param(PROVIDERS, 0, [], id="plain"),
+        pytest.param(f"meshConfig: {PROVIDERS}", 0, [], id="values"),
+        pytest.param("enableTracing: true", 0, ["IST0157"], id="says-nothing-of-it"),
+        pytest.param("enableTracin: true", 79, ["IST0106", "IST0157"], id="invalid"),
+        pytest.param("a: [", 65, ["IST0157"], id="no-yaml"),
+    ],
+)
+def test_mesh_settings_of_a_file(
+    analyze: Analyze, tmp_path: Path, settings: str, status: int, shown: list[str]
+) -> None:
+    (tmp_path / "t.yaml").write_text(TELEMETRY)
+    (tmp_path / "mesh.yaml").write_text(settings)
+    assert "[IST0157]" in analyze("-A", "t.yaml").out
+    ended = analyze("-A", "--meshConfigFile", "mesh.yaml", "t.yaml")
+    assert (ended.status, sorted(re.findall(r"IST\d+", ended.out))) == (status, shown)
+    assert analyze("--meshConfigFile", "absent.yaml", "t.yaml").status == 64
+    assert analyze("--meshConfigFile", "-", "-").status == 64
+
+
+def test_one_revision(analyze: Analyze, tmp_path: Path) -> None:
+    ours, all_ = (ROUTE % "default"), (ROUTE % "default").replace("name: web", "name: all")
+    other = ours.replace("name: web", "name: other, labels: {istio.io/rev: canary}")
+    namespace = NAMESPACE.replace("default", "default, labels: {istio.io/rev: blue}")
+    ours = ours.replace("name: web", "name: web, labels: {istio.io/rev: blue}")
+    (tmp_path / "r.yaml").write_text("---\n".join((ours, all_, other, namespace)))
+    lost = re.compile(r"IST0101\] \(VirtualService default/(\w+)")
+    assert lost.findall(analyze("r.yaml", "--revision", "blue").out) == ["all", "web"]
+    assert lost.findall(analyze("r.yaml").out) == ["all", "other", "web"]
+
+
 def test_experiments_are_told_on_request(analyze: Analyze, tmp_path: Path) -> None:
     (tmp_path / "pod.yaml").write_text(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n"

@@ -108,6 +108,13 @@ def analyze(
             help="Take what the running mesh has, under what files have. Default: without files.",
         ),
     ] = None,
+    mesh_config: Annotated[
+        Path | None,
+        typer.Option("--meshConfigFile", help="Mesh settings as Istio has them, instead of any."),
+    ] = None,
+    revision: Annotated[
+        str, typer.Option("-r", "--revision", help="Leave out what is for other revisions.")
+    ] = "",
     ignore_unknown: Annotated[
         bool, typer.Option("--ignore-unknown", help="What cannot be read is no failure.")
     ] = False,
@@ -125,14 +132,16 @@ def analyze(
         return
     unwanted = [_suppression(each) for each in suppress or ()]
     given = _texts(files or (), namespace)
-    for problem in given.problems:
+    settings = _settings(mesh_config)
+    problems = (*given.problems, *settings.problems)
+    for problem in problems:
         note(str(problem))
     _tell_skipped(given, verbose=verbose)
     live = not files if use_kube is None else use_kube
     if not live and not files:
         raise CommandError("name files, or let the running mesh be analyzed", status=USAGE)
     where = "all namespaces" if all_namespaces else f"namespace {namespace}"
-    messages = _messages(_items(given, live=live), verbose=verbose)
+    messages = _messages(_items(given, settings, live=live), revision, verbose=verbose)
     wanted = [m for m in messages if not any(each.covers(m) for each in unwanted)]
     shown = [m for m in wanted if all_namespaces or _is_of(m, namespace)]
     if len(shown) < len(wanted):
@@ -141,7 +150,7 @@ def analyze(
     _print(printed, output, color=color)
     if output is not AnalysisFormat.LOG:
         return
-    if not printed and not given.problems:
+    if not printed and not problems:
         note(f"\u2714 Nothing to report in {where}.")
     if any(_level(m) >= failure_threshold.level for m in shown):
         raise CommandError(
@@ -149,8 +158,8 @@ def analyze(
             hint="docs/analysis.md says of each code what to do",
             status=FOUND,
         )
-    if given.problems and not ignore_unknown:
-        raise CommandError(f"{len(given.problems)} problem(s) of reading, see above", status=DATA)
+    if problems and not ignore_unknown:
+        raise CommandError(f"{len(problems)} problem(s) of reading, see above", status=DATA)
 
 
 def _suppression(text: str) -> Suppression:
@@ -195,27 +204,55 @@ def _tell_skipped(given: Content, *, verbose: bool) -> None:
         note(f"{len(given.skipped)} document(s) are not looked at: {kinds}")
 
 
-def _items(given: Content, *, live: bool) -> Sequence[Item]:
+def _settings(file: Path | None) -> Content:
+    """The MeshConfig of a file, which may have it in any of its forms."""
+    from mast.galley.core.analysis.reading import Content, configured
+    from mast.galley.core.problem import errors
+
+    if file is None:
+        return Content()
+    from mast.cli.offline.reading import mesh_settings
+
+    try:
+        (source,) = sources([file])
+    except (CommandError, NoFilesError) as error:
+        raise CommandError(str(error), status=USAGE) from error
+    reading = mesh_settings(source)
+    about = {each.about for each in reading.objects}  # of these the analyzers tell what is wrong
+    lost = (each for each in errors(reading.problems) if each.about not in about)
+    return Content(tuple(configured(reading)), tuple(lost))
+
+
+def _items(given: Content, settings: Content, *, live: bool) -> Sequence[Item]:
+    """What is looked at; settings of their own take the place of all others."""
     from mast.galley.core.analysis.assumed import completed
+    from mast.galley.core.analysis.kinds import MESH_CONFIG
     from mast.galley.core.analysis.reading import merged
 
-    if not live:
-        return completed(given.items)
+    found: Sequence[Item] = merged(_live_items(), given.items) if live else given.items
+    if settings.items:
+        found = [*(item for item in found if item.kind != MESH_CONFIG), *settings.items]
+    return found if live else completed(found)
+
+
+def _live_items() -> Sequence[Item]:
     from mast.cli.local.home import Home
 
     Home.default().running()  # there is no need to load Pilot if there is no mesh
     from mast.cli.analysis_mesh import live_items
 
-    return merged(live_items(), given.items)
+    return live_items()
 
 
-def _messages(items: Iterable[Item], *, verbose: bool) -> Sequence[Message]:
+def _messages(items: Iterable[Item], revision: str, *, verbose: bool) -> Sequence[Message]:
     from mast.galley.core.analysis.analysis import analyse
     from mast.galley.core.analysis.analyzers import ANALYZERS, VERBOSE
+    from mast.galley.core.analysis.revisions import of_revision
     from mast.galley.core.analysis.snapshot import Snapshot
 
     analyzers = (*ANALYZERS, *VERBOSE) if verbose else ANALYZERS
-    return analyse(analyzers, Snapshot(items)).messages
+    wanted = of_revision(items, revision) if revision else items
+    return analyse(analyzers, Snapshot(wanted)).messages
 
 
 def _is_of(message: Message, namespace: str) -> bool:

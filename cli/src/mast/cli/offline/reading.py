@@ -106,7 +106,7 @@ def read(
     """
     sources = list(sources)
     reading, others = _read_all(sources, options)
-    settings = _mesh_config(mesh_config) if mesh_config else Reading()
+    settings = mesh_settings(mesh_config) if mesh_config else Reading()
     if settings.objects:
         reading = replace(
             reading, objects=tuple(o for o in reading.objects if o.kind.name != _MESH_CONFIG)
@@ -225,7 +225,7 @@ def _settings(reading: Reading) -> Settings:
     return replace(made, system_namespace=root) if root else made
 
 
-def _mesh_config(source: config_pb2.Source) -> Reading:
+def mesh_settings(source: config_pb2.Source) -> Reading:
     """Settings as Istio users keep them.
 
     A MeshConfig object, Istio's ConfigMap, the plain fields, or a document that has them under

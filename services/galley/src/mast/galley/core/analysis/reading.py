@@ -91,7 +91,11 @@ def stored(message: config_pb2.Object) -> Iterator[Item]:
             secret,
         )
         return
-    reading = read_object(message, "", Defaults())
+    yield from configured(read_object(message, "", Defaults()))
+
+
+def configured(reading: Reading) -> Iterator[Item]:
+    """Objects that were read as configuration."""
     for obj in reading.objects:
         yield _item(obj, reading, {})
 
