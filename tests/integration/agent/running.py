@@ -19,6 +19,7 @@ import aiohttp
 from tests.integration.agent.control_plane import TOKEN, ControlPlane
 
 START_SECONDS = 40
+_INHERITED = ("PATH", "PYTHONPYCACHEPREFIX", "SSL_CERT_FILE")
 
 _CHANCE = random.SystemRandom()
 
@@ -128,10 +129,15 @@ async def gone(pid: int) -> None:
             await asyncio.sleep(0.02)
 
 
+def inherited() -> dict[str, str]:
+    """What an agent of a test has of the test's own variables."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
+
+
 def environment(plane: ControlPlane, address: str, **more: str) -> dict[str, str]:
     """Variables of an agent in a process of its own, without capture."""
     return {
-        "PATH": os.environ["PATH"],
+        **inherited(),
         "INSTANCE_IP": address,
         "MAST_BIND_ADDRESS": address,
         "POD_NAME": "reviews-1",

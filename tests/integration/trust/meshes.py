@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,12 +14,12 @@ from mast.common.etcd import EtcdConfig, Store, connect
 from mast.common.keys import TRUST
 from mastapi.citadel.v1 import citadel_pb2
 from mastapi.trust.v1.trust_pb2 import TrustBundle
-from tests.integration.agent.running import RunningAgent, agent, loopback
+from tests.integration.agent.running import RunningAgent, agent, inherited, loopback
 from tests.integration.citadel.process import Citadel, citadel
 from tests.support.http_probe import EchoServer, Reply, fetch, serving
 from tests.support.mesh_yaml import changes
 from tests.support.pki import Pair
-from tests.support.service_process import ServiceProcess, service_process
+from tests.support.service_process import ServiceProcess, forked_service
 
 PORT = 9080
 PROXY_PORT = 15080
@@ -200,7 +199,7 @@ async def _pilot(
     token = await ca.join_token("istio-system", "istio-pilot-service-account")
     (directory / "pilot-token").write_text(token)
     here = "127.0.0.1:0"
-    async with service_process(
+    async with forked_service(
         "pilot",
         *("--listen", here, "--secure-listen", here, "--http-listen", here),
         *("--monitoring-listen", here, "--etcd-endpoints", etcd, *root),
@@ -245,7 +244,7 @@ def _environment(
 ) -> dict[str, str]:
     config = {"discoveryAddress": pilot, "terminationDrainDuration": "1s"}
     return {
-        "PATH": os.environ["PATH"],
+        **inherited(),
         "INSTANCE_IP": address,
         "MAST_BIND_ADDRESS": address,
         "POD_NAME": f"{name}-1",
