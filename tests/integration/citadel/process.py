@@ -16,7 +16,7 @@ from istio.auth.v1 import ca_pb2_grpc
 from mast.common.identity.ca_client import CaClient, Certificate, new_key_and_csr
 from mastapi.citadel.v1 import citadel_pb2, citadel_pb2_grpc
 from tests.support.pki import Pair, wall_clock
-from tests.support.service_process import ServiceProcess, service_process
+from tests.support.service_process import ServiceProcess, forked_service
 
 SERVER_NAME = "istiod.istio-system.svc"
 
@@ -108,7 +108,7 @@ async def citadel(
 ) -> AsyncIterator[Citadel]:
     """A running Citadel; replicas in one directory share the sealing key file."""
     admin_socket = directory / name / "admin.sock"
-    async with service_process(
+    async with forked_service(
         "citadel",
         *("--listen", "127.0.0.1:0", "--monitoring-listen", "127.0.0.1:0"),
         *("--admin-socket", admin_socket, "--ca-key-file", directory / "ca.key"),

@@ -11,7 +11,7 @@ from istio.mixer.v1 import mixer_pb2, mixer_pb2_grpc
 from mast.mixer.core.dictionary import WORDS
 from mast.mixer.core.values import Attributes
 from mast.mixer.core.wire import encode
-from tests.support.service_process import ServiceProcess, service_process
+from tests.support.service_process import ServiceProcess, forked_service
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ def check_request(
 async def mixer(etcd: str, flags: Sequence[object] = ()) -> AsyncIterator[ServiceProcess]:
     """A running Mixer."""
     listeners = ("listen", "secure-listen", "monitoring-listen", "prometheus-listen")
-    async with service_process(
+    async with forked_service(
         "mixer",
         *(f"--{each}=127.0.0.1:0" for each in listeners),
         *("--etcd-endpoints", etcd, "--config-gather", "20ms"),
