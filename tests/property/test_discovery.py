@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from istio.mesh.v1alpha1.config_pb2 import LabelSelector, MeshConfig
 from istio.mesh.v1alpha1.network_pb2 import MeshNetworks, Network
+from mast.common.kubernetes.decoding import Decoder
 from mast.galley.core.discovery import reading
 from mast.galley.core.discovery.converter import Converter
 from mast.galley.core.discovery.objects import (
@@ -31,6 +33,7 @@ from mast.galley.core.discovery.objects import (
 from mast.galley.core.discovery.places import NETWORK, REGION
 from mast.galley.core.discovery.reading import is_read, read
 from mast.galley.core.discovery.settings import Settings
+from mast.galley.core.discovery.shapes import SHAPES
 
 NAMESPACES = ("shop", "shop", "shop", "test")
 ADDRESSES = ("10.1.0.1", "10.1.0.2", "10.2.0.1", "fd00::1")
@@ -234,6 +237,16 @@ objects = st.recursive(
     ),
     max_leaves=10,
 )
+# As they may come over the network, where numbers are finite and texts have whole characters.
+wire_scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=4)
+wire_objects = st.recursive(
+    wire_scalars | st.sampled_from(("None", "10.0.0.1", "TCP", "Ready", "True")),
+    lambda inner: (
+        st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner, max_size=5)
+        | st.lists(inner, max_size=2)
+    ),
+    max_leaves=20,
+)
 
 
 @few
@@ -248,6 +261,20 @@ def test_any_object_is_read_or_refused(kind: tuple[str, str], content: dict[str,
         for key, message in converter.settle().items():
             assert message is not None, key
             message.SerializeToString(deterministic=True)
+
+
+@few
+@given(
+    st.sampled_from([each for each in KINDS if each[1] in SHAPES]),
+    st.dictionaries(st.sampled_from(FIELDS), wire_objects, max_size=6),
+)
+def test_fields_out_of_the_shape_are_not_read(
+    kind: tuple[str, str], content: dict[str, Any]
+) -> None:
+    whole = {**content, "apiVersion": kind[0], "kind": kind[1]}
+    body = json.dumps({"metadata": {}, "items": [whole]}).encode()
+    (found,) = Decoder(SHAPES[kind[1]]).page(body).objects
+    assert read({**found, "apiVersion": kind[0], "kind": kind[1]}) == read(whole)
 
 
 @few

@@ -121,13 +121,14 @@ class KubernetesSource:
         self._stored_mesh = b""
         self._dirty: set[str] = set()
         self._news = asyncio.Event()
-        self._leading = self._stored = False
+        # Whether the store is as the one that leads wants it: we do, or somebody else was seen to.
+        self._agreed = False
         self._told: set[Problem] = set()
 
     @property
     def synced(self) -> bool:
-        """Whether every kind was listed (A2.3) and, by the one that leads, stored."""
-        return self.listed.is_set() and (not self._leading or self._stored)
+        """Whether every kind was listed (A2.3), and stored once by the one that leads (A7)."""
+        return self.listed.is_set() and self._agreed
 
     async def run(self, api: Api) -> None:
         """Follow and store, for ever."""
@@ -254,16 +255,22 @@ class KubernetesSource:
         while True:
             try:
                 await self._configs.store.lead(
-                    f"galley-source-{SOURCE}", self._identity, self._lead, LEADER_TTL
+                    f"galley-source-{SOURCE}",
+                    self._identity,
+                    self._lead,
+                    LEADER_TTL,
+                    self._yield_to,
                 )
             except Aborted as error:
                 log.info("source.deposed", source_name=SOURCE, detail=str(error))
-            finally:
-                self._leading = self._stored = False
+
+    def _yield_to(self, _: str) -> bool:
+        """Somebody else leads, and is not deposed."""
+        self._agreed = True
+        return False
 
     async def _lead(self, leadership: Leadership) -> None:
         """Store everything once, then what changes here or there."""
-        self._leading = True
         await self.listed.wait()
         self._owners.clear()
         self._stored_mesh = b""
@@ -314,7 +321,7 @@ class KubernetesSource:
                 await asyncio.sleep(backoff.next(self._random()).total_seconds())
                 continue
             backoff.reset()
-            self._stored = True
+            self._agreed = True
 
     async def _agree(self, keys: set[str], guard: Compare) -> None:
         """Make these keys of the store agree with the cluster."""

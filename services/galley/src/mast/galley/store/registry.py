@@ -31,13 +31,14 @@ from mast.common.etcd import (
     Unavailable,
 )
 from mast.common.kinds import BY_GROUP_KIND
-from mast.common.kubernetes import Api, ApiFailure, Change, Resource, follow
+from mast.common.kubernetes import Api, ApiFailure, Change, Form, Resource, follow_as
 from mast.common.kubernetes.objects import NAMESPACES, NODES, PODS
 from mast.galley.core.discovery.converter import Converter
 from mast.galley.core.discovery.objects import ObjectName, SliceId
 from mast.galley.core.discovery.ownership import PREFIXES, is_of_cluster
-from mast.galley.core.discovery.reading import read
+from mast.galley.core.discovery.reading import Read, read
 from mast.galley.core.discovery.settings import Settings
+from mast.galley.core.discovery.shapes import SHAPES
 from mast.galley.core.plan import Aborted
 from mast.galley.core.problem import Finding, path_text
 from mastapi.registry.v1.registry_pb2 import RemoteCluster
@@ -56,8 +57,7 @@ VALUE_LIMIT_BYTES: Final = 1 << 20
 _SOURCE: Final = "kubernetes services"
 _MESH: Final = "mesh.istio.io"
 _MESH_PREFIX: Final = "config/istio/mesh/v1alpha1/"
-# How many objects are read before others get their turn, and what one transaction may hold.
-_CHUNK: Final = 200
+# What one transaction may hold.
 _BATCH: Final = 100
 _BATCH_BYTES: Final = 1 << 19
 
@@ -100,12 +100,13 @@ class RegistrySource:
         self._wanted: dict[str, bytes] = {}
         self._dirty: set[str] = set()
         self._news = asyncio.Event()
-        self._leading = self._stored = False
+        # Whether the store is as the one that leads wants it: we do, or somebody else was seen to.
+        self._agreed = False
 
     @property
     def synced(self) -> bool:
-        """Whether everything was listed and, by the one that leads, stored (A7)."""
-        return self.listed.is_set() and (not self._leading or self._stored)
+        """Whether everything was listed, and stored once by the one that leads (A7)."""
+        return self.listed.is_set() and self._agreed
 
     @property
     def trouble(self) -> str:
@@ -128,15 +129,14 @@ class RegistrySource:
                 self._troubles[resource.plural] = str(failure)
             self._noticed()
 
-        async with aclosing(follow(api, resource, state=told)) as batches:
+        form = Form(SHAPES[resource.kind], read)
+        async with aclosing(follow_as(form, api, resource, state=told)) as batches:
             async for batch in batches:
-                for start in range(0, len(batch.changes), _CHUNK):
-                    chunk = batch.changes[start : start + _CHUNK]
-                    async with self._turn:
-                        await asyncio.to_thread(self._take, resource, chunk)
+                async with self._turn:
+                    await asyncio.to_thread(self._take, resource, batch.changes)
                 self._arrived(resource.plural)
 
-    def _take(self, resource: Resource, changes: Sequence[Change]) -> None:
+    def _take(self, resource: Resource, changes: Sequence[Change[Read]]) -> None:
         """Tell the converter; a broken object is told to people, and the last good one stays."""
         puts: Mapping[str, Callable[[Any, Any], None]] = {
             NAMESPACES.plural: self._converter.put_namespace,
@@ -145,10 +145,8 @@ class RegistrySource:
             ENDPOINT_SLICES.plural: self._converter.put_slice,
             PODS.plural: self._converter.put_pod,
         }
-        kind = {"apiVersion": resource.api_version, "kind": resource.kind}
         for change in changes:
-            name = ObjectName(change.namespace, change.name)
-            found = read({**change.object, **kind}) if change.object is not None else None
+            name, found = ObjectName(change.namespace, change.name), change.object
             self._tell(resource, name, found.findings if found else ())
             if found is None or not found.is_broken:
                 key = SliceId(resource.kind, *name) if resource == ENDPOINT_SLICES else name
@@ -228,15 +226,17 @@ class RegistrySource:
         what = leader_of(self._settings.cluster)
         while True:
             try:
-                await self._store.lead(what, self._identity, self._lead, LEADER_TTL)
+                await self._store.lead(what, self._identity, self._lead, LEADER_TTL, self._yield_to)
             except Aborted as error:
                 log.info("source.deposed", source_name=_SOURCE, detail=str(error))
-            finally:
-                self._leading = self._stored = False
+
+    def _yield_to(self, _: str) -> bool:
+        """Somebody else leads, and is not deposed."""
+        self._agreed = True
+        return False
 
     async def _lead(self, leadership: Leadership) -> None:
         """Store what differs, then what changes."""
-        self._leading = True
         backoff = Backoff(timedelta(milliseconds=200), timedelta(seconds=10))
         changed: set[str] | None = None
         while True:
@@ -251,7 +251,7 @@ class RegistrySource:
                 await asyncio.sleep(backoff.next(self._random()).total_seconds())
                 continue
             backoff.reset()
-            self._stored = True
+            self._agreed = True
             while not self._dirty:
                 self._news.clear()
                 await self._news.wait()
