@@ -13,7 +13,8 @@ PATHS = {
     "Pod": (),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
-VOLUMES = {"configMap", "emptyDir", "projected", "downwardAPI", "secret", "csi", "ephemeral"}
+VOLUMES = {"configMap", "emptyDir", "projected", "downwardAPI", "secret", "csi", "ephemeral",
+           "persistentVolumeClaim"}  # fmt: skip
 SYSCTLS = {"net.ipv4.ip_unprivileged_port_start"}
 
 

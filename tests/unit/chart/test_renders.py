@@ -56,6 +56,7 @@ PLACED = {
     "affinity": {"nodeAffinity": {}},
     "podAnnotations": {"a": "b"},
 }
+GATEWAY_OF_N1 = {"address": "192.0.2.1", "port": 15443}
 COMBINATIONS = {
     "revision": {"revision": "canary", "revisionTags": ["prod", "stable"]},
     "plaintext": set_values("global.controlPlaneSecurityEnabled", False),
@@ -110,7 +111,7 @@ COMBINATIONS = {
     "addresses": set_values("bindAddress", "0.0.0.0"),  # noqa: S104
     "networks": {
         "meshNetworks": {
-            "n1": {"endpoints": [{"fromCidr": "10.0.0.0/8"}], "gateways": [{"address": "1.1.1.1"}]}
+            "n1": {"endpoints": [{"fromCidr": "10.0.0.0/8"}], "gateways": [GATEWAY_OF_N1]}
         },
         "global": {"network": "n1", "meshID": "m", "multiCluster": {"clusterName": "c1"}},
     },

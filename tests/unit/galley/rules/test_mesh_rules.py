@@ -127,7 +127,8 @@ GATEWAY = "gateways: [{address: 1.1.1.1, port: 15443}]"
                      " %s}}}" % GATEWAY, [], id="good"),
         pytest.param("{networks: {n1: {endpoints: [{fromRegistry: a}],"
                      " gateways: [{registryServiceName: a.b, port: 1}]}}}", [], id="by-service"),
-        pytest.param("{}", ["error spec.networks required"], id="none"),
+        pytest.param("{}", [], id="none"),
+        pytest.param("{networks: {}}", [], id="as-charts-write-it"),
         pytest.param("{networks: {N_1: {endpoints: [{}, {fromCidr: x}],"
                      " gateways: [{port: 1}, {address: 'a b', port: 70000}, {address: a}]}}}",
                      ["error spec.networks.N_1 name",

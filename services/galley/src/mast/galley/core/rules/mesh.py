@@ -349,5 +349,6 @@ FAMILY = Family(
         },
     ),
     # A network that nothing enters from outside has no gateways.
-    optional=frozenset({f"{_PACKAGE}.Network.gateways"}),
+    # Istio's charts write `networks: {}`.
+    optional=frozenset({f"{_PACKAGE}.Network.gateways", f"{_PACKAGE}.MeshNetworks.networks"}),
 )
