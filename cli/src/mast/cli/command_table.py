@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -29,7 +29,11 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "mixer_commands": ("mixer",),
     "jwt_commands": ("jwt",),
     "etcd_commands": ("etcd",),
-    "workload_commands": ("workload", "x", "experimental"),
+    "workload_commands": ("workload",),
+    "tag_commands": ("tag",),
+    "check_inject_command": ("check-inject",),
+    "wait_command": ("wait",),
+    "experimental_commands": ("x", "experimental"),
 }
 _MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
 
@@ -40,15 +44,18 @@ class CommandTable(TyperGroup):
     To import all of them takes longer than most commands do; a run needs one.
     """
 
+    names: Collection[str] = _MODULE_OF
+
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        for name in _MODULE_OF:
+        for name in self.names:
             self.add_command(TyperCommand(name))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command with its options and help; None if there is none of this name."""
-        module = _MODULE_OF.get(cmd_name)
-        return commands(module)[cmd_name] if module else None
+        if cmd_name not in self.names:
+            return None
+        return commands(_MODULE_OF[cmd_name])[cmd_name]
 
 
 @cache

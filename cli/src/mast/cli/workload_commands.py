@@ -47,7 +47,7 @@ Examples:
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands, also below ``x``, where Istio's users look for them."""
+    """Add this module's commands."""
     workload = typer.Typer(no_args_is_help=True)
     group = typer.Typer(no_args_is_help=True)
     entry = typer.Typer(no_args_is_help=True)
@@ -56,12 +56,7 @@ def register(app: typer.Typer) -> None:
     entry.command(name="list")(list_entries)
     workload.add_typer(group, name="group", help="Groups of workloads outside any platform.")
     workload.add_typer(entry, name="entry", help="Single workloads of such a group.")
-    told = "Workloads on machines of their own."
-    app.add_typer(workload, name="workload", help=told)
-    experimental = typer.Typer(no_args_is_help=True)
-    experimental.add_typer(workload, name="workload", help=told)
-    for name in ("x", "experimental"):
-        app.add_typer(experimental, name=name, hidden=True)
+    app.add_typer(workload, name="workload", help="Workloads on machines of their own.")
 
 
 def create(

@@ -200,6 +200,7 @@ class AdsService:
                 health=registration.found,
                 asides=self._asides,
                 rejected=self._connections.rejected,
+                revision=push.snapshot.revision,
             )
             return await self._run(connection, push, first, requests, context)
 

@@ -131,15 +131,19 @@ class Connection:
         health: Callable[[bool], None],
         asides: Asides,
         rejected: Callable[["Connection", Rejected], None],
+        revision: int = 0,
     ) -> None:
         """`changed` is told when the state may have; `health` what the agent found (B26).
 
-        `rejected` is told of responses that the client rejects.
+        `rejected` is told of responses that the client rejects. `revision` is that of the snapshot
+        which the session begins with.
         """
         self.name = name
         self.proxy = proxy
         self.peer = peer
         self.session = session
+        self.revision = revision
+        """Revision of the store whose configuration it was sent last."""
         self.connected_at = facilities.clock.now()
         self.opened = facilities.clock.instant()
         self._facilities = facilities
@@ -293,6 +297,7 @@ class Connection:
             begun = clock.instant()
             instruments.queue_time.record((begun - self._offered).total_seconds())
             await self._send(await self._do(partial(self._pushed, push, begun)), begun, writer)
+            self.revision = push.snapshot.revision
             ended = clock.instant()
         instruments.convergence.record((ended - push.started).total_seconds())
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -21,6 +22,7 @@ from mast.pilot.core.xds.report import (
     Stream,
     client_row,
     connection_row,
+    distribution_row,
     rejection_rows,
     sync_row,
 )
@@ -78,6 +80,10 @@ class Pages:
             "authorizationz": ("Authorization policies", self._of_mesh(mesh.authorization)),
             "cachez": ("Kept results, by what they are; clear=true forgets them", self._cachez),
             "clusterz": ("Clusters that report workloads", self._of_mesh(mesh.clusters)),
+            "config_distribution": (
+                "Up to which revision of the store each proxy has everything",
+                self._distribution,
+            ),
             "config_dump": ("Configuration of the proxy proxyID", self._config_dump),
             "configz": ("All configuration objects", self._of_mesh(mesh.configs)),
             "connections": ("Connected clients, in short", self._connected),
@@ -147,6 +153,14 @@ class Pages:
         namespace = question.parameters.get("namespace")
         return [
             await self._of(each, sync_row)
+            for each in self._connections.proxies
+            if namespace in {None, each.proxy.namespace}
+        ]
+
+    async def _distribution(self, question: Question) -> Any:
+        namespace = question.parameters.get("namespace")
+        return [
+            await self._of(each, partial(distribution_row, revision=each.revision))
             for each in self._connections.proxies
             if namespace in {None, each.proxy.namespace}
         ]

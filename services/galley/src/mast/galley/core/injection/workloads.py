@@ -72,6 +72,13 @@ def with_proxies(
     return _with_proxy(item, kind, _PODS[group, kind], settings, namespace)
 
 
+def pod_of(item: Mapping[str, Any]) -> Object | None:
+    """The pod in an object, or the template of its pods; None if its kind has none."""
+    group, _, _ = str(item.get("apiVersion", "")).rpartition("/")
+    path = _PODS.get((group, str(item.get("kind"))))
+    return None if path is None else _at(dict(item), path)
+
+
 def _with_proxy(
     item: Object, kind: str, path: tuple[str, ...], settings: Settings, default: str
 ) -> tuple[Object, tuple[Outcome, ...]]:

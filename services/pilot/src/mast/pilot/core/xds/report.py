@@ -124,6 +124,24 @@ def sync_row(stream: Stream, session: Session) -> Mapping[str, str]:
     return row
 
 
+def distribution_row(stream: Stream, session: Session, revision: int) -> Mapping[str, Any]:
+    """A row of `/debug/config_distribution`: how far a proxy is that was brought to a revision.
+
+    `behind` names the types that it has not acknowledged, or that are held back for now, and
+    `rejected` those of which it refuses something. With neither it has all of that revision.
+    """
+    states = {SHORT_NAMES.get(url, url): watch.state for url, watch in session.watches.items()}
+    behind = sorted(name for name, state in states.items() if state is SyncState.STALE)
+    if session.deadline is not None and not behind:
+        behind = ["held"]
+    return {
+        "proxy": stream.proxy.id,
+        "revision": revision,
+        "behind": behind,
+        "rejected": sorted(name for name, state in states.items() if state is SyncState.ERROR),
+    }
+
+
 def connection_row(stream: Stream) -> Mapping[str, Any]:
     """A client of `/debug/connections`."""
     return {
