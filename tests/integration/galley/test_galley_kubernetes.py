@@ -6,6 +6,7 @@ as an API server asks them (galley-and-kubernetes.md A3, C, G5).
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
@@ -14,8 +15,10 @@ import pytest
 import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from typer.testing import CliRunner
 
-from mast.common.keys import service_key, trust_key
+from mast.cli.main import app
+from mast.common.keys import STATUS_CLUSTERS, cluster_key, service_key, trust_key
 from mast.common.kubernetes import ApiError
 from mast.common.kubernetes.objects import (
     CONFIG_MAPS,
@@ -25,9 +28,11 @@ from mast.common.kubernetes.objects import (
     VALIDATING_WEBHOOK_CONFIGURATIONS,
 )
 from mastapi.registry.v1.registry_pb2 import Service
+from mastapi.status.v1.status_pb2 import ClustersStatus
 from mastapi.trust.v1 import trust_pb2
 from tests.fakes.kubernetes.callers import Rule
 from tests.fakes.kubernetes.kinds import SERVICES
+from tests.fakes.kubernetes.server import api_server
 from tests.integration.galley.site import GALLEY, RULES, VALIDATORS, Site, running_site
 from tests.support.galley_server import RunningGalley
 from tests.support.pki import Ca
@@ -128,6 +133,40 @@ async def test_services_of_the_cluster_are_in_the_registry(site: Site) -> None:
         return entry is not None and list(Service.FromString(entry.value).addresses) == ["10.0.0.9"]
 
     await until(registered)
+
+
+async def test_other_clusters(site: Site) -> None:
+    """They get the roots of the mesh as well, and everybody is told how far they are (D3)."""
+    async with api_server() as remote:
+        remote.objects.create(NAMESPACES, "", {"metadata": {"name": "shop"}})
+        data = {"east": base64.b64encode(remote.kubeconfig().encode()).decode()}
+        metadata = {"name": "east", "labels": {"istio/multiCluster": "true"}}
+        site.cluster.objects.create(SECRETS, "istio-system", {"metadata": metadata, "data": data})
+        await until(lambda: (CONFIG_MAPS, "shop", ROOT_MAP) in remote.objects.stored)
+        galley = site.galleys[0]
+        await galley.page_with("/debug/clusterz", '"id": "east"')
+        address = galley.config.monitoring_listen
+        command = ["remote-clusters", "--galley", address]
+        ended = await asyncio.to_thread(CliRunner().invoke, app, command)
+        east = next(line for line in ended.stdout.splitlines() if line.startswith("east"))
+        assert east.split()[1:3] == ["istio-system/east", "synced"]
+
+        async def published() -> bool:
+            found = (await site.store.list(STATUS_CLUSTERS)).entries
+            told = [ClustersStatus.FromString(each.value) for each in found]
+            clusters = {c.cluster: c.status for each in told for c in each.clusters}
+            return clusters.get("east") == "synced"
+
+        async def kept() -> bool:
+            return await site.store.get(cluster_key("east")) is not None
+
+        async def gone() -> bool:
+            return not await kept()
+
+        await until(published)
+        await until(kept)
+        site.cluster.objects.delete(SECRETS, "istio-system", "east")
+        await until(gone)
 
 
 async def test_a_conflict_is_tried_again(site: Site) -> None:

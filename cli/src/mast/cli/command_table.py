@@ -21,6 +21,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "proxy_commands": ("proxy-status", "ps", "diff"),
     "render_command": ("render",),
     "kube_inject_command": ("kube-inject",),
+    "remote_commands": ("create-remote-secret", "remote-clusters"),
     "explain_command": ("explain",),
     "demo_command": ("demo",),
     "ca_commands": ("ca",),

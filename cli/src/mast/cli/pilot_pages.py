@@ -19,14 +19,14 @@ def pilot_address(given: str) -> str:
     return given or Home.default().running().addresses["pilot-http"]
 
 
-def page(address: str, path: str) -> Any:
-    """A page as JSON; CommandError if Pilot does not answer, or not with success."""
-    return json.loads(text(address, path))
+def page(address: str, path: str, service: str = "Pilot") -> Any:
+    """A page as JSON; CommandError if the service does not answer, or not with success."""
+    return json.loads(text(address, path, service))
 
 
-def text(address: str, path: str) -> str:
+def text(address: str, path: str, service: str = "Pilot") -> str:
     """The same as it is written."""
-    return asyncio.run(fetched(address, path))
+    return asyncio.run(fetched(address, path, service))
 
 
 async def sync_status(address: str) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ async def sync_status(address: str) -> list[dict[str, Any]]:
     return list(json.loads(await fetched(address, "/debug/syncz")))
 
 
-async def fetched(address: str, path: str) -> str:
+async def fetched(address: str, path: str, service: str = "Pilot") -> str:
     """The text of a page; errors as for `page`."""
     try:
         async with (
@@ -43,9 +43,11 @@ async def fetched(address: str, path: str) -> str:
         ):
             found = await answer.text()
             if answer.status != 200:
-                raise CommandError(f"Pilot at {address} answers {answer.status}: {found.strip()}")
+                raise CommandError(
+                    f"{service} at {address} answers {answer.status}: {found.strip()}"
+                )
             return found
     except (aiohttp.ClientError, TimeoutError) as error:
         raise CommandError(
-            f"Pilot at {address} does not answer: {error}", hint="check with: mastctl status"
+            f"{service} at {address} does not answer: {error}", hint="check with: mastctl status"
         ) from error

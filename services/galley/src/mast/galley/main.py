@@ -24,7 +24,7 @@ from mast.common.identity.mutual_tls import mutual_tls
 from mast.common.identity.spiffe import SpiffeId
 from mast.common.latest import Latest
 from mast.common.process.lifecycle import run
-from mast.common.process.monitoring import Readiness, monitoring
+from mast.common.process.monitoring import Handler, Readiness, monitoring
 from mast.common.process.serving import Listen, Serving, serving
 from mast.common.process.settings import parse
 from mast.common.process.telemetry import Metrics, configure_logging
@@ -83,7 +83,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 config.monitoring_listen,
                 ready=galley.readiness,
                 metrics=metrics,
-                routes={"/debug/clusterz": clusters_page(galley.cluster_statuses)},
+                routes={"/debug/clusterz": galley.clusters_page()},
             ),
             asyncio.TaskGroup() as tasks,
             galley.admin_entrance(),
@@ -160,9 +160,13 @@ class Galley:
             ready = ready and self._injection.ready
         return Readiness(ready, detail)
 
-    def cluster_statuses(self) -> tuple[Status, ...]:
+    def clusters_page(self) -> Handler:
         """The clusters whose services are read, and how far they have got."""
-        return () if self._services is None else self._services.statuses.value
+
+        def statuses() -> tuple[Status, ...]:
+            return () if self._services is None else self._services.statuses.value
+
+        return clusters_page(statuses, self._identity, self._config.revision)
 
     async def await_store(self) -> None:
         """Note the first time that etcd answers."""

@@ -11,7 +11,7 @@ from mast.common.process.monitoring import Handler
 from mast.galley.core.remote_clusters import Status
 
 
-def clusters_page(statuses: Callable[[], Iterable[Status]]) -> Handler:
+def clusters_page(statuses: Callable[[], Iterable[Status]], replica: str, revision: str) -> Handler:
     """A JSON list; who asks from another machine is turned away: addresses are in the details."""
 
     async def page(request: web.Request) -> web.Response:
@@ -23,6 +23,8 @@ def clusters_page(statuses: Callable[[], Iterable[Status]]) -> Handler:
                     "id": each.cluster,
                     "secretName": each.secret,
                     "syncStatus": each.sync,
+                    "istiod": replica,
+                    "revision": revision,
                     **({"detail": each.detail} if each.detail else {}),
                 }
                 for each in statuses()
