@@ -113,14 +113,18 @@ async def test_status_difference_and_configuration(site: Site) -> None:
     # A dump of before differs from what Pilot means afterwards.
     before = site.envoy.log.with_name("dump.json")
     before.write_text(await site.envoy.get("/config_dump?include_eds"))
+    revision = 0
     for each in changes(OTHER):
-        await site.store.put(each.key, each.value)
-
-    async def known() -> bool:
-        return "other.test" in json.dumps(await site.envoy.get("/config_dump"))
-
-    await until(known, seconds=20)
-    await site.synced()
+        revision = await site.store.put(each.key, each.value)
+    stored = ("serviceentry", "other", "--resource-version", str(revision))
+    status, out, err = await mastctl("wait", *stored, *pilot, "--server", "unasked")
+    assert (status, err) == (0, ""), out
+    assert out == "Resource ServiceEntry default/other present on 1 out of 1 proxies\n"
+    assert "other.test" in json.dumps(await site.envoy.get("/config_dump"))
+    late = ("serviceentry", "other", "--resource-version", str(revision + 1), "--timeout", "300ms")
+    status, out, err = await mastctl("x", "wait", *late, *pilot, "--server", "unasked")
+    assert status == 1
+    assert "0 of 1 proxies after 300ms\n  client-1.default: not sent yet" in err
     status, out, _ = await mastctl("proxy-status", "--file", str(before), *pilot)
     assert status == 1
     assert "Clusters Don't Match" in out

@@ -150,6 +150,33 @@ class TestPages:
             assert await client.page("/debug/syncz?namespace=bank") == []
             assert len(await client.page("/debug/syncz?namespace=shop")) == 1
 
+    async def test_config_distribution(self, mesh):
+        async with ads_server(mesh) as ads, pages(ads) as client:
+            async with watching(ads):
+                (row,) = await client.page("/debug/config_distribution?namespace=shop")
+                assert row == {
+                    "proxy": "web-1.shop",
+                    "revision": ads.connections.push.snapshot.revision,
+                    "behind": [],
+                    "rejected": ["lds"],
+                }
+                assert await client.page("/debug/config_distribution?namespace=bank") == []
+            async with xds_stream(f"127.0.0.1:{ads.port}", who=node()) as stream:
+                await stream.ask(CDS)
+                told = await stream.told()
+
+                assert await self._behind(client) == [["cds"]]
+                await stream.ack(told)
+
+                async def acknowledged() -> bool:
+                    return await self._behind(client) == [[]]
+
+                await until(acknowledged)
+
+    async def _behind(self, client: Client) -> list[object]:
+        rows = await client.page("/debug/config_distribution")
+        return [each["behind"] for each in rows]
+
     async def test_adsz(self, mesh):
         async with ads_server(mesh) as ads, watching(ads), pages(ads) as client:
             found = await client.page("/debug/adsz")

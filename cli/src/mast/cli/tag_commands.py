@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -213,7 +213,7 @@ def _made(
     name: str,
     *,
     by_default: bool,
-) -> Any:
+) -> Object:
     from mast.galley.core.injection.tags import TagRefused, configuration
 
     try:

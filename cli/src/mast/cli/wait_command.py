@@ -62,7 +62,7 @@ class Progress:
 
     done: int
     total: int
-    waiting: Sequence[str] = ()
+    waiting: tuple[str, ...] = ()
 
     def reaches(self, threshold: float) -> bool:
         """Whether enough of them have it; nobody waits for proxies that are not there."""
@@ -85,11 +85,9 @@ def wait(
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the proxies that is enough.")
     ] = 1.0,
-    generation: Annotated[
-        int, typer.Option(help="Of the object; default: whichever is stored.", min=0)
-    ] = 0,
+    generation: Annotated[int, typer.Option(help="Of the object, at least.", min=0)] = 0,
     resource_version: Annotated[
-        int, typer.Option(help="Of the object; default: whichever is stored.", min=0)
+        int, typer.Option(help="Instead of that which is stored, as apply and get tell it.", min=0)
     ] = 0,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell how far it is.")] = False,
     pilot: Annotated[
@@ -107,7 +105,7 @@ def wait(
     pilots = pilot or [pilot_address("")]
     limit = _duration(timeout)
     progress = asyncio.run(
-        _waited(wanted, condition, pilots, galley_address(server), limit, threshold, verbose)
+        waited(wanted, condition, pilots, galley_address(server), limit, threshold, verbose)
     )
     if progress is None:
         raise CommandError(f"{wanted} is not there after {timeout}")
@@ -142,7 +140,7 @@ def _duration(text: str) -> timedelta:
         raise CommandError(f"--timeout: {error}", status=2) from error
 
 
-async def _waited(
+async def waited(
     wanted: Wanted,
     condition: Condition,
     pilots: Sequence[str],
@@ -151,27 +149,35 @@ async def _waited(
     threshold: float,
     verbose: bool,
 ) -> Progress | None:
-    """How far it was in the end; None if the object was never as wanted."""
+    """How far proxies were in the end; None if the object was never as wanted.
+
+    Everybody is asked once at least. ``pilots`` are addresses of their pages, ``server`` is Galley's.
+    """
     progress = None
     revision = 0
-    try:
-        async with asyncio.timeout(limit.total_seconds()):
-            while True:
-                revision = revision or await _revision(wanted, condition, server)
-                if revision:
-                    new = await _progress(pilots, revision)
-                    if verbose and new != progress:
-                        note(f"{new.done} of {new.total} proxies")
-                    progress = new
-                    if progress.reaches(threshold):
-                        return progress
-                await asyncio.sleep(EVERY.total_seconds())
-    except TimeoutError:
-        return progress
+    now = asyncio.get_running_loop().time
+    ends = now() + limit.total_seconds()
+    while True:
+        revision = revision or await _revision(wanted, condition, server)
+        if revision:
+            new = await _progress(pilots, revision)
+            if verbose and new != progress:
+                note(f"{new.done} of {new.total} proxies")
+            progress = new
+            if progress.reaches(threshold):
+                return progress
+        if now() >= ends:
+            return progress
+        await asyncio.sleep(max(0, min(EVERY.total_seconds(), ends - now())))
 
 
 async def _revision(wanted: Wanted, condition: Condition, server: str) -> int:
-    """The store's revision that proxies must have; 0 if the object is not as wanted so far."""
+    """The store's revision that proxies must have; 0 if the object is not as wanted so far.
+
+    A version that is known need not be asked for.
+    """
+    if wanted.version and condition is Condition.DISTRIBUTION:
+        return wanted.version
     request = config_pb2.ListRequest(kinds=[str(wanted.kind)], namespace=wanted.namespace)
     async with galley(server) as api:
         answer = await api.List(request, timeout=CALL_SECONDS)
@@ -180,8 +186,7 @@ async def _revision(wanted: Wanted, condition: Condition, server: str) -> int:
         return 0 if found is not None else answer.revision
     if found is None or found.metadata.generation < wanted.generation:
         return 0
-    version = int(found.metadata.resource_version)
-    return version if version >= wanted.version else 0
+    return int(found.metadata.resource_version)
 
 
 async def _progress(pilots: Sequence[str], revision: int) -> Progress:
@@ -190,7 +195,7 @@ async def _progress(pilots: Sequence[str], revision: int) -> Progress:
     for each in pilots:
         rows += json.loads(await fetched(each, PAGE))
     waiting = [why for row in rows if (why := _lack(row, revision))]
-    return Progress(len(rows) - len(waiting), len(rows), sorted(waiting))
+    return Progress(len(rows) - len(waiting), len(rows), tuple(sorted(waiting)))
 
 
 def _lack(row: Mapping[str, Any], revision: int) -> str:
