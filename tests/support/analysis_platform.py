@@ -24,6 +24,20 @@ def injector(values: object) -> str:
     return doc("ConfigMap", "istio-sidecar-injector", ns="istio-system", top=top)
 
 
+def in_clusters(**specs: str) -> str:
+    """The Service shop/web as clusters reported it."""
+    return "".join(
+        "---\napiVersion: registry.mast/v1\nkind: Service\n"
+        f"metadata: {{name: {cluster}}}\n"
+        "spec: {host: web.shop.svc.cluster.local, namespace: shop, name: web,"
+        f" registry: Kubernetes, cluster: {cluster}{spec}}}\n"
+        for cluster, spec in specs.items()
+    )
+
+
+HTTP = ", ports: [{name: http, number: 80, target_port: %s, protocol: HTTP}]"
+
+
 def webhook(
     name: str,
     *,
@@ -326,5 +340,19 @@ CASES = (
         CRD,
         definition("v1.0.1"),
         doc("CustomResourceDefinition", "things.a.example", "{}"),
+    ),
+    Case(
+        "ports-by-cluster",
+        "IST0170",
+        "Service shop/web",
+        in_clusters(main=HTTP % 80, east=HTTP.replace("HTTP", "TCP") % 80),
+        in_clusters(main=HTTP % 80, east=HTTP % 8080),
+    ),
+    Case(
+        "types-by-cluster",
+        "IST0170",
+        "Service shop/web",
+        in_clusters(main=", headless: true", east=", addresses: [10.0.0.9]"),
+        in_clusters(main=", addresses: [10.0.0.8]", east=", addresses: [10.0.0.9]"),
     ),
 )

@@ -14,6 +14,7 @@ import typer
 from mast.cli.cobra import USAGE, CobraCommand
 from mast.cli.config_commands import NoFilesError, sources
 from mast.cli.errors import CommandError
+from mast.cli.kubernetes_access import Kubeconfig
 from mast.cli.output import dump, note
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ EXAMPLES = """\b
 Examples:
   mastctl analyze
   mastctl analyze --use-kube=false -A mesh/ services.yaml
+  mastctl analyze -A --remote-contexts main,east
   mastctl analyze -A -S "IST0102=Namespace legacy" -S "IST0118=Service shop/*"
   kustomize build . | mastctl analyze -A - -o json
 """
@@ -115,6 +117,11 @@ def analyze(
     revision: Annotated[
         str, typer.Option("-r", "--revision", help="Leave out what is for other revisions.")
     ] = "",
+    remote_contexts: Annotated[
+        list[str] | None,
+        typer.Option(help="Contexts of a kubeconfig: compare the Services of their clusters."),
+    ] = None,
+    kubeconfig: Kubeconfig = None,
     ignore_unknown: Annotated[
         bool, typer.Option("--ignore-unknown", help="What cannot be read is no failure.")
     ] = False,
@@ -137,11 +144,13 @@ def analyze(
     for problem in problems:
         note(str(problem))
     _tell_skipped(given, verbose=verbose)
-    live = not files if use_kube is None else use_kube
-    if not live and not files:
+    contexts = [each for text in remote_contexts or () for each in text.split(",") if each]
+    live = not (files or contexts) if use_kube is None else use_kube
+    if not (live or files or contexts):
         raise CommandError("name files, or let the running mesh be analyzed", status=USAGE)
     where = "all namespaces" if all_namespaces else f"namespace {namespace}"
-    messages = _messages(_items(given, settings, live=live), revision, verbose=verbose)
+    found = [*_items(given, settings, live=live), *_services_of(contexts, kubeconfig)]
+    messages = _messages(found, revision, verbose=verbose)
     wanted = [m for m in messages if not any(each.covers(m) for each in unwanted)]
     shown = [m for m in wanted if all_namespaces or _is_of(m, namespace)]
     if len(shown) < len(wanted):
@@ -242,6 +251,14 @@ def _live_items() -> Sequence[Item]:
     from mast.cli.analysis_mesh import live_items
 
     return live_items()
+
+
+def _services_of(contexts: Sequence[str], kubeconfig: Path | None) -> Sequence[Item]:
+    if not contexts:
+        return ()
+    from mast.cli.analysis_clusters import services_of
+
+    return list(services_of(contexts, kubeconfig))
 
 
 def _messages(items: Iterable[Item], revision: str, *, verbose: bool) -> Sequence[Message]:

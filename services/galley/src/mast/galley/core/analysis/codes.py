@@ -211,9 +211,7 @@ _TABLE = (
     Code("IST0167", "IneffectivePolicy", _W, "a policy has no effect"),
     Code("IST0168", "UnknownUpgradeCompatibility", _W, "an upgrade cannot be judged", "cluster"),
     Code("IST0169", "UpdateIncompatibility", _W, "an upgrade changes defaults", "cluster"),
-    Code(
-        "IST0170", "MultiClusterInconsistentService", _W, "a service differs by cluster", "cluster"
-    ),
+    Code("IST0170", "MultiClusterInconsistentService", _W, "a service differs by cluster"),
     Code("IST0171", "NegativeConditionStatus", _W, "a controller says that something is wrong"),
     Code("IST0172", "FutureGatewayAPIVersion", _W, "definitions of Gateway API are too new"),
     Code("IST0173", "DestinationRuleSubsetNotSelectPods", _E, "a subset selects nothing"),

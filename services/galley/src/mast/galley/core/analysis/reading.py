@@ -139,8 +139,10 @@ def merged(older: Iterable[Item], newer: Iterable[Item]) -> list[Item]:
     return list(found.values())
 
 
-def _key(item: Item) -> tuple[str, str, str]:
-    return item.kind, item.namespace, item.name
+def _key(item: Item) -> tuple[str, str, str, str]:
+    """What names an object; each cluster has its own of what platforms reported."""
+    reported = item.kind in _REGISTRY
+    return item.kind, item.namespace, item.name, item.body.cluster if reported else ""
 
 
 def _parsed(document: Document, source: str, namespace: str) -> Content:
@@ -295,7 +297,7 @@ def _places(node: Node, at: Path, into: dict[Path, Position]) -> None:
 
 
 def _last(items: Iterable[Item]) -> Iterator[Item]:
-    found: dict[tuple[str, str, str], Item] = {}
+    found: dict[tuple[str, str, str, str], Item] = {}
     for item in items:
         before = found.get(_key(item))
         found[_key(item)] = item if before is None else _again(item, before)

@@ -128,8 +128,13 @@ def ports(item: Item) -> Iterator[Port]:
 
 
 def _registry(view: View, default: Sequence[str]) -> Iterator[Service]:
+    """What several clusters have of a host is one service."""
+    known: set[tuple[str, str]] = set()
     for item in view.of(kinds.REGISTRY_SERVICE):
         message: registry_pb2.Service = item.body
+        if (item.namespace, message.host) in known:
+            continue
+        known.add((item.namespace, message.host))
         yield Service(
             message.host,
             item.namespace,

@@ -6,6 +6,7 @@ from mast.galley.core.analysis.analysis import Analyzer
 from mast.galley.core.analysis.analyzers import (
     access,
     annotation_use,
+    clusters,
     conditions,
     credentials,
     definitions,
@@ -47,6 +48,7 @@ ANALYZERS: tuple[Analyzer, ...] = (
     *injection.ANALYZERS,
     *webhooks.ANALYZERS,
     *networks.ANALYZERS,
+    *clusters.ANALYZERS,
     *definitions.ANALYZERS,
     *legacy.ANALYZERS,
 )

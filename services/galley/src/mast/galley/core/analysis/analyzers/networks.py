@@ -19,7 +19,8 @@ def _registries(view: View) -> Iterator[Message]:
     for item in view.of(kinds.SECRET):
         if item.labels.get(_LABEL) == "true":
             known |= secret_values(item.body).keys()
-    known |= {item.body.cluster for item in view.of(kinds.REGISTRY_WORKLOAD)} - {""}
+    for kind in (kinds.REGISTRY_SERVICE, kinds.REGISTRY_WORKLOAD):
+        known |= {item.body.cluster for item in view.of(kind)} - {""}
     for item in view.of(kinds.MESH_NETWORKS):
         for name, network in sorted(item.body.networks.items()):
             for index, each in enumerate(network.endpoints):
@@ -35,7 +36,14 @@ ANALYZERS = (
         "network.registries",
         "Registries of networks are known.",
         frozenset({_UNKNOWN}),
-        frozenset({kinds.MESH_NETWORKS, kinds.SECRET, kinds.REGISTRY_WORKLOAD}),
+        frozenset(
+            {
+                kinds.MESH_NETWORKS,
+                kinds.SECRET,
+                kinds.REGISTRY_SERVICE,
+                kinds.REGISTRY_WORKLOAD,
+            }
+        ),
         _registries,
     ),
 )
