@@ -11,7 +11,7 @@ from mast.common.identity.ca_client import Certificate, KeyPair
 from mast.common.latest import Latest
 from mast.common.process.telemetry import Metrics
 from mast.galley.api.metrics import GalleyMetrics
-from mast.galley.api.webhooks import Webhooks, webhook_server
+from mast.galley.api.webhooks import Injection, Webhooks, webhook_server
 from mast.galley.core.admission.injection import for_caller, verdict
 from mast.galley.core.admission.review import Judge
 from mast.galley.core.injection.settings import Settings
@@ -23,9 +23,9 @@ NAMESPACE = "istio-system"
 SERVER_NAME = f"{SERVICE}.{NAMESPACE}.svc"
 
 
-def key_pair(ca: Ca) -> KeyPair:
+def key_pair(ca: Ca, name: str = SERVER_NAME) -> KeyPair:
     """A new certificate of the webhooks' Service."""
-    leaf = ca.leaf(dns=[SERVER_NAME])
+    leaf = ca.leaf(dns=[name])
     certificate = Certificate((leaf.chain.decode(),), ca.pem.decode())
     return KeyPair(
         leaf.key, certificate, leaf.leaf.not_valid_before_utc, leaf.leaf.not_valid_after_utc
@@ -47,18 +47,25 @@ class RunningWebhooks:
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def injection(cluster: str, network: str) -> Judge:
-    """By default settings."""
-    told = for_caller(Settings(), cluster, network)
-    return lambda asked: verdict(asked, told, {})
+def injecting(settings: Settings) -> Injection:
+    """Injection by these settings."""
+
+    def judge(cluster: str, network: str) -> Judge:
+        told = for_caller(settings, cluster, network)
+        return lambda asked: verdict(asked, told, {})
+
+    return judge
 
 
 @asynccontextmanager
-async def running_webhooks(**settings: Any) -> AsyncIterator[RunningWebhooks]:
+async def running_webhooks(
+    name: str = SERVER_NAME, **settings: Any
+) -> AsyncIterator[RunningWebhooks]:
+    """Webhooks whose certificate is for a name; ``settings`` are those of ``Webhooks``."""
     ca = Ca.root("mesh")
-    first = key_pair(ca)
+    first = key_pair(ca, name)
     running = RunningWebhooks(ca, Latest(first))
-    settings.setdefault("injection", injection)
+    settings.setdefault("injection", injecting(Settings()))
     webhooks = Webhooks(Defaults(), GalleyMetrics(running.metrics), **settings)
     async with webhook_server("127.0.0.1:0", first, running.pair.after, webhooks) as running.port:
         yield running

@@ -151,7 +151,7 @@ async def waited(
 ) -> Progress | None:
     """How far proxies were in the end; None if the object was never as wanted.
 
-    Everybody is asked once at least. ``pilots`` are addresses of their pages, ``server`` is Galley's.
+    Everybody is asked once at least: ``pilots`` by their pages, and Galley at ``server``.
     """
     progress = None
     revision = 0
