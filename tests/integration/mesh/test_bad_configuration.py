@@ -11,6 +11,8 @@ import pytest_asyncio
 from mast.cli.local.home import LOOPBACK
 from tests.support.laptop import Laptop, mesh
 
+pytestmark = pytest.mark.xdist_group("bad-configuration")  # they share a mesh
+
 GOOD = """apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: good}

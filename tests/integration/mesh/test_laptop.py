@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from mast.cli.demo.stage import sum_of
 from mast.cli.local.home import LOOPBACK
@@ -67,6 +68,17 @@ ASK_SECURELY = (
 
 @pytest.fixture(params=MODES)
 async def up(request: pytest.FixtureRequest) -> AsyncIterator[Laptop]:
+    async with mesh(request.param) as machine:
+        yield machine
+
+
+@pytest_asyncio.fixture(
+    params=[pytest.param(each, marks=pytest.mark.xdist_group(f"laptop-{each}")) for each in MODES],
+    scope="module",
+    loop_scope="module",
+)
+async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Laptop]:
+    """A mesh for several tests, each of which ends the workloads that it runs."""
     async with mesh(request.param) as machine:
         yield machine
 
@@ -125,15 +137,15 @@ async def test_run_serve_call_and_leave_nothing(up: Laptop, tmp_path: Path) -> N
     assert await up.leftovers() == []
 
 
-async def test_programs_end_and_are_ended_and_a_second_up_harms_nothing(up: Laptop) -> None:
+async def test_programs_end_and_are_ended_and_a_second_up_harms_nothing(shared: Laptop) -> None:
     """A program's exit status is that of run."""
     line = ("run", "--service", "job", "--", sys.executable, "-c", "raise SystemExit(7)")
-    assert (await up.mastctl(*line)).status == 7
-    await detached_workloads_are_stopped_by_name(up)
-    second = await up.mastctl("up", "--mode", up.mode)
+    assert (await shared.mastctl(*line)).status == 7
+    await detached_workloads_are_stopped_by_name(shared)
+    second = await shared.mastctl("up", "--mode", shared.mode)
     assert second.status == 1
     assert "already running" in second.err
-    assert (await up.mastctl("status")).status == 0
+    assert (await shared.mastctl("status")).status == 0
 
 
 async def detached_workloads_are_stopped_by_name(up: Laptop) -> None:
@@ -149,30 +161,31 @@ async def detached_workloads_are_stopped_by_name(up: Laptop) -> None:
     assert up.home.workloads() == []
 
 
-async def test_a_gateway_lets_the_host_in(up: Laptop, tmp_path: Path) -> None:
+async def test_a_gateway_lets_the_host_in(shared: Laptop, tmp_path: Path) -> None:
     """Plain, and over TLS with a certificate that nobody else ever sees."""
-    await up.run("details", "details", "--port", "9080")
+    details = await shared.run("details", "details", "--port", "9080")
     ports = ("--port", "80:8080", "--port", "443:8443/https")
-    started = await up.mastctl("run", "--gateway", "ingressgateway", *ports, "-d")
+    started = await shared.mastctl("run", "--gateway", "ingressgateway", *ports, "-d")
     assert started.status == 0, started.err
     ca = Ca.root()
     pair = ca.leaf(dns=["details.test"])
     secret = tmp_path / "secret.yaml"
     secret.write_text(secret_yaml("details", "default", tls_crt=pair.chain, tls_key=pair.key))
-    applied = await up.mastctl("apply", "-f", str(INGRESS), "-f", str(secret))
+    applied = await shared.mastctl("apply", "-f", str(INGRESS), "-f", str(secret))
     assert applied.status == 0, applied.err
 
-    (gateway,) = [w for w in up.home.workloads() if w.service == "ingressgateway"]
+    (gateway,) = [w for w in shared.home.workloads() if w.service == "ingressgateway"]
     assert await served(f"http://{gateway.address}:8080/details/7") == "7"
     async with aiohttp.ClientSession() as client:
         async with client.get(f"http://{gateway.address}:8080/elsewhere") as answer:
             assert answer.status == 404
     assert await served(f"https://{gateway.address}:8443/details/7", tls_client(ca)) == "7"
-    logs = (path.read_text(errors="replace") for path in up.home.path("logs").iterdir())
+    logs = (path.read_text(errors="replace") for path in shared.home.path("logs").iterdir())
     assert not any("PRIVATE KEY" in each for each in logs)
-    await analyze_what_runs(up, tmp_path)
-    stopped = await up.mastctl("stop", gateway.name)
+    await analyze_what_runs(shared, tmp_path)
+    stopped = await shared.mastctl("stop", gateway.name)
     assert stopped.status == 0, stopped.err
+    assert await ended(details, signal.SIGINT) == 130
 
 
 async def analyze_what_runs(up: Laptop, tmp_path: Path) -> None:
@@ -281,12 +294,12 @@ def envoy_of(agent: Process) -> Process:
     raise AssertionError("the agent runs no Envoy")
 
 
-async def test_a_program_that_does_not_exist_is_one_line(up: Laptop) -> None:
-    ended = await up.mastctl("run", "--service", "ghost", "--", "/no/such/program")
+async def test_a_program_that_does_not_exist_is_one_line(shared: Laptop) -> None:
+    ended = await shared.mastctl("run", "--service", "ghost", "--", "/no/such/program")
     assert ended.status != 0
     assert "Traceback" not in ended.err
-    assert "/no/such/program" in ended.err or up.mode == "namespaces"
-    assert up.home.workloads() == []
+    assert "/no/such/program" in ended.err or shared.mode == "namespaces"
+    assert shared.home.workloads() == []
 
 
 @pytest.mark.parametrize("mode", MODES)
