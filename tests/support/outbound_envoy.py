@@ -41,7 +41,7 @@ class Outbound:
         async with dial(port, captured_for=destination) as (reader, writer):
             writer.write(payload)
             try:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     return (await reader.read(200)).decode(errors="replace")
             except ConnectionError:
                 return ""

@@ -477,7 +477,7 @@ async def told_name(port: int, connection: Connection) -> str:
         if connection.transport == TLS:
             payload = client_hello(connection.server_name, connection.alpns)
         writer.write(payload)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             try:
                 return (await reader.read(200)).decode()
             except ConnectionError:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from mast.common.etcd import Batch, Change, Delete, EtcdConfig, Put, Store, connect
+from mast.common.etcd.fold import Fold
 from tests.support.etcd_server import EtcdServer, etcd_server, free_port
 from tests.support.following import SECONDS, Folded, compact, contents
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.until import until
 
 
 async def test_an_empty_prefix_is_synced_at_once(store: Store) -> None:
@@ -158,9 +160,18 @@ async def test_a_compaction_without_changes_is_silent(
 
 
 async def test_progress_saves_an_idle_follower_from_compaction(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Watch progress moves the resume point although nothing under the prefix changes."""
+    known = 0
+
+    def advanced(fold: Fold, revision: int) -> None:
+        nonlocal known
+        known = max(known, revision)
+        told(fold, revision)
+
+    told = Fold.advanced
+    monkeypatch.setattr(Fold, "advanced", advanced)
     flags = ("--experimental-watch-progress-notify-interval", "100ms")
     async with (
         etcd_server(tmp_path, flags=flags) as server,
@@ -171,8 +182,7 @@ async def test_progress_saves_an_idle_follower_from_compaction(
         await anext(batches)
         for _ in range(5):
             last = await store.put("elsewhere", b"")
-        # Two intervals: etcd sends progress at every tick to watchers that saw nothing meanwhile.
-        await asyncio.sleep(0.5)
+        await until(lambda: known >= last)
         await compact(server.endpoint, last)
         await server.restart()
         await store.put("p/a", b"")

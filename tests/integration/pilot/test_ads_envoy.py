@@ -101,8 +101,8 @@ async def test_a_changed_cluster_warms_without_a_failed_request(mesh, tmp_path, 
                 mesh.put(eds_cluster("a", f"stat{number}"))
                 await ads.push()
                 version = ads.mesh.view().collection(CDS).resources["a"].version
-                await until(lambda version=version: _holds(ads, CDS, "a", version), seconds=1)
-                await until(lambda: _warm(envoy), seconds=1)
+                await until(lambda version=version: _holds(ads, CDS, "a", version))
+                await until(lambda: _warm(envoy))
         assert set((await counters(envoy)).values()) == {0}
 
 

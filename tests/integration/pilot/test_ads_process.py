@@ -244,7 +244,7 @@ async def test_it_ends_in_order(etcd, store, tmp_path):
         await stream.told()
         pilot.process.terminate()
         assert (await stream.ended())[0] is grpc.StatusCode.OK
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await pilot.process.wait() == 0
 
 

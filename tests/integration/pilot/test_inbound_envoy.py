@@ -158,7 +158,7 @@ async def outcome(envoy: EnvoyServer, client: Client, port: int, tls: ssl.SSLCon
             return reply.body.decode()
         async with dial(where, captured_for=destination, tls=tls) as (reader, writer):
             writer.write(b"\0" * 32)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 said = await reader.read(4000)
             return said.decode().rpartition("\r\n")[2]
     except (Closed, ConnectionError, ssl.SSLError):

@@ -15,8 +15,8 @@ from tests.support.envoy_server import complaints
 from tests.support.http_probe import EchoServer, echo_server
 from tests.support.meshed_envoy import Meshed, meshed_envoy, service
 
-SECONDS = 2
-"""A first request takes milliseconds; machines may be busy."""
+SECONDS = 4
+"""A first request takes milliseconds; for a cluster Envoy would wait five seconds."""
 
 
 def sidecar(*hosts: str, mode: str = "REGISTRY_ONLY") -> str:

@@ -190,7 +190,7 @@ async def test_timeout_ends_a_request(
     begun = time.monotonic()
     reply = await site.get("timeout", "/hang/short", method="POST", headers=headers)
     assert (reply.status, reply.header("grpc-status")) == (status, grpc_status)
-    assert 0.25 < time.monotonic() - begun < 3
+    assert 0.25 < time.monotonic() - begun < 10
 
 
 async def test_grpc_timeout_counts_without_a_timeout(site: Site) -> None:
@@ -198,7 +198,7 @@ async def test_grpc_timeout_counts_without_a_timeout(site: Site) -> None:
     begun = time.monotonic()
     reply = await site.get("timeout", "/hang/long", method="POST", headers=headers)
     assert reply.header("grpc-status") == "4"
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
 
 
 async def test_no_timeout_waits_longer_than_envoy_would_by_default(site: Site) -> None:
@@ -249,7 +249,7 @@ async def test_fault(site: Site, path: str, status: int, least_seconds: float) -
     assert (await site.get("fault", path)).status == status
     taken = time.monotonic() - begun
     # Envoy counts from the time that its event loop last looked at the clock.
-    assert 0.9 * least_seconds <= taken < least_seconds + 3
+    assert 0.9 * least_seconds <= taken < least_seconds + 10
 
 
 async def test_grpc_abort(site: Site) -> None:

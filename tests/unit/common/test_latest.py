@@ -15,7 +15,7 @@ async def test_reader_gets_only_the_newest() -> None:
 async def test_readers_wait_for_the_next_value() -> None:
     first = "a"
     slot: Latest[str] = Latest(first)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         readers = [tasks.create_task(slot.after(first)) for _ in range(3)]
         await asyncio.sleep(0)
         assert not any(reader.done() for reader in readers)

@@ -70,7 +70,7 @@ async def test_lists_are_fetched_again_and_again() -> None:
 
     params = list_config(provider_url="http://x", refresh_interval="0.01s").params
     handler = Listchecker(params, provider, lambda: 0.0)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         await handler.prepare()
         running = tasks.create_task(handler.run())
         await fetched.wait()
@@ -99,7 +99,7 @@ async def test_series_expire_in_the_background() -> None:
     handler.report([batch("g", 1)])
     clock.now += 10
     clock.looked_at.clear()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(handler.run())
         await clock.looked_at.wait()
         running.cancel()
@@ -109,7 +109,7 @@ async def test_series_expire_in_the_background() -> None:
 async def test_lines_are_written_in_the_background() -> None:
     sink = Slow()
     handler = Stdio(stdio_config().params, Lines(sink), lambda: NOW)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(handler.run())
         handler.report([metric(1)])
         await sink.written.wait()

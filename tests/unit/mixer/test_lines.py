@@ -126,7 +126,7 @@ class Slow:
 async def test_lines_are_written_as_they_come() -> None:
     sink = Slow()
     lines = Lines(sink)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(lines.run())
         for batch in (["a", "b"], ["c"]):
             sink.written.clear()
@@ -139,7 +139,7 @@ async def test_lines_are_written_as_they_come() -> None:
 async def test_a_failing_output_does_not_stop_the_writer() -> None:
     sink = Slow()
     lines = Lines(sink)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(lines.run())
         sink.broken = True
         lines.put(["lost"])
@@ -182,7 +182,7 @@ async def test_what_is_being_written_is_not_lost_in_the_end(monkeypatch) -> None
         await to_thread(*call)
 
     monkeypatch.setattr(asyncio, "to_thread", late)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(lines.run())
         lines.put(["a"])
         await taken.wait()
