@@ -147,19 +147,22 @@ class Bench:
     async def endpoints(self, galley: Galley) -> None:
         """One endpoint after the other becomes unready, or ready again."""
         async with program("snapshots", self._etcd.endpoint) as pilot:
+            world = psutil.Process(pilot.pid)
             before, counted, galley.slowest_seconds = galley.usage, await self._counted(), 0.0
+            world_before = Usage.of(world)
             sent = await self._change("endpoints", ENDPOINTS_PER_SECOND)
-            after = galley.usage
+            after, world_after = galley.usage, Usage.of(world)
             await asyncio.sleep(SETTLING_SECONDS)
             cost = await self._spent(counted, len(sent))
             output = await _ended(pilot)
-        waiting = {address: at for address, at in reversed(sent)}
+        waiting = dict(reversed(sent))
         stored, seen = [], []
         for address, _, read_at, seen_at in json.loads(output):
             if (at := waiting.pop(address, None)) is not None:
                 stored.append(read_at - at)
                 seen.append(seen_at - at)
-        busy = {"cores": round(_cores(before, after), 3), "lost": len(waiting)}
+        busy = {"cores": round(_cores(before, after), 3), "late": len(waiting)}
+        busy["cores_of_world"] = round(_cores(world_before, world_after), 3)
         slowest = {"slowest_ready_ms": round(galley.slowest_seconds * 1000, 1)}
         self._show("endpoint to etcd", *_half(stored), **_late(stored))
         self._show("endpoint to snapshot", *_half(seen), **_late(seen), **busy)

@@ -2,11 +2,13 @@
 
     python -m tests.bench.load.kubernetes_api DIRECTORY SERVICES PODS_PER_SERVICE CONFIGS
 
-It writes DIRECTORY/url, DIRECTORY/root.pem and DIRECTORY/kubeconfig, then a line. Everything it tells was written in
-JSON when it started, so that it is not what limits a benchmark. ``POST /bench/endpoints``,
-``/bench/configs`` or ``/bench/pods`` with ``rate`` and ``seconds`` changes so many objects a second
-and answers with what it changed and when, by the clock that all processes of a machine have in
-common. ``POST /bench/slow`` with ``seconds`` lets every later answer wait.
+It writes DIRECTORY/url, DIRECTORY/root.pem and DIRECTORY/kubeconfig, then a line. Everything it
+tells was written in JSON when it started, so that it is not what limits a benchmark.
+
+``POST /bench/endpoints``, ``/bench/configs`` or ``/bench/pods`` with ``rate`` and ``seconds``
+changes so many objects a second and answers with what it changed and when, by the clock that all
+processes of a machine have in common. ``POST /bench/slow`` with ``seconds`` lets every later answer
+wait.
 """
 
 from __future__ import annotations

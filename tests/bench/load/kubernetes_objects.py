@@ -215,6 +215,7 @@ def _container(name: str, port: int) -> Object:
         {"name": f"SETTING_{each}", "value": f"value of the setting {each} of {name}"}
         for each in range(16)
     ]
+    mounts = [{"mountPath": f"/v/{each}", "name": f"volume-{each}"} for each in range(8)]
     return {
         "name": name,
         "image": f"registry.local/{name}@sha256:{port:064x}",
@@ -223,7 +224,7 @@ def _container(name: str, port: int) -> Object:
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 15021}, "periodSeconds": 15},
         "resources": {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "100m"}},
         "terminationMessagePath": "/dev/termination-log",
-        "volumeMounts": [{"mountPath": f"/v/{each}", "name": f"volume-{each}"} for each in range(8)],
+        "volumeMounts": mounts,
     }
 
 

@@ -14,7 +14,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mast.common.etcd import Change, EtcdConfig, connect
@@ -22,12 +22,9 @@ from mast.common.keys import REGISTRY_ENDPOINTS
 from mast.common.process.telemetry import configure_logging
 from mast.pilot.api.worker import Worker
 from mast.pilot.clock import SystemClock
-from mast.pilot.core.model.model import Health, ServiceKey
+from mast.pilot.core.model.model import Endpoint, Health, ServiceKey
 from mast.pilot.core.world.world import World
 from mast.pilot.store.follow import Mirror, News
-from mastapi.registry.v1 import registry_pb2 as registry
-
-Told = tuple[str, bool]
 
 
 class Watch:
@@ -35,44 +32,36 @@ class Watch:
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
-        self._waiting: dict[ServiceKey, dict[Told, float]] = {}
+        self._read_at: dict[ServiceKey, float] = {}
+        self._known: Mapping[ServiceKey, Sequence[Endpoint]] = {}
         self._arrived: list[tuple[str, bool, float, float]] = []
 
     def received(self, kind: str, changes: Sequence[Change]) -> None:
-        """Note which endpoints are others than before."""
-        if kind != "eds" or not self.first.is_set():
-            return
-        now = time.monotonic()
-        for change in changes:
-            if not change.key.startswith(REGISTRY_ENDPOINTS) or change.value is None:
-                continue
-            shard = registry.EndpointShard.FromString(change.value)
-            before = registry.EndpointShard.FromString(change.previous or b"")
-            fresh = set(_told(shard)) - set(_told(before))
-            waiting = self._waiting.setdefault(ServiceKey(shard.namespace, shard.host), {})
-            waiting.update(dict.fromkeys(fresh, now))
+        """Note whose endpoints are others than before."""
+        if kind == "eds" and self.first.is_set():
+            now = time.monotonic()
+            for change in changes:
+                namespace, host = change.key.removeprefix(REGISTRY_ENDPOINTS).split("/")[:2]
+                self._read_at.setdefault(ServiceKey(namespace, host), now)
 
     async def publish(self, news: News) -> None:
         """Look which of them a snapshot has."""
         now = time.monotonic()
         self.first.set()
-        for key, waiting in list(self._waiting.items()):
-            there = {
-                (each.address, each.health is Health.HEALTHY)
-                for each in news.snapshot.index.endpoints.get(key, ())
-            }
-            for told in there & waiting.keys():
-                self._arrived.append((*told, waiting.pop(told), now))
-            if not waiting:
-                del self._waiting[key]
+        endpoints = news.snapshot.index.endpoints
+        for key, read_at in list(self._read_at.items()):
+            if fresh := _states(endpoints.get(key, ())) - _states(self._known.get(key, ())):
+                self._arrived += ((*each, read_at, now) for each in sorted(fresh))
+                del self._read_at[key]
+        self._known = endpoints
 
     def report(self) -> str:
         """What arrived, in JSON."""
         return json.dumps(self._arrived)
 
 
-def _told(shard: registry.EndpointShard) -> Iterator[Told]:
-    return ((each.address, each.health == registry.HEALTH_HEALTHY) for each in shard.endpoints)
+def _states(endpoints: Sequence[Endpoint]) -> set[tuple[str, bool]]:
+    return {(each.address, each.health is Health.HEALTHY) for each in endpoints}
 
 
 async def main(etcd: str) -> None:

@@ -57,9 +57,12 @@ class Registry:
     def __init__(self) -> None:
         self._contributions: dict[ServiceKey, dict[str, Contribution]] = defaultdict(dict)
         self._contributed: dict[str, tuple[ServiceKey, ...]] = {}
+        # By namespace all, and those that no platform reports: most services select only these.
         self._workloads: dict[str, dict[str, Workload]] = defaultdict(dict)
+        self._joined: dict[str, dict[str, Workload]] = defaultdict(dict)
         self._workload_of: dict[str, Workload] = {}
         self._selecting: dict[str, set[ServiceKey]] = defaultdict(set)
+        self._selecting_all: dict[str, set[ServiceKey]] = defaultdict(set)
         self._shards: dict[ServiceKey, dict[str, EndpointShard]] = defaultdict(dict)
         self._shard_of: dict[str, ServiceKey] = {}
         self._auto: AutoAddresses[ServiceKey] = AutoAddresses()
@@ -100,14 +103,18 @@ class Registry:
         old = self._workload_of.pop(origin, None)
         if old is not None:
             del self._workloads[old.namespace][origin]
+            self._joined[old.namespace].pop(origin, None)
         if workload is not None:
             self._workload_of[origin] = workload
             self._workloads[workload.namespace][origin] = workload
+            if not workload.platform:
+                self._joined[workload.namespace][origin] = workload
         if old == workload:
             return
         both = [each for each in (old, workload) if each is not None]
         for each in both:
-            for key in self._selecting[each.namespace]:
+            selecting = self._selecting_all if each.platform else self._selecting
+            for key in selecting[each.namespace]:
                 contributions = self._contributions[key].values()
                 if any(selected_by(contribution, each) for contribution in contributions):
                     self._stale_endpoints.add(key)
@@ -224,11 +231,10 @@ class Registry:
                 service = with_distribution(service, distribution)
         else:
             self._contributions.pop(key, None)
-        selecting = self._selecting[key.namespace]
-        if any(each.selector for each in contributions):
-            selecting.add(key)
-        else:
-            selecting.discard(key)
+        selectors = [each for each in contributions if each.selector]
+        _include(self._selecting[key.namespace], key, bool(selectors))
+        selects_all = any(each.selects_platform for each in selectors)
+        _include(self._selecting_all[key.namespace], key, selects_all)
         old = self._merged.get(key)
         if service == old:
             return
@@ -283,10 +289,12 @@ class Registry:
         service = self._merged.get(key)
         endpoints: Sequence[Endpoint] = ()
         if service is not None:
+            selects_all = key in self._selecting_all[key.namespace]
+            workloads = self._workloads if selects_all else self._joined
             endpoints = merged_endpoints(
                 service,
                 self._considered(key),
-                self._workloads[key.namespace].values(),
+                workloads[key.namespace].values(),
                 self._shards.get(key, {}),
             )
         old = self._endpoints.get(key) or ()
@@ -301,6 +309,14 @@ class Registry:
         before_at, now_at = _all_addresses(old), _all_addresses(endpoints)
         self._at_address.move(key, before_at, now_at)
         self._touched |= {Fact(memo.ADDRESS, address) for address in before_at ^ now_at}
+
+
+def _include(keys: set[ServiceKey], key: ServiceKey, included: bool) -> None:
+    """Let a set have a key or not."""
+    if included:
+        keys.add(key)
+    else:
+        keys.discard(key)
 
 
 def _ports(services: Iterable[Service]) -> set[int]:
