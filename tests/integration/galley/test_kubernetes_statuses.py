@@ -205,10 +205,10 @@ async def test_findings_are_told_in_the_status_until_they_are_mended(site: Site)
         site.create(SERVICES, "web", spec=web)
         await until(lambda: not codes(site.status(ROUTES, "web")))
         assert site.status(ROUTES, "web") == {"conditions": [OTHERS], "observedGeneration": 1}
-        assert site.writes(ROUTES, "web") == 2
+        assert site.writes(ROUTES, "web") <= 3  # One more if it was in conflict.
         site.cluster.objects.patch(ROUTES, "shop", "good", a_route("gone", "b.com"), MERGE)
-        await until(lambda: codes(site.status(ROUTES, "good")) == ["IST0101"])
-        assert site.status(ROUTES, "good")["observedGeneration"] == 2
+        await until(lambda: site.status(ROUTES, "good").get("observedGeneration") == 2)
+        assert codes(site.status(ROUTES, "good")) == ["IST0101"]
     assert 'galley_status_updates{kind="networking.istio.io/VirtualService"}' in (
         site.metrics.render()
     )

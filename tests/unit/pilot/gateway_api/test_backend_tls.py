@@ -53,6 +53,25 @@ def test_validation(validation: str, expected: dict[str, Any]) -> None:
     assert policies(policy("p", A, validation)) == {"tls": expected}
 
 
+ROOTS = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ca, namespace: shop}\ndata: {%s}\n---\n"
+
+
+@pytest.mark.parametrize(
+    ("roots", "expected"),
+    [
+        pytest.param("", ("!NoValidCACertificate", "!InvalidCACertificateRef"), id="none"),
+        pytest.param(ROOTS % "tls.crt: a", ("!NoValidCACertificate", "!InvalidCACertificateRef"),
+                     id="without-roots"),
+        pytest.param(ROOTS % "ca.crt: a", ("Accepted", "ResolvedRefs"), id="there"),
+    ],
+)  # fmt: skip
+def test_roots_that_are_not_there_are_told(roots: str, expected: tuple[str, str]) -> None:
+    asking = policy("p", A, "caCertificateRefs: [{kind: ConfigMap, name: ca}]")
+    (ancestor,) = told(service("a"), roots, asking)["BackendTLSPolicy shop/p"]["ancestors"]
+    found = conditions(ancestor["conditions"])
+    assert (found["Accepted"], found["ResolvedRefs"]) == expected
+
+
 def test_ports() -> None:
     found = policies(policy("one", HTTP), policy("all", A, "subjectAltNames: []"))
     assert found == {

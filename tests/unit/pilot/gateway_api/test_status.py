@@ -1,5 +1,7 @@
 """Statuses of Gateway API objects in the API's shape (pilot.md I8)."""
 
+import pytest
+
 from mast.pilot.core.debug.mesh import gateway_statuses
 from tests.support.gateway_api import GATEWAY, HTTP, conditions, described, service, told
 from tests.support.mesh_yaml import changes, world
@@ -41,6 +43,40 @@ def test_a_policy_has_an_ancestor_per_target() -> None:
         {"group": "", "kind": "Service", "name": "a"},
         {"group": "", "kind": "Service", "name": "b", "sectionName": "http"},
     ]
+
+
+BACKEND = "rules: [{backendRefs: [{name: a, port: 80}]}]"
+TO_EDGE = f"parentRefs: [{{name: web, namespace: edge}}], {BACKEND}"
+TCP = "  - {name: tcp, port: 90, protocol: TCP, allowedRoutes: {namespaces: {from: All}}}\n---\n"
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        pytest.param(described("HTTPRoute", "r", "shop", f"{{{TO_EDGE}}}"), id="http"),
+        pytest.param(described("TCPRoute", "r", "shop", f"{{{TO_EDGE}}}"), id="tcp"),
+    ],
+)
+def test_gateways_that_lead_to_a_service_are_ancestors_of_its_policies(route: str) -> None:
+    gateway = GATEWAY + HTTP.removesuffix("---\n") + TCP
+    found = told(service("a"), service("b"), gateway, route, POLICY)["BackendTLSPolicy shop/p"]
+    assert [each["ancestorRef"]["kind"] for each in found["ancestors"]] == [
+        "Service",
+        "Gateway",
+        "Service",
+    ]
+    assert found["ancestors"][1]["ancestorRef"] == {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "namespace": "edge",
+        "name": "web",
+    }
+
+
+def test_generations_are_those_of_where_objects_are_from() -> None:
+    ours = OURS.replace('namespace: ""', "annotations: {mast.io/generation: '7'}")
+    (condition,) = told(ours)["GatewayClass /own"]["conditions"]
+    assert condition["observedGeneration"] == 7
 
 
 def test_the_debug_page() -> None:

@@ -8,6 +8,7 @@ from istio.networking.v1alpha3.destination_rule_pb2 import (
     ClientTLSSettings,
     DestinationRule,
 )
+from mast.common.credentials import credential
 from mast.pilot.core.gateway_api import generated
 from mast.pilot.core.gateway_api.conditions import (
     Condition,
@@ -17,6 +18,7 @@ from mast.pilot.core.gateway_api.conditions import (
     condition,
 )
 from mast.pilot.core.gateway_api.sight import Name, Sight
+from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.model import Config, ConfigMeta, Service
 from mastapi.kubernetes.v1.gateway_pb2 import BackendTLSPolicySpec
 
@@ -51,7 +53,8 @@ def translated_policies(
 ) -> TranslatedPolicies:
     """The policies of one Service: per port the oldest that names it, else the oldest without port.
 
-    A later one for the same port, or for the whole Service, is in conflict and does not count.
+    A later one for the same port, or for the whole Service, is in conflict and does not count. One
+    whose roots are not there counts: nobody gets through until they are.
     """
     service = sight.kubernetes_service(target)
     chosen: dict[str, Config[BackendTLSPolicySpec]] = {}
@@ -60,8 +63,14 @@ def translated_policies(
         problem = _problem(target, service, section, section in chosen)
         if problem is None:
             chosen[section] = config
-        accepted = condition(Type.ACCEPTED, Reason.ACCEPTED, [problem] if problem else [])
-        resolved = condition(Type.RESOLVED_REFS, Reason.RESOLVED_REFS)
+        missing = list(_missing_roots(sight, config))
+        problems = (
+            [problem]
+            if problem
+            else [Problem(Reason.NO_VALID_CA_CERTIFICATE, each.message) for each in missing]
+        )
+        accepted = condition(Type.ACCEPTED, Reason.ACCEPTED, problems)
+        resolved = condition(Type.RESOLVED_REFS, Reason.RESOLVED_REFS, missing)
         statuses.append(PolicyStatus(config.meta, section, (accepted, resolved)))
     made = _rule(sight, target, service, chosen) if service and chosen else None
     return TranslatedPolicies(target, made, tuple(statuses))
@@ -87,6 +96,16 @@ def _problem(target: Name, service: Service | None, section: str, taken: bool) -
         where = f"port {section!r} of {shown}" if section else shown
         return Problem(Reason.CONFLICTED, f"an older policy is for {where}")
     return None
+
+
+def _missing_roots(sight: Sight, config: Config[BackendTLSPolicySpec]) -> Iterator[Problem]:
+    """References to roots that cannot be followed."""
+    for each in config.spec.validation.ca_certificate_refs[:1]:
+        name = (config.meta.namespace, each.name)
+        found = sight.object(collection_names.CONFIG_MAPS, name)
+        if found is None or credential(found.spec.data).roots is None:
+            message = f"ConfigMap {name[0]}/{name[1]}: it does not exist, or holds no ca.crt"
+            yield Problem(Reason.INVALID_CA_CERTIFICATE_REF, message)
 
 
 def _rule(

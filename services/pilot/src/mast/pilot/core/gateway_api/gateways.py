@@ -29,7 +29,7 @@ from mast.pilot.core.gateway_api.listeners import (
 from mast.pilot.core.gateway_api.references import permitted
 from mast.pilot.core.gateway_api.sight import GATEWAY_API, Name, Sight
 from mast.pilot.core.model import collection_names, hosts
-from mast.pilot.core.model.model import Config, ConfigMeta, Labels, Visibility
+from mast.pilot.core.model.model import Config, ConfigMeta, Labels, Service, Visibility
 from mastapi.kubernetes.v1.gateway_pb2 import (
     FrontendTLSValidation,
     GatewaySpec,
@@ -67,6 +67,15 @@ class TranslatedGateway:
 
     configs: tuple[Config[Gateway] | Config[VirtualService], ...]
     view: GatewayView
+
+
+@dataclass(frozen=True, slots=True)
+class _Tls:
+    """How a listener ends TLS, None if it cannot; while it `waits`, no certificate is there."""
+
+    settings: ServerTLSSettings | None
+    problems: Sequence[Problem] = ()
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,7 @@ def _served(sight: Sight, config: Config[GatewaySpec]) -> _Served:
     """Proxies that were deployed for the Gateway, or those behind the Service it names."""
     meta = config.meta
     if not config.spec.addresses:
-        return _Served(meta.namespace, {GATEWAY_NAME: meta.name})
+        return _Served(meta.namespace, {GATEWAY_NAME: meta.name}, _deployed(sight, config))
     value = config.spec.addresses[0].value
     name = _service_name(value, meta.namespace, sight.domain)
     service = sight.kubernetes_service(name) if name else None
@@ -149,7 +158,25 @@ def _served(sight: Sight, config: Config[GatewaySpec]) -> _Served:
         why = "there is no such Service" if service is None else "the Service has no selector"
         problem = Problem(Reason.ADDRESS_NOT_USABLE, f"address {value!r}: {why}")
         return _Served(meta.namespace, {}, (), (problem,))
-    return _Served(service.namespace, service.selector, (service.host,))
+    return _Served(service.namespace, service.selector, _reached(service))
+
+
+def _deployed(sight: Sight, config: Config[GatewaySpec]) -> tuple[str, ...]:
+    """Where proxies deployed for a Gateway are reached: by the Service that is named after it.
+
+    As Istio's own deployments have it `GATEWAY-CLASS`, or just `GATEWAY`.
+    """
+    meta = config.meta
+    for name in (f"{meta.name}-{config.spec.gateway_class_name}", meta.name):
+        service = sight.kubernetes_service((meta.namespace, name))
+        if service is not None and service.selector.get(GATEWAY_NAME) == meta.name:
+            return _reached(service)
+    return ()
+
+
+def _reached(service: Service) -> tuple[str, ...]:
+    """Addresses for others than the mesh, without any its host."""
+    return service.external_addresses or (service.host,)
 
 
 def _service_name(address: str, namespace: str, domain: str) -> Name | None:
@@ -188,9 +215,10 @@ def _listener(
 ) -> tuple[ListenerView, list[Config[Gateway]]]:
     fitting = fitting_kinds(listener)
     kinds, kind_problems = _kinds(listener, fitting)
-    tls, tls_problems = _tls(sight, config, listener)
+    tls = _tls(sight, config, listener)
     unfit = [] if fitting else [_unsupported(listener)]
-    usable = not unfit and conflict is None and tls is not None and not served.problems
+    sound = not unfit and conflict is None and not served.problems
+    usable = sound and tls.settings is not None
     conflicts = [conflict] if conflict else []
     name = generated.gateway_name(config.meta.name, listener.name)
     view = ListenerView(
@@ -200,14 +228,14 @@ def _listener(
         conditions=(
             condition(Type.ACCEPTED, Reason.ACCEPTED, unfit or conflicts),
             _conflicted(conflict),
-            condition(Type.PROGRAMMED, Reason.PROGRAMMED, _unprogrammed(usable)),
-            condition(Type.RESOLVED_REFS, Reason.RESOLVED_REFS, [*kind_problems, *tls_problems]),
+            condition(Type.PROGRAMMED, Reason.PROGRAMMED, _unprogrammed(usable and not tls.waits)),
+            condition(Type.RESOLVED_REFS, Reason.RESOLVED_REFS, [*kind_problems, *tls.problems]),
         ),
         problems=(*unfit, *conflicts),
     )
-    if tls is None or not usable:
+    if tls.settings is None or not usable:
         return view, []
-    spec = Gateway(servers=[_server(listener, tls)], selector=served.selector)
+    spec = Gateway(servers=[_server(listener, tls.settings)], selector=served.selector)
     only = Visibility(False, frozenset({served.namespace}))
     return view, [generated.gateway(config.meta, config.meta.namespace, name, spec, only)]
 
@@ -254,36 +282,43 @@ def _server(listener: Listener, tls: ServerTLSSettings) -> Server:
     return server
 
 
-def _tls(
-    sight: Sight, config: Config[GatewaySpec], listener: Listener
-) -> tuple[ServerTLSSettings | None, Sequence[Problem]]:
-    """How a listener ends TLS, None if it has no certificate that it may use.
+def _tls(sight: Sight, config: Config[GatewaySpec], listener: Listener) -> _Tls:
+    """A certificate that it may not use does not take the others away (pilot.md I5).
 
-    A certificate that it may not use does not take the others away (pilot.md I5).
+    One that does not exist is waited for: it may come later.
     """
     settings = ServerTLSSettings()
     given = listener.tls
     if listener.protocol not in _SECURE or given.mode == "Passthrough":
-        return settings, []
+        return _Tls(settings)
     mode = given.options.get(TERMINATE_MODE, "SIMPLE")
     settings.mode = _MODES.get(mode, ServerTLSSettings.SIMPLE)
     if settings.mode == ServerTLSSettings.ISTIO_MUTUAL:
-        return settings, []
-    credentials, problems = _credentials(sight, config.meta, given)
+        return _Tls(settings)
+    names, problems = _credentials(sight, config.meta, given)
+    flaws = {name: flaw for name in names if (flaw := sight.certificate_flaw(name))}
+    problems += (_flawed(*each) for each in flaws.items())
     unverifiable = _verification(sight, config, listener, settings)
+    credentials = [_CREDENTIAL.format(*name) for name in names]
     if len(credentials) == 1:
         settings.credential_name = credentials[0]
     else:
         settings.credential_names.extend(credentials)
     usable = credentials and not unverifiable
-    return (settings if usable else None), [*problems, *unverifiable]
+    waits = len(flaws) == len(names)
+    return _Tls(settings if usable else None, [*problems, *unverifiable], waits)
+
+
+def _flawed(name: Name, flaw: str) -> Problem:
+    return Problem(Reason.INVALID_CERTIFICATE_REF, f"Secret {name[0]}/{name[1]}: {flaw}")
 
 
 def _credentials(
     sight: Sight, meta: ConfigMeta, tls: ListenerTLSConfig
-) -> tuple[list[str], list[Problem]]:
-    """SDS names of certificates that the Gateway may use (pilot.md C, I5)."""
-    found, problems = [], []
+) -> tuple[list[Name], list[Problem]]:
+    """Secrets with certificates that the Gateway may use (pilot.md C, I5)."""
+    found: list[Name] = []
+    problems = []
     for each in tls.certificate_refs:
         namespace = each.namespace or meta.namespace
         if (each.group, each.kind or "Secret") != ("", "Secret"):
@@ -292,7 +327,7 @@ def _credentials(
         elif not _may_read(sight, meta, "Secret", namespace, each.name):
             problems.append(_forbidden("Secret", namespace, each.name))
         else:
-            found.append(_CREDENTIAL.format(namespace, each.name))
+            found.append((namespace, each.name))
     return found, problems
 
 

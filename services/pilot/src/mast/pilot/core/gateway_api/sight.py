@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mast.common.credentials import Credential, defects
 from mast.pilot.core.gateway_api.listeners import GatewayView
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.mesh import Mesh
@@ -29,7 +30,7 @@ class Material:
     """Everything that translations are made from; one writer, the `Translator`.
 
     `objects` are by collection and name, `grants` the ReferenceGrants by namespace, `views` the
-    translated listeners of our Gateways.
+    translated listeners of our Gateways. `secrets` is None if nobody can tell which there are.
     """
 
     domain: str
@@ -37,6 +38,7 @@ class Material:
     objects: dict[str, dict[Name, Config[Any]]] = field(default_factory=dict)
     services: Mapping[str, Sequence[Service]] = field(default_factory=dict)
     mesh: Mesh = field(default_factory=Mesh)
+    secrets: Mapping[Name, Credential] | None = field(default=None, repr=False)
     views: dict[Name, GatewayView] = field(default_factory=dict)
 
 
@@ -76,6 +78,18 @@ class Sight:
     def kubernetes_service(self, name: Name) -> Service | None:
         """The service that Kubernetes would have under a namespace and name."""
         return self.service(self.host(name))
+
+    def certificate_flaw(self, name: Name) -> str:
+        """Why no Secret of that name holds a certificate that can be served, "" if one does."""
+        self.reads.note(memo.CREDENTIAL, name)
+        if self.material.secrets is None:
+            return ""
+        found = self.material.secrets.get(name)
+        if found is None:
+            return "it does not exist, or holds no certificate"
+        if found.chain is None or found.key is None:
+            return "it lacks a certificate or its key"
+        return "; ".join(f"{each.name}: {each.message}" for each in defects(found))
 
     def host(self, name: Name) -> str:
         """Host of a Kubernetes service by namespace and name."""

@@ -1,14 +1,15 @@
 """Statuses of Gateway API objects as the API has them, without times (pilot.md I8)."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
 from mast.common.kinds import GENERATION_ANNOTATION
-from mast.pilot.core.gateway_api.backend_tls import TranslatedPolicies
+from mast.pilot.core.gateway_api.backend_tls import PolicyStatus, TranslatedPolicies
 from mast.pilot.core.gateway_api.conditions import (
     CONTROLLER,
     Condition,
@@ -62,7 +63,7 @@ def statuses(translation: Translation) -> Iterator[ObjectStatus]:
     for route in translation.routes.values():
         if route.parents:
             yield ObjectStatus(route.meta, {"parents": [*_parents(route)]})
-    yield from _policies(translation.policies.values())
+    yield from _policies(translation)
 
 
 def _attached(routes: Iterable[TranslatedRoute]) -> Attached:
@@ -77,7 +78,7 @@ def _attached(routes: Iterable[TranslatedRoute]) -> Attached:
 
 def _gateway(name: Name, view: GatewayView, attached: Attached) -> Mapping[str, Any]:
     return {
-        "addresses": [{"type": "Hostname", "value": each} for each in view.addresses],
+        "addresses": [{"type": _address_type(each), "value": each} for each in view.addresses],
         "conditions": _conditions(view.meta, view.conditions),
         "listeners": [
             {
@@ -91,6 +92,14 @@ def _gateway(name: Name, view: GatewayView, attached: Attached) -> Mapping[str, 
     }
 
 
+def _address_type(address: str) -> str:
+    try:
+        ip_address(address)
+    except ValueError:
+        return "Hostname"
+    return "IPAddress"
+
+
 def _parents(route: TranslatedRoute) -> Iterator[Mapping[str, Any]]:
     for each in route.parents:
         yield {
@@ -100,24 +109,58 @@ def _parents(route: TranslatedRoute) -> Iterator[Mapping[str, Any]]:
         }
 
 
-def _policies(policies: Iterable[TranslatedPolicies]) -> Iterator[ObjectStatus]:
-    """A policy has an ancestor for each of its targets."""
-    found: dict[Name, tuple[ConfigMeta, list[Mapping[str, Any]]]] = {}
-    for translated in policies:
+def _policies(translation: Translation) -> Iterator[ObjectStatus]:
+    """A policy has an ancestor for each of its targets, and for each Gateway that leads there."""
+    found: dict[Name, tuple[ConfigMeta, dict[str, Mapping[str, Any]]]] = {}
+    leading = _leading(translation.routes.values()) if translation.policies else {}
+    for translated in translation.policies.values():
         for each in translated.statuses:
-            reference = {"group": "", "kind": "Service", "name": translated.target[1]}
-            if each.section:
-                reference["sectionName"] = each.section
             name = (each.policy.namespace, each.policy.name)
-            found.setdefault(name, (each.policy, []))[1].append(
-                {
+            _, ancestors = found.setdefault(name, (each.policy, {}))
+            for reference in _ancestors(each, translated.target, leading):
+                entry = {
                     "ancestorRef": reference,
                     "controllerName": CONTROLLER,
                     "conditions": _conditions(each.policy, each.conditions),
                 }
-            )
+                ancestors.setdefault(str(reference), entry)
     for meta, ancestors in found.values():
-        yield ObjectStatus(meta, {"ancestors": ancestors})
+        yield ObjectStatus(meta, {"ancestors": list(ancestors.values())})
+
+
+def _ancestors(
+    policy: PolicyStatus, target: Name, leading: Mapping[Name, Set[Name]]
+) -> Iterator[Mapping[str, Any]]:
+    own = {"group": "", "kind": "Service", "name": target[1]}
+    yield {**own, "sectionName": policy.section} if policy.section else own
+    for namespace, name in sorted(leading.get(target, ())):
+        where = {"group": GATEWAY_API, "kind": "Gateway", "namespace": namespace}
+        yield {**where, "name": name}
+
+
+def _leading(routes: Iterable[TranslatedRoute]) -> Mapping[Name, Set[Name]]:
+    """Gateways whose routes lead to a Service, by its name."""
+    found: dict[Name, set[Name]] = defaultdict(set)
+    for route in routes:
+        gateways = {
+            parent.attachment.gateway
+            for parent in route.parents
+            if parent.attachment.gateway is not None and parent.attachment.listeners
+        }
+        for host in _hosts(route) if gateways else ():
+            name, _, rest = host.partition(".")
+            namespace, _, kind = rest.partition(".")
+            if kind.startswith("svc."):
+                found[namespace, name] |= gateways
+    return found
+
+
+def _hosts(route: TranslatedRoute) -> set[str]:
+    """Hosts of the backends of a route."""
+    entries: list[Any] = [each.http for each in route.rules]
+    entries += [each for config in route.configs for each in config.spec.tcp]
+    entries += [each for config in route.configs for each in config.spec.tls]
+    return {each.destination.host for entry in entries for each in entry.route}
 
 
 def _conditions(meta: ConfigMeta, found: Iterable[Condition]) -> Sequence[Mapping[str, Any]]:

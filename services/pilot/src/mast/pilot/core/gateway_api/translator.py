@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from istio.networking.v1alpha3.virtual_service_pb2 import VirtualService
+from mast.common.credentials import Credential
 from mast.pilot.core.gateway_api.backend_tls import (
     TranslatedPolicies,
     targets,
@@ -37,6 +38,7 @@ COLLECTIONS: Final = frozenset(
         *ROUTES,
         collection_names.API_GATEWAYS,
         collection_names.BACKEND_TLS_POLICIES,
+        collection_names.CONFIG_MAPS,
         collection_names.GATEWAY_CLASSES,
         collection_names.INGRESSES,
         collection_names.INGRESS_CLASSES,
@@ -93,12 +95,18 @@ class Translator:
         self._touched.add(Fact(collection, key))
 
     def settle(
-        self, services: Mapping[str, Sequence[Service]], mesh: Mesh, touched: Iterable[Fact]
+        self,
+        services: Mapping[str, Sequence[Service]],
+        mesh: Mesh,
+        touched: Iterable[Fact],
+        secrets: Mapping[Name, Credential] | None = None,
     ) -> Mapping[Key, Config[Any] | None]:
         """Istio's objects that changed since the last call, None for those that are gone.
 
-        `services` and `mesh` are what they are now, `touched` which facts of them changed.
+        `services`, `mesh` and `secrets` are what they are now, `touched` which facts of them
+        changed; None stands for Secrets that are not known.
         """
+        self._material.secrets = secrets
         self._material.services = services
         self._material.mesh = mesh
         facts = self._touched.union(touched)

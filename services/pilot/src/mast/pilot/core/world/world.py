@@ -203,7 +203,8 @@ class World:
     def _translate(self, touched: Iterable[Fact]) -> None:
         """Put into the catalog what Gateway API and Ingress objects stand for (pilot.md I7, I8)."""
         services = self._registry.snapshot().services
-        made = self._translator.settle(services, self._mesh, touched)
+        secrets = self._secrets.snapshot() if self._sealing_key else None
+        made = self._translator.settle(services, self._mesh, touched, secrets)
         for (collection, namespace, name), config in made.items():
             self._catalog.put(collection, namespace, name, config)
 
