@@ -78,7 +78,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("argv", [[], ["fly"]])
 def test_unknown_commands_show_usage(argv: list[str]) -> None:
-    with pytest.raises(SystemExit, match=r"usage: mast-agent \{proxy,wait,request,version"):
+    with pytest.raises(SystemExit, match=r"usage: mast-agent \{proxy,cni,wait,request,version"):
         main(argv)
 
 

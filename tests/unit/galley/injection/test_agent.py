@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mast.agent.capture_command import capture_of, parse
 from mast.agent.commands import COMMANDS
 from mast.agent.config import Config, Flags
 from mast.agent.core import paths, probers, scrape
+from mast.agent.core.cni.pods import arguments, reason_to_skip
 from mast.agent.core.proxy_config import merged
 from mast.galley.core.injection import values
 from mast.galley.core.injection.metrics import MESH_PORTS
@@ -27,6 +29,9 @@ INJECTED = [
     pytest.param(found, id=f"{path.name.removesuffix('.injected.yaml')}-{index}")
     for path in sorted(GOLDEN.glob("*.injected.yaml"))
     for index, found in enumerate(pods(path.read_text()))
+]
+BY_PLUGIN = [
+    each for each in INJECTED if "istio-validation" in yaml.safe_dump(each.values[0]["spec"])
 ]
 FILLED_IN = {
     "POD_NAME": "web-1",
@@ -84,6 +89,20 @@ def test_capture_is_programmed_by_it(pod: Object) -> None:
     assert flags["run_validation"] is flags["skip_rule_apply"] is (found["name"] != "istio-init")
     context = proxy["securityContext"]
     assert str(context["runAsUser"]) in capture.uids or str(context["runAsGroup"]) in capture.gids
+
+
+@pytest.mark.parametrize("pod", BY_PLUGIN)
+def test_the_plugin_programs_what_is_validated(pod: Object) -> None:
+    """With CNI there is no init container: the plugin reads annotations of the same settings."""
+    assert reason_to_skip(pod, ()) == ""
+    wanted, found = (
+        capture_of(parse(words, environment(container(pod, "istio-validation"))), "")
+        for words in (container(pod, "istio-validation")["args"][1:], arguments(pod))
+    )
+    own = ("excluded_inbound_ports", "excluded_outbound_ports", "uids", "gids")
+    for name in own:
+        assert set(getattr(wanted, name)) <= {*getattr(found, name), "1337"}
+    assert replace(found, **{name: getattr(wanted, name) for name in own}) == wanted
 
 
 @pytest.mark.parametrize("pod", INJECTED)

@@ -97,6 +97,7 @@ _SWITCHES: Mapping[str, tuple[str, str]] = {
     "run_validation": ("--run-validation", "RUN_VALIDATION"),
     "skip_rule_apply": ("--skip-rule-apply", "SKIP_RULE_APPLY"),
     "native_nftables": ("--native-nftables", "NATIVE_NFTABLES"),
+    "compare": ("--compare", "COMPARE"),
 }
 _LOGGING = frozenset({"log_output_level", "log_as_json"})
 _ACTIONS = (frozenset(_SWITCHES) | _LOGGING) - {"redirect_dns", "capture_all_dns", "drop_invalid"}
@@ -125,6 +126,8 @@ def istio_iptables(argv: Sequence[str]) -> int:
         if flags["dry_run"]:
             sys.stdout.write(plan(backends(flags, capture), capture, wanted))
             return 0
+        if flags["compare"]:
+            return compare(backends(flags, capture))
         if not flags["skip_rule_apply"]:
             status = program(flags, capture)
             if status or flags["cleanup_only"]:
@@ -188,6 +191,20 @@ def plan(held: Sequence[Rules], capture: Capture, wanted: Sequence[Family]) -> s
     """What would be done, as input of the backend's program and as ip commands."""
     commands = [each for family in wanted for each in ip_commands(capture, family, "add")]
     return "".join([*(each.plan() for each in held), *(f"{' '.join(c)}\n" for c in commands)])
+
+
+def compare(held: Sequence[Rules]) -> int:
+    """Only tell whether the kernel's rules are those that are wanted: 0 or 1."""
+    for each in held:
+        found = each.compare()
+        if found.state is not State.EQUAL:
+            log.error(
+                "capture.different",
+                differences=found.differences or ("there are no rules",),
+                **each.facts,
+            )
+            return 1
+    return 0
 
 
 def program(flags: Mapping[str, Any], capture: Capture) -> int:

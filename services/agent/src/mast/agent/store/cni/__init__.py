@@ -1,0 +1,1 @@
+"""The plugin on the node: its files, network namespaces and pods."""
