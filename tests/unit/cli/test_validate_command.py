@@ -16,7 +16,10 @@ from mast.galley.core.documents import TEXT_LIMIT_BYTES
 HEAD = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
 GOOD = HEAD + "metadata: {name: good, namespace: shop}\nspec: {host: a}\n"
 BAD = HEAD + "metadata: {name: bad}\nspec:\n  hosts: [a]\n  workloadSelector: {}\n"
-SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 80}]}\n"
+SERVICE = (
+    "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports: [{name: web, port: 80}]\n"
+)
+ACCOUNT = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: s}\n"
 TELLING = HEAD + "metadata: {name: telling}\nspec: {host: a, exportTo: [b]}\n"
 
 
@@ -37,9 +40,17 @@ def documents(*arguments: str, input: str | bytes | None = None) -> list[dict[st
     ("text", "arguments", "status", "lines"),
     [
         pytest.param(GOOD, [], 0, ["1 document(s) valid"], id="valid"),
-        pytest.param(f"{SERVICE}---\n{GOOD}", [], 0,
-                     ["-:2: note: Service s: skipped: unknown kind 'Service' of 'v1'",
+        pytest.param(f"{ACCOUNT}---\n{GOOD}", [], 0,
+                     ["-:2: note: ServiceAccount s: skipped: unknown kind 'ServiceAccount' of 'v1'",
                       "1 document(s) valid, 1 skipped"], id="kubernetes"),
+        pytest.param(f"{SERVICE}---\n{GOOD}", [], 0,
+                     ["-:5: warning: Service default/s spec.ports[0].name: port 80 ('web') does not"
+                      " tell its protocol, so proxies look at the first bytes; call it for example"
+                      " 'http' or 'tcp-db', or set 'appProtocol' [port-name]",
+                      "2 document(s) valid"], id="service"),
+        pytest.param(SERVICE.replace("80", "http"), ["--compat=1.4"], 1,
+                     ["-:5: error: Service default/s spec.ports[0].port: 'http' is not a port"
+                      " number [wrong-type]"], id="broken-service"),
         pytest.param(f"{GOOD}---\n{BAD}", [], 1,
                      ["-:9: error: DestinationRule default/bad spec.host: 'host' is required"
                       " [required]",
@@ -80,15 +91,16 @@ def test_files_and_directories(tmp_path: Path) -> None:
     bad = str(tmp_path / "below" / "bad.yaml")
     assert [(each["file"], each["line"], each["kind"], each["valid"]) for each in found] == [
         (bad, 1, "Service", True),
-        (bad, 6, "DestinationRule", False),
+        (bad, 7, "DestinationRule", False),
         (str(tmp_path / "z.yml"), 1, "DestinationRule", True),
     ]
     assert (found[1]["namespace"], found[1]["name"]) == ("web", "bad")
-    assert [each["rule"] for each in found[0]["notes"]] == ["unknown-kind"]
+    assert [each["rule"] for each in found[0]["warnings"]] == ["port-name"]
+    assert (found[0]["namespace"], found[0]["notes"]) == ("web", [])
     assert [each["rule"] for each in found[1]["errors"]] == ["required", "unknown-field"]
     assert found[1]["warnings"] == [
         {
-            "line": 11,
+            "line": 12,
             "path": "spec.workloadSelector.matchLabels",
             "rule": "empty-selector",
             "message": "the selector is empty and selects every workload",

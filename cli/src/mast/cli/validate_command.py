@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +15,10 @@ import typer
 from mast.cli.config_commands import NoFilesError, files_in, problem_line
 from mast.cli.errors import CommandError
 from mast.galley.api.problems import problem as as_message
-from mast.galley.core.documents import TEXT_LIMIT_BYTES, utf8
+from mast.galley.core.documents import TEXT_LIMIT_BYTES, parsed, utf8
 from mast.galley.core.judge import judge
-from mast.galley.core.objects import Compat, Defaults, Reading, read_text
+from mast.galley.core.manifests import Manifest, Manifests
+from mast.galley.core.objects import Compat, Defaults, Reading, read_documents
 from mast.galley.core.problem import Problem
 from mast.galley.core.verdicts import Verdict, verdicts
 
@@ -51,16 +52,18 @@ def validate(
 ) -> None:
     """Judge objects in files and tell all findings; nothing is stored, no server is needed.
 
-    Exit status 0 if all are valid, 1 if one is not, 2 for wrong usage. Documents of other kinds,
-    such as those of Kubernetes, are skipped with a note.
+    Exit status 0 if all are valid, 1 if one is not, 2 for wrong usage. Of Kubernetes' own kinds
+    those are judged that Mast reads; documents of other kinds are skipped with a note.
 
     \b
     mastctl validate -f mesh/
     kustomize build . | mastctl validate -f - -o json | jq 'select(.valid | not)'
     """
     defaults = Defaults(namespace, skip_foreign=True)
-    reading = Reading.joined(_readings(filename, defaults))
-    found = verdicts(judge(reading, compat))
+    judges = Manifests(namespace, warnings=compat is Compat.CURRENT)
+    parts = list(_readings(filename, defaults, judges))
+    judgement = judge(Reading.joined(reading for reading, _ in parts), compat)
+    found = verdicts(judgement, (each for _, manifests in parts for each in manifests))
     for each in found:
         lines = [json.dumps(_as_json(each))] if output is Report.JSON else _lines(each)
         for line in lines:
@@ -74,7 +77,10 @@ def validate(
         typer.echo(f"{judged} document(s) valid{skipped}")
 
 
-def _readings(paths: Iterable[Path], defaults: Defaults) -> Iterator[Reading]:
+def _readings(
+    paths: Iterable[Path], defaults: Defaults, judges: Manifests
+) -> Iterator[tuple[Reading, Sequence[Manifest]]]:
+    """Objects of the mesh, and what a cluster takes besides, file by file."""
     for path in paths:
         if str(path) != "-" and not path.exists():
             raise CommandError(f"{path} does not exist", status=2)
@@ -88,9 +94,11 @@ def _readings(paths: Iterable[Path], defaults: Defaults) -> Iterator[Reading]:
                 text = utf8(_content(file))
             except OSError as error:
                 unreadable = Problem("unreadable", f"cannot be read: {error}", source=source)
-                yield Reading((), (unreadable,))
+                yield Reading((), (unreadable,)), ()
             else:
-                yield read_text(text, source, defaults)
+                documents = list(parsed(text))
+                manifests = list(judges.judged(documents, source))
+                yield read_documents(documents, source, defaults), manifests
 
 
 def _content(file: Path) -> bytes:

@@ -12,8 +12,8 @@ import yaml
 
 from mast.galley.core.documents import documents
 from mast.galley.core.injection.settings import Settings
-from mast.galley.core.injection.trees import plain
 from mast.galley.core.injection.workloads import Outcome, with_proxies
+from mast.galley.core.nodes import plain
 from mast.galley.core.problem import Problem
 
 _WIDTH = 1 << 20

@@ -152,7 +152,12 @@ def read_text(text: str, source: str, defaults: Defaults) -> Reading:
     An object with problems is among the objects if its kind and name are known. What is wrong with
     the YAML of a document is told of the object in it.
     """
-    return Reading.joined(_read_parsed(each, source, defaults) for each in parsed(text))
+    return read_documents(parsed(text), source, defaults)
+
+
+def read_documents(documents: Iterable[Document], source: str, defaults: Defaults) -> Reading:
+    """As `read_text`, of a text that is parsed."""
+    return Reading.joined(_read_parsed(each, source, defaults) for each in documents)
 
 
 def _read_parsed(document: Document, source: str, defaults: Defaults) -> Reading:

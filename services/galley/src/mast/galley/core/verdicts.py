@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mast.galley.core.judge import Judgement
+from mast.galley.core.manifests import Manifest
 from mast.galley.core.objects import SKIPPED
 from mast.galley.core.problem import NOWHERE, Position, Problem, Severity
 
@@ -31,8 +33,11 @@ class Verdict:
         return not self.errors
 
 
-def verdicts(judgement: Judgement) -> list[Verdict]:
-    """A verdict for every object, and for every document that is none: by source and line."""
+def verdicts(judgement: Judgement, manifests: Iterable[Manifest] = ()) -> list[Verdict]:
+    """A verdict for every object, and for every document that is none: by source and line.
+
+    ``manifests`` were judged beside the objects, and are not skipped.
+    """
     found: dict[tuple[str, Position], Verdict] = {}
     sources: dict[str, int] = {}
     for obj in judgement.objects:
@@ -41,9 +46,20 @@ def verdicts(judgement: Judgement) -> list[Verdict]:
             obj.source, obj.position, obj.kind.name, meta.namespace, meta.name
         )
         sources.setdefault(obj.source, len(sources))
+    known = set()
+    for each in manifests:
+        known.add((each.source, each.position))
+        found[each.source, each.position] = Verdict(
+            each.source, each.position, each.kind, each.name.namespace, each.name.name
+        )
+        sources.setdefault(each.source, len(sources))
+        for problem in each.problems:
+            _told_in(found[each.source, each.position], problem).append(problem)
     for problem in judgement.problems:
         begin = problem.document if problem.document != NOWHERE else problem.position
         place = problem.source, begin
+        if place in known and problem.rule == SKIPPED:
+            continue
         if place not in found:
             found[place] = Verdict(
                 problem.source, begin, problem.kind, problem.namespace, problem.name

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from mast.galley.core import rules
+from mast.galley.core import nodes, rules
 from mast.galley.core.analysis import kinds, plain
 from mast.galley.core.analysis.snapshot import Item
 from mast.galley.core.decode import decode
@@ -150,24 +150,11 @@ def _parsed(document: Document, source: str, namespace: str) -> Content:
     wrong = tuple(located(document.problems, source))
     if document.node is None:
         return Content(problems=wrong)
-    found = Content.joined(_object(n, source, namespace) for n in _opened(document.node))
+    found = Content.joined(_object(n, source, namespace) for n in nodes.opened(document.node))
     if wrong and len(found.items) == 1 and found.items[0].kind in kinds.STORED:
         item = found.items[0]
         return replace(found, items=(replace(item, problems=(*item.problems, *wrong)),))
     return replace(found, problems=(*found.problems, *wrong))
-
-
-def _opened(node: Node) -> Iterator[Node]:
-    """The objects of a document."""
-    content = node.value
-    items = content.get("items") if isinstance(content, dict) else None
-    kind = content.get("kind") if isinstance(content, dict) else None
-    listed = kind is not None and isinstance(kind.value, str) and kind.value.endswith("List")
-    if listed and items is not None and isinstance(items.value, list):
-        for item in items.value:
-            yield from _opened(item)
-    else:
-        yield node
 
 
 def _object(node: Node, source: str, namespace: str) -> Content:
@@ -177,7 +164,7 @@ def _object(node: Node, source: str, namespace: str) -> Content:
     if kind in kinds.KUBERNETES:
         return _foreign(kind, node, content, source, namespace)
     reading = read_node(node, source, Defaults(namespace, skip_unknown=_is_foreign(kind)))
-    status = _value(content["status"]) if "status" in content else {}
+    status = nodes.plain(content["status"]) if "status" in content else {}
     about = {obj.about for obj in reading.objects}
     lost = [problem for problem in reading.problems if problem.about not in about]
     return Content(
@@ -228,7 +215,7 @@ def _foreign(
     kind: str, node: Node, content: Mapping[str, Node], source: str, namespace: str
 ) -> Content:
     """An object of Kubernetes or of the registry."""
-    body = _value(node)
+    body = nodes.plain(node)
     positions: dict[Path, Position] = {}
     _places(node, (), positions)
     item = Item(
@@ -275,13 +262,6 @@ def _registry(item: Item, content: Mapping[str, Node], of: type[Message]) -> Con
         for finding in decoded.findings
     )
     return Content((found,), tuple(problems))
-
-
-def _value(node: Node) -> Any:
-    value = node.value
-    if isinstance(value, dict):
-        return {key: _value(item) for key, item in value.items()}
-    return [_value(item) for item in value] if isinstance(value, list) else value
 
 
 def _places(node: Node, at: Path, into: dict[Path, Position]) -> None:

@@ -5,18 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from mast.galley.core.documents import DEPTH_LIMIT, Node, documents
+from mast.galley.core.documents import DEPTH_LIMIT, documents
+from mast.galley.core.nodes import plain
 
 TOO_DEEP: Final = f"nested deeper than {DEPTH_LIMIT} levels"
-
-
-def plain(node: Node) -> Any:
-    """A tree as dicts, lists and scalars."""
-    if isinstance(node.value, dict):
-        return {key: plain(item) for key, item in node.value.items()}
-    if isinstance(node.value, list):
-        return [plain(item) for item in node.value]
-    return node.value
 
 
 def parsed(text: str) -> Any:
