@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,8 @@ from mast.common.keys import CONFIG, SECRETS
 from mast.common.kubernetes import connect as connect_kubernetes
 from mast.common.kubernetes.objects import CONFIG_MAPS, NAMESPACES, Object, Resource
 from mast.common.kubernetes.objects import SECRETS as SECRET_OBJECTS
+from mast.galley.core.cluster import source_of
+from mast.galley.core.discovery.settings import CLUSTER
 from mast.galley.core.objects import Defaults, read_json
 from mast.galley.core.resources import Stored, stored
 from mast.galley.store.configs import Configs
@@ -91,7 +93,7 @@ class Site:
 
     @asynccontextmanager
     async def source(
-        self, identity: str = "one", revision: str = "default"
+        self, identity: str = "one", revision: str = "default", cluster: str = CLUSTER
     ) -> AsyncIterator[KubernetesSource]:
         """One more replica, stopped with the block."""
 
@@ -106,6 +108,7 @@ class Site:
             defaults=Defaults(),
             report=report,
             random=lambda: 0.0,
+            source=source_of(cluster),
         )
         async with (
             connect_kubernetes(self.cluster.access()) as api,
@@ -254,6 +257,29 @@ def a_rule(name: str, host: str, **annotations: str) -> Any:
         "spec": {"host": host},
     }
     return read_json(content, "test", Defaults()).objects
+
+
+async def test_clusters_that_share_a_store_do_not_fight(site: Site) -> None:
+    """Of an object that both have the first counts, until it is gone there."""
+    site.define()
+    site.create("x")
+    async with api_server() as east, site.source():
+        await site.until_rules(x="a.com")
+        other = replace(site, cluster=east)
+        east.objects.create(NAMESPACES, "", {"metadata": {"name": "shop"}})
+        other.define()
+        other.create("x")
+        other.create("y")
+        other.change("x", "b.com")
+        async with other.source("two", cluster="east") as source:
+            await until(lambda: source.synced)
+            await site.until_rules(x="a.com", y="a.com")
+            site.change("x", "c.com")
+            await site.until_rules(x="c.com", y="a.com")
+            site.cluster.objects.delete(RULES, "shop", "x")
+            await site.until_rules(x="b.com", y="a.com")
+        site.create("z")
+        await site.until_rules(x="b.com", y="a.com", z="a.com")
 
 
 async def test_other_writers(site: Site) -> None:

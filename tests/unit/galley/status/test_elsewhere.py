@@ -39,7 +39,15 @@ def a_workload(**fields: Any) -> bytes:
     ("key", "value", "kinds"),
     [
         pytest.param(CONFIG, a_sidecar(), ["networking.istio.io/Sidecar"], id="applied"),
-        pytest.param(CONFIG, a_sidecar(**{"mast.io/source": "kubernetes"}), [], id="of-the-source"),
+        pytest.param(
+            CONFIG, a_sidecar(**{"mast.io/source": "kubernetes:here"}), [], id="of-the-source"
+        ),
+        pytest.param(
+            CONFIG,
+            a_sidecar(**{"mast.io/source": "kubernetes"}),
+            ["networking.istio.io/Sidecar"],
+            id="of-another-cluster",
+        ),
         pytest.param(CONFIG, b"\xff", [], id="unreadable"),
         pytest.param("config/odd/a", b"", [], id="odd-key"),
         pytest.param(SERVICE, a_service(), ["registry.mast/Service"], id="service"),

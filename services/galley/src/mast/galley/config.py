@@ -83,7 +83,10 @@ class Config:
     domain: str = "cluster.local"
     # Other clusters are those of Secrets in the mesh's namespace with the label
     # istio/multiCluster=true. One that was not listed within this time delays readiness no longer.
-    remote_cluster_timeout: timedelta = timedelta(seconds=30)
+    # (PILOT_REMOTE_CLUSTER_TIMEOUT counts, too.)
+    remote_cluster_timeout: timedelta = field(
+        default=timedelta(seconds=30), metadata={"variables": ("PILOT_REMOTE_CLUSTER_TIMEOUT",)}
+    )
 
     # host:port of the admission webhooks (TLS by Galley's own certificate; needs a CA address),
     # without, none; 15017 by custom. With them the leader among Galleys of a revision keeps the

@@ -26,6 +26,7 @@ from mast.common.latest import Latest
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.api.webhooks import Injection, Webhooks, webhook_server
 from mast.galley.config import Config
+from mast.galley.core.cluster import source_of
 from mast.galley.core.objects import Compat, Defaults
 from mast.galley.core.workload_secrets import SecretPolicy
 from mast.galley.kubernetes.kubelets import follow_kubelets
@@ -102,6 +103,7 @@ def config_source(
     return KubernetesSource(
         configs,
         identity=identity,
+        source=source_of(config.cluster),
         namespace=config.namespace,
         revision=config.revision,
         defaults=Defaults(secrets=configs.keeps_secrets, compat=Compat(config.compat)),

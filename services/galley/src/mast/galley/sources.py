@@ -13,7 +13,7 @@ from grpc import aio
 
 from mast.common.latest import Latest
 from mast.galley.config import KUBERNETES_SOURCE, Config
-from mast.galley.core.cluster import SOURCE
+from mast.galley.core.cluster import source_of
 from mast.galley.core.mcp.subscriber import Subscriber
 from mast.galley.core.objects import Compat, Defaults
 from mast.galley.store.configs import Configs
@@ -28,7 +28,7 @@ Report = Callable[[str, int, int], None]
 def source_name(config: Config, address: str) -> str:
     """What marks objects of a source."""
     if address == KUBERNETES_SOURCE:
-        return SOURCE
+        return source_of(config.cluster)
     if config.config_dir is not None:
         return config.config_dir_name
     scheme, _, place = address.partition("://")

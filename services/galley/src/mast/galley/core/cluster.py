@@ -19,14 +19,14 @@ from mast.common.keys import config_key
 from mast.common.kinds import BY_GROUP_KIND, GENERATION_ANNOTATION, Kind
 from mast.common.kubernetes.objects import Object, Resource, labels_of, name_of, namespace_of
 from mast.galley.core.admission.validation import complaint
-from mast.galley.core.discovery.settings import Settings
+from mast.galley.core.discovery.settings import CLUSTER, Settings
 from mast.galley.core.judge import judge
 from mast.galley.core.objects import SKIPPED, ConfigObject, Defaults, read_json
 from mast.galley.core.problem import Problem, Severity, errors
 from mast.galley.core.tree import SOURCE_ANNOTATION
 
 SOURCE: Final = "kubernetes"
-"""The name of this source: the owner of what it stored."""
+"""The name of this source, the owner of what it stored; see ``source_of``."""
 
 REVISION_LABEL: Final = "istio.io/rev"
 DEFAULT_REVISION: Final = "default"
@@ -56,7 +56,17 @@ class Cell:
     problems: tuple[Problem, ...]
 
 
-def cell(found: Object, defaults: Defaults, revision: str = DEFAULT_REVISION) -> Cell | None:
+def source_of(cluster: str) -> str:
+    """The source that a cluster is: several may share a store, and each owns what it stored."""
+    return SOURCE if cluster == CLUSTER else f"{SOURCE}:{cluster}"
+
+
+def cell(
+    found: Object,
+    defaults: Defaults,
+    revision: str = DEFAULT_REVISION,
+    source: str = SOURCE,
+) -> Cell | None:
     """An object of the API, read and judged as one that is applied would be.
 
     None for what is none of this mesh's business: an object of another revision (A2.4), or one
@@ -65,15 +75,15 @@ def cell(found: Object, defaults: Defaults, revision: str = DEFAULT_REVISION) ->
     if labels_of(found).get(REVISION_LABEL, revision) != revision:
         return None
     if wrong := complaint(found):
-        return _unreadable(found, wrong)
+        return _unreadable(found, wrong, source)
     lenient = replace(defaults, namespace=namespace_of(found), skip_foreign=True)
-    judged = judge(read_json(_content(found), SOURCE, lenient), lenient.compat)
+    judged = judge(read_json(_content(found), source, lenient), lenient.compat)
     problems = tuple(problem for problem in judged.problems if problem.rule != SKIPPED)
     keys = {obj.key: None for obj in judged.objects} | dict.fromkeys(_mesh_keys(found))
     if not keys and not problems:
         return None
     wrongly = {problem.about for problem in errors(problems)}
-    marks = _marks(found)
+    marks = _marks(found, source)
     made = _made(found)
     valid = {obj.key: _ours(obj, marks, made) for obj in judged.objects if obj.about not in wrongly}
     return Cell(_scope(found), tuple(keys), valid, problems)
@@ -86,13 +96,13 @@ def _content(found: Object) -> dict[str, Any]:
     return {**{k: v for k, v in found.items() if k != "status"}, "metadata": metadata}
 
 
-def _unreadable(found: Object, message: str) -> Cell:
+def _unreadable(found: Object, message: str, source: str) -> Cell:
     """It speaks for its key, so that the last good object stays."""
     group = str(found.get("apiVersion", "")).rpartition("/")[0]
     name = str(found.get("kind", ""))
     namespace = namespace_of(found)
     problem = Problem(
-        "too-large", message, source=SOURCE, kind=name, namespace=namespace, name=name_of(found)
+        "too-large", message, source=source, kind=name, namespace=namespace, name=name_of(found)
     )
     kind = BY_GROUP_KIND.get((group, name))
     own = () if kind is None else (config_key(kind.collection, namespace, name_of(found)),)
@@ -127,11 +137,11 @@ def _made(found: Object) -> datetime | None:
         return None
 
 
-def _marks(found: Object) -> Mapping[str, str]:
+def _marks(found: Object, source: str) -> Mapping[str, str]:
     """Whose it is, and which generation: a status says of which it speaks."""
     generation = found["metadata"].get("generation")
     marks = {GENERATION_ANNOTATION: str(generation)} if generation else {}
-    return {SOURCE_ANNOTATION: SOURCE, **marks}
+    return {SOURCE_ANNOTATION: source, **marks}
 
 
 def _ours(obj: ConfigObject, marks: Mapping[str, str], made: datetime | None) -> ConfigObject:
@@ -174,6 +184,7 @@ class Cluster:
     ``objects`` counts what is valid of it, whether the mesh sees it or not, ``mistakes`` errors.
     """
 
+    source: str = SOURCE
     cells: dict[Place, Cell] = field(default_factory=dict)
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
@@ -272,21 +283,21 @@ def step(
     for key in sorted(keys):
         held = owner(key)
         found = cluster.wanted(key)
-        if held and held != SOURCE and not (found is not None and held in later):
+        if held and held != cluster.source and not (found is not None and held in later):
             if found is not None:
-                problems.append(_foreign(found, held))
+                problems.append(_foreign(found, held, cluster.source))
         elif found is not None:
             objects.append(found)
-        elif held == SOURCE and not cluster.speaks(key):
+        elif held == cluster.source and not cluster.speaks(key):
             deletions.append(key)
     return Step(tuple(objects), tuple(deletions), tuple(problems))
 
 
-def _foreign(obj: ConfigObject, owner: str) -> Problem:
+def _foreign(obj: ConfigObject, owner: str, source: str) -> Problem:
     return Problem(
         "owned",
         f"ignored: the object belongs to the source {owner!r}",
-        source=SOURCE,
+        source=source,
         severity=Severity.WARNING,
         kind=obj.kind.name,
         namespace=obj.meta.namespace,

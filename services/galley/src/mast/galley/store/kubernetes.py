@@ -84,9 +84,9 @@ class KubernetesSource:
 
     Every replica follows the API server, so that any can take over at once; the one that leads
     writes. It also follows the store: what somebody else changes of the cluster's objects there is
-    put right. ``namespace`` is that of the mesh's ConfigMap, ``report`` is told the number of
-    objects and errors after each change. ``observed`` is kept as the API server's objects are,
-    ``listed`` is set once it has all of them.
+    put right. ``source`` is its name, ``namespace`` that of the mesh's ConfigMap, ``report`` is
+    told the number of objects and errors after each change. ``observed`` is kept as the API
+    server's objects are, ``listed`` is set once it has all of them.
     """
 
     def __init__(
@@ -100,9 +100,11 @@ class KubernetesSource:
         report: Callable[[str, int, int], None],
         random: Callable[[], float],
         later: Collection[str] = (),
+        source: str = SOURCE,
     ) -> None:
         self._configs = configs
         self._identity = identity
+        self._source = source
         self._namespace = namespace
         self._revision = revision
         self._defaults = defaults
@@ -111,7 +113,7 @@ class KubernetesSource:
         self._later = frozenset(later)
         self.observed = Observed()
         self._mesh_key = mesh_key(namespace)
-        self._cluster = Cluster()
+        self._cluster = Cluster(source)
         self._kinds: dict[str, tuple[Resource, asyncio.Task[None]]] = {}
         # Listings that are still to come, and whether the first of all have come.
         self._missing: set[str] = set()
@@ -138,7 +140,7 @@ class KubernetesSource:
             for feed in feeds:
                 tasks.create_task(self._follow(api, feed), name=f"follow {feed.name}")
             tasks.create_task(self._follow_definitions(api, tasks), name="follow definitions")
-            tasks.create_task(self._store(), name=f"store source {SOURCE}")
+            tasks.create_task(self._store(), name=f"store source {self._source}")
 
     def _feeds(self) -> list[Feed]:
         """What every API server has. Secrets only if there is a key to seal them with."""
@@ -197,7 +199,7 @@ class KubernetesSource:
         for place in [place for place in self._cluster.cells if place[0] == str(kind)]:
             self._touch(self._cluster.put(place, None))
         self._arrived(str(kind))
-        self._report(SOURCE, self._cluster.objects, self._cluster.mistakes)
+        self._report(self._source, self._cluster.objects, self._cluster.mistakes)
 
     async def _follow(self, api: Api, feed: Feed) -> None:
         first = True
@@ -213,14 +215,16 @@ class KubernetesSource:
                     self._keep_only(feed, batch.changes)
                 first = False
                 self._arrived(feed.name)
-                self._report(SOURCE, self._cluster.objects, self._cluster.mistakes)
+                self._report(self._source, self._cluster.objects, self._cluster.mistakes)
 
     def _judged(self, changes: Sequence[Change], alias: str) -> list[Cell | None]:
         cells: list[Cell | None] = []
         for found in (change.object for change in changes):
             if found is not None and alias:
                 found = {**found, "metadata": {**found["metadata"], "name": alias}}
-            cells.append(cell(found, self._defaults, self._revision) if found else None)
+            cells.append(
+                cell(found, self._defaults, self._revision, self._source) if found else None
+            )
         return cells
 
     def _take(self, feed: Feed, change: Change, found: Cell | None) -> None:
@@ -231,7 +235,10 @@ class KubernetesSource:
         place = (feed.name, change.namespace, change.name)
         before = self._cluster.cells.get(place)
         known = before.problems if before else ()
-        _tell([problem for problem in (found.problems if found else ()) if problem not in known])
+        _tell(
+            self._source,
+            [problem for problem in (found.problems if found else ()) if problem not in known],
+        )
         self._touch(self._cluster.put(place, found))
 
     def _keep_only(self, feed: Feed, listed: Sequence[Change]) -> None:
@@ -255,14 +262,14 @@ class KubernetesSource:
         while True:
             try:
                 await self._configs.store.lead(
-                    f"galley-source-{SOURCE}",
+                    f"galley-source-{self._source}",
                     self._identity,
                     self._lead,
                     LEADER_TTL,
                     self._yield_to,
                 )
             except Aborted as error:
-                log.info("source.deposed", source_name=SOURCE, detail=str(error))
+                log.info("source.deposed", source_name=self._source, detail=str(error))
 
     def _yield_to(self, _: str) -> bool:
         """Somebody else leads, and is not deposed."""
@@ -279,10 +286,10 @@ class KubernetesSource:
                 synced = asyncio.Event()
                 mirror = self._mirror(prefix, synced)
                 following.enter_context(
-                    self._configs.store.background(mirror, f"source {SOURCE} {prefix}")
+                    self._configs.store.background(mirror, f"source {self._source} {prefix}")
                 )
                 await synced.wait()
-            owned = (key for key, owner in self._owners.items() if owner == SOURCE)
+            owned = (key for key, owner in self._owners.items() if owner == self._source)
             self._touch({self._mesh_key, *self._cluster.keys, *owned})
             await self._write_changes(leadership.guard)
 
@@ -292,10 +299,10 @@ class KubernetesSource:
             async for batch in batches:
                 touched = set()
                 for change in batch.changes:
-                    ours = self._owners.pop(change.key, None) == SOURCE
+                    ours = self._owners.pop(change.key, None) == self._source
                     if change.value is not None:
                         self._owners[change.key] = owner_of(change.value)
-                        ours |= self._owners[change.key] == SOURCE
+                        ours |= self._owners[change.key] == self._source
                     if change.key == self._mesh_key:
                         self._stored_mesh = change.value or b""
                         ours = True
@@ -317,7 +324,7 @@ class KubernetesSource:
                 await self._agree(keys, guard)
             except (Unavailable, Rejected) as error:
                 self._touch(keys)
-                log.warning("source.waiting", source_name=SOURCE, error=str(error))
+                log.warning("source.waiting", source_name=self._source, error=str(error))
                 await asyncio.sleep(backoff.next(self._random()).total_seconds())
                 continue
             backoff.reset()
@@ -328,7 +335,7 @@ class KubernetesSource:
         if self._mesh_key in keys:
             keys |= self._cluster.configure(self._mesh())
         todo = step(self._cluster, keys, self._owners.get, self._later)
-        _tell([problem for problem in todo.problems if problem not in self._told])
+        _tell(self._source, [problem for problem in todo.problems if problem not in self._told])
         self._told.update(todo.problems)
         if not todo.objects and not todo.deletions:
             return
@@ -340,7 +347,7 @@ class KubernetesSource:
     def _mesh(self) -> MeshConfig:
         """The mesh's settings that are in force: the cluster's unless somebody else owns them."""
         own = self._cluster.wanted(self._mesh_key)
-        foreign = self._owners.get(self._mesh_key) not in (None, "", SOURCE)
+        foreign = self._owners.get(self._mesh_key) not in (None, "", self._source)
         return mesh_settings(None if foreign else own, self._stored_mesh)
 
     async def _one_by_one(
@@ -352,7 +359,9 @@ class KubernetesSource:
             try:
                 await self._replace((obj,), (), guard)
             except TooLarge as error:
-                log.error("source.too_large", source_name=SOURCE, key=obj.key, error=str(error))
+                log.error(
+                    "source.too_large", source_name=self._source, key=obj.key, error=str(error)
+                )
 
     async def _replace(
         self, objects: Sequence[ConfigObject], deletions: Sequence[str], guard: Compare
@@ -362,19 +371,22 @@ class KubernetesSource:
             key = parse_config_key(text)
             gone[text] = reference(BY_COLLECTION[key.collection], key.namespace, key.name)
         written, deleted, revision = await self._configs.replace(
-            objects, gone, guards=[guard], origin=Origin(f"source {SOURCE}", Operation.SOURCE)
+            objects,
+            gone,
+            guards=[guard],
+            origin=Origin(f"source {self._source}", Operation.SOURCE),
         )
         if revision:
             log.info(
                 "source.stored",
-                source_name=SOURCE,
+                source_name=self._source,
                 written=written,
                 deleted=deleted,
                 revision=revision,
             )
 
 
-def _tell(problems: Sequence[Problem]) -> None:
+def _tell(source: str, problems: Sequence[Problem]) -> None:
     for problem in problems:
         level = log.error if problem.severity is Severity.ERROR else log.warning
-        level("source.problem", source_name=SOURCE, problem=str(problem))
+        level("source.problem", source_name=source, problem=str(problem))

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from mast.common import keys
 from mast.galley.core.analysis.reading import registered, stored
 from mast.galley.core.analysis.snapshot import Item
-from mast.galley.core.cluster import SOURCE
+from mast.galley.core.cluster import source_of
 from mast.galley.core.discovery.services import REGISTRY
 from mast.galley.core.resources import Unreadable, shown
 from mast.galley.core.resources import stored as resource
@@ -32,6 +32,6 @@ def stored_items(key: str, value: bytes, cluster: str) -> tuple[Item, ...]:
             own = workload.cluster == cluster and not workload.registration_group
             return () if own else (registered(workload),)
         found = resource(key, value, 0)
-        if found.annotations.get(SOURCE_ANNOTATION) != SOURCE:
+        if found.annotations.get(SOURCE_ANNOTATION) != source_of(cluster):
             return tuple(stored(shown(found)))
     return ()
