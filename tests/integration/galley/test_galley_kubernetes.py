@@ -145,6 +145,7 @@ async def test_other_clusters(site: Site) -> None:
         await until(lambda: (CONFIG_MAPS, "shop", ROOT_MAP) in remote.objects.stored)
         galley = site.galleys[0]
         await galley.page_with("/debug/clusterz", '"id": "east"')
+        await galley.page_with("/metrics", 'istiod_managed_clusters{cluster_type="remote"} 1')
         address = galley.config.monitoring_listen
         command = ["remote-clusters", "--galley", address]
         ended = await asyncio.to_thread(CliRunner().invoke, app, command)

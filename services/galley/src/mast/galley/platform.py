@@ -34,7 +34,7 @@ from mast.galley.kubernetes.leading import NAMESPACES, Leading, lease_of
 from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
 from mast.galley.kubernetes.webhooks import WebhookConfigurations
 from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
-from mast.galley.several_clusters import publish_statuses, root_maps
+from mast.galley.several_clusters import count, publish_statuses, root_maps
 from mast.galley.status_jobs import write_statuses
 from mast.galley.store.clusters import Clusters
 from mast.galley.store.configs import Configs
@@ -144,6 +144,7 @@ async def keep_kubernetes(
             tasks.create_task(services.run(api), name="kubernetes services")
             telling = publish_statuses(config, store, identity, services)
             tasks.create_task(telling, name="clusters status")
+            tasks.create_task(count(services, metrics.clusters), name="clusters count")
         if config.root_maps:
             maps = root_maps(config, store, api)
             tasks.create_task(leading.run(NAMESPACES, lambda _: maps().run()), name="root maps")

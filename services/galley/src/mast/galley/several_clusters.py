@@ -13,9 +13,10 @@ from mast.common.keys import clusters_status_key
 from mast.common.kubernetes import Api
 from mast.galley.config import Config
 from mast.galley.core.discovery.settings import Settings
-from mast.galley.core.remote_clusters import Status
+from mast.galley.core.remote_clusters import Status, Sync
 from mast.galley.core.root_maps import MapNames
 from mast.galley.kubernetes.leading import NAMESPACES, Leading
+from mast.galley.kubernetes.metrics import ClusterMetrics
 from mast.galley.kubernetes.root_maps import RootMaps
 from mast.galley.store.clusters import Clusters
 from mastapi.status.v1.status_pb2 import ClustersStatus, ClusterStatus
@@ -52,6 +53,20 @@ def root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]:
         config.namespace if config.legacy_security_map else "",
     )
     return lambda: RootMaps(api, store, config.trust_domain, names, random)
+
+
+async def count(known: Clusters, metrics: ClusterMetrics) -> None:
+    """Count the clusters, and those that were not listed in time; for ever."""
+    late: set[str] = set()
+    seen: tuple[Status, ...] | None = None
+    while True:
+        seen = await known.statuses.after(seen)
+        read = [each for each in seen if each.sync in {Sync.SYNCED, Sync.SYNCING, Sync.TIMEOUT}]
+        local = sum(not each.secret for each in read)
+        metrics.managed(local, len(read) - local)
+        now = {each.cluster for each in read if each.sync is Sync.TIMEOUT}
+        metrics.timed_out(len(now - late))
+        late = now
 
 
 async def publish_statuses(config: Config, store: Store, identity: str, known: Clusters) -> None:

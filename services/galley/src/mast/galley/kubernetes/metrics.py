@@ -118,11 +118,33 @@ class AnalysisMetrics:
         self._runs.add(result="superseded")
 
 
+class ClusterMetrics:
+    """Clusters whose services are read."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._managed = metrics.gauge(
+            "istiod_managed_clusters", "Clusters whose services are read, local and remote"
+        )
+        self._late = metrics.counter(
+            "remote_cluster_sync_timeouts_total", "Clusters that were not listed within their time"
+        )
+
+    def managed(self, local: int, remote: int) -> None:
+        """So many are read now."""
+        self._managed.set(local, cluster_type="local")
+        self._managed.set(remote, cluster_type="remote")
+
+    def timed_out(self, clusters: int) -> None:
+        """So many have had their time."""
+        self._late.add(clusters)
+
+
 class KubernetesMetrics:
-    """Metrics of everything that the leader writes."""
+    """Metrics of what is read of several clusters, and of everything that the leader writes."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.secrets = SecretMetrics(metrics)
         self.webhooks = WebhookMetrics(metrics)
         self.statuses = StatusMetrics(metrics)
         self.analysis = AnalysisMetrics(metrics)
+        self.clusters = ClusterMetrics(metrics)
