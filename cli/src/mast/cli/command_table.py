@@ -34,6 +34,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "tag_commands": ("tag",),
     "check_inject_command": ("check-inject",),
     "wait_command": ("wait",),
+    "precheck_command": ("precheck",),
     "experimental_commands": ("x", "experimental"),
 }
 _MODULE_OF = {name: module for module, names in MODULES.items() for name in names}

@@ -14,6 +14,7 @@ class Experimental(CommandTable):
         "authz",
         "check-inject",
         "kube-inject",
+        "precheck",
         "proxy-config",
         "proxy-status",
         "ps",

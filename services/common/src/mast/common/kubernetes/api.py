@@ -80,6 +80,10 @@ class Api:
         """The namespace that the access belongs to."""
         return self._access.namespace
 
+    async def version(self) -> Object:
+        """Which Kubernetes it is: ``gitVersion`` and the parts of it."""
+        return await self._call("GET", "/version")
+
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
         """One object."""
         return await self._call("GET", resource.path(namespace, name))
