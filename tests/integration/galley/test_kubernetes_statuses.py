@@ -94,15 +94,17 @@ class Site:
 
         await until(leads)
 
-    async def told(self, kind: str, name: str, status: Mapping[str, Any] | None) -> None:
+    async def told(
+        self, kind: str, name: str, status: Mapping[str, Any] | None, source: str = "kubernetes"
+    ) -> None:
         """What Pilot publishes of an object."""
         known = BY_GROUP_KIND["gateway.networking.k8s.io", kind]
         key = gateway_status_key(known.collection, "shop", name)
         if status is None:
             await self.store.delete(key)
         else:
-            value = ObjectStatus(status=json.dumps(status)).SerializeToString()
-            await self.store.put(key, value)
+            told = ObjectStatus(status=json.dumps(status), source=source)
+            await self.store.put(key, told.SerializeToString())
 
     async def fence(self, what: str) -> int:
         """What a leader's writes are guarded by."""
@@ -277,7 +279,7 @@ async def test_conditions_of_gateway_api_are_pilots_beside_those_of_others(site:
         await site.told("HTTPRoute", "web", a_parent("False", "NoMatchingParent"))
         await until(lambda: own().get("reason") == "NoMatchingParent")
         assert site.get(HTTP_ROUTES, "web")["metadata"]["generation"] == 1
-        await site.told("HTTPRoute", "web", None)
+        await site.told("HTTPRoute", "web", a_parent("True", "Accepted"), "files")
         await until(lambda: not own())
 
 

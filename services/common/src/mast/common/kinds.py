@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 TYPE_PREFIX = "type.googleapis.com/"
 
+SOURCE_ANNOTATION = "mast.io/source"
+"""Annotation of stored objects: which source stored them."""
 GENERATION_ANNOTATION = "mast.io/generation"
 """Annotation of stored objects: the generation they have where they are from."""
 

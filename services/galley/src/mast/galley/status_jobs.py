@@ -10,6 +10,7 @@ from random import random
 from mast.common.etcd import Leadership, Store
 from mast.common.kubernetes import Api
 from mast.galley.config import Config
+from mast.galley.core.cluster import source_of
 from mast.galley.kubernetes.analysis import Analysis, Scope
 from mast.galley.kubernetes.gateway_statuses import GatewayStatuses
 from mast.galley.kubernetes.ingress_statuses import IngressStatuses
@@ -31,7 +32,14 @@ async def write_statuses(
 
     async def gateways(leadership: Leadership) -> None:
         job = GatewayStatuses(
-            api, store, source.observed, config.revision, metrics.statuses, now, random
+            api,
+            store,
+            source.observed,
+            source_of(config.cluster),
+            config.revision,
+            metrics.statuses,
+            now,
+            random,
         )
         await job.run(leadership)
 

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from mast.common import kinds
 from mast.galley.core.documents import utf8
 from mast.galley.core.judge import judge
 from mast.galley.core.objects import ConfigObject, Defaults, read_text
@@ -15,7 +16,7 @@ from mast.galley.core.resources import Stored, reference
 from mastapi.galley.v1 import config_pb2
 
 # Which source wrote a stored object, and from which file of it.
-SOURCE_ANNOTATION = "mast.io/source"
+SOURCE_ANNOTATION = kinds.SOURCE_ANNOTATION
 PATH_ANNOTATION = "mast.io/source-path"
 
 

@@ -34,11 +34,15 @@ from mastapi.status.v1.status_pb2 import ObjectStatus
 
 @dataclass
 class GatewayStatuses:
-    """One process does this at a time: whoever leads."""
+    """One process does this at a time: whoever leads.
+
+    Of objects that the mesh has from elsewhere than from ``source`` nothing is told.
+    """
 
     api: Api
     store: Store
     observed: Observed
+    source: str
     revision: str
     metrics: StatusMetrics
     now: Callable[[], datetime]
@@ -89,7 +93,9 @@ class GatewayStatuses:
         self._wanted.pop(about, None)
         if value is not None:
             with suppress(DecodeError, ValueError):
-                self._wanted[about] = json.loads(ObjectStatus.FromString(value).status)
+                told = ObjectStatus.FromString(value)
+                if told.source == self.source:
+                    self._wanted[about] = json.loads(told.status)
         writer.work.add(about)
 
     def _change(self, key: Key, found: Object) -> Mapping[str, Any] | None:

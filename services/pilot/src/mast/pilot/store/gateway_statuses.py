@@ -12,6 +12,7 @@ import structlog
 from mast.common.backoff import Backoff
 from mast.common.etcd import Delete, EtcdError, Leadership, Put, Store
 from mast.common.keys import STATUS_GATEWAYS, gateway_status_key
+from mast.common.kinds import SOURCE_ANNOTATION
 from mast.common.latest import Latest
 from mast.pilot.core.gateway_api.status import Translation, statuses
 from mastapi.status.v1.status_pb2 import ObjectName, ObjectStatus
@@ -87,6 +88,7 @@ def _serialised(translation: Translation) -> Mapping[str, bytes]:
         message = ObjectStatus(
             object=ObjectName(collection=collection, namespace=namespace, name=name),
             status=json.dumps(each.status, sort_keys=True),
+            source=each.meta.annotations.get(SOURCE_ANNOTATION, ""),
         )
         key = gateway_status_key(collection, namespace, name)
         found[key] = message.SerializeToString(deterministic=True)
