@@ -54,6 +54,11 @@ VIRTUAL_SERVICES = "istio/networking/v1alpha3/virtualservices"
             "registry/endpoints/shop/reviews.shop.svc.cluster.local/Kubernetes",
             id="endpoints",
         ),
+        pytest.param(
+            keys.endpoints_key("shop", "reviews.shop.svc.cluster.local", "Kubernetes", 12),
+            "registry/endpoints/shop/reviews.shop.svc.cluster.local/Kubernetes/0012",
+            id="part-of-endpoints",
+        ),
         pytest.param(keys.trust_key("cluster.local"), "trust/cluster.local", id="trust"),
         pytest.param(
             keys.jwks_key("https://a.test/keys", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import permutations
 
 import pytest
@@ -13,6 +14,7 @@ from mast.galley.core.discovery.objects import ObjectName, SliceId
 from mast.galley.core.discovery.settings import Settings
 from mastapi.registry.v1.registry_pb2 import EndpointShard, Service
 from tests.support.cluster_yaml import (
+    HOST,
     N1,
     POD,
     SERVICE,
@@ -205,3 +207,57 @@ def test_other_settings_move_everything() -> None:
     assert {key for key, message in changes.items() if message is not None} == {
         key.replace("cluster.local", "example.org").replace("Kubernetes", "east") for key in before
     }
+
+
+def large(*ready: bool) -> str:
+    """A Service with so many endpoints, in slices of a hundred."""
+    texts = [WEB]
+    for start in range(0, len(ready), 100):
+        endpoints = ", ".join(
+            f"{{addresses: [10.9.{number >> 8}.{number & 255}], conditions: {{ready: {is_ready}}}}}"
+            for number, is_ready in enumerate(ready[start : start + 100], start)
+        )
+        texts.append(f"""
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: web-{start}, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}
+addressType: IPv4
+ports: [{{name: http, port: 8080}}]
+endpoints: [{endpoints}]
+""")
+    return "\n---\n".join(texts)
+
+
+def addresses(told: Mapping[str, object]) -> list[str]:
+    shards = [each for each in told.values() if isinstance(each, EndpointShard)]
+    assert {(each.host, each.shard) for each in shards} == {(HOST, "Kubernetes")}
+    return sorted(each.address for shard in shards for each in shard.endpoints)
+
+
+def test_many_endpoints_come_in_parts() -> None:
+    """Written is the part that changed; every endpoint is in one part."""
+    made = converter(large(*[True] * 150))
+    told = {key: each for key, each in made.settle().items() if key != SERVICE}
+    assert sorted(told) == [SHARD, *(f"{SHARD}/{part:04}" for part in (1, 2, 3))]
+    assert addresses(told) == sorted(f"10.9.0.{each}" for each in range(150))
+    put(made, large(False, *[True] * 149))
+    (changed,) = made.settle()
+    assert changed in told
+    put(made, large(*[True] * 90))
+    made.put_slice(SliceId("EndpointSlice", "shop", "web-100"), None)
+    fewer = made.settle()
+    assert {key for key, each in fewer.items() if each is None} == set(told) - {SHARD}
+    assert addresses(fewer) == sorted(f"10.9.0.{each}" for each in range(90))
+
+
+def test_values_are_the_messages() -> None:
+    texts = (WEB, SLICE, WEB_1, N1)
+    messages = converter(*texts).settle()
+    values = converter(*texts).settle_values()
+    assert values == {
+        key: each and each.SerializeToString(deterministic=True) for key, each in messages.items()
+    }
+    made = converter(*texts)
+    made.settle()
+    made.put_pod(ObjectName("shop", "web-1"), None)
+    assert made.settle_values() == {POD: None, SHARD: None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mast.galley.core.discovery.ownership import is_of_cluster
+from mast.galley.core.discovery.ownership import in_order, is_of_cluster
 from mastapi.registry.v1.registry_pb2 import Workload
 
 POD = Workload(name="a", cluster="east").SerializeToString()
@@ -18,6 +18,8 @@ MACHINE = Workload(name="a", cluster="east", registration_group="g").SerializeTo
         pytest.param("registry/services/shop/a.test/west", b"", False, id="of-another"),
         pytest.param("registry/services/shop/east", b"", False, id="host-of-that-name"),
         pytest.param("registry/endpoints/shop/a.test/east", b"", True, id="endpoints"),
+        pytest.param("registry/endpoints/shop/a.test/east/0003", b"", True, id="part"),
+        pytest.param("registry/endpoints/shop/a.test/west/east", b"", False, id="part-of-another"),
         pytest.param("registry/workloads/east/shop/a", POD, True, id="pod"),
         pytest.param("registry/workloads/west/shop/east", POD, False, id="pod-of-that-name"),
         pytest.param("registry/workloads/east/shop/a", MACHINE, False, id="registered-itself"),
@@ -27,3 +29,16 @@ MACHINE = Workload(name="a", cluster="east", registration_group="g").SerializeTo
 )
 def test_is_of_cluster(key: str, value: bytes, expected: bool) -> None:
     assert is_of_cluster("east", key, value) is expected
+
+
+def test_order_of_writes() -> None:
+    """Endpoints are in their new parts before they leave the old ones."""
+    shard, gone = "registry/endpoints/shop/a.test/east", "registry/endpoints/shop/b.test/east"
+    service = "registry/services/shop/a.test/east"
+    parts = [f"{shard}/{part:04}" for part in (1, 3, 10)]
+    wanted = {shard, service, *parts, gone}
+    changed = [shard, *parts, service, gone, f"{gone}/0001", f"{gone}/0002"]
+    assert in_order(changed, wanted) == [
+        *(gone, *reversed(parts), service, shard),
+        *(f"{gone}/0002", f"{gone}/0001"),
+    ]

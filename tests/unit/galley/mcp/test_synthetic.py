@@ -140,7 +140,7 @@ def test_the_registry_is_followed() -> None:
     services = Services("cluster.local")
     made = service(labels={"a": "b"}, annotations={"c": "d"})
     made.create_time.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
-    one, two = endpoints_key("shop", HOST, "one"), endpoints_key("shop", HOST, "two")
+    one, two = endpoints_key("shop", HOST, "one"), endpoints_key("shop", HOST, "one", 2)
     collection, problems = services.apply([(one, shard(READY[0]), 4)], 4)
     assert (dict(collection.resources), problems) == ({}, []), "the Service comes later"
     collection, _ = services.apply([(SERVICE_KEY, made.SerializeToString(), 5)], 5)
@@ -155,7 +155,7 @@ def test_the_registry_is_followed() -> None:
     found = only(collection)
     entry = ServiceEntry()
     assert found.body.Unpack(entry)
-    assert [each.address for each in entry.endpoints] == ["10.0.0.2", "10.0.0.1"], "by shard"
+    assert [each.address for each in entry.endpoints] == ["10.0.0.2", "10.0.0.1"], "by part"
     assert found.metadata.annotations[NOT_READY] == "10.0.0.9:8080"
     assert (found.metadata.version, collection.version) == ("7", "7")
 

@@ -106,10 +106,11 @@ def workload_key(cluster: str, namespace: str, name: str) -> str:
     return f"{REGISTRY_WORKLOADS}{where}/{_part('name', name)}"
 
 
-def endpoints_key(namespace: str, host: str, shard: str) -> str:
-    """Key of one shard of a service's endpoints."""
+def endpoints_key(namespace: str, host: str, shard: str, part: int = 0) -> str:
+    """Key of one shard of a service's endpoints; a large one has parts, in the order of keys."""
     where = f"{_part('namespace', namespace)}/{_part('host', host)}"
-    return f"{REGISTRY_ENDPOINTS}{where}/{_part('shard', shard)}"
+    whole = f"{REGISTRY_ENDPOINTS}{where}/{_part('shard', shard)}"
+    return f"{whole}/{part:04}" if part else whole
 
 
 def cluster_key(cluster: str) -> str:

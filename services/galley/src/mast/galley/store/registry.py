@@ -35,7 +35,7 @@ from mast.common.kubernetes import Api, ApiFailure, Change, Form, Resource, foll
 from mast.common.kubernetes.objects import NAMESPACES, NODES, PODS
 from mast.galley.core.discovery.converter import Converter
 from mast.galley.core.discovery.objects import ObjectName, SliceId
-from mast.galley.core.discovery.ownership import PREFIXES, is_of_cluster
+from mast.galley.core.discovery.ownership import PREFIXES, in_order, is_of_cluster
 from mast.galley.core.discovery.reading import Read, read
 from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.discovery.shapes import SHAPES
@@ -52,7 +52,7 @@ FOLLOWED: Final = (NAMESPACES, NODES, SERVICES, ENDPOINT_SLICES, PODS)
 
 LEADER_TTL: Final = timedelta(seconds=10)
 VALUE_LIMIT_BYTES: Final = 1 << 20
-"""Larger values etcd does not take: a Service of some thousands of endpoints."""
+"""Larger values etcd does not take; nothing that a cluster has comes near."""
 
 _SOURCE: Final = "kubernetes services"
 _MESH: Final = "mesh.istio.io"
@@ -198,7 +198,7 @@ class RegistrySource:
             await self._changed.wait()
             self._changed.clear()
             async with self._turn:
-                changes = await asyncio.to_thread(self._settled)
+                changes = await asyncio.to_thread(self._converter.settle_values)
             for key, value in changes.items():
                 if value is None:
                     self._wanted.pop(key, None)
@@ -208,12 +208,6 @@ class RegistrySource:
             if not self.listed.is_set():
                 self.listed.set()
                 self._noticed()
-
-    def _settled(self) -> Mapping[str, bytes | None]:
-        return {
-            key: None if message is None else message.SerializeToString(deterministic=True)
-            for key, message in self._converter.settle().items()
-        }
 
     def _touch(self, changed: set[str]) -> None:
         if changed:
@@ -311,10 +305,10 @@ def _unpacked(value: bytes | None, message: Message) -> Message:
 
 
 def _batches(changed: set[str], wanted: Mapping[str, bytes]) -> Iterator[list[Put | Delete]]:
-    """Writes of one transaction each; what belongs to one namespace stands together."""
+    """Writes of one transaction each."""
     batch: list[Put | Delete] = []
     size = 0
-    for key in sorted(changed, key=lambda each: (each.split("/", 2)[2], each)):
+    for key in in_order(changed, wanted):
         value = wanted.get(key)
         if value is not None and len(value) > VALUE_LIMIT_BYTES:
             log.error("source.too_large", source_name=_SOURCE, key=key, size_bytes=len(value))

@@ -6,14 +6,14 @@ costs what it reaches: a Pod its workload and the slices that name it, a Node it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from mast.galley.core.discovery.cluster import Cluster, own_addresses
-from mast.galley.core.discovery.endpoints import Entry, entry, shard, shard_key
+from mast.galley.core.discovery.endpoints import Entry, entry, parts, shard, shard_key
 from mast.galley.core.discovery.objects import (
     Backend,
     ClusterNode,
@@ -29,6 +29,7 @@ from mast.galley.core.discovery.places import NETWORK, Place, locality
 from mast.galley.core.discovery.services import canonical_service, drains, service_key
 from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.discovery.workloads import canonical_workload, workload_key
+from mastapi.registry.v1.registry_pb2 import EndpointShard
 
 
 class Waiting(NamedTuple):
@@ -37,6 +38,13 @@ class Waiting(NamedTuple):
     slice: SliceId
     address: str
     pod: ObjectName
+
+
+class _Entries(NamedTuple):
+    """What was made of the addresses of a slice; of None, and the rest is to be made."""
+
+    slice: Slice | None
+    made: Mapping[Backend, Entry | None]
 
 
 @dataclass
@@ -56,7 +64,9 @@ class Converter:
         self._cluster = Cluster()
         self._stale = _Stale()
         self._everything = False
-        self._entries: dict[SliceId, tuple[Entry, ...]] = {}
+        self._entries: dict[SliceId, _Entries] = {}
+        # In how many parts the endpoints of a Service were told, if in several.
+        self._parts: dict[ObjectName, int] = {}
         # Hashes of what was told: all messages of a large cluster would take 250 MB.
         self._told: dict[str, int] = {}
 
@@ -92,7 +102,8 @@ class Converter:
         old = self._cluster.slices.get(name)
         if old != found:
             self._cluster.put_slice(name, found)
-            self._entries.pop(name, None)
+            if found is None:
+                self._entries.pop(name, None)
             self._stale.shards |= {each.service for each in (old, found) if each is not None}
 
     def put_pod(self, name: ObjectName, pod: Pod | None) -> None:
@@ -103,9 +114,10 @@ class Converter:
             return
         self._cluster.put_pod(name, now)
         self._stale.workloads.add(name)
-        self._forget(self._cluster.slices_naming[name])
-        for address in own_addresses(old) | own_addresses(now):
-            self._forget(self._cluster.slices_at[address])
+        addresses = own_addresses(old) | own_addresses(now)
+        at_addresses = (self._cluster.slices_at[each] for each in addresses)
+        for slices in (self._cluster.slices_naming[name], *at_addresses):
+            self._forget(slices, lambda each: each.pod == name or each.address in addresses)
 
     def put_node(self, name: ObjectName, node: ClusterNode | None) -> None:
         """A Node as it is now, None if it is gone."""
@@ -137,19 +149,25 @@ class Converter:
 
         Messages are ``mastapi.registry.v1`` Service, Workload and EndpointShard.
         """
+        return {key: message for key, message, _ in self._changes()}
+
+    def settle_values(self) -> Mapping[str, bytes | None]:
+        """The same in the form that is stored."""
+        return {key: value for key, _, value in self._changes()}
+
+    def _changes(self) -> Iterator[tuple[str, Message | None, bytes | None]]:
         derived = self._derive_all() if self._everything else self._derived(self._stale)
         self._stale = _Stale()
-        changes: dict[str, Message | None] = {}
         for key, message in derived:
             if message is None:
                 if self._told.pop(key, None) is not None:
-                    changes[key] = None
+                    yield key, None, None
                 continue
-            told = hash(message.SerializeToString(deterministic=True))
+            value = message.SerializeToString(deterministic=True)
+            told = hash(value)
             if self._told.get(key) != told:
                 self._told[key] = told
-                changes[key] = message
-        return changes
+                yield key, message, value
 
     def waiting(self) -> Iterator[Waiting]:
         """Addresses of slices that count but whose Pods are not known, by Service."""
@@ -175,7 +193,7 @@ class Converter:
         for name in stale.services:
             yield service_key(name, settings), self._service(name)
         for name in stale.shards:
-            yield shard_key(name, settings), self._shard(name)
+            yield from self._shard_parts(name)
         for name in stale.workloads:
             yield workload_key(name, settings), self._workload(name)
 
@@ -187,7 +205,18 @@ class Converter:
         wanted = sorted(nodes) if service.node_selector is not None else ()
         return canonical_service(service, self._settings, (nodes[each] for each in wanted))
 
-    def _shard(self, name: ObjectName) -> Message | None:
+    def _shard_parts(self, name: ObjectName) -> Iterator[tuple[str, Message | None]]:
+        whole = self._shard(name)
+        found = (None,) if whole is None else parts(whole)
+        before = self._parts.pop(name, 1)
+        if len(found) > 1:
+            self._parts[name] = len(found)
+        for part, message in enumerate(found):
+            yield shard_key(name, self._settings, part), message
+        for part in range(len(found), before):
+            yield shard_key(name, self._settings, part), None
+
+    def _shard(self, name: ObjectName) -> EndpointShard | None:
         """None if there is no endpoint, or no Service with endpoints of its own."""
         service = self._cluster.services.get(name)
         if service is None or service.alias_of or not self._sees(name.namespace):
@@ -205,16 +234,20 @@ class Converter:
             return None
         return canonical_workload(pod, self._settings, self._place(pod, pod.addresses[0], pod.node))
 
-    def _entries_of(self, found: Slice) -> tuple[Entry, ...]:
-        """What is known of the addresses of a slice; those whose Pod is unknown are held back."""
+    def _entries_of(self, found: Slice) -> Iterable[Entry]:
+        """What is known of the addresses of a slice; those whose Pod is unknown are held back.
+
+        What a slice before had too is not made again.
+        """
         known = self._entries.get(found.id)
-        if known is None:
-            known = self._entries[found.id] = tuple(
-                made
+        if known is None or known.slice is not found:
+            old = known.made if known is not None else {}
+            made = {
+                each: old[each] if each in old else self._entry(each, found.service.namespace)
                 for each in found.backends
-                if (made := self._entry(each, found.service.namespace)) is not None
-            )
-        return known
+            }
+            known = self._entries[found.id] = _Entries(found, made)
+        return filter(None, known.made.values())
 
     def _entry(self, backend: Backend, namespace: str) -> Entry | None:
         if backend.pod is None:
@@ -240,8 +273,12 @@ class Converter:
         found = self._cluster.namespaces.get(ObjectName("", namespace))
         return self._settings.sees(found.labels if found else {})
 
-    def _forget(self, slices: Set[SliceId]) -> None:
-        """Derive slices anew, and what they are part of."""
+    def _forget(
+        self, slices: Set[SliceId], concerned: Callable[[Backend], bool] = lambda _: True
+    ) -> None:
+        """Derive those addresses of slices anew, and what they are part of."""
         for each in slices:
-            self._entries.pop(each, None)
+            if known := self._entries.pop(each, None):
+                left = {key: made for key, made in known.made.items() if not concerned(key)}
+                self._entries[each] = _Entries(None, left)
             self._stale.shards.add(self._cluster.slices[each].service)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+from zlib import crc32
 
 from mast.common import keys
 from mast.galley.core.discovery.objects import Backend, ObjectName, Pod, Readiness
@@ -12,6 +13,9 @@ from mast.galley.core.discovery.services import host
 from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.discovery.workloads import HEALTH, controller, tls_mode
 from mastapi.registry.v1 import registry_pb2 as registry
+
+PART_ENDPOINTS: Final = 100
+"""A shard with more endpoints is stored in parts."""
 
 
 class Entry(NamedTuple):
@@ -28,9 +32,30 @@ class Entry(NamedTuple):
     pod: tuple[str, ...] = ()
 
 
-def shard_key(service: ObjectName, settings: Settings) -> str:
-    """Where the endpoints that a cluster has of a Service are stored."""
-    return keys.endpoints_key(service.namespace, host(service, settings), settings.cluster)
+def shard_key(service: ObjectName, settings: Settings, part: int = 0) -> str:
+    """Where the endpoints that a cluster has of a Service are stored, or a part of them."""
+    return keys.endpoints_key(service.namespace, host(service, settings), settings.cluster, part)
+
+
+def parts(shard: registry.EndpointShard) -> Sequence[registry.EndpointShard]:
+    """A shard in as many parts as keep each at some hundred endpoints.
+
+    So a change of one endpoint writes these few, and no value grows beyond what the store takes.
+    An endpoint's address tells its part. Their number depends on the number of endpoints alone and
+    quadruples, so that it hardly ever changes and every replica finds the same.
+    """
+    number = 1
+    while len(shard.endpoints) > PART_ENDPOINTS * number:
+        number *= 4
+    if number == 1:
+        return (shard,)
+    made = [
+        registry.EndpointShard(host=shard.host, namespace=shard.namespace, shard=shard.shard)
+        for _ in range(number)
+    ]
+    for each in shard.endpoints:
+        made[crc32(each.address.encode()) % number].endpoints.append(each)
+    return made
 
 
 def entry(

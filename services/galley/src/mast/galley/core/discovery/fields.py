@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from mast.galley.core.problem import Finding, Path, warning
 
 _SHOWN = 64
+_NOTHING: Final[Mapping[str, Any]] = {}
+# What most addresses are, in the one form that they have.
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}", re.ASCII)
 
 
 class Fields:
@@ -19,14 +23,21 @@ class Fields:
     null.
     """
 
-    def __init__(self, content: Any, findings: list[Finding], path: Path = ()) -> None:
-        self._path = path
+    def __init__(
+        self,
+        content: Any,
+        findings: list[Finding],
+        inside: Fields | None = None,
+        at: Path = (),
+    ) -> None:
+        self._inside = inside
+        self._at = at
         self._findings = findings
-        self._content: Mapping[str, Any] = {}
-        if isinstance(content, Mapping):
+        self._content: Mapping[str, Any] = _NOTHING
+        if isinstance(content, dict | Mapping):
             self._content = content
         elif content is not None:
-            self._complain(path, content, "an object")
+            self._complain((), content, "an object")
 
     def __contains__(self, key: str) -> bool:
         return self._content.get(key) is not None
@@ -36,7 +47,7 @@ class Fields:
         value = self._content.get(key)
         if value is None or _is_text(value):
             return value or ""
-        self._complain((*self._path, key), value, "text")
+        self._complain((key,), value, "text")
         return ""
 
     def one_of(self, key: str, *allowed: str) -> str:
@@ -52,7 +63,7 @@ class Fields:
         value = self._content.get(key)
         if value is None or isinstance(value, bool):
             return value
-        self._complain((*self._path, key), value, "a boolean")
+        self._complain((key,), value, "a boolean")
         return None
 
     def port(self, key: str) -> int:
@@ -65,7 +76,7 @@ class Fields:
                 return value
             self.wrong(key, "port", f"port {value} is out of range; allowed: 1 to 65535")
         else:
-            self._complain((*self._path, key), value, "a port number")
+            self._complain((key,), value, "a port number")
         return 0
 
     def port_or_name(self, key: str) -> int | str:
@@ -76,12 +87,12 @@ class Fields:
     def address(self, key: str) -> str:
         """An IP address in its canonical form, "" if there is none."""
         text = self.text(key)
-        return self._address(text, (*self._path, key)) if text else ""
+        return self._address(text, (key,)) if text else ""
 
     def addresses(self, key: str, *besides: str) -> tuple[str, ...]:
         """IP addresses in their canonical form, each once; the words of ``besides`` stay out."""
         found = (
-            self._address(text, (*self._path, key, index))
+            self._address(text, (key, index))
             for index, text in enumerate(self.names(key))
             if text not in besides
         )
@@ -102,7 +113,7 @@ class Fields:
             if _is_text(value):
                 found.append(value)
             else:
-                self._complain((*self._path, key, index), value, "text")
+                self._complain((key, index), value, "text")
         return tuple(found)
 
     def texts(self, key: str) -> Mapping[str, str]:
@@ -112,17 +123,17 @@ class Fields:
             if _is_text(value) and _is_text(name):
                 found[name] = value
             else:
-                self._complain((*self._path, key, name), value, "text")
+                self._complain((key, name), value, "text")
         return found
 
     def child(self, key: str) -> Fields:
         """An object, without fields if there is none."""
-        return Fields(self._content.get(key), self._findings, (*self._path, key))
+        return Fields(self._content.get(key), self._findings, self, (key,))
 
     def children(self, key: str) -> Iterator[Fields]:
         """A list of objects."""
         for index, value in enumerate(self._list(key)):
-            yield Fields(value, self._findings, (*self._path, key, index))
+            yield Fields(value, self._findings, self, (key, index))
 
     def required(self, key: str) -> str:
         """Text that must be there."""
@@ -133,35 +144,44 @@ class Fields:
 
     def wrong(self, key: str, rule: str, message: str) -> None:
         """Note that a field breaks a rule."""
-        self._findings.append(Finding((*self._path, key), rule, message))
+        self._findings.append(Finding(self.path((key,)), rule, message))
 
     def doubt(self, key: str, rule: str, message: str) -> None:
         """Note that a field breaks a rule that does not matter that much."""
-        self._findings.append(warning((*self._path, key), rule, message))
+        self._findings.append(warning(self.path((key,)), rule, message))
 
     def _list(self, key: str) -> Sequence[Any]:
         value = self._content.get(key)
         if value is None or isinstance(value, list):
             return value or ()
-        self._complain((*self._path, key), value, "a list")
+        self._complain((key,), value, "a list")
         return ()
 
     def _mapping(self, key: str) -> Mapping[str, Any]:
         value = self._content.get(key)
         if value is None or isinstance(value, Mapping):
             return value or {}
-        self._complain((*self._path, key), value, "an object")
+        self._complain((key,), value, "an object")
         return {}
 
     def _address(self, text: str, at: Path) -> str:
+        if _IPV4.fullmatch(text):
+            return text
         try:
             return str(ip_address(text))
         except ValueError:
-            self._findings.append(Finding(at, "address", f"{text!r} is not an IP address"))
+            message = f"{text!r} is not an IP address"
+            self._findings.append(Finding(self.path(at), "address", message))
             return ""
 
     def _complain(self, at: Path, value: Any, wanted: str) -> None:
-        self._findings.append(Finding(at, "wrong-type", f"{_shown(value)} is not {wanted}"))
+        message = f"{_shown(value)} is not {wanted}"
+        self._findings.append(Finding(self.path(at), "wrong-type", message))
+
+    def path(self, at: Path = ()) -> Path:
+        """Where something within this object stands in the whole one; for findings only."""
+        found = (*self._at, *at)
+        return found if self._inside is None else self._inside.path(found)
 
 
 def _is_text(value: Any) -> TypeGuard[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -19,7 +20,17 @@ def is_of_cluster(cluster: str, key: str, value: bytes) -> bool:
         ours = key.startswith(f"{keys.REGISTRY_WORKLOADS}{cluster}/")
         return ours and not _registered_itself(value)
     prefix = next((each for each in PREFIXES if key.startswith(each)), key)
-    return key.removeprefix(prefix).split("/")[2:] == [cluster]
+    return key.removeprefix(prefix).split("/")[2:3] == [cluster]
+
+
+def in_order(changed: Iterable[str], wanted: Container[str]) -> Sequence[str]:
+    """Changed keys as they are to be written; of one namespace they stand together.
+
+    Nothing is missing in between when endpoints move to other parts of a shard: those of higher
+    numbers, which may be new, come first; what is not wanted any more goes last.
+    """
+    order = ((each in wanted, each.split("/", 2)[2], each) for each in changed)
+    return [key for _, _, key in sorted(order, reverse=True)]
 
 
 def _registered_itself(value: bytes) -> bool:

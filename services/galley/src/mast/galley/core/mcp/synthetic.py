@@ -124,7 +124,8 @@ class Services:
             if not services:
                 del self._services[name]
             return name
-        name, _, shard = key.removeprefix(REGISTRY_ENDPOINTS).rpartition("/")
+        namespace, host, shard = key.removeprefix(REGISTRY_ENDPOINTS).split("/", 2)
+        name = f"{namespace}/{host}"
         shards = self._shards.setdefault(name, {})
         if value is None:
             shards.pop(shard, None)
