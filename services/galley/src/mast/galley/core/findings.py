@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from google.protobuf.message import DecodeError
 
-from mast.common.keys import STATUS_CONFIG, STATUS_MIXER, ConfigKey
+from mast.common.keys import STATUS_CONFIG, STATUS_GATEWAYS, STATUS_MIXER, ConfigKey
 from mastapi.galley.v1 import config_pb2
-from mastapi.status.v1.status_pb2 import ConfigStatus, MixerStatus
+from mastapi.status.v1.status_pb2 import ConfigStatus, Finding, MixerStatus, ObjectStatus
 
-PREFIXES = (STATUS_CONFIG, STATUS_MIXER)
-"""Where Pilot's replicas write, and Mixer's."""
+PREFIXES = (STATUS_CONFIG, STATUS_GATEWAYS, STATUS_MIXER)
+"""Where Pilot's replicas write, the leading one of them, and Mixer's."""
+
+BAD_NEWS = frozenset({"Conflicted", "Detached", "OverlappingTLSConfig", "PartiallyInvalid"})
+"""Conditions that are bad news if they hold; others are if they do not."""
 
 
 Findings = Mapping[ConfigKey, Sequence[config_pb2.ObjectFinding]]
@@ -42,10 +46,45 @@ def findings(statuses: Mapping[str, bytes]) -> Findings:
 def _told(statuses: Mapping[str, bytes]) -> Iterator[tuple[str, ConfigStatus]]:
     """Who says what, by key."""
     for key, value in sorted(statuses.items()):
-        with suppress(DecodeError):
-            if key.startswith(STATUS_MIXER):
+        with suppress(DecodeError, ValueError):
+            if key.startswith(STATUS_GATEWAYS):
+                yield "pilot", _conditions(ObjectStatus.FromString(value))
+            elif key.startswith(STATUS_MIXER):
                 mixer = MixerStatus.FromString(value)
                 yield from ((f"mixer/{mixer.replica}", each) for each in mixer.objects)
             else:
                 status = ConfigStatus.FromString(value)
                 yield f"pilot/{status.pilot}", status
+
+
+def _conditions(told: ObjectStatus) -> ConfigStatus:
+    """Conditions that are bad news, each a finding about the object or a part of it."""
+    status = json.loads(told.status)
+    parts = [
+        ("", status),
+        *((f"listener {each['name']}", each) for each in status.get("listeners", ())),
+        *((_where(each["parentRef"]), each) for each in status.get("parents", ())),
+        *((_where(each["ancestorRef"]), each) for each in status.get("ancestors", ())),
+    ]
+    return ConfigStatus(
+        object=told.object,
+        findings=[
+            Finding(
+                fault=each["type"],
+                key=part,
+                message=f"{each['reason']}: {each['message']}"
+                if each["message"]
+                else each["reason"],
+            )
+            for part, content in parts
+            for each in content.get("conditions", ())
+            if each["status"] == ("True" if each["type"] in BAD_NEWS else "False")
+        ],
+    )
+
+
+def _where(reference: Mapping[str, str]) -> str:
+    """A parent or an ancestor: `Gateway NAMESPACE/NAME SECTION`, as far as it is told."""
+    name = "/".join(reference[each] for each in ("namespace", "name") if reference.get(each))
+    section = reference.get("sectionName", "")
+    return f"{reference.get('kind') or 'Gateway'} {name} {section}".rstrip()

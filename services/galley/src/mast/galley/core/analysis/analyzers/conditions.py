@@ -8,11 +8,10 @@ from typing import Any
 from mast.galley.core.analysis import kinds, plain
 from mast.galley.core.analysis.analysis import Analyzer
 from mast.galley.core.analysis.snapshot import Item, Message, View
+from mast.galley.core.findings import BAD_NEWS
 
 _NEGATIVE = "IST0171"
 _GROUPS = (".istio.io", "gateway.networking.k8s.io")
-# Conditions that are bad news if they are true.
-_BAD_NEWS = frozenset({"Conflicted", "Detached", "OverlappingTLSConfig", "PartiallyInvalid"})
 _KINDS = frozenset(
     {
         kinds.SERVICE,
@@ -26,7 +25,7 @@ def _conditions(view: View) -> Iterator[Message]:
         for item in view.of(kind):
             for condition in _listed(item):
                 name, status = plain.text(condition, "type"), _status(condition)
-                if name and status == ("True" if name in _BAD_NEWS else "False"):
+                if name and status == ("True" if name in BAD_NEWS else "False"):
                     why = ": ".join(
                         part
                         for part in (
