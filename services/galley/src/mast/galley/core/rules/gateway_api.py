@@ -38,9 +38,8 @@ from mast.galley.core.rules.table import (
 TERMINATE_MODE = "gateway.istio.io/tls-terminate-mode"
 """Option of a listener's TLS: how clients are verified (Istio)."""
 
-WAYPOINT = "HBONE"
-"""Protocol of listeners that are none of ours: objects for several meshes are not refused."""
-
+# Protocol of listeners that are none of ours: objects for several meshes are not refused.
+_WAYPOINT = "HBONE"
 _CONTROLLER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9/._~%!$&'()*+,;=:-]+")
 _ROUTES = {
     "HTTP": ("HTTPRoute", "GRPCRoute"),
@@ -62,6 +61,10 @@ def _controller(text: str) -> str | None:
     if len(text) <= 253 and _CONTROLLER.fullmatch(text):
         return None
     return f"{text!r} is not a controller; write a path under a domain, such as a.com/controller"
+
+
+def _protocol(text: str) -> str | None:
+    return None if text == _WAYPOINT else values.one_of(*_ROUTES)(text)
 
 
 def _class(obj: ConfigObject) -> Iterator[Finding]:
@@ -110,8 +113,8 @@ def _address(address: Any, at: Path) -> Iterator[Finding]:
 def _listener(listener: Any, at: Path) -> Iterator[Finding]:
     """What goes with a protocol (Gateway API Listener)."""
     protocol = listener.protocol
-    if protocol == WAYPOINT:
-        message = f"{WAYPOINT} is for waypoints of ambient meshes; nothing listens here"
+    if protocol == _WAYPOINT:
+        message = f"{_WAYPOINT} is for waypoints of ambient meshes; nothing listens here"
         yield warning((*at, "protocol"), "without-effect", message)
     if protocol in _HOSTLESS:
         yield from forbidden(listener, at, f"for protocol {protocol}", "hostname")
@@ -238,7 +241,7 @@ FAMILY = Family(
             "Listener.name": ("name", section),
             "Listener.hostname": ("host", hostname),
             "Listener.port": ("port", values.port),
-            "Listener.protocol": ("protocol", values.one_of(*_ROUTES, WAYPOINT)),
+            "Listener.protocol": ("protocol", _protocol),
             "ListenerTLSConfig.mode": ("tls-mode", values.one_of("Terminate", "Passthrough")),
             "RouteNamespaces.from": ("namespaces", values.one_of("Same", "All", "Selector")),
             "RouteGroupKind.kind": ("kind", kind),
