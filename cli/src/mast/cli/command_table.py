@@ -34,6 +34,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "tag_commands": ("tag",),
     "check_inject_command": ("check-inject",),
     "wait_command": ("wait",),
+    "describe_command": ("describe",),
     "precheck_command": ("precheck",),
     "experimental_commands": ("x", "experimental"),
 }

@@ -13,6 +13,7 @@ class Experimental(CommandTable):
     names = (
         "authz",
         "check-inject",
+        "describe",
         "kube-inject",
         "precheck",
         "proxy-config",
