@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from mast.common.etcd import Compare, Entry, EtcdConfig, Leadership, Put, Store, connect
-from mast.common.keys import STATUS_GATEWAYS, config_key, gateway_status_key, leader_key
-from mast.common.kinds import BY_GROUP_KIND
+from mast.common.etcd import Compare, EtcdConfig, Leadership, Put, connect
+from mast.common.keys import leader_key
 from mast.common.kubernetes import connect as connect_kubernetes
 from mast.common.kubernetes.objects import (
     MUTATING_WEBHOOK_CONFIGURATIONS,
@@ -26,18 +23,24 @@ from mast.common.kubernetes.objects import (
     Resource,
 )
 from mast.common.process.telemetry import Metrics
-from mast.galley.config import Config
-from mast.galley.core.objects import Defaults
+from mast.galley.core.analysis.analysis import Analyzer
+from mast.galley.core.analysis.kinds import VIRTUAL_SERVICE
+from mast.galley.core.analysis.snapshot import Message, View
 from mast.galley.core.observed import Observed
-from mast.galley.kubernetes.leading import ANALYSIS, GATEWAYS, INGRESS, Deposed, Leading
+from mast.galley.kubernetes.analysis import Analysis, Scope
+from mast.galley.kubernetes.leading import ANALYSIS, GATEWAYS, INGRESS, Deposed
 from mast.galley.kubernetes.metrics import KubernetesMetrics, StatusMetrics
 from mast.galley.kubernetes.statuses import Statuses
-from mast.galley.status_jobs import write_statuses
-from mast.galley.store.configs import Configs
-from mast.galley.store.kubernetes import KubernetesSource
-from mastapi.status.v1.status_pb2 import ObjectStatus
 from tests.fakes.kubernetes.kinds import CRDS, INGRESS_CLASSES, INGRESSES, SERVICES
-from tests.fakes.kubernetes.server import Cluster, api_server
+from tests.fakes.kubernetes.server import api_server
+from tests.integration.galley.statuses_site import (
+    Site,
+    a_definition,
+    a_route,
+    codes,
+    now,
+    reasons,
+)
 from tests.support.custom_resources import definitions
 from tests.support.etcd_server import EtcdServer
 from tests.support.pilot_process import pilot_process
@@ -55,109 +58,6 @@ CONTROLLER = "istio.io/gateway-controller"
 SOURCE = "galley-source-kubernetes"
 
 
-def now() -> datetime:
-    return datetime.now(tz=UTC)  # noqa: TID251
-
-
-@dataclass
-class Site:
-    """A cluster, a store, and Galleys without the rest of them."""
-
-    cluster: Cluster
-    store: Store
-    metrics: Metrics
-    etcd: str
-    root: str
-
-    def create(self, resource: Resource, name: str, **content: Any) -> None:
-        namespace = "shop" if resource.namespaced else ""
-        self.cluster.objects.create(resource, namespace, {"metadata": {"name": name}, **content})
-
-    def get(self, resource: Resource, name: str) -> Object:
-        return self.cluster.objects.get(resource, "shop" if resource.namespaced else "", name)
-
-    def status(self, resource: Resource, name: str) -> Mapping[str, Any]:
-        return self.get(resource, name).get("status") or {}
-
-    def writes(self, resource: Resource, name: str) -> int:
-        """How often the status of an object was written over the API."""
-        path = resource.path("shop", name, "status")
-        return self.cluster.asked(f"PATCH {path}")
-
-    async def leader(self, what: str) -> str:
-        entry = await self.store.get(leader_key(what))
-        return entry.value.decode() if entry else ""
-
-    async def led_by(self, what: str, who: str) -> None:
-        async def leads() -> bool:
-            return await self.leader(what) == who
-
-        await until(leads)
-
-    async def told(
-        self, kind: str, name: str, status: Mapping[str, Any] | None, source: str = "kubernetes"
-    ) -> None:
-        """What Pilot publishes of an object."""
-        known = BY_GROUP_KIND["gateway.networking.k8s.io", kind]
-        key = gateway_status_key(known.collection, "shop", name)
-        if status is None:
-            await self.store.delete(key)
-        else:
-            told = ObjectStatus(status=json.dumps(status), source=source)
-            await self.store.put(key, told.SerializeToString())
-
-    async def fence(self, what: str) -> int:
-        """What a leader's writes are guarded by."""
-        entry = await self.store.get(leader_key(what))
-        assert entry is not None
-        return entry.create_revision
-
-    async def is_stored(self, name: str) -> bool:
-        """Whether the mesh has a VirtualService."""
-        collection = BY_GROUP_KIND["networking.istio.io", "VirtualService"].collection
-        return await self.store.get(config_key(collection, "shop", name)) is not None
-
-    async def published(self) -> Sequence[Entry]:
-        """Everything that Pilot publishes of Gateway API."""
-        return (await self.store.list(STATUS_GATEWAYS)).entries
-
-    @asynccontextmanager
-    async def galley(self, identity: str, revision: str = "default") -> AsyncIterator[None]:
-        """One more replica, stopped with the block."""
-        config = Config(
-            enable_analysis=True,
-            kubernetes_services=False,
-            revision=revision,
-            analysis_interval=timedelta(seconds=2),
-        )
-        source = KubernetesSource(
-            Configs(self.store, now, 300, bytes(32)),
-            identity=identity,
-            namespace="istio-system",
-            revision=revision,
-            defaults=Defaults(),
-            report=lambda *_: None,
-            random=lambda: 0.0,
-        )
-        leading = Leading(self.store, identity, revision)
-        async with (
-            connect_kubernetes(self.cluster.access()) as api,
-            asyncio.TaskGroup() as tasks,
-        ):
-            kubernetes = KubernetesMetrics(self.metrics)
-            statuses = write_statuses(config, self.store, api, source, leading, kubernetes, now)
-            running = [
-                tasks.create_task(source.run(api)),
-                tasks.create_task(leading.follow_tag(api)),
-                tasks.create_task(statuses),
-            ]
-            try:
-                yield
-            finally:
-                for each in running:
-                    each.cancel()
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(shared_etcd: EtcdServer) -> AsyncIterator[Site]:
     root = f"/{secrets.token_hex(8)}"
@@ -170,14 +70,6 @@ async def site(shared_etcd: EtcdServer) -> AsyncIterator[Site]:
         for name in ("VirtualService", "Gateway"):
             cluster.objects.create(CRDS, "", dict(definitions()[f"networking.istio.io/{name}"]))
         yield Site(cluster, store, Metrics("galley"), shared_etcd.endpoint, root)
-
-
-def a_route(host: str, name: str = "a.com") -> Object:
-    return {"spec": {"hosts": [name], "http": [{"route": [{"destination": {"host": host}}]}]}}
-
-
-def codes(status: Mapping[str, Any]) -> list[str]:
-    return [each["type"]["code"] for each in status.get("validationMessages") or ()]
 
 
 async def test_findings_are_told_in_the_status_until_they_are_mended(site: Site) -> None:
@@ -226,24 +118,59 @@ async def test_what_was_told_before_a_restart_is_cleared_after_it(site: Site) ->
         assert site.status(ROUTES, "web") == {"observedGeneration": "1"}
 
 
-def a_definition(resource: Resource) -> Object:
-    """Of a kind whose definitions come with Gateway API, not with the mesh."""
-    names = {"plural": resource.plural, "kind": resource.kind}
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {
-        "name": resource.version,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "schema": {"openAPIV3Schema": schema},
-    }
-    spec = {
-        "group": resource.group,
-        "names": names,
-        "scope": "Namespaced",
-        "versions": [version],
-    }
-    return {"metadata": {"name": f"{resource.plural}.{resource.group}"}, "spec": spec}
+async def test_a_newer_analysis_makes_an_older_one_void(site: Site) -> None:
+    """Nothing else waits meanwhile, and the next one comes to its end."""
+    site.create(ROUTES, "one", **a_route("web"))
+    gate, begun, seen = threading.Event(), threading.Event(), []
+
+    def slow(_: View) -> Sequence[Message]:
+        begun.set()
+        gate.wait(60)
+        return ()
+
+    def last(view: View) -> Sequence[Message]:
+        seen.append(len(view.of(VIRTUAL_SERVICE)))
+        return ()
+
+    inputs = frozenset({VIRTUAL_SERVICE})
+    analyzers = [Analyzer(each.__name__, "", frozenset(), inputs, each) for each in (slow, last)]
+    observed = Observed()
+    observed.put(ROUTES, "shop", "one", site.get(ROUTES, "one"))
+    metrics = KubernetesMetrics(site.metrics)
+    superseded = 'galley_analysis_runs{result="superseded"} 1'
+    async with (
+        connect_kubernetes(site.cluster.access()) as api,
+        site.store.elect("job", "one") as leadership,
+        asyncio.TaskGroup() as tasks,
+    ):
+        scope = Scope(
+            namespace="istio-system",
+            revision="default",
+            domain="cluster.local",
+            cluster="Kubernetes",
+            secrets=True,
+        )
+        analysis = Analysis(
+            api,
+            site.store,
+            observed,
+            scope,
+            timedelta(seconds=2),
+            metrics.analysis,
+            metrics.statuses,
+            lambda: 0.0,
+            analyzers,
+        )
+        running = tasks.create_task(analysis.run(leadership))
+        await until(begun.is_set)
+        site.create(ROUTES, "two", **a_route("web"))
+        observed.put(ROUTES, "shop", "two", site.get(ROUTES, "two"))
+        await until(lambda: superseded in site.metrics.render())
+        assert not seen
+        gate.set()
+        await until(lambda: bool(seen))
+        running.cancel()
+    assert seen == [2]
 
 
 def a_parent(status: str, reason: str, generation: int = 1) -> Object:
@@ -281,14 +208,6 @@ async def test_conditions_of_gateway_api_are_pilots_beside_those_of_others(site:
         assert site.get(HTTP_ROUTES, "web")["metadata"]["generation"] == 1
         await site.told("HTTPRoute", "web", a_parent("True", "Accepted"), "files")
         await until(lambda: not own())
-
-
-def reasons(conditions: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
-    """By type, with `!` before those of conditions that do not hold."""
-    return {
-        each["type"]: each["reason"] if each["status"] == "True" else f"!{each['reason']}"
-        for each in conditions
-    }
 
 
 async def test_what_pilot_makes_of_objects_is_in_their_statuses(site: Site, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,7 +25,7 @@ from mast.common.kubernetes.objects import (
     SECRETS,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
 )
-from mast.galley.core.analysis.analysis import Results, Superseded
+from mast.galley.core.analysis.analysis import Analyzer, Results, Superseded
 from mast.galley.core.analysis.analyzers import ANALYZERS
 from mast.galley.core.analysis.snapshot import Snapshot
 from mast.galley.core.observed import Observed
@@ -93,6 +93,7 @@ class Analysis:
     metrics: AnalysisMetrics
     status_metrics: StatusMetrics
     random: Callable[[], float]
+    analyzers: Sequence[Analyzer] = ANALYZERS
     _live: LiveAnalysis = field(init=False)
     _own: Observed = field(default_factory=Observed, init=False)
     _dirty: set[Key] = field(default_factory=set, init=False)
@@ -106,7 +107,7 @@ class Analysis:
 
     async def run(self, leadership: Leadership) -> None:
         """Analyze and tell, until cancelled. Raises Deposed."""
-        self._live = LiveAnalysis(ANALYZERS, self.scope.domain)
+        self._live = LiveAnalysis(self.analyzers, self.scope.domain)
         writer = StatusWriter(
             self.api,
             self.store,
@@ -187,6 +188,8 @@ class Analysis:
                 if not await self._refresh(writer):
                     continue
                 if running is not None:
+                    if not running.done() and not self._void:
+                        self.metrics.superseded()
                     self._superseding = True
                     await asyncio.wait([running])
                     self._superseding = False
@@ -209,7 +212,6 @@ class Analysis:
             results, wanted = await asyncio.to_thread(analysis)
         except Superseded:
             self._void = True
-            self.metrics.superseded()
             return
         self._void = False
         self._live.results = results
