@@ -229,4 +229,4 @@ async def test_events_that_come_together_are_one_change_of_each_object(
             batch = await anext(batches)
             assert len({change.name for change in batch.changes}) == len(batch.changes)
             found |= told(batch)
-    assert (found["kept"], found.get("brief")) == ({"x": "49"}, None)
+    assert found == {"kept": {"x": "49"}, "brief": None, "last": {"x": "1"}}

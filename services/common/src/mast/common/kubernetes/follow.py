@@ -192,6 +192,15 @@ class _Events(NamedTuple, Generic[T]):
     failure: ApiFailure | None
 
 
+def _sum(before: T | None, last: Change[T]) -> Change[T]:
+    """Several changes of an object as one. What came and went meanwhile is told as gone.
+
+    Otherwise who made it, and is to make it again, would never know.
+    """
+    gone = last.object is None and before is None
+    return Change(last.namespace, last.name, last.object, last.previous if gone else before)
+
+
 @dataclass
 class _Follower(Generic[T]):
     """Where following has got to: the version that is watched from, "" before a listing."""
@@ -271,7 +280,8 @@ class _Follower(Generic[T]):
 
     def _noted(self, lines: Iterable[bytes]) -> _Events[T]:
         """What events change, each object once; they count up to the first failure."""
-        changes: dict[Key, Change[T]] = {}
+        before: dict[Key, T | None] = {}
+        last: dict[Key, Change[T]] = {}
         failure: ApiFailure | None = None
         for line in lines:
             try:
@@ -285,10 +295,11 @@ class _Follower(Generic[T]):
             self.version = version_of(found) or self.version
             if kind in _PROGRESS and (change := self._changed(kind, found)):
                 key = change.namespace, change.name
-                earlier = changes.pop(key, change)
-                changes[key] = Change(*key, change.object, earlier.previous)
-        told = (each for each in changes.values() if each.object != each.previous)
-        return _Events(tuple(told), failure)
+                before.setdefault(key, change.previous)
+                last.pop(key, None)
+                last[key] = change
+        sums = (_sum(before[key], change) for key, change in last.items())
+        return _Events(tuple(each for each in sums if each.object != each.previous), failure)
 
     def _changed(self, kind: str, found: Object) -> Change[T] | None:
         key = namespace_of(found), name_of(found)
