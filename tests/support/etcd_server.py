@@ -23,6 +23,9 @@ STARTUP_SECONDS = 30
 START_ATTEMPTS = 5
 # Below the ephemeral range, so that no outgoing connection takes a port while etcd is down.
 _PORTS = range(20_000, 32_000)
+# A lone member waits as long before it takes the lead of itself; by default a second or two. Leases
+# may be shorter than otherwise, too: they last for one and a half times as long at least.
+_ELECTION = ("--heartbeat-interval=50", "--election-timeout=250")
 _RETRY_FAST = (
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.max_reconnect_backoff_ms", 100),
@@ -99,6 +102,7 @@ class EtcdServer:
             *("--initial-cluster", f"test={peer}"),
             *("--logger", "zap", "--log-level", "error"),
             *("--log-outputs", self.data_dir / "etcd.log"),
+            *_ELECTION,
             *_no_fsync(program),
             *self._flags,
             stdin=asyncio.subprocess.DEVNULL,

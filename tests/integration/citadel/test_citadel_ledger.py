@@ -72,7 +72,7 @@ async def test_records_end_after_their_certificates(store: Store) -> None:
 
 async def test_a_lease_that_nobody_renews_ends(store: Store) -> None:
     """What the ledger prunes itself by."""
-    lease = await store.expiring(timedelta(seconds=1))
+    lease = await store.expiring(timedelta(seconds=3))
     await store.put("x", b"", lease=lease)
 
     async def gone() -> bool:

@@ -175,7 +175,7 @@ async def _no_marker(store: Store) -> bool:
 
 async def test_a_replica_that_dies_for_good_does_not_leave_it_for_ever(store):
     async with AsyncExitStack() as first:
-        pilot = await first.enter_async_context(replica(store, ttl=1))
+        pilot = await first.enter_async_context(replica(store, ttl=2))
         await first.enter_async_context(pilot.registered(MEMBER, WEB))
     await until(lambda: _gone(store))
 
@@ -219,7 +219,7 @@ async def test_a_lost_lease_is_replaced_and_all_is_written_again(etcd):
         async with (
             connect(config) as store,
             connect(EtcdConfig(endpoints=(etcd.endpoint,))) as direct,
-            replica(store, ttl=1) as pilot,
+            replica(store, ttl=2) as pilot,
             pilot.registered(MEMBER, WEB) as registration,
         ):
             between.cut()

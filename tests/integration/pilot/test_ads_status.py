@@ -132,12 +132,12 @@ class TestPublishing:
             async with (
                 connect(config) as store,
                 connect(EtcdConfig(endpoints=(etcd.endpoint,))) as direct,
-                self.publisher(store, ttl=1) as statuses,
+                self.publisher(store, ttl=2) as statuses,
             ):
                 statuses.changed(KEY, "first", self.saying("a"))
                 await until(lambda: self.says(direct, "a"))
                 between.cut()
-                await until(lambda: self.says(direct, None), seconds=15)
+                await until(lambda: self.says(direct, None))
                 statuses.changed(KEY, "first", self.saying("b"))
                 between.heal()
-                await until(lambda: self.says(direct, "b"), seconds=15)
+                await until(lambda: self.says(direct, "b"))
