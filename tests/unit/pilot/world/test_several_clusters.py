@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mast.pilot.core.scope.networks import gateways
+from mast.pilot.core.world.name_table import name_table
 from mast.pilot.core.world.snapshot import MeshSnapshot
 from mast.pilot.core.xds.resources import LDS, RDS
 from tests.support.mesh_yaml import changes, scope, sidecar_proxy, world
@@ -74,6 +75,26 @@ def test_of_services_of_one_age_the_first_cluster_leads() -> None:
         found = scope(sidecar_proxy("shop"), *ordered).service(HOST)
         assert found is not None
         assert [each.protocol for each in found.ports] == ["HTTP"]
+
+
+def test_every_address_of_an_endpoint_of_a_headless_service() -> None:
+    """Listeners and names, as far as the caller has the family."""
+    headless = service("east", f"headless: true, resolution: RESOLUTION_PASSTHROUGH, {PORTS}")
+    shard = (
+        "---\napiVersion: registry.mast/v1\nkind: EndpointShard\nmetadata: {name: x}\n"
+        f"spec: {{host: {HOST}, namespace: shop, shard: east, endpoints: [{{address: 10.9.0.1,"
+        " additional_addresses: ['fd00::1'], ports: {tcp: 82}}]}\n"
+    )
+    snapshot = world(headless, shard).snapshot()
+    for own, expected in (
+        ("10.0.0.1", {"10.9.0.1"}),
+        ("10.0.0.1,fd00::9", {"10.9.0.1", "fd00::1"}),
+    ):
+        caller = sidecar_proxy("web", CLUSTER_ID="east", INSTANCE_IPS=own)
+        names = {each.name for each in snapshot.view(caller).collection(LDS)}
+        assert {each.removesuffix("_82") for each in names if each.endswith("_82")} == expected
+        table = name_table(snapshot.scope("web"), caller).table
+        assert set(table[HOST].ips) == expected
 
 
 GATES = "ports: [{name: tls, number: 15443}]"

@@ -169,7 +169,13 @@ def _address(
         story.tell("address", f"{name} at {found[0]}", (), causes)
         return found[0]
     if service.headless:
-        ready = [each.address for each in side.scope.endpoints(service.key) if each.is_ip]
+        ready = [
+            address
+            for each in side.scope.endpoints(service.key)
+            if each.is_ip
+            for address in each.addresses
+            if side.proxy.speaks(address)
+        ]
         if ready:
             story.tell("address", f"{name} is headless, an endpoint at {ready[0]}", (), causes)
             return ready[0]

@@ -123,9 +123,8 @@ def _dialable(endpoints: Iterable[Endpoint], service: Service, caller: Proxy) ->
     found = []
     for each in endpoints:
         if each.address if by_name else each.is_dialable:
-            addresses = (each.address, *each.additional_addresses)
-            usable = tuple(text for text in addresses if caller.speaks(text))
-            if usable == addresses:
+            usable = tuple(text for text in each.addresses if caller.speaks(text))
+            if usable == each.addresses:
                 found.append(each)
             elif usable:
                 found.append(replace(each, address=usable[0], additional_addresses=usable[1:]))

@@ -322,6 +322,11 @@ class Endpoint:
     node: str = ""
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of its addresses, the primary first."""
+        return self.address, *self.additional_addresses
+
+    @property
     def is_ip(self) -> bool:
         """The address is an IP address, not a name or a socket path."""
         try:

@@ -207,9 +207,11 @@ def _endpoint_addresses(service: Service, port: Port, scope: Scope, proxy: Proxy
     """Addresses of the endpoints of a port, without the proxy's own, each once."""
     return list(
         dict.fromkeys(
-            each.address
+            address
             for each in scope.endpoints(service.key)
-            if port.number in each.ports and each.is_ip and each.address not in proxy.ip_addresses
+            if port.number in each.ports and each.is_ip
+            for address in each.addresses
+            if address not in proxy.ip_addresses
         )
     )
 

@@ -153,8 +153,7 @@ def own_targets(proxy: Proxy, scope: Scope, known: Workload | None) -> Sequence[
         for key in scope.services_at(address):
             if (service := scope.owned_service(key)) is not None:
                 for endpoint in scope.endpoints(key):
-                    addresses = (endpoint.address, *endpoint.additional_addresses)
-                    if address in addresses and not _elsewhere(endpoint.cluster, proxy):
+                    if address in endpoint.addresses and not _elsewhere(endpoint.cluster, proxy):
                         _add_targets(found, service, endpoint.ports)
     names = known.ports if known else {}
     for service in scope.owned_services(proxy.namespace):

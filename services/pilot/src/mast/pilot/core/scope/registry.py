@@ -324,4 +324,4 @@ def _ports(services: Iterable[Service]) -> set[int]:
 
 
 def _all_addresses(endpoints: Iterable[Endpoint]) -> set[str]:
-    return {address for each in endpoints for address in (each.address, *each.additional_addresses)}
+    return {address for each in endpoints for address in each.addresses}

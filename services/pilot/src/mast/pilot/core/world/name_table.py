@@ -23,7 +23,7 @@ def name_table(scope: Scope, proxy: Proxy) -> NameTable:
     table = NameTable()
     for service in scope.services():
         if service.headless:
-            _add_headless(table, service, _near(scope, service, proxy))
+            _add_headless(table, service, _near(scope, service, proxy), proxy)
         elif addresses := _dialable(service.vips(proxy.cluster_id, automatic=True), proxy):
             _add(table, service, service.host, addresses)
             for alias in service.aliases:
@@ -39,16 +39,18 @@ def _add(table: NameTable, service: Service, host: str, addresses: Iterable[str]
         entry.shortname, entry.namespace = parts[0], parts[1]
 
 
-def _add_headless(table: NameTable, service: Service, endpoints: Sequence[Endpoint]) -> None:
+def _add_headless(
+    table: NameTable, service: Service, endpoints: Sequence[Endpoint], proxy: Proxy
+) -> None:
     """The addresses of all endpoints, and `POD.SERVICE.NAMESPACE.svc.DOMAIN` of each pod."""
-    addresses = sorted({each.address for each in endpoints})
+    addresses = sorted({text for each in endpoints for text in _dialable(each.addresses, proxy)})
     if not addresses:
         return
     _add(table, service, service.host, addresses)
     pods: dict[str, set[str]] = {}
     for each in endpoints:
         if pod := each.labels.get(POD_NAME):
-            pods.setdefault(pod, set()).add(each.address)
+            pods.setdefault(pod, set()).update(_dialable(each.addresses, proxy))
     for pod in sorted(pods):
         entry = table.table[f"{pod}.{service.host}"]
         entry.ips.extend(sorted(pods[pod]))
