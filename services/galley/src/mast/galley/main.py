@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import socket
@@ -12,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from random import random
+from typing import Final
 
 import grpc
 import structlog
@@ -56,6 +58,11 @@ log = structlog.get_logger()
 
 # A text of the longest kind, and what a request puts around it.
 _OPTIONS = (("grpc.max_receive_message_length", 2 * TEXT_LIMIT_BYTES),)
+_COLLECTION: Final = (50_000, 20, 50)
+"""A large cluster is a million objects that stay: looking at all of them for garbage takes half a
+second, in which nobody is answered."""
+_SWITCH_SECONDS: Final = 0.001
+"""How long a thread that reads a cluster may keep webhooks waiting."""
 # The services that read configuration; another Galley, where this one is a source of it.
 _FELLOWS = ("pilot", "mixer", "citadel", "galley")
 
@@ -64,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run Galley until SIGTERM."""
     config = parse(Config, sys.argv[1:] if argv is None else argv, os.environ, prefix="GALLEY")
     configure_logging("galley", config.log_level, config.log_format)
+    gc.set_threshold(*_COLLECTION)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     run(partial(serve, config))
 
 

@@ -1,13 +1,14 @@
 """Follows etcd into the world, and the world into pushes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from mast.common import keys
 from mast.common.etcd import Batch, Change, Store
@@ -17,6 +18,12 @@ from mast.pilot.core.world.world import PREFIXES, World
 from mast.pilot.core.xds.debounce import Debounce
 from mast.pilot.core.xds.watch import Instant
 from mast.pilot.core.xds.work import Clock, Work
+from mastapi.registry.v1.registry_pb2 import (
+    HEALTH_HEALTHY,
+    HEALTH_UNSPECIFIED,
+    EndpointShard,
+    Workload,
+)
 
 log = structlog.get_logger()
 
@@ -39,6 +46,7 @@ _TRIGGERS: Final = {
     keys.JWKS: "jwks",
 }
 _URGENT: Final = (keys.REGISTRY_WORKLOADS, keys.REGISTRY_ENDPOINTS)
+_TAKING: Final = (HEALTH_UNSPECIFIED, HEALTH_HEALTHY)
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ class Mirror:
         if batch.synced:
             self._revisions[prefix] = batch.revision
         if batch.changes or first:
-            urgent = prefix in _URGENT and any(map(_shrinks, batch.changes))
+            urgent = prefix in _URGENT and any(map(loses, batch.changes))
             self.debounce.changed(self.clock.instant(), urgent=urgent)
             self._wake.set()
 
@@ -151,7 +159,22 @@ class Mirror:
                 continue
 
 
-def _shrinks(change: Change) -> bool:
-    """Whether an object is gone or has become smaller: perhaps an endpoint less (B20)."""
-    before = 0 if change.previous is None else len(change.previous)
-    return change.value is None or len(change.value) < before
+def loses(change: Change) -> bool:
+    """Whether there is an endpoint less to send requests to, or something may be gone (B20)."""
+    if change.previous is None:
+        return change.value is None
+    if change.value is None or len(change.value) < len(change.previous):
+        return True
+    return not _healthy(change.key, change.previous) <= _healthy(change.key, change.value)
+
+
+def _healthy(key: str, value: bytes) -> Set[str]:
+    """Addresses that are healthy; of what cannot be read nothing is known."""
+    try:
+        if key.startswith(keys.REGISTRY_ENDPOINTS):
+            endpoints = EndpointShard.FromString(value).endpoints
+            return {each.address for each in endpoints if each.health in _TAKING}
+        workload = Workload.FromString(value)
+    except DecodeError:
+        return frozenset()
+    return frozenset(workload.addresses if workload.health in _TAKING else ())
