@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from mast.agent.cni_config import CniConfig
 from mast.agent.config import Config as AgentConfig
 from mast.agent.config import Flags
 from mast.citadel.config import Config as CitadelConfig
@@ -102,6 +103,14 @@ def agent(arguments: Sequence[str], env: dict[str, str]) -> None:
     assert config.ca_address.endswith(".svc:8060")
 
 
+def node_agent(arguments: Sequence[str], env: dict[str, str]) -> None:
+    command, *flags = arguments
+    assert command == "cni"
+    config = parse(CniConfig, flags, env, prefix="CNI")
+    assert config.node_name == "$(NODE_NAME)"
+    assert listens(config) == {8000, 15014}
+
+
 def mastctl(arguments: Sequence[str], _: dict[str, str]) -> None:
     group, command, *flags = arguments
     assert group == "etcd"
@@ -127,6 +136,7 @@ def anything(arguments: Sequence[str], _: dict[str, str]) -> None:
 
 
 READERS: dict[str, Callable[[Sequence[str], dict[str, str]], None]] = {
+    "install-cni": node_agent,
     "istio-proxy": agent,
     "bootstrap": mastctl,
     "snapshot": mastctl,

@@ -171,6 +171,12 @@ def test_values_reach_injection() -> None:
     assert read.annotations == {"a": "b"}
 
 
+@pytest.mark.parametrize("path", ["cni.enabled", "istio_cni.enabled", "pilot.cni.enabled"])
+def test_injection_knows_of_the_plugin(path: str) -> None:
+    assert injection(rendered(set_values(path, True))).values.cni
+    assert not injection(rendered()).values.cni
+
+
 @pytest.mark.parametrize(
     ("values", "name", "revision", "by_default"),
     [

@@ -25,16 +25,18 @@ from tests.unit.chart.test_renders import COMBINATIONS
 
 CASES = [pytest.param(profile(name), id=name) for name in PROFILES] + [
     pytest.param(merged(profile("default"), COMBINATIONS[name]), id=name)
-    for name in ("revision", "plaintext", "gateways", "single-etcd", "1.4-names")
+    for name in ("revision", "plaintext", "gateways", "single-etcd", "1.4-names", "cni")
 ]
-LONG_RUNNING = ("Deployment", "StatefulSet")
+LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet")
+# Works on the node; what it may is compared below.
+ON_NODES = "DaemonSet/istio-cni-node"
 # Made by mastctl, Galley or the operator, not by Helm.
 MADE_ELSEWHERE = re.compile(
     r"Secret/(mast-(ca-key|secrets-key|etcd-\w+)|cacerts|certs)|ConfigMap/istio-ca-(root-cert|crl)"
 )
 # Who speaks to the API server.
 KNOWN_TO_KUBERNETES = {"istio-citadel-service-account", "istio-galley-service-account",
-                       "mast-bootstrap"}  # fmt: skip
+                       "istio-cni", "mast-bootstrap"}  # fmt: skip
 
 every_case = pytest.mark.parametrize("values", CASES)
 
@@ -61,10 +63,30 @@ def addressed(found: list[Object]) -> Iterator[tuple[str, Object, list[str]]]:
 def test_pods_are_restricted(values: Object) -> None:
     """As PodSecurity's level `restricted` wants it, and with root directories that stay."""
     for name, pod in pods(rendered(values)):
-        assert not_restricted(pod) == [], name
+        if name != ON_NODES:
+            assert not_restricted(pod) == [], name
         for each in containers(pod):
             assert each["securityContext"]["readOnlyRootFilesystem"] is True
             assert "exec" not in (each.get("livenessProbe") or {})
+
+
+def test_the_plugin_has_rights_on_nodes_and_no_more() -> None:
+    found = rendered(COMBINATIONS["cni"])
+    pod = named(found, ON_NODES)["spec"]["template"]
+    (container,) = containers(pod)
+    context = container["securityContext"]
+    assert (context["privileged"], context["allowPrivilegeEscalation"]) == (False, False)
+    assert context["capabilities"] == {
+        "drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"]
+    }  # fmt: skip
+    paths = {each["hostPath"]["path"] for each in pod["spec"]["volumes"] if "hostPath" in each}
+    assert paths == {"/opt/cni/bin", "/etc/cni/net.d", "/var/run/mast-cni", "/var/run/netns"}
+    (quiet,) = [
+        each["spec"]["template"]["spec"]["hostPID"]
+        for each in rendered(COMBINATIONS["cni-without-repair"])
+        if each["kind"] == "DaemonSet"
+    ]
+    assert quiet is False
 
 
 @every_case
@@ -99,7 +121,7 @@ def test_replicas(values: Object) -> None:
               if each["kind"] == "HorizontalPodAutoscaler"}  # fmt: skip
     guarded = {each["metadata"]["name"] for each in found if each["kind"] == "PodDisruptionBudget"}
     for each in found:
-        if each["kind"] not in LONG_RUNNING:
+        if each["kind"] not in {"Deployment", "StatefulSet"}:
             continue
         name, spec = each["metadata"]["name"], each["spec"]
         assert (name in scaled) != ("replicas" in spec)

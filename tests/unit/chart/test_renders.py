@@ -107,6 +107,8 @@ COMBINATIONS = {
         "global": {"configValidation": False},
         "sidecarInjectorWebhook": {"enabled": False},
     },
+    "cni": {"cni": {"enabled": True, "repair": {"labelPods": True}}},
+    "cni-without-repair": {"cni": {"enabled": True, "repair": {"enabled": False}}},
     "own-ca": set_values("security.selfSigned", False),
     "addresses": set_values("bindAddress", "0.0.0.0"),  # noqa: S104
     "networks": {

@@ -16,6 +16,7 @@ ACCOUNTS = {
     "istio-galley-service-account": "galley",
     "mast-bootstrap": "bootstrap",
     "istio-reader-service-account": "reader",
+    "istio-cni": "cni",
 }
 
 Right = tuple[str, str, str, str, bool]
@@ -33,7 +34,7 @@ def documented(**switches: bool) -> Iterator[Right]:
         )
         _, _, condition = where.partition("; ")
         switch = condition.split("`")[1] if condition else ""
-        if switch and not switches.get(switch.replace("security.", "")):
+        if switch and not switches.get(switch):
             continue
         for group in groups.split(", "):
             for resource in resources.split(", "):
@@ -68,10 +69,16 @@ CASES = [
     pytest.param({}, {}, id="default"),
     pytest.param(
         COMBINATIONS["1.4-names"],
-        {"workloadSecrets": True, "trustedNodeAccounts": True},
+        {"security.workloadSecrets": True, "security.trustedNodeAccounts": True},
         id="switches",
     ),
     pytest.param(profile("remote"), {"remote": True}, id="remote"),
+    pytest.param(
+        COMBINATIONS["cni"],
+        {"cni.enabled": True, "cni.repair.enabled": True, "cni.repair.labelPods": True},
+        id="cni",
+    ),
+    pytest.param(COMBINATIONS["cni-without-repair"], {"cni.enabled": True}, id="cni-alone"),
 ]
 
 
@@ -91,7 +98,7 @@ def test_nobody_may_do_anything(values: Object, switches: dict[str, bool]) -> No
         assert "*" not in {group, verb}
         assert resource != "*" or group.endswith((".istio.io", "gateway.networking.k8s.io"))
         if (resource, verb) == ("secrets", "create"):
-            assert not whole or switches.get("workloadSecrets")
+            assert not whole or switches.get("security.workloadSecrets")
 
 
 def test_the_job_reads_what_it_makes_only() -> None:
