@@ -28,7 +28,7 @@ from mast.galley.core.analysis.kinds import VIRTUAL_SERVICE
 from mast.galley.core.analysis.snapshot import Message, View
 from mast.galley.core.observed import Observed
 from mast.galley.kubernetes.analysis import Analysis, Scope
-from mast.galley.kubernetes.leading import ANALYSIS, GATEWAYS, INGRESS, Deposed
+from mast.galley.kubernetes.leading import ANALYSIS, GATEWAYS, INGRESS, Leading
 from mast.galley.kubernetes.metrics import KubernetesMetrics, StatusMetrics
 from mast.galley.kubernetes.statuses import Statuses
 from tests.fakes.kubernetes.kinds import CRDS, INGRESS_CLASSES, INGRESSES, SERVICES
@@ -292,14 +292,20 @@ async def test_a_leader_that_was_replaced_writes_nothing(site: Site) -> None:
         return Statuses(api, site.store, observed, leadership, change, metrics, lambda: 0.0)
 
     key = ("networking.istio.io/VirtualService", "shop", "web")
-    async with connect_kubernetes(site.cluster.access()) as api:
-        async with site.store.elect("job", "old") as old:
-            await site.store.delete(leader_key("job"))
-            stale = statuses(old, lambda *_: {"observedGeneration": 7})
+    begun: list[int] = []
+
+    async def job(leadership: Leadership) -> None:
+        begun.append(leadership.fence)
+        if len(begun) == 1:
+            await site.store.delete(leader_key(INGRESS))
+            stale = statuses(leadership, lambda *_: {"observedGeneration": 7})
             stale.work.add(key)
-            with pytest.raises(ExceptionGroup) as raised:
-                await stale.run()
-            assert raised.group_contains(Deposed)
+            await stale.run()
+        await asyncio.Event().wait()
+
+    async with connect_kubernetes(site.cluster.access()) as api, asyncio.TaskGroup() as jobs:
+        leading = jobs.create_task(Leading(site.store, "old", "default").run(INGRESS, job))
+        await until(lambda: len(begun) == 2)
         assert "status" not in site.get(ROUTES, "web")
         async with site.store.elect("job", "new") as new, asyncio.TaskGroup() as tasks:
             site.cluster.objects.patch(
@@ -311,6 +317,7 @@ async def test_a_leader_that_was_replaced_writes_nothing(site: Site) -> None:
             failed = 'galley_status_update_error{kind="networking.istio.io/VirtualService"'
             await until(lambda: failed in site.metrics.render())
             running.cancel()
+        leading.cancel()
     assert site.status(ROUTES, "web") == {"observedGeneration": 1}
 
 

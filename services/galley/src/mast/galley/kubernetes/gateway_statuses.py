@@ -85,17 +85,14 @@ class GatewayStatuses:
                             writer.work.add(key)
 
     def _take(self, writer: Statuses, key: str, value: bytes | None) -> None:
-        where = keys.parse_config_key(keys.CONFIG + key.removeprefix(keys.STATUS_GATEWAYS))
-        kind = BY_COLLECTION.get(where.collection)
-        if kind is None:
+        about = _object(key)
+        if about is None:
             return
-        about = (str(kind), where.namespace, where.name)
         self._wanted.pop(about, None)
-        if value is not None:
-            with suppress(DecodeError, ValueError):
-                told = ObjectStatus.FromString(value)
-                if told.source == self.source:
-                    self._wanted[about] = json.loads(told.status)
+        with suppress(DecodeError, ValueError):
+            told = ObjectStatus.FromString(value or b"")
+            if value is not None and told.source == self.source:
+                self._wanted[about] = json.loads(told.status)
         writer.work.add(about)
 
     def _change(self, key: Key, found: Object) -> Mapping[str, Any] | None:
@@ -106,3 +103,13 @@ class GatewayStatuses:
         if newest_generation(wanted or {}) > int(found["metadata"].get("generation") or 0):
             return None
         return said(found.get("status") or {}, wanted, f"{self.now():%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _object(key: str) -> Key | None:
+    """The object that a key is about, None for one of a newer version."""
+    try:
+        where = keys.parse_config_key(keys.CONFIG + key.removeprefix(keys.STATUS_GATEWAYS))
+    except ValueError:
+        return None
+    kind = BY_COLLECTION.get(where.collection)
+    return None if kind is None else (str(kind), where.namespace, where.name)

@@ -51,7 +51,10 @@ class Statuses:
 
     async def run(self) -> None:
         """Do what is added to ``work``, for ever. Raises Deposed."""
-        await self.work.run()
+        try:
+            await self.work.run()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
 
     async def _keep(self, key: Key) -> None:
         kind, namespace, name = key
