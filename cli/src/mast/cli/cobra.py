@@ -17,16 +17,12 @@ _BOOLEANS = {"true": True, "false": False}
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 
-class CobraCommand(TyperCommand):
+class SwitchCommand(TyperCommand):
     """A command that takes ``--switch=true`` and ``--switch=false`` beside ``--switch``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """What Click leaves over; CommandError with status 64 if it is wrong usage."""
-        try:
-            return super().parse_args(ctx, [self._plain(each) for each in args])
-        except _UsageError as error:
-            hint = f"usage: {ctx.command_path} --help"
-            raise CommandError(error.format_message(), hint=hint, status=USAGE) from error
+        """What Click leaves over."""
+        return super().parse_args(ctx, [self._plain(each) for each in args])
 
     def _plain(self, argument: str) -> str:
         name, equals, text = argument.partition("=")
@@ -37,3 +33,15 @@ class CobraCommand(TyperCommand):
                 chosen = parameter.opts if _BOOLEANS[text.lower()] else parameter.secondary_opts
                 return next((each for each in chosen if each.startswith("--")), argument)
         return argument
+
+
+class CobraCommand(SwitchCommand):
+    """The same with istioctl's exit status of wrong usage."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What Click leaves over; CommandError with status 64 if it is wrong usage."""
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            hint = f"usage: {ctx.command_path} --help"
+            raise CommandError(error.format_message(), hint=hint, status=USAGE) from error

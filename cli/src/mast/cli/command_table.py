@@ -31,6 +31,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "jwt_commands": ("jwt",),
     "etcd_commands": ("etcd",),
     "workload_commands": ("workload",),
+    "completion_command": ("completion",),
     "tag_commands": ("tag",),
     "check_inject_command": ("check-inject",),
     "wait_command": ("wait",),

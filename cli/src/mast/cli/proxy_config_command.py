@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mast.cli.cobra import SwitchCommand
 from mast.cli.errors import CommandError
 from mast.cli.output import dump, note
 from mast.cli.output import plain as print_columns
@@ -52,8 +54,10 @@ def register(app: typer.Typer) -> None:
         ("listeners", ("listener", "l"), listeners),
         ("routes", ("route", "r"), routes),
         ("endpoints", ("endpoint", "ep"), endpoints),
+        ("eds", (), eds),
         ("bootstrap", ("b",), bootstrap),
         ("secret", ("secrets", "s"), secret),
+        ("rootca-compare", ("rc",), compare_roots),
         ("ecds", ("ec",), ecds),
         ("log", ("o",), log),
         ("all", ("a",), everything),
@@ -64,9 +68,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _add(name: str, aliases: tuple[str, ...], command: Callable[..., None]) -> None:
-    commands.command(name, epilog=EXAMPLES)(command)
+    commands.command(name, cls=SwitchCommand, epilog=EXAMPLES)(command)
     for alias in aliases:
-        commands.command(alias, hidden=True)(command)
+        commands.command(alias, cls=SwitchCommand, hidden=True)(command)
 
 
 def clusters(
@@ -99,6 +103,9 @@ def listeners(
     type_: Annotated[str, typer.Option("--type", help="HTTP, TCP or HTTP+TCP.")] = "",
     port: Port = 0,
     address: Annotated[str, typer.Option(help="Only listeners at this address.")] = "",
+    verbose: Annotated[
+        bool, typer.Option("--verbose/--no-verbose", help="Each filter chain, not only its type.")
+    ] = True,
     output: Output = ShortFormat.SHORT,
 ) -> None:
     """Listeners: where traffic arrives, and where each filter chain leads."""
@@ -107,7 +114,9 @@ def listeners(
     if type_ and type_.upper() not in inspect.KINDS:
         raise CommandError(f"--type {type_!r}: use one of {', '.join(inspect.KINDS)}", status=2)
     found = Target(workload, namespace, admin, file).dump()
-    _print(inspect.listeners(found, kind=type_, port=port, address_=address), output)
+    _print(
+        inspect.listeners(found, kind=type_, port=port, address_=address, verbose=verbose), output
+    )
 
 
 def routes(
@@ -142,6 +151,21 @@ def endpoints(
     _print(
         inspect.endpoints(found, address=address, port=port, cluster=cluster, status=status), output
     )
+
+
+def eds(
+    workload: Name = "",
+    admin: AdminAddress = "",
+    file: DumpFile = None,
+    namespace: Namespace = "default",
+    cluster: Annotated[str, typer.Option(help="Only this cluster, by its whole name.")] = "",
+    output: Output = ShortFormat.SHORT,
+) -> None:
+    """Endpoints as Pilot told them, with their places."""
+    from mast.cli.inspect import clusters as inspect
+
+    found = Target(workload, namespace, admin, file).dump(endpoints=True)
+    _print(inspect.assignments(found, cluster=cluster), output)
 
 
 def bootstrap(
@@ -179,6 +203,38 @@ def secret(
     from mast.cli.inspect.secrets import secrets
 
     _print(secrets(Target(workload, namespace, admin, file).dump(), _now()), output)
+
+
+def compare_roots(
+    workloads: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORKLOAD WORKLOAD]", help="Two workloads.")
+    ] = None,
+    admin: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="Envoy's admin port, instead.")
+    ] = None,
+    file: Annotated[list[Path] | None, typer.Option(help="A saved /config_dump, instead.")] = None,
+    namespace: Namespace = "default",
+) -> None:
+    """Whether two proxies know others by the same roots; exit status 1 if not."""
+    from mast.cli.inspect.secrets import roots
+
+    targets = [
+        *(Target(each, namespace) for each in workloads or ()),
+        *(Target(admin=each) for each in admin or ()),
+        *(Target(file=each) for each in file or ()),
+    ]
+    if len(targets) != 2:
+        raise CommandError("name two proxies, by name, --admin or --file", status=2)
+    first, second = (roots(each.dump()) for each in targets)
+    names = " and ".join(each.name or each.admin or str(each.file) for each in targets)
+    if not first or not second:
+        raise CommandError(f"{names}: not both hold roots")
+    if first == second:
+        sys.stdout.write(f"{names} have identical roots\n")
+    elif first & second:
+        raise CommandError(f"{names} share {len(first & second)} root(s), but not all")
+    else:
+        raise CommandError(f"{names} have no root in common: they cannot call each other")
 
 
 def ecds(

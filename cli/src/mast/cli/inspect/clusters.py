@@ -8,6 +8,7 @@ from typing import Final
 
 from envoy.admin.v3.clusters_pb2 import HostStatus
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import Locality
 from envoy.config.core.v3.health_check_pb2 import HealthStatus
 from envoy.extensions.clusters.dns.v3.dns_cluster_pb2 import DnsCluster
 
@@ -16,6 +17,7 @@ from mast.cli.inspect.tables import Table, address_text, origin
 
 CLUSTER_COLUMNS: Final = ("SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE")
 ENDPOINT_COLUMNS: Final = ("ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER")
+EDS_COLUMNS: Final = ("NAME", "STATUS", "LOCALITY", "CLUSTER")
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,27 @@ def endpoints(
                 }
             )
     return table
+
+
+def assignments(dump: Dump, *, cluster: str = "") -> Table:
+    """One row per endpoint that the proxy was told by EDS, by cluster and address."""
+    table = Table(EDS_COLUMNS)
+    for name, assignment in sorted(dump.endpoints.items()):
+        if cluster and name != cluster:
+            continue
+        rows = [
+            (address_text(each.endpoint.address), _health(each.health_status), place, name)
+            for locality in assignment.endpoints
+            for place in [_place(locality.locality)]
+            for each in locality.lb_endpoints
+        ]
+        table.add(assignment, *sorted(rows))
+    return table
+
+
+def _place(locality: Locality) -> str:
+    parts = (locality.region, locality.zone, locality.sub_zone)
+    return "/".join(part for part in parts if part) or "-"
 
 
 def _hosts(dump: Dump) -> Iterator[Host]:

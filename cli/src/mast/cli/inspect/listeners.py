@@ -16,15 +16,18 @@ from mast.cli.inspect.dump import Dump
 from mast.cli.inspect.tables import Table, address, origin
 
 LISTENER_COLUMNS: Final = ("ADDRESSES", "PORT", "MATCH", "DESTINATION")
+SHORT_COLUMNS: Final = ("ADDRESSES", "PORT", "TYPE")
 ROUTE_COLUMNS: Final = ("NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE")
 KINDS: Final = ("HTTP", "TCP", "HTTP+TCP", "UNKNOWN")
 
 _DOMAINS_SHOWN: Final = 2
 
 
-def listeners(dump: Dump, *, kind: str = "", port: int = 0, address_: str = "") -> Table:
-    """One row per filter chain, by port and address."""
-    table = Table(LISTENER_COLUMNS)
+def listeners(
+    dump: Dump, *, kind: str = "", port: int = 0, address_: str = "", verbose: bool = True
+) -> Table:
+    """One row per filter chain, by port and address; less ``verbose`` one per listener."""
+    table = Table(LISTENER_COLUMNS if verbose else SHORT_COLUMNS)
     found = sorted(dump.listeners.values(), key=lambda each: (_places(each)[0][::-1], each.name))
     for listener in found:
         places = _places(listener)
@@ -35,8 +38,8 @@ def listeners(dump: Dump, *, kind: str = "", port: int = 0, address_: str = "") 
         ):
             hosts = ",".join(host for host, _ in places)
             number = str(places[0][1])
-            rows = dict.fromkeys((hosts, number, *each) for each in _chains(listener))
-            table.add(listener, *rows)
+            told = _chains(listener) if verbose else [(_kind(listener),)]
+            table.add(listener, *dict.fromkeys((hosts, number, *each) for each in told))
     return table
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
@@ -34,6 +35,16 @@ def secrets(dump: Dump, now: datetime) -> Table:
         rows = [[*start, *_facts(each, now)] for each in found]
         table.add(secret, *(rows or [[*start, "false", "-", "-", "-"]]))
     return table
+
+
+def roots(dump: Dump) -> frozenset[bytes]:
+    """The roots by which the proxy knows others, as DER; none if it holds none."""
+    return frozenset(
+        each.public_bytes(Encoding.DER)
+        for held in dump.secrets
+        if held.secret.HasField("validation_context")
+        for each in certificates(held.secret)
+    )
 
 
 def without_keys(secret: Secret) -> Secret:
