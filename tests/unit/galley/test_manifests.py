@@ -42,6 +42,18 @@ def test_findings_have_lines() -> None:
     assert [(each.position.line, each.valid) for each in found(SERVICE)] == [(1, True)]
 
 
+def test_many_findings_hide_no_error() -> None:
+    ports = "".join(f"  - {{name: p{number}, port: 80}}\n" for number in range(1, 1200))
+    text = SERVICE.replace(
+        "  ports: [{port: 80}]\n", f"  ports:\n{ports}  - {{name: x, port: y}}\n"
+    )
+    (verdict,) = found(text)
+    assert [each.rule for each in verdict.errors] == ["wrong-type"]
+    assert len(verdict.warnings) == 0  # what is broken is not looked at any further
+    (verdict,) = found(text.replace("port: y", "port: 80, a: b"))
+    assert (verdict.valid, len(verdict.warnings)) == (True, 1000)
+
+
 def test_lists_are_opened() -> None:
     assert told(LIST) == [
         "0.yaml:5 Node /n metadata.labels.a wrong-type",

@@ -42,6 +42,11 @@ def test_unknown_fields(text: str, paths: list[str]) -> None:
     assert {each.severity for each in found} <= {Severity.WARNING}
 
 
+def test_of_very_many_the_first_are_told() -> None:
+    fields = {f"x{number}": 1 for number in range(100_000)}
+    assert len(list(unknown_fields({"apiVersion": "v1", "kind": "Service", **fields}))) == 1000
+
+
 def test_what_may_be_meant_is_said() -> None:
     content = {"apiVersion": "v1", "kind": "Service", "spec": {"selctor": {}, "zzz": 1}}
     near, far = unknown_fields(content)

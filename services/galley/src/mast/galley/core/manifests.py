@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from mast.common.kinds import BY_GROUP_KIND
@@ -53,8 +53,9 @@ class Manifests:
         if isinstance(metadata, dict) and kind not in _CLUSTER_SCOPED:
             metadata["namespace"] = metadata.get("namespace") or self._namespace
         name = identity(content)
-        findings = [*manifests.check(content), *self._given_twice(kind, name, node, source)]
-        told = (each for each in findings if self._warnings or each.severity is Severity.ERROR)
+        found = [*self._given_twice(kind, name, node, source), *manifests.check(content)]
+        told = Severity if self._warnings else (Severity.ERROR,)
+        findings = chain.from_iterable(_first_of(found, severity) for severity in told)
         problems = [
             Problem(
                 each.rule,
@@ -68,7 +69,7 @@ class Manifests:
                 name.name,
                 node.position,
             )
-            for each in list(told)[:FINDINGS_LIMIT]
+            for each in findings
         ]
         return Manifest(source, node.position, kind, name, tuple(problems))
 
@@ -80,6 +81,11 @@ class Manifests:
         if first != here and name.name:
             message = f"the object is given twice; first at {first[0]}:{first[1].line}"
             yield Finding(("metadata", "name"), "duplicate-object", message)
+
+
+def _first_of(findings: Iterable[Finding], severity: Severity) -> Iterator[Finding]:
+    """Of very many findings the first ones."""
+    return islice((each for each in findings if each.severity is severity), FINDINGS_LIMIT)
 
 
 def _manifest(node: Node) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from mast.galley.core.problem import Finding, Path, warning
@@ -11,12 +12,17 @@ from mast.galley.core.problem import Finding, Path, warning
 Shape: TypeAlias = Mapping[str, "Shape | None"]
 """Fields of an object, or of each object of a list; None for what nobody looks into."""
 
+_MOST: Final = 1000
+
 
 def unknown_fields(content: Mapping[str, Any]) -> Iterator[Finding]:
-    """A warning for each field that Kubernetes does not have; newer ones may have more."""
+    """A warning for each field that Kubernetes does not have; newer ones may have more.
+
+    Of very many the first ones.
+    """
     shape = _SHAPES.get((content.get("apiVersion", ""), content.get("kind", "")))
     if shape is not None:
-        yield from _unknown(content, shape, ())
+        yield from islice(_unknown(content, shape, ()), _MOST)
 
 
 def _unknown(value: Any, shape: Shape, at: Path) -> Iterator[Finding]:
