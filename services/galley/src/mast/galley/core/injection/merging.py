@@ -27,6 +27,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _DEFAULTS: Final = {"protocol": "TCP"}
 _DIRECTIVE: Final = "$patch"
+_REPLACE: Final = {_DIRECTIVE: "replace"}
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Object:
@@ -38,10 +39,20 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Object:
     for key, value in over.items():
         if key == _DIRECTIVE:
             continue
-        if value is None or _directive(value) == "delete":
+        if isinstance(value, dict):
+            directive = value.get(_DIRECTIVE)
+            if directive == "delete":
+                result.pop(key, None)
+            else:
+                below = None if directive == "replace" else result.get(key)
+                result[key] = merged(below if isinstance(below, dict) else {}, value)
+        elif value is None:
             result.pop(key, None)
+        elif isinstance(value, list) and key in _KEYS and _are_objects(value):
+            below = result.get(key)
+            result[key] = _keyed(key, below if isinstance(below, list) else [], value)
         else:
-            result[key] = _value(key, result.get(key), value)
+            result[key] = value
     return result
 
 
@@ -64,35 +75,31 @@ def placed(over: Mapping[str, Any], base: Mapping[str, Any]) -> Object:
     return result
 
 
-def _value(key: str, base: Any, over: Any) -> Any:
-    if isinstance(over, dict):
-        below = base if isinstance(base, dict) and _directive(over) != "replace" else {}
-        return merged(below, over)
-    if isinstance(over, list) and key in _KEYS and all(isinstance(each, dict) for each in over):
-        return _keyed(key, base if isinstance(base, list) else [], over)
-    return over
+def _are_objects(items: list[Any]) -> bool:
+    return all(isinstance(each, dict) for each in items)
 
 
 def _keyed(key: str, base: list[Object], over: list[Object]) -> list[Object]:
     """Items of the base in their order, then the new ones in theirs."""
-    if any(each == {_DIRECTIVE: "replace"} for each in over):
-        base = []
-    result = {_identity(key, each): each for each in base if isinstance(each, dict)}
+    if any(each == _REPLACE for each in over):
+        base, over = [], [each for each in over if each != _REPLACE]
+    fields = _KEYS[key]
+    result = {_identity(fields, each): each for each in base if isinstance(each, dict)}
     for each in over:
-        if each == {_DIRECTIVE: "replace"}:
-            continue
-        identity = _identity(key, each)
-        if _directive(each) == "delete":
+        identity, directive = _identity(fields, each), each.get(_DIRECTIVE)
+        if directive == "delete":
             result.pop(identity, None)
-        elif identity in result and _directive(each) != "replace":
-            result[identity] = merged(_compatible(key, result[identity], each), each)
-        else:
+        elif directive == "replace" or identity not in result:
             result[identity] = merged({}, each)
+        else:
+            result[identity] = merged(_compatible(key, result[identity], each), each)
     return list(result.values())
 
 
-def _identity(key: str, item: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(item.get(field, _DEFAULTS.get(field))) for field in _KEYS[key])
+def _identity(fields: tuple[str, ...], item: Mapping[str, Any]) -> tuple[str, ...]:
+    if len(fields) == 1:
+        return (str(item.get(fields[0])),)
+    return tuple([str(item.get(field, _DEFAULTS.get(field))) for field in fields])
 
 
 def _compatible(key: str, base: Object, over: Mapping[str, Any]) -> Object:
@@ -102,7 +109,3 @@ def _compatible(key: str, base: Object, over: Mapping[str, Any]) -> Object:
     if key == "env" and {"value", "valueFrom"} & set(over):
         return {"name": base["name"]}
     return base
-
-
-def _directive(value: Any) -> str:
-    return str(value.get(_DIRECTIVE, "")) if isinstance(value, dict) else ""

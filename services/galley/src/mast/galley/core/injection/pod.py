@@ -67,13 +67,15 @@ def injected(
     of the pod's node, if it has one. Raises InjectionRefused with everything that is wrong.
     """
     shape.check(pod)
-    _annotations(pod, settings)
+    annotations = _annotations(pod, settings)
     original = earlier.as_written({**pod})
-    shape.check(original)
+    if original != pod:
+        shape.check(original)
+        annotations = _annotations(original, settings)
     site = Site(
         pod=original,
         workload=of or workload(original, namespace),
-        annotations=_annotations(original, settings),
+        annotations=annotations,
         settings=settings,
         kubelet=kubelet,
     )

@@ -161,7 +161,9 @@ def overlay(site: Site, names: tuple[str, ...]) -> Object:
     for name in names:
         made = BY_NAME[name](site) if name in BY_NAME else site.settings.templates[name]
         spec = placed(made.get("spec") or {}, result.get("spec") or {})
-        result = merged(result, {**made, "spec": spec})
+        whole = {**made, "spec": spec}
+        alone = not result and name in BY_NAME
+        result = whole if alone else merged(result, whole)
     return result
 
 
