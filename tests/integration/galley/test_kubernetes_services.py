@@ -167,6 +167,21 @@ async def test_settings_of_the_mesh_say_which_namespaces_are_seen(site: Site) ->
         await site.until_keys(SERVICE)
 
 
+async def test_a_gateway_that_has_a_name_is_reached_by_its_addresses(site: Site) -> None:
+    gate = WEB.replace("namespace: shop", "namespace: shop, labels: {topology.istio.io/network: n}")
+    gate = gate.replace("spec: {", "spec: {type: LoadBalancer, ")
+    site.create(gate + "status: {loadBalancer: {ingress: [{hostname: localhost}]}}")
+    async with site.source():
+
+        async def resolved() -> bool:
+            entry = await site.store.get(SERVICE)
+            return entry is not None and "127.0.0.1" in list(
+                Service.FromString(entry.value).external_addresses
+            )
+
+        await until(resolved)
+
+
 async def test_one_of_two_writes_and_the_other_takes_over(site: Site) -> None:
     site.create(WEB)
     async with site.source("two") as second:

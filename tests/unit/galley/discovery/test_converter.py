@@ -261,3 +261,39 @@ def test_values_are_the_messages() -> None:
     made.settle()
     made.put_pod(ObjectName("shop", "web-1"), None)
     assert made.settle_values() == {POD: None, SHARD: None}
+
+
+GATE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop, labels: {topology.istio.io/network: far}}
+spec: {type: LoadBalancer, ports: [{port: 15443}]}
+status: {loadBalancer: {ingress: [{hostname: lb.test}, {ip: 203.0.113.1}]}}
+"""
+
+
+def test_names_of_gateways_are_their_addresses() -> None:
+    """Proxies dial no names; of other Services they stay what they are (pilot.md D8)."""
+    converter = Converter()
+
+    def outside() -> list[str] | None:
+        found = converter.settle().get(SERVICE)
+        return None if found is None else list(found.external_addresses)
+
+    def put(text: str) -> None:
+        for each in items(text):
+            converter.put(each)
+
+    put(GATE.replace("topology.istio.io/network", "other"))
+    assert (converter.gateway_names, outside()) == (set(), ["lb.test", "203.0.113.1"])
+    put(GATE)
+    outside()
+    assert converter.gateway_names == {"lb.test"}
+    converter.put_addresses("lb.test", ["192.0.2.1", "192.0.2.2"])
+    assert outside() == ["192.0.2.1", "192.0.2.2", "203.0.113.1"]
+    converter.put_addresses("lb.test", ["192.0.2.1", "192.0.2.2"])
+    assert outside() is None
+    put(GATE.replace("lb.test", "new.test"))
+    assert (converter.gateway_names, outside()) == ({"new.test"}, ["new.test", "203.0.113.1"])
+    put(GATE)
+    assert outside() == ["lb.test", "203.0.113.1"], "what it was is forgotten"

@@ -6,8 +6,8 @@ Section numbers are those of galley-and-kubernetes.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -41,6 +41,7 @@ from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.discovery.shapes import SHAPES
 from mast.galley.core.plan import Aborted
 from mast.galley.core.problem import Finding, path_text
+from mast.galley.store.names import addresses_of
 from mastapi.registry.v1.registry_pb2 import RemoteCluster
 
 log = structlog.get_logger()
@@ -49,6 +50,9 @@ SERVICES: Final = Resource("", "v1", "services", "Service")
 ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 FOLLOWED: Final = (NAMESPACES, NODES, SERVICES, ENDPOINT_SLICES, PODS)
 """What an API server is asked for; endpoints that people write are among the slices too."""
+
+RESOLVED_EVERY: Final = timedelta(seconds=30)
+"""How often names of gateways are looked up again."""
 
 LEADER_TTL: Final = timedelta(seconds=10)
 VALUE_LIMIT_BYTES: Final = 1 << 20
@@ -100,6 +104,7 @@ class RegistrySource:
         self._wanted: dict[str, bytes] = {}
         self._dirty: set[str] = set()
         self._news = asyncio.Event()
+        self._named = asyncio.Event()
         # Whether the store is as the one that leads wants it: we do, or somebody else was seen to.
         self._agreed = False
 
@@ -119,6 +124,7 @@ class RegistrySource:
             for resource in FOLLOWED:
                 tasks.create_task(self._follow(api, resource), name=f"follow {resource.plural}")
             tasks.create_task(self._follow_settings(), name="follow mesh settings")
+            tasks.create_task(self._resolve(), name="resolve names of gateways")
             tasks.create_task(self._derive(), name="derive registry")
             tasks.create_task(self._lead_often(), name="store registry")
 
@@ -133,11 +139,16 @@ class RegistrySource:
         async with aclosing(follow_as(form, api, resource, state=told)) as batches:
             async for batch in batches:
                 async with self._turn:
-                    await asyncio.to_thread(self._take, resource, batch.changes)
+                    before = self._converter.gateway_names
+                    if await asyncio.to_thread(self._take, resource, batch.changes) - before:
+                        self._named.set()
                 self._arrived(resource.plural)
 
-    def _take(self, resource: Resource, changes: Sequence[Change[Read]]) -> None:
-        """Tell the converter; a broken object is told to people, and the last good one stays."""
+    def _take(self, resource: Resource, changes: Sequence[Change[Read]]) -> Set[str]:
+        """Tell the converter; a broken object is told to people, and the last good one stays.
+
+        Returns the names whose addresses are to be found out.
+        """
         puts: Mapping[str, Callable[[Any, Any], None]] = {
             NAMESPACES.plural: self._converter.put_namespace,
             NODES.plural: self._converter.put_node,
@@ -151,6 +162,7 @@ class RegistrySource:
             if found is None or not found.is_broken:
                 key = SliceId(resource.kind, *name) if resource == ENDPOINT_SLICES else name
                 puts[resource.plural](key, found.item if found else None)
+        return self._converter.gateway_names
 
     def _tell(self, resource: Resource, name: ObjectName, findings: tuple[Finding, ...]) -> None:
         known = self._problems.pop((resource.plural, name), ())
@@ -191,6 +203,22 @@ class RegistrySource:
         self._missing.discard(name)
         if not self._missing:
             self._changed.set()
+
+    async def _resolve(self) -> None:
+        """Find out where names of gateways lead to, and whether they still do (pilot.md D8)."""
+        while True:
+            async with self._turn:
+                names = self._converter.gateway_names
+            found = await addresses_of(names)
+            async with self._turn:
+                for name, addresses in found.items():
+                    self._converter.put_addresses(name, addresses)
+                if self._converter.gateway_names == names:
+                    self._named.clear()
+            self._arrived("")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESOLVED_EVERY.total_seconds()):
+                    await self._named.wait()
 
     async def _derive(self) -> None:
         """Once everything is known, whenever something changes: what the registry is to hold."""

@@ -14,6 +14,7 @@ from mast.galley.core.discovery.objects import (
     Slice,
     SliceId,
 )
+from mast.galley.core.discovery.services import gateway_names
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -24,6 +25,9 @@ class Links(Generic[K, V]):
 
     def __init__(self) -> None:
         self._values: dict[K, set[V]] = {}
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._values)
 
     def __getitem__(self, key: K) -> Set[V]:
         return self._values.get(key, frozenset())
@@ -55,6 +59,7 @@ class Cluster:
         self.pods_at: Links[str, ObjectName] = Links()
         self.pods_on: Links[str, ObjectName] = Links()
         self.by_nodes: set[ObjectName] = set()
+        self.by_name: Links[str, ObjectName] = Links()
         self._services_in: Links[str, ObjectName] = Links()
         self._pods_in: Links[str, ObjectName] = Links()
 
@@ -64,6 +69,7 @@ class Cluster:
         if service is not None:
             self.services[name] = service
         self._services_in.move(name, _namespaces(old), _namespaces(service))
+        self.by_name.move(name, gateway_names(old), gateway_names(service))
         self.by_nodes.discard(name)
         if service is not None and service.node_selector is not None:
             self.by_nodes.add(name)

@@ -6,7 +6,7 @@ costs what it reaches: a Pod its workload and the slices that name it, a Node it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -26,7 +26,12 @@ from mast.galley.core.discovery.objects import (
     SliceId,
 )
 from mast.galley.core.discovery.places import NETWORK, Place, locality
-from mast.galley.core.discovery.services import canonical_service, drains, service_key
+from mast.galley.core.discovery.services import (
+    canonical_service,
+    drains,
+    gateway_names,
+    service_key,
+)
 from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.discovery.workloads import canonical_workload, workload_key
 from mastapi.registry.v1.registry_pb2 import EndpointShard
@@ -64,6 +69,7 @@ class Converter:
         self._cluster = Cluster()
         self._stale = _Stale()
         self._everything = False
+        self._resolved: dict[str, tuple[str, ...]] = {}
         self._entries: dict[SliceId, _Entries] = {}
         # In how many parts the endpoints of a Service were told, if in several.
         self._parts: dict[ObjectName, int] = {}
@@ -92,8 +98,11 @@ class Converter:
 
     def put_service(self, name: ObjectName, service: Service | None) -> None:
         """A Service as it is now, None if it is gone."""
-        if self._cluster.services.get(name) != service:
+        old = self._cluster.services.get(name)
+        if old != service:
             self._cluster.put_service(name, service)
+            for each in gateway_names(old) - self.gateway_names:
+                self._resolved.pop(each, None)
             self._stale.services.add(name)
             self._stale.shards.add(name)
 
@@ -131,6 +140,17 @@ class Converter:
             self._forget(self._cluster.slices_naming[pod])
             for address in own_addresses(self._cluster.pods[pod]):
                 self._forget(self._cluster.slices_at[address])
+
+    @property
+    def gateway_names(self) -> Set[str]:
+        """Names whose addresses somebody has to find out."""
+        return frozenset(self._cluster.by_name)
+
+    def put_addresses(self, name: str, addresses: Sequence[str]) -> None:
+        """The addresses that a name leads to now."""
+        if self._resolved.get(name) != tuple(addresses):
+            self._resolved[name] = tuple(addresses)
+            self._stale.services |= self._cluster.by_name[name]
 
     def put_namespace(self, name: ObjectName, namespace: Namespace | None) -> None:
         """A Namespace as it is now, None if it is gone."""
@@ -203,7 +223,8 @@ class Converter:
             return None
         nodes = self._cluster.nodes
         wanted = sorted(nodes) if service.node_selector is not None else ()
-        return canonical_service(service, self._settings, (nodes[each] for each in wanted))
+        known = (nodes[each] for each in wanted)
+        return canonical_service(service, self._settings, known, self._resolved)
 
     def _shard_parts(self, name: ObjectName) -> Iterator[tuple[str, Message | None]]:
         whole = self._shard(name)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Final
 
 from mast.common import keys
 from mast.galley.core.discovery.objects import ClusterNode, ObjectName, Service
+from mast.galley.core.discovery.places import NETWORK
 from mast.galley.core.discovery.protocols import protocol
 from mast.galley.core.discovery.settings import Settings
 from mastapi.registry.v1 import registry_pb2 as registry
@@ -19,6 +22,7 @@ PERSISTENT_SESSION: Final = frozenset(
 _DISTRIBUTION: Final = "networking.istio.io/traffic-distribution"
 _GATEWAY_PORT: Final = "networking.istio.io/gatewayPort"
 _CROSS_NETWORK_PORT: Final = 15443
+NOTHING: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 def host(id_: ObjectName, settings: Settings) -> str:
@@ -31,14 +35,36 @@ def service_key(id_: ObjectName, settings: Settings) -> str:
     return keys.service_key(id_.namespace, host(id_, settings), settings.cluster)
 
 
+def gateway_names(service: Service | None) -> Set[str]:
+    """Names by which a gateway of a network is reached: proxies dial addresses only."""
+    if service is None or NETWORK not in service.labels:
+        return frozenset()
+    return frozenset(each for each in service.external_addresses if not _is_address(each))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def canonical_service(
-    service: Service, settings: Settings, nodes: Iterable[ClusterNode] = ()
+    service: Service,
+    settings: Settings,
+    nodes: Iterable[ClusterNode] = (),
+    resolved: Mapping[str, Sequence[str]] = NOTHING,
 ) -> registry.Service:
     """A Service in the mesh's terms.
 
     ExternalName is an alias, a headless Service passes callers through. ``nodes`` are those of the
-    cluster, if the Service wants to be reached by their addresses.
+    cluster, if the Service wants to be reached by their addresses; ``resolved`` are addresses of
+    names that lead to gateways.
     """
+    outside = (
+        address for each in service.external_addresses for address in resolved.get(each, (each,))
+    )
     made = registry.Service(
         host=host(service.id, settings),
         namespace=service.id.namespace,
@@ -55,9 +81,7 @@ def canonical_service(
         headless=service.headless and not service.alias_of,
         publish_not_ready=service.publish_not_ready,
         node_local=service.node_local,
-        external_addresses=tuple(
-            dict.fromkeys((*service.external_addresses, *_of(nodes, service)))
-        ),
+        external_addresses=tuple(dict.fromkeys((*outside, *_of(nodes, service)))),
     )
     if service.alias_of:
         made.location = registry.LOCATION_MESH_EXTERNAL
