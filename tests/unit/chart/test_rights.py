@@ -72,6 +72,9 @@ CASES = [
         {"security.workloadSecrets": True, "security.trustedNodeAccounts": True},
         id="switches",
     ),
+    pytest.param(
+        set_values("galley.enableAnalysis", True), {"galley.enableAnalysis": True}, id="analysis"
+    ),
     pytest.param(profile("remote"), {"remote": True}, id="remote"),
     pytest.param(
         COMBINATIONS["cni"],
