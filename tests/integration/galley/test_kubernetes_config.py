@@ -21,6 +21,7 @@ from mast.common.kubernetes.objects import SECRETS as SECRET_OBJECTS
 from mast.galley.core.cluster import source_of
 from mast.galley.core.discovery.settings import CLUSTER
 from mast.galley.core.objects import Defaults, read_json
+from mast.galley.core.references import CONFIG_MAP
 from mast.galley.core.resources import Stored, stored
 from mast.galley.store.configs import Configs
 from mast.galley.store.kubernetes import KubernetesSource
@@ -326,24 +327,76 @@ async def test_settings_of_the_mesh_say_which_namespaces_are_seen(site: Site) ->
         await site.until_stored(MESH, there=False)
 
 
-async def test_secrets_of_gateways_are_sealed_and_others_stay_where_they_are(site: Site) -> None:
+async def test_secrets_that_are_referred_to_are_sealed_and_others_stay(site: Site) -> None:
+    """What gateways name comes, and goes with the last that names it (least privilege)."""
     pair = Ca.root("a").leaf(dns=["a.com"])
     data = {"tls.crt": pair.chain.decode(), "tls.key": pair.key.decode()}
     for name, kind, text in (
         ("gateway", "kubernetes.io/tls", data),
         ("generic", "Opaque", {"cert": data["tls.crt"], "key": data["tls.key"]}),
+        ("generic-cacert", "Opaque", {"cacert": data["tls.crt"]}),
+        ("unused", "kubernetes.io/tls", data),
         ("password", "Opaque", {"password": "x"}),
         ("token", "kubernetes.io/service-account-token", data),
     ):
         body = {"metadata": {"name": name}, "type": kind, "stringData": text}
         site.cluster.objects.create(SECRET_OBJECTS, "shop", body)
+
+    async def secrets_are(*names: str) -> None:
+        async def agree() -> bool:
+            found = {key for key in await site.stored() if key.startswith("secrets/")}
+            return found == {f"secrets/shop/{name}" for name in names}
+
+        await until(agree)
+
+    site.define()
+    for name in ("gateway", "generic", "password", "token"):
+        tls = {"mode": "MUTUAL", "credentialName": name}
+        site.create_of(name, {"host": "a.com", "trafficPolicy": {"tls": tls}})
     async with site.source() as source:
         await until(lambda: source.synced)
-        await site.until_stored("secrets/shop/generic")
-        await site.until_stored("secrets/shop/gateway")
+        await secrets_are("gateway", "generic", "generic-cacert")
         found = await site.stored()
-    assert {key for key in found if key.startswith("secrets/")} == {
-        "secrets/shop/gateway",
-        "secrets/shop/generic",
+        assert pair.key not in found["secrets/shop/gateway"].resource.SerializeToString()
+        site.cluster.objects.delete(RULES, "shop", "generic")
+        await secrets_are("gateway")
+    async with site.source("two"):
+        site.cluster.objects.delete(RULES, "shop", "gateway")
+        await secrets_are()
+
+
+async def test_roots_in_config_maps_that_are_referred_to(site: Site) -> None:
+    """By whichever source: the ConfigMap comes, changes, and goes with the last that names it."""
+    one, two = (Ca.root(name).pem.decode() for name in ("one", "two"))
+    for name in ("roots", "unused"):
+        body = {"metadata": {"name": name}, "data": {"ca.crt": one}}
+        site.cluster.objects.create(CONFIG_MAPS, "shop", body)
+    key = f"{CONFIG_MAP.collection}/shop/roots"
+
+    async def holds(text: str) -> None:
+        async def agree() -> bool:
+            found = (await site.stored()).get(key)
+            return found is not None and text.encode() in found.resource.SerializeToString()
+
+        await until(agree)
+
+    tls = {"mode": "SIMPLE", "credentialName": "configmap://roots"}
+    policy = {"host": "a.com", "trafficPolicy": {"tls": tls}}
+    content = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": "applied", "namespace": "shop"},
+        "spec": policy,
     }
-    assert pair.key not in found["secrets/shop/gateway"].resource.SerializeToString()
+    (applied,) = read_json(content, "-", Defaults()).objects
+    await site.configs.apply([applied])
+    async with site.source() as source:
+        await until(lambda: source.synced)
+        await holds(one)
+        site.cluster.objects.patch(CONFIG_MAPS, "shop", "roots", {"data": {"ca.crt": two}}, MERGE)
+        await holds(two)
+    async with site.source("two"):
+        await site.until_stored(key)
+        await site.store.delete(applied.key)
+        await site.until_stored(key, there=False)
+    assert not [each for each in await site.stored() if "unused" in each]

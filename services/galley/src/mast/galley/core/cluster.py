@@ -15,14 +15,21 @@ from google.protobuf.message import DecodeError
 
 from istio.mcp.v1alpha1 import resource_pb2
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
-from mast.common.keys import config_key
-from mast.common.kinds import BY_GROUP_KIND, GENERATION_ANNOTATION, Kind
+from mast.common.keys import config_key, parse_config_key
+from mast.common.kinds import (
+    BY_COLLECTION,
+    BY_GROUP_KIND,
+    GENERATION_ANNOTATION,
+    Kind,
+    unpack,
+)
 from mast.common.kubernetes.objects import Object, Resource, labels_of, name_of, namespace_of
 from mast.galley.core.admission.validation import complaint
 from mast.galley.core.discovery.settings import CLUSTER, Settings
 from mast.galley.core.judge import judge
 from mast.galley.core.objects import SKIPPED, ConfigObject, Defaults, read_json
 from mast.galley.core.problem import Problem, Severity, errors
+from mast.galley.core.references import CONFIG_MAP, Reference, References, may_refer, references
 from mast.galley.core.tree import SOURCE_ANNOTATION
 
 SOURCE: Final = "kubernetes"
@@ -182,6 +189,8 @@ class Cluster:
     """Everything that was told of a cluster, by where it stands and by the keys it speaks for.
 
     ``objects`` counts what is valid of it, whether the mesh sees it or not, ``mistakes`` errors.
+    Of credentials it has a use for those with ``references``; ``awaited`` are keys that stay as
+    they are until it was told of them.
     """
 
     source: str = SOURCE
@@ -190,6 +199,8 @@ class Cluster:
     settings: Settings = field(default_factory=Settings)
     objects: int = 0
     mistakes: int = 0
+    references: References = field(default_factory=References)
+    awaited: set[str] = field(default_factory=set)
     _speakers: dict[str, Place] = field(default_factory=dict)
     _scopes: dict[str, dict[Place, None]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -201,15 +212,17 @@ class Cluster:
             concerned.update(before.keys)
             self._count(before, -1)
             self._scopes[before.scope].pop(place, None)
-            for key in before.keys:
-                if self._speakers.get(key) == place:
-                    del self._speakers[key]
+            gone = [key for key in before.keys if self._speakers.get(key) == place]
+            for key in gone:
+                del self._speakers[key]
+            self.references.withdraw(gone)
         if found is not None:
             concerned.update(found.keys)
             self._count(found, 1)
             self.cells[place] = found
             self._scopes[found.scope][place] = None
             self._speakers.update(dict.fromkeys(found.keys, place))
+            self.references.offer(found.keys)
         return concerned
 
     def label(self, namespace: str, labels: Mapping[str, str] | None) -> set[str]:
@@ -231,13 +244,18 @@ class Cluster:
         return self._keys_of(scope for scope in scopes if self._sees(scope) != (scope in seen))
 
     def speaks(self, key: str) -> bool:
-        """Whether an object that the mesh sees speaks for a key, valid or not."""
+        """Whether an object that the mesh sees and can use speaks for a key, valid or not."""
         place = self._speakers.get(key)
-        return place is not None and self._sees(self.cells[place].scope)
+        if place is None:
+            return key in self.awaited
+        return self._sees(self.cells[place].scope) and self.references.wants(key)
 
     def wanted(self, key: str) -> ConfigObject | None:
         """What is to be stored under a key; None if nothing, or nothing that is valid."""
-        return self.cells[self._speakers[key]].objects.get(key) if self.speaks(key) else None
+        place = self._speakers.get(key)
+        if place is None or not self.speaks(key):
+            return None
+        return self.cells[place].objects.get(key)
 
     @property
     def keys(self) -> Iterable[str]:
@@ -315,6 +333,11 @@ def mesh_key(namespace: str) -> str:
     return config_key(_MESH_CONFIG.collection, namespace, "default")
 
 
+def map_key(namespace: str, name: str) -> str:
+    """The key of a ConfigMap."""
+    return config_key(CONFIG_MAP.collection, namespace, name)
+
+
 def mesh_settings(own: ConfigObject | None, stored: bytes) -> MeshConfig:
     """The mesh's settings: the cluster's own, else those of a stored resource, else defaults."""
     found = MeshConfig()
@@ -328,6 +351,18 @@ def mesh_settings(own: ConfigObject | None, stored: bytes) -> MeshConfig:
 def owner_of(value: bytes) -> str:
     """The source that stored an object; "" if none did, or if it cannot be read."""
     return str(_resource(value).metadata.annotations.get(SOURCE_ANNOTATION, ""))
+
+
+def stored_references(key: str, value: bytes) -> frozenset[Reference]:
+    """The credentials that a stored object refers to; none if it cannot be read."""
+    parsed = parse_config_key(key)
+    kind = BY_COLLECTION.get(parsed.collection)
+    if kind is None or not may_refer(kind):
+        return frozenset()
+    try:
+        return references(kind, parsed.namespace, unpack(kind, _resource(value).body))
+    except ValueError:
+        return frozenset()
 
 
 def _resource(value: bytes) -> resource_pb2.Resource:

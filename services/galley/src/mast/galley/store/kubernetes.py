@@ -6,9 +6,8 @@ Section numbers are those of galley-and-kubernetes.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -16,67 +15,40 @@ import structlog
 
 from istio.mesh.v1alpha1.config_pb2 import MeshConfig
 from mast.common.backoff import Backoff
+from mast.common.etcd import Change as StoredChange
 from mast.common.etcd import Compare, Leadership, Rejected, Unavailable
 from mast.common.keys import CONFIG, SECRETS, parse_config_key
 from mast.common.kinds import BY_COLLECTION, Kind
 from mast.common.kubernetes import Api, Change, Resource, follow, labels_of
-from mast.common.kubernetes.objects import CONFIG_MAPS, NAMESPACES
-from mast.common.kubernetes.objects import SECRETS as SECRET_OBJECTS
+from mast.common.kubernetes.objects import NAMESPACES
+from mast.common.latest import Latest
 from mast.galley.core.cluster import (
-    MESH_MAP,
     SOURCE,
     Cell,
     Cluster,
     cell,
     defined,
+    map_key,
     mesh_key,
-    mesh_map,
     mesh_settings,
     owner_of,
     served,
     step,
+    stored_references,
 )
 from mast.galley.core.history import Operation, Origin
 from mast.galley.core.objects import ConfigObject, Defaults
 from mast.galley.core.observed import Observed
 from mast.galley.core.plan import Aborted, TooLarge
 from mast.galley.core.problem import Problem, Severity
+from mast.galley.core.references import Reference
 from mast.galley.core.resources import reference
 from mast.galley.store.configs import Configs
+from mast.galley.store.kubernetes_feeds import DEFINITIONS, Feed, fixed_feeds, map_feed
 
 log = structlog.get_logger()
 
-DEFINITIONS: Final = Resource(
-    "apiextensions.k8s.io",
-    "v1",
-    "customresourcedefinitions",
-    "CustomResourceDefinition",
-    namespaced=False,
-)
-_INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
-_INGRESS_CLASSES = Resource(
-    "networking.k8s.io", "v1", "ingressclasses", "IngressClass", namespaced=False
-)
-# Types of Secrets that gateways take their credentials from.
-_CREDENTIAL_TYPES = ("kubernetes.io/tls", "Opaque")
-
 LEADER_TTL: Final = timedelta(seconds=10)
-
-
-@dataclass(frozen=True)
-class Feed:
-    """Objects that are followed together.
-
-    With an ``alias`` each of them is read under this name. ``defined`` are those of a definition,
-    which says when they are gone.
-    """
-
-    name: str
-    resource: Resource
-    namespace: str = ""
-    fields: str = ""
-    alias: str = ""
-    defined: bool = False
 
 
 class KubernetesSource:
@@ -121,6 +93,8 @@ class KubernetesSource:
         # What stands in the store: the owner of each object, and the mesh's settings.
         self._owners: dict[str, str] = {}
         self._stored_mesh = b""
+        # ConfigMaps that are referred to, by namespace and name.
+        self._maps: Latest[frozenset[tuple[str, str]]] = Latest(frozenset())
         self._dirty: set[str] = set()
         self._news = asyncio.Event()
         # Whether the store is as the one that leads wants it: we do, or somebody else was seen to.
@@ -134,29 +108,14 @@ class KubernetesSource:
 
     async def run(self, api: Api) -> None:
         """Follow and store, for ever."""
-        feeds = self._feeds()
+        feeds = fixed_feeds(self._namespace, self._revision, secrets=self._configs.keeps_secrets)
         self._missing = {DEFINITIONS.plural, *(feed.name for feed in feeds)}
         async with asyncio.TaskGroup() as tasks:
             for feed in feeds:
                 tasks.create_task(self._follow(api, feed), name=f"follow {feed.name}")
             tasks.create_task(self._follow_definitions(api, tasks), name="follow definitions")
+            tasks.create_task(self._follow_maps(api, tasks), name="follow ConfigMaps")
             tasks.create_task(self._store(), name=f"store source {self._source}")
-
-    def _feeds(self) -> list[Feed]:
-        """What every API server has. Secrets only if there is a key to seal them with."""
-        settings = f"metadata.name={mesh_map(self._revision)}"
-        feeds = [
-            Feed("namespaces", NAMESPACES),
-            Feed("ingresses", _INGRESSES),
-            Feed("ingressclasses", _INGRESS_CLASSES),
-            Feed("mesh", CONFIG_MAPS, self._namespace, settings, MESH_MAP),
-        ]
-        if self._configs.keeps_secrets:
-            feeds += [
-                Feed(f"secrets {kind}", SECRET_OBJECTS, fields=f"type={kind}")
-                for kind in _CREDENTIAL_TYPES
-            ]
-        return feeds
 
     async def _follow_definitions(self, api: Api, tasks: asyncio.TaskGroup) -> None:
         """Follow every kind of ours as long as the API server knows it."""
@@ -166,6 +125,21 @@ class KubernetesSource:
                     self.observed.put(DEFINITIONS, "", change.name, change.object)
                     self._define(api, tasks, change)
                 self._arrived(DEFINITIONS.plural)
+
+    async def _follow_maps(self, api: Api, tasks: asyncio.TaskGroup) -> None:
+        """Follow every ConfigMap that something refers to, each alone: others hold no roots."""
+        following: dict[str, asyncio.Task[None]] = {}
+        seen: frozenset[tuple[str, str]] | None = None
+        while True:
+            seen = await self._maps.after(seen)
+            feeds = {feed.name: feed for feed in map(map_feed, seen)}
+            for name in following.keys() - feeds.keys():
+                following.pop(name).cancel()
+                self._drop(name)
+            for name in feeds.keys() - following.keys():
+                following[name] = tasks.create_task(
+                    self._follow(api, feeds[name]), name=f"follow {name}"
+                )
 
     def _define(self, api: Api, tasks: asyncio.TaskGroup, change: Change) -> None:
         kind = defined(change.object or change.previous or {})
@@ -196,8 +170,7 @@ class KubernetesSource:
     def _forget(self, kind: Kind) -> None:
         """A kind is gone, and with it its objects."""
         log.info("source.kind_gone", kind=str(kind))
-        for place in [place for place in self._cluster.cells if place[0] == str(kind)]:
-            self._touch(self._cluster.put(place, None))
+        self._drop(str(kind))
         self._arrived(str(kind))
         self._report(self._source, self._cluster.objects, self._cluster.mistakes)
 
@@ -213,6 +186,10 @@ class KubernetesSource:
                     self._take(feed, change, found)
                 if first:
                     self._keep_only(feed, batch.changes)
+                if first and feed.referred:
+                    key = map_key(feed.namespace, feed.referred)
+                    self._cluster.awaited.discard(key)
+                    self._touch({key})
                 first = False
                 self._arrived(feed.name)
                 self._report(self._source, self._cluster.objects, self._cluster.mistakes)
@@ -248,6 +225,23 @@ class KubernetesSource:
             if place not in present:
                 self._touch(self._cluster.put(place, None))
 
+    def _drop(self, name: str) -> None:
+        """What a feed told is told no more."""
+        for place in [place for place in self._cluster.cells if place[0] == name]:
+            self._touch(self._cluster.put(place, None))
+
+    def _refer(self, changes: Mapping[str, frozenset[Reference]]) -> None:
+        """Take which credentials stored objects refer to."""
+        for key, found in changes.items():
+            self._touch(self._cluster.references.put(key, found))
+        before, maps = self._maps.value, self._cluster.references.config_maps
+        if maps != before:
+            gone = {map_key(*each) for each in before - maps}
+            self._cluster.awaited -= gone
+            self._cluster.awaited |= {map_key(*each) for each in maps - before}
+            self._touch(gone)
+            self._maps.publish(maps)
+
     def _arrived(self, name: str) -> None:
         self._missing.discard(name)
         if not self._missing:
@@ -280,6 +274,7 @@ class KubernetesSource:
         """Store everything once, then what changes here or there."""
         await self.listed.wait()
         self._owners.clear()
+        self._cluster.references.forget()
         self._stored_mesh = b""
         with ExitStack() as following:
             for prefix in (CONFIG, *([SECRETS] if self._configs.keeps_secrets else [])):
@@ -297,6 +292,7 @@ class KubernetesSource:
         """Note who owns what is stored, and look again at what is, or ought to be, ours."""
         async with aclosing(self._configs.follow(prefix)) as batches:
             async for batch in batches:
+                self._refer(await asyncio.to_thread(_referring, batch.changes))
                 touched = set()
                 for change in batch.changes:
                     ours = self._owners.pop(change.key, None) == self._source
@@ -384,6 +380,10 @@ class KubernetesSource:
                 deleted=deleted,
                 revision=revision,
             )
+
+
+def _referring(changes: Sequence[StoredChange]) -> dict[str, frozenset[Reference]]:
+    return {each.key: stored_references(each.key, each.value or b"") for each in changes}
 
 
 def _tell(source: str, problems: Sequence[Problem]) -> None:
