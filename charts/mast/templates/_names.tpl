@@ -31,14 +31,19 @@
 
 {{/* Labels of every object: (list $ COMPONENT). */}}
 {{- define "mast.labels" -}}
-{{- $root := index . 0 }}
+{{ include "mast.labels.shared" . }}
+istio.io/rev: {{ include "mast.revision" (index . 0) }}
+{{- end }}
+
+{{/* Labels of configuration, which counts for every revision. */}}
+{{- define "mast.labels.shared" -}}
+{{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ index . 1 }}
 app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/part-of: mast
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 app.kubernetes.io/version: {{ include "mast.tag" $root | quote }}
 helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }}
-istio.io/rev: {{ include "mast.revision" $root }}
 {{- end }}
 
 {{/* What Deployments and Services select pods by; these labels never change. */}}

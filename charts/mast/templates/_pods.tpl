@@ -157,7 +157,7 @@ readinessProbe:
 {{/* Deployment, autoscaler, disruption budget and account of a service.
 
 root, own: as above; name: of the objects; component: label; image; account; args, ports, volumes,
-mounts: YAML; token: whether the pod may speak to the API server; probes: YAML; grace: seconds. */}}
+mounts: YAML; scraped: port of metrics; token: whether the pod may speak to the API server; probes: YAML; grace: seconds. */}}
 {{- define "mast.service" -}}
 {{- $root := .root }}{{ $own := .own }}
 {{- $namespace := include "mast.namespace" $root }}
@@ -203,7 +203,7 @@ spec:
         {{- end }}
       annotations:
         prometheus.io/scrape: "true"
-        prometheus.io/port: "15014"
+        prometheus.io/port: {{ .scraped | default "15014" | quote }}
         {{- with $own.podAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

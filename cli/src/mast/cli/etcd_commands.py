@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from mast.cli.errors import CommandError
 from mast.cli.etcd_bootstrap import Secrets, keep_users_of
 from mast.cli.etcd_snapshot import outdated, reached, save
 from mast.cli.kubernetes_access import ClusterChoice, Context, Kubeconfig
@@ -100,7 +101,9 @@ def bootstrap(
 @commands.command()
 def snapshot(
     folder: Annotated[Path, typer.Argument(help="Directory of snapshots.")],
-    endpoint: Annotated[str, typer.Option(help="A member of etcd, HOST:PORT.")] = "127.0.0.1:2379",
+    endpoints: Annotated[
+        str, typer.Option(help="Members of etcd, HOST:PORT,…; the first that gives it counts.")
+    ] = "127.0.0.1:2379",
     ca: Annotated[Path | None, typer.Option(help="PEM of etcd's CA; without, no TLS.")] = None,
     cert: Annotated[Path | None, typer.Option(help="PEM of the administrator's.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM of its key.")] = None,
@@ -112,7 +115,14 @@ def snapshot(
     """
 
     async def copy() -> Path:
-        async with reached(endpoint, ca, cert, key) as channel:
+        *others, last = endpoints.split(",")
+        for each in others:
+            try:
+                async with reached(each, ca, cert, key) as channel:
+                    return await save(channel, folder, _now())
+            except CommandError as error:
+                note(f"{each}: {error}")
+        async with reached(last, ca, cert, key) as channel:
             return await save(channel, folder, _now())
 
     saved = asyncio.run(copy())
