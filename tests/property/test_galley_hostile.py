@@ -18,11 +18,14 @@ from hypothesis import strategies as st
 
 from mast.common.kinds import Kind, named
 from mast.galley.core.decode import FINDINGS_LIMIT, decode
-from mast.galley.core.documents import TEXT_LIMIT_BYTES, from_json, parsed, utf8
+from mast.galley.core.discovery.manifests import CONTROLLERS
+from mast.galley.core.documents import TEXT_LIMIT_BYTES, Document, from_json, parsed, utf8
 from mast.galley.core.judge import judge
-from mast.galley.core.objects import Defaults, read_json, read_text
+from mast.galley.core.manifests import Manifests
+from mast.galley.core.objects import Defaults, read_documents, read_json, read_text
 from mast.galley.core.problem import Problem, errors
 from mast.galley.core.resources import resource, shown, stored
+from mast.galley.core.verdicts import verdicts
 
 CASES = int(os.environ.get("MAST_PARSER_CASES", "50"))
 many = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -90,6 +93,11 @@ TLS = "tls: [{match: [{sniHosts: [%s]}], route: [{destination: {host: a}}]}]"
                      id="wrong-types"),
         pytest.param("DestinationRule", f"{{host: a, {each('host: b')}}}", "duplicate-key",
                      id="one-key"),
+        pytest.param("config.istio.io/instance", "{compiledTemplate: metric, params: {dimensions:"
+                     " {%s}}}" % each("k#: source.name + #"), "expression", id="expressions"),
+        pytest.param("config.istio.io/rule",
+                     "{match: '%s && 5'}" % " && ".join(["a.b == c.d"] * 90), "attribute",
+                     id="attributes"),
     ],
 )  # fmt: skip
 def test_an_endless_object_is_refused_and_delays_no_other(kind: str, spec: str, rule: str) -> None:
@@ -195,6 +203,34 @@ def test_no_tree_raises(name: str, data: st.DataObject) -> None:
                                "metadata": {"name": data.draw(ODD | st.just("a"))}}  # fmt: skip
     content |= spec if kind.flat and isinstance(spec, dict) else {"spec": spec}
     judge(read_json(content, "-", Defaults()))
+
+
+FIELDS = st.sampled_from(
+    ["metadata", "name", "namespace", "labels", "annotations", "ownerReferences", "spec",
+     "status", "template", "jobTemplate", "selector", "matchLabels", "replicas", "containers",
+     "ports", "port", "containerPort", "rules", "http", "paths", "path", "backend",
+     "serviceName", "servicePort", "items", "kind", "endpoints", "addresses", "subsets"]
+) | ODD  # fmt: skip
+CONTENTS = st.recursive(
+    LEAVES | st.sampled_from(["a", "List", "1.2.3.4"]),
+    lambda t: st.lists(t, max_size=3) | st.dictionaries(FIELDS, t, max_size=4),
+    max_leaves=20,
+)
+MANIFESTS = st.sampled_from(
+    [*CONTROLLERS, ("v1", "Service"), ("v1", "Pod"), ("v1", "Endpoints"), ("v1", "Node"),
+     ("discovery.k8s.io/v1", "EndpointSlice"), ("extensions/v1beta1", "Ingress"),
+     ("extensions/v1beta1", "Deployment"), ("v1", "List")]
+)  # fmt: skip
+
+
+@many
+@given(MANIFESTS, st.dictionaries(FIELDS, CONTENTS, max_size=4))
+def test_no_manifest_raises(kind: tuple[str, str], content: dict[str, Any]) -> None:
+    tree = from_json({**content, "apiVersion": kind[0], "kind": kind[1]})
+    documents = [Document(tree)]
+    manifests = list(Manifests("shop").judged(documents, "-"))
+    judged = judge(read_documents(documents, "-", Defaults(skip_foreign=True)))
+    assert len(verdicts(judged, manifests)) <= 1 or kind[1] == "List"
 
 
 @many
