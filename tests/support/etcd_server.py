@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import grpc
@@ -21,8 +23,12 @@ from mast.cli.local import etcd
 
 STARTUP_SECONDS = 30
 START_ATTEMPTS = 5
-# Below the ephemeral range, so that no outgoing connection takes a port while etcd is down.
-_PORTS = range(20_000, 32_000)
+# Below the ephemeral range, so that no outgoing connection takes a port while etcd is down, and of
+# each worker of pytest its own, so that none takes what another has chosen but not bound yet.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = range(20_000, 32_000)[_WORKER :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+_FIRST = random.randrange(len(_PORTS))  # noqa: S311
+_in_turn = cycle((*_PORTS[_FIRST:], *_PORTS[:_FIRST]))
 # A lone member waits as long before it takes the lead of itself; by default a second or two. Leases
 # may be shorter than otherwise, too: they last for one and a half times as long at least.
 _ELECTION = ("--heartbeat-interval=50", "--election-timeout=250")
@@ -43,9 +49,9 @@ def _no_fsync(program: str) -> Sequence[str]:
 
 
 def free_port() -> int:
-    """A port nobody listens on at the moment."""
+    """A port nobody listens on at the moment; another one each time, for a long time."""
     while True:
-        port = random.choice(_PORTS)  # noqa: S311
+        port = next(_in_turn)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -42,6 +42,7 @@ from mast.pilot.core.mixer.filters import MixerExtensions, check_cache
 from mast.pilot.core.model.proxy import ProxyType
 from mast.pilot.core.packing import packed
 from tests.integration.mixer.bench import CASE, DENIAL, Bench, by_case, clock, running
+from tests.support.etcd_server import free_port
 from tests.support.messages import made
 from tests.support.mixer_mesh import (
     MIXER_PORT,
@@ -382,7 +383,7 @@ async def test_requests_wait_for_a_mixer_that_restarts(tmp_path) -> None:
     def register(server: grpc.aio.Server) -> None:
         ext_authz.register(server, engine, Pods(), ClientConfig, admit_all(), clock)
 
-    port = await unused_port()
+    port = free_port()
     attempts = f"cluster.outbound|{MIXER_PORT}||{POLICY}.upstream_cx_connect_fail"
     async with running(tmp_path, ScriptedEngine(), mixer_port=port) as bench:
         async with asyncio.TaskGroup() as tasks:
@@ -393,12 +394,3 @@ async def test_requests_wait_for_a_mixer_that_restarts(tmp_path) -> None:
             async with mixer(register, port):
                 assert (await waiting)[0] == 200
     assert len(engine.checked) == 1
-
-
-async def unused_port() -> int:
-    """A port that nobody listens on."""
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port

@@ -110,6 +110,14 @@ class Mesh:
         statuses = [ConfigStatus.FromString(each.value) for each in entries]
         return {each.fault: each.message for status in statuses for each in status.findings}
 
+    async def measures(self, metric: str, expected: Callable[[float], bool]) -> None:
+        """Wait for a metric of Pilot's."""
+
+        async def measured() -> bool:
+            return expected(await self.pilot.metric(metric))
+
+        await until(measured)
+
     async def tells(self, expected: Callable[[dict[str, str]], bool]) -> None:
         """Wait for findings."""
 
@@ -153,8 +161,8 @@ async def test_keys_come_late_change_and_stay(tmp_path: Path) -> None:
         await running.becomes(200)
         assert await running.status(FIRST.token()) == 401
         await running.tells(lambda found: "connection refused" in found.get(MISSING, ""))
-        assert await running.pilot.metric("pilot_token_keys_missing") == 1
-        assert await running.pilot.metric(f"{FETCHES}_fail_total") >= 1
+        await running.measures("pilot_token_keys_missing", lambda found: found == 1)
+        await running.measures(f"{FETCHES}_fail_total", lambda found: found >= 1)
         # It comes, and nobody has to do anything.
         async with site.publishing(FIRST):
             await running.becomes(200, FIRST.token())
@@ -173,7 +181,7 @@ async def test_keys_come_late_change_and_stay(tmp_path: Path) -> None:
         await running.tells(lambda found: "connection refused" in found.get(OLD, ""))
         assert await running.status(SECOND.token()) == 200
         assert await running.status() == 200
-        assert await running.pilot.metric(f"{FETCHES}_success_total") >= 1
+        await running.measures(f"{FETCHES}_success_total", lambda found: found >= 1)
 
 
 async def test_a_new_pilot_has_the_keys_of_the_last(tmp_path: Path) -> None:
