@@ -258,16 +258,33 @@ def test_check_inject(
         assert any(reason in row for row in rows), shown.output
 
 
-def test_what_the_injector_is_set_to_counts(cluster: LiveCluster) -> None:
+@pytest.mark.parametrize(
+    ("revision", "namespace"), [("default", "old"), ("one", "shop")], ids=["default", "named"]
+)
+def test_what_the_injector_of_a_revision_is_set_to_counts(
+    cluster: LiveCluster, revision: str, namespace: str
+) -> None:
+    run(cluster, "tag", "set", "prod", "--revision", "one")
     never = {"neverInjectSelector": [{"matchLabels": {"app": "batch"}}]}
-    cluster.cluster.objects.create(
-        CONFIG_MAPS,
-        "istio-system",
-        {"metadata": {"name": "istio-sidecar-injector"}, "data": {"config": yaml.safe_dump(never)}},
-    )
-    shown = run(cluster, "check-inject", "-n", "old", "--labels", "app=batch")
-    assert "neverInjectSelector selects the pod" in shown.output
-    cluster.cluster.objects.delete(CONFIG_MAPS, "istio-system", "istio-sidecar-injector")
+    name = f"istio-sidecar-injector-{revision}".removesuffix("-default")
+    body = {"metadata": {"name": name}, "data": {"config": yaml.safe_dump(never)}}
+    cluster.cluster.objects.create(CONFIG_MAPS, "istio-system", body)
+    shown = {
+        place: run(cluster, "check-inject", "-n", place, "--labels", "app=batch").output
+        for place in ("old", "shop")
+    }
+    cluster.cluster.objects.delete(CONFIG_MAPS, "istio-system", name)
+    told = [place for place in shown if "neverInjectSelector selects the pod" in shown[place]]
+    assert told == [namespace]
+
+
+def test_settings_that_are_not_understood_are_told(cluster: LiveCluster) -> None:
+    name = "istio-sidecar-injector"
+    body = {"metadata": {"name": name}, "data": {"config": "policy: maybe"}}
+    cluster.cluster.objects.create(CONFIG_MAPS, "istio-system", body)
+    shown = run(cluster, "check-inject", "-n", "old", "--labels", "app=web")
+    cluster.cluster.objects.delete(CONFIG_MAPS, "istio-system", name)
+    assert "istio-system/istio-sidecar-injector is not understood: policy 'maybe'" in shown.output
 
 
 def test_two_injectors_for_one_pod(cluster: LiveCluster) -> None:

@@ -141,15 +141,16 @@ async def _inspected(
 ) -> list[Inspected]:
     from mast.common.kubernetes import labels_of
     from mast.common.kubernetes.objects import MUTATING_WEBHOOK_CONFIGURATIONS, NAMESPACES
-    from mast.galley.core.injection.inspection import inspected
+    from mast.galley.core.injection.inspection import inspected, revision_of
 
     home = await api.get(NAMESPACES, namespace)
     installed = (await api.list(MUTATING_WEBHOOK_CONFIGURATIONS)).objects
-    settings = await _settings(api, istio_namespace)
+    revisions = {revision_of(each) for each in installed}
+    settings = {each: await _settings(api, each, istio_namespace) for each in revisions}
     return inspected(installed, namespace, labels_of(home), pod, settings)
 
 
-async def _settings(api: Api, istio_namespace: str) -> Settings:
+async def _settings(api: Api, revision: str, istio_namespace: str) -> Settings:
     """What the injector goes by, of Istio's ConfigMap; the usual if there is none to be read."""
     import yaml
 
@@ -157,13 +158,17 @@ async def _settings(api: Api, istio_namespace: str) -> Settings:
     from mast.common.kubernetes.objects import CONFIG_MAPS
     from mast.galley.core.injection.refusal import InjectionRefused
     from mast.galley.core.injection.settings import Settings, settings
+    from mast.galley.core.injection.webhooks import DEFAULT_REVISION
 
+    name = "istio-sidecar-injector"
+    if revision != DEFAULT_REVISION:
+        name += f"-{revision}"
     try:
-        data = (await api.get(CONFIG_MAPS, "istio-sidecar-injector", istio_namespace))["data"]
+        data = (await api.get(CONFIG_MAPS, name, istio_namespace))["data"]
         read = [yaml.safe_load(data.get(key) or "{}") for key in ("values", "config")]
         return settings({}, *read)
     except (NotFound, Forbidden):
         return Settings()
     except (InjectionRefused, yaml.YAMLError, KeyError) as error:
-        note(f"ConfigMap {istio_namespace}/istio-sidecar-injector is not understood: {error}")
+        note(f"ConfigMap {istio_namespace}/{name} is not understood: {error}")
         return Settings()

@@ -13,7 +13,7 @@ from mast.galley.core.injection.decision import decision
 from mast.galley.core.injection.labels import selects
 from mast.galley.core.injection.refusal import InjectionRefused
 from mast.galley.core.injection.settings import Settings
-from mast.galley.core.injection.webhooks import REVISION, SUFFIX
+from mast.galley.core.injection.webhooks import DEFAULT_REVISION, REVISION, SUFFIX
 
 Labels = Mapping[str, str]
 
@@ -36,14 +36,14 @@ def inspected(
     namespace: str,
     namespace_labels: Labels,
     pod: Mapping[str, Any],
-    settings: Settings,
+    settings: Mapping[str, Settings],
 ) -> list[Inspected]:
     """Every configuration with an injector, by name. ``pod`` is a pod or the template of one.
 
-    API servers go by the labels of namespace and pod; the injector then by what else the pod says.
+    API servers go by the labels of namespace and pod; the injector then by what else the pod says,
+    and by the settings of its revision, the usual ones if they are not known.
     """
     labels = (pod.get("metadata") or {}).get("labels") or {}
-    verdict = decision(pod, namespace, settings)
     found = []
     for each in sorted(configurations, key=lambda each: each["metadata"]["name"]):
         entries = [
@@ -51,6 +51,8 @@ def inspected(
         ]
         if not entries:
             continue
+        revision = revision_of(each)
+        verdict = decision(pod, namespace, settings.get(revision, Settings()))
         met = next((entry for entry in entries if _meets(entry, namespace_labels, labels)), None)
         if met is None:
             injects, reason = False, _missed(entries, namespace_labels, labels)
@@ -58,9 +60,14 @@ def inspected(
             injects, reason = False, verdict.reason
         else:
             injects, reason = True, _matched(met, namespace_labels, labels)
-        revision = (each["metadata"].get("labels") or {}).get(REVISION, "default")
         found.append(Inspected(each["metadata"]["name"], revision, injects, reason))
     return found
+
+
+def revision_of(configuration: Mapping[str, Any]) -> str:
+    """The revision whose injector a webhook configuration leads to."""
+    labels = configuration["metadata"].get("labels") or {}
+    return str(labels.get(REVISION, DEFAULT_REVISION))
 
 
 def _meets(entry: Mapping[str, Any], namespace: Labels, pod: Labels) -> bool:
