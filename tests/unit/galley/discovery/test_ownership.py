@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mast.galley.core.discovery.ownership import in_order, is_of_cluster
-from mastapi.registry.v1.registry_pb2 import Workload
+from mast.galley.core.discovery.ownership import in_order, is_of_cluster, keeper
+from mastapi.registry.v1.registry_pb2 import RemoteCluster, Workload
 
 POD = Workload(name="a", cluster="east").SerializeToString()
 MACHINE = Workload(name="a", cluster="east", registration_group="g").SerializeToString()
@@ -42,3 +42,8 @@ def test_order_of_writes() -> None:
         *(gone, *reversed(parts), service, shard),
         *(f"{gone}/0002", f"{gone}/0001"),
     ]
+
+
+def test_keeper() -> None:
+    assert keeper(RemoteCluster(cluster="east", kept_by="main").SerializeToString()) == "main"
+    assert keeper(b"\xff") == ""

@@ -16,10 +16,9 @@ import structlog
 from mast.common.backoff import Backoff
 from mast.common.etcd import Delete, EtcdError, Leadership, Store
 from mast.common.keys import REGISTRY_CLUSTERS, cluster_key
-from mast.common.latest import Latest
-from mast.galley.core.discovery.ownership import PREFIXES, is_of_cluster
+from mast.galley.core.discovery.ownership import PREFIXES, is_of_cluster, keeper
+from mast.galley.core.plan import Aborted
 from mast.galley.store.registry import LEADER_TTL, leader_of
-from mastapi.registry.v1.registry_pb2 import RemoteCluster
 
 log = structlog.get_logger()
 
@@ -38,11 +37,14 @@ class Leftovers:
         self._own = own
         self._identity = identity
         self._random = random
-        self._wanted: Latest[frozenset[str]] = Latest(frozenset())
+        self._wanted: frozenset[str] = frozenset()
+        self._kept: set[str] = set()
+        self._changed = asyncio.Event()
 
     def publish(self, wanted: frozenset[str]) -> None:
         """These clusters are read."""
-        self._wanted.publish(wanted)
+        self._wanted = wanted
+        self._changed.set()
 
     async def run(self) -> None:
         """Forget what is to be forgotten, for ever; what is wanted must be known by now."""
@@ -53,28 +55,34 @@ class Leftovers:
                 await self._store.lead(what, self._identity, self._lead, LEADER_TTL)
             except EtcdError as error:
                 log.warning("leftovers.waiting", error=str(error))
-            except Deposed as error:
-                log.info("leftovers.deposed", cluster=str(error))
+            except Aborted as error:
+                log.info("leftovers.deposed", detail=str(error))
             await asyncio.sleep(backoff.next(self._random()).total_seconds())
 
     async def _lead(self, _: Leadership) -> None:
-        while True:
-            wanted = self._wanted.value
-            found = await self._store.list(REGISTRY_CLUSTERS)
-            kept = [RemoteCluster.FromString(each.value) for each in found.entries]
-            gone = [
-                each.cluster
-                for each in kept
-                if each.kept_by == self._own and each.cluster not in {*wanted, self._own}
-            ]
-            await self._until_other(wanted, gone)
+        self._kept.clear()
+        with self._store.background(self._follow(), "clusters that are kept"):
+            while True:
+                self._changed.clear()
+                await self._until_changed(self._kept - self._wanted)
 
-    async def _until_other(self, wanted: frozenset[str], gone: list[str]) -> None:
-        """Forget clusters, until others are wanted."""
+    async def _follow(self) -> None:
+        """Which clusters are kept; a replica that is late may begin with one that is gone."""
+        async with aclosing(self._store.follow(REGISTRY_CLUSTERS)) as batches:
+            async for batch in batches:
+                for change in batch.changes:
+                    cluster = change.key.removeprefix(REGISTRY_CLUSTERS)
+                    self._kept.discard(cluster)
+                    if change.value and keeper(change.value) == self._own != cluster:
+                        self._kept.add(cluster)
+                self._changed.set()
+
+    async def _until_changed(self, gone: set[str]) -> None:
+        """Forget clusters, until it may be others."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 forgetting = [tasks.create_task(self._forget(each), name=each) for each in gone]
-                await self._wanted.after(wanted)
+                await self._changed.wait()
                 for task in forgetting:
                     task.cancel()
         except ExceptionGroup as group:
@@ -101,9 +109,5 @@ class Leftovers:
         for start in range(0, len(keys), _BATCH):
             deletions = [Delete(key) for key in keys[start : start + _BATCH]]
             if not (await self._store.txn([leadership.guard], deletions)).succeeded:
-                raise Deposed(cluster)
+                raise Aborted(f"another Galley writes the services of {cluster}")
         log.info("remote_cluster.forgotten", cluster=cluster, entries=len(keys) - 1)
-
-
-class Deposed(Exception):
-    """Somebody else writes what the registry has of a cluster."""

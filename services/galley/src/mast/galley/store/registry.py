@@ -35,7 +35,7 @@ from mast.common.kubernetes import Api, ApiFailure, Change, Form, Resource, foll
 from mast.common.kubernetes.objects import NAMESPACES, NODES, PODS
 from mast.galley.core.discovery.converter import Converter
 from mast.galley.core.discovery.objects import ObjectName, SliceId
-from mast.galley.core.discovery.ownership import PREFIXES, in_order, is_of_cluster
+from mast.galley.core.discovery.ownership import PREFIXES, in_order, is_of_cluster, keeper
 from mast.galley.core.discovery.reading import Read, read
 from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.discovery.shapes import SHAPES
@@ -284,8 +284,8 @@ class RegistrySource:
         cluster = self._settings.cluster
         key, own = keys.cluster_key(cluster), self._kept_by == cluster
         found = await self._store.get(key)
-        keeper = RemoteCluster.FromString(found.value).kept_by if found else ""
-        if keeper != self._kept_by and (own or keeper != cluster):
+        known = keeper(found.value) if found else ""
+        if known != self._kept_by and (own or known != cluster):
             claim = RemoteCluster(cluster=cluster, kept_by=self._kept_by)
             await self._put(guard, [Put(key, claim.SerializeToString())])
 

@@ -8,7 +8,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from mast.common import keys
-from mastapi.registry.v1.registry_pb2 import Workload
+from mastapi.registry.v1.registry_pb2 import RemoteCluster, Workload
 
 PREFIXES: Final = (keys.REGISTRY_SERVICES, keys.REGISTRY_ENDPOINTS, keys.REGISTRY_WORKLOADS)
 """Where a cluster's services, endpoints and workloads stand."""
@@ -21,6 +21,14 @@ def is_of_cluster(cluster: str, key: str, value: bytes) -> bool:
         return ours and not _registered_itself(value)
     prefix = next((each for each in PREFIXES if key.startswith(each)), key)
     return key.removeprefix(prefix).split("/")[2:3] == [cluster]
+
+
+def keeper(value: bytes) -> str:
+    """The cluster whose Galleys read another one, by a record of ``registry/clusters/``."""
+    try:
+        return str(RemoteCluster.FromString(value).kept_by)
+    except DecodeError:
+        return ""
 
 
 def in_order(changed: Iterable[str], wanted: Container[str]) -> Sequence[str]:
