@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[3]
 MESH = ROOT / "tests" / "unit" / "cli" / "mesh.yaml"
 BOOKINFO = ROOT / "samples" / "bookinfo"
 GOLDEN = ROOT / "tests" / "golden" / "pilot"
+PUBLIC = ROOT / "tests" / "data" / "public_samples"
 
 GATEWAY = """
 {apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: ingress},
@@ -86,9 +87,11 @@ async def sent(address: str, node: Node, names: Intended) -> dict[str, list[byte
 
 
 def cases() -> Iterator[tuple[str, list[str], Node | None]]:
-    """Every input there is: files of the sample beside its services, and Pilot's golden cases."""
+    """Every input there is: files of the sample beside its services, Pilot's golden cases, and
+    what Istio's public samples say, for a sidecar and for the ingress gateway.
+    """
     services = BOOKINFO / "services.yaml"
-    for file in sorted(BOOKINFO.rglob("*.yaml")):
+    for file in sorted(set(BOOKINFO.rglob("*.yaml")) - set((BOOKINFO / "chart").rglob("*"))):
         yield file.name, [each.read_text() for each in dict.fromkeys((services, file))], None
     for file in sorted(GOLDEN.glob("*.in.yaml")):
         documents = file.read_text().split("\n---\n")
@@ -97,6 +100,15 @@ def cases() -> Iterator[tuple[str, list[str], Node | None]]:
         ]
         node = ParseDict(yaml.safe_load(proxies[0])["node"], Node())
         yield file.name, [text for text in documents if text not in proxies], node
+
+    texts = [file.read_text() for file in sorted(PUBLIC.glob("*.yaml"))]
+    for kind, labels in (
+        ("sidecar", {"app": "productpage"}),
+        ("router", {"istio": "ingressgateway"}),
+    ):
+        node = Node(id=f"{kind}~10.0.0.9~{kind}.default~default.svc.cluster.local")
+        node.metadata.update({"LABELS": labels})
+        yield f"public-samples-{kind}", texts, node
 
 
 def test_envoy_accepts_every_bootstrap(tmp_path: Path) -> None:
