@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,20 @@ def test_sinks_by_the_flags_of_istio() -> None:
     assert config.sink_address == ("127.0.0.1:1",)
     assert config.sink_metadata == (("mesh", "a=b"), ("zone", ""))
     assert not config.sinks_by_tls
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "enabled"),
+    [
+        pytest.param([], {}, False, id="off-by-default"),
+        pytest.param(["--enableAnalysis", "true"], {}, True, id="as-in-1.4"),
+        pytest.param([], {"PILOT_ENABLE_ANALYSIS": "true"}, True, id="as-today"),
+        pytest.param([], {"GALLEY_ENABLE_ANALYSIS": "true"}, True, id="own"),
+    ],
+)
+def test_analysis_is_switched_on(argv: list[str], env: dict[str, str], enabled: bool) -> None:
+    config = parse(Config, argv, {**env, "PILOT_ANALYSIS_INTERVAL": "3s"}, prefix="GALLEY")
+    assert (config.enable_analysis, config.analysis_interval) == (enabled, timedelta(seconds=3))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mast.galley.core.status.gateway_api import (
     CONTROLLER,
@@ -129,6 +131,38 @@ FILLED_IN = {
 )
 def test_change(found: Any, wanted: Any, change: Any) -> None:
     assert said(found, wanted, NOW) == change
+
+
+CONDITIONS = st.lists(
+    st.builds(
+        condition,
+        st.sampled_from(["Accepted", "Programmed", "Conflicted", "Theirs"]),
+        st.sampled_from(["True", "False"]),
+    ),
+    max_size=3,
+    unique_by=lambda each: str(each["type"]),
+)
+PARENTS = st.lists(
+    st.builds(
+        lambda name, controller, found: parent(name, *found, controller=controller),
+        st.sampled_from(["a", "b", "c"]),
+        st.sampled_from([CONTROLLER, "a.com/b"]),
+        CONDITIONS,
+    ),
+    max_size=4,
+)
+STATUSES = st.fixed_dictionaries({"conditions": CONDITIONS, "parents": PARENTS})
+
+
+@given(found=STATUSES, wanted=STATUSES)
+def test_what_was_written_is_right_and_others_keep_theirs(found: Any, wanted: Any) -> None:
+    """Whoever looks again changes nothing; entries of other controllers are all there."""
+    wanted["parents"] = [each for each in wanted["parents"] if each["controllerName"] == CONTROLLER]
+    theirs = [each for each in found["parents"] if each["controllerName"] != CONTROLLER]
+    written = {**found, **(said(found, wanted, THEN) or {})}
+    assert said(written, wanted, NOW) is None
+    assert [each for each in written["parents"] if each["controllerName"] != CONTROLLER] == theirs
+    assert {**written, **(said(written, None, NOW) or {})}["parents"] == theirs
 
 
 def test_there_is_room_for_so_many_only() -> None:
