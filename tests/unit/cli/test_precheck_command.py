@@ -15,7 +15,6 @@ from mast.cli.main import app
 from mast.cli.precheck_command import etcd_problems
 from mast.common.etcd.stubs import rpc_pb2, rpc_pb2_grpc
 from mast.common.kubernetes.objects import NAMESPACES
-from mast.galley.core.analysis.precheck import RIGHTS, of_upgrade, of_version
 from tests.fakes.kubernetes.callers import Rule
 from tests.fakes.kubernetes.kinds import CRDS
 from tests.support.custom_resources import definitions
@@ -74,58 +73,12 @@ def test_rights_that_lack(cluster: LiveCluster) -> None:
     assert elsewhere == told[:1]
 
 
-def test_definitions_that_are_there(cluster: LiveCluster) -> None:
-    """Of releases that are not understood, and of versions that nobody reads."""
-    objects = cluster.cluster.objects
-    name = "gateways.gateway.networking.k8s.io"
-    old: dict[str, Any] = {
-        "metadata": {
-            "name": name,
-            "annotations": {"gateway.networking.k8s.io/bundle-version": "v0.8.0"},
-        },
-        "spec": {
-            "group": "gateway.networking.k8s.io",
-            "names": {"kind": "Gateway", "plural": "gateways"},
-            "scope": "Namespaced",
-            "versions": [{"name": "v1alpha1", "served": True, "storage": True}],
-        },
-    }
-    objects.create(CRDS, "", old)
-    told = found(cluster)
-    objects.delete(CRDS, "", name)
-    assert [code for code, _ in told] == ["IST0106", "IST0156"]
-    assert told[0][1].startswith("the definition serves v1alpha1, and none of the versions")
-
-
-@pytest.mark.parametrize(
-    ("version", "codes"),
-    [
-        ("1.4.10", {"IST0169"}),
-        ("1.0", {"IST0169"}),
-        ("1.24.1", set()),
-        ("2.0", {"IST0168"}),
-        ("latest", {"IST0168"}),
-    ],
-)
-def test_upgrades(version: str, codes: set[str]) -> None:
-    assert {each.code for each in of_upgrade(version)} == codes
-
-
 def test_upgrades_are_warnings(cluster: LiveCluster) -> None:
     result = run(cluster, "--from-version", "1.4.10")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines
     assert all(each.startswith("Warning [IST0169] from 1.4.10: ") for each in lines)
-
-
-@pytest.mark.parametrize(("told", "count"), [({}, 1), ({"gitVersion": "v1.22.0-eks"}, 0)])
-def test_versions(told: dict[str, str], count: int) -> None:
-    assert len(list(of_version(told))) == count
-
-
-def test_rights_are_asked_for_once() -> None:
-    assert len(set(RIGHTS)) == len(RIGHTS)
 
 
 class Member(rpc_pb2_grpc.MaintenanceServicer):
