@@ -73,6 +73,8 @@ async def test_programs_find_mesh_and_identity_through_the_agent(
     program = {**os.environ, "GRPC_XDS_BOOTSTRAP": str(work / "grpc.json")}
     async with agent(work, env) as running:
         await running.until(15020, "/healthz/ready", lambda status, _: status == 200)
+        mode = (work / "etc/istio/proxy/XDS").stat().st_mode & 0o777
+        assert mode == 0o666, "programs run as other users than the agent"
         async with (
             server(program, "reviews", f"127.0.0.1:{port}", secure=True),
             caller(program, "xds:///reviews:8080", secure=True) as one,

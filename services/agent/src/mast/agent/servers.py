@@ -86,11 +86,13 @@ async def secret_server(agent: Agent) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def ads_server(agent: Agent) -> AsyncIterator[None]:
-    """Serve ADS to Envoy."""
+    """Serve ADS to Envoy, and to programs if they speak xDS themselves."""
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with sockets.place_for(agent.places.xds_socket) as address:
         listen = [Listen(address, name="ads")]
         async with serving(agent.ads.register, listen, grace=_GRACE, options=options):
+            if agent.inputs.config.grpc_bootstrap:
+                sockets.open_to_programs(agent.places.xds_socket)
             yield
 
 

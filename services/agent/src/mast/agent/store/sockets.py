@@ -1,5 +1,6 @@
 """Unix sockets of the agent: is somebody there already, make room, leave nothing."""
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,3 +30,8 @@ def place_for(path: str) -> Iterator[str]:
         yield f"unix:{path}"
     finally:
         where.unlink(missing_ok=True)
+
+
+def open_to_programs(path: str) -> None:
+    """Let every user of the pod connect, whatever our umask is: programs are not our user."""
+    os.chmod(path, 0o666)  # noqa: S103 - as Istio's agent does it
