@@ -30,9 +30,10 @@ from tests.bench.load.kubernetes_objects import Size
 from tests.support.etcd_server import EtcdServer, etcd_server
 from tests.support.service_process import ServiceProcess, service_process
 
-PHASES: Final = ("endpoints", "configs", "heartbeats", "slow")
+PHASES: Final = ("endpoints", "bad", "configs", "heartbeats", "slow")
 LIMIT_SECONDS: Final = 300
 ENDPOINTS_PER_SECOND, CONFIGS_PER_SECOND, HEARTBEATS_PER_SECOND = 1000, 100, 2000
+BAD_PER_SECOND: Final = 1
 CHANGE_SECONDS: Final = 20
 SLOW_SECONDS: Final = 3
 SETTLING_SECONDS: Final = 5
@@ -146,6 +147,15 @@ class Bench:
 
     async def endpoints(self, galley: Galley) -> None:
         """One endpoint after the other becomes unready, or ready again."""
+        await self._churn(galley, "endpoint")
+
+    async def bad(self, galley: Galley) -> None:
+        """The same while objects come that nobody can take."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._change("bad", BAD_PER_SECOND))
+            await self._churn(galley, "endpoint beside bad objects")
+
+    async def _churn(self, galley: Galley, name: str) -> None:
         async with program("snapshots", self._etcd.endpoint) as pilot:
             world = psutil.Process(pilot.pid)
             before, counted, galley.slowest_seconds = galley.usage, await self._counted(), 0.0
@@ -164,10 +174,11 @@ class Bench:
         busy = {"cores": round(_cores(before, after), 3), "late": len(waiting)}
         busy["cores_of_world"] = round(_cores(world_before, world_after), 3)
         slowest = {"slowest_ready_ms": round(galley.slowest_seconds * 1000, 1)}
-        self._show("endpoint to etcd", *_half(stored), **_late(stored))
-        self._show("endpoint to snapshot", *_half(seen), **_late(seen), **busy)
-        self._show("endpoints a second", len(sent) / CHANGE_SECONDS, "1/s", **cost, **slowest)
-        self._show("CPU of an endpoint", _milliseconds(before, after, len(sent)), "ms")
+        self._show(f"{name}, to etcd", *_half(stored), **_late(stored))
+        self._show(f"{name}, to snapshot", *_half(seen), **_late(seen), **slowest)
+        spent = _milliseconds(before, after, len(sent))
+        rate = {"a_second": round(len(sent) / CHANGE_SECONDS, 1)}
+        self._show(f"{name}, CPU", spent, "ms", **rate, **busy, **cost)
 
     async def configs(self, galley: Galley) -> None:
         """One VirtualService after the other gets another timeout."""

@@ -1,10 +1,12 @@
-"""Reviews a second by a Galley process over TLS, as API servers ask: judging and injecting."""
+"""Reviews a second by a Galley process over TLS, as API servers ask: judging and injecting.
+
+As many as it answers to callers that do not wait, and how long it takes where they come at a rate.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import platform
 import ssl
 import statistics
 import sys
@@ -12,19 +14,21 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psutil
 
+from tests.bench.load.kubernetes_objects import new_pod
 from tests.integration.citadel.process import citadel
 from tests.support.etcd_server import etcd_server
 from tests.support.service_process import ServiceProcess, service_process
 
 SECONDS = 4.0
 CALLERS = 16
+RATE = 100
 SERVER_NAME = "istio-galley.istio-system.svc"
 ACCOUNT = "istio-galley-service-account"
 
@@ -48,21 +52,7 @@ DESTINATION_RULE = {
     "metadata": {"name": "reviews", "namespace": "shop"},
     "spec": {"host": "reviews", "subsets": [{"name": "v1", "labels": {"version": "v1"}}]},
 }
-POD = {
-    "apiVersion": "v1",
-    "kind": "Pod",
-    "metadata": {"generateName": "web-", "labels": {"app": "web"}},
-    "spec": {
-        "containers": [
-            {
-                "name": "web",
-                "image": "web:1",
-                "ports": [{"containerPort": 8080}],
-                "readinessProbe": {"httpGet": {"path": "/", "port": 8080}},
-            }
-        ]
-    },
-}
+POD = {"apiVersion": "v1", "kind": "Pod", **new_pod(1)}
 CASES = {
     "webhooks_destination_rule": ("/validate", "destinationrules", DESTINATION_RULE),
     "webhooks_virtual_service_10_routes": ("/validate", "virtualservices", VIRTUAL_SERVICE),
@@ -113,47 +103,74 @@ def review(resource: str, content: Any) -> bytes:
     return json.dumps(fields).encode()
 
 
+@dataclass
+class Asking:
+    """One kind of review, over connections that are kept."""
+
+    session: aiohttp.ClientSession
+    found: Site
+    name: str
+    latencies: list[float] = field(default_factory=list)
+
+    async def once(self) -> None:
+        """Ask; the time it took is noted."""
+        path, resource, content = CASES[self.name]
+        begun = time.monotonic()
+        async with self.session.post(
+            self.found.url + path, data=review(resource, content), server_hostname=SERVER_NAME
+        ) as answer:
+            if not (await answer.json())["response"]["allowed"]:
+                raise RuntimeError(await answer.text())
+        self.latencies.append(time.monotonic() - begun)
+
+    async def without_pause(self) -> None:
+        """As many as are answered to some callers."""
+
+        async def caller(ends: float) -> None:
+            while time.monotonic() < ends:
+                await self.once()
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(CALLERS):
+                tasks.create_task(caller(time.monotonic() + SECONDS))
+
+    async def at_a_rate(self) -> None:
+        """So many a second, whether the others were answered or not."""
+        begun = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(int(RATE * SECONDS)):
+                await asyncio.sleep(max(0.0, begun + number / RATE - time.monotonic()))
+                tasks.create_task(self.once())
+
+
 async def load(found: Site, name: str) -> dict[str, Any]:
-    """Many callers at a time, each on its own connection, which it keeps."""
-    path, resource, content = CASES[name]
-    body = review(resource, content)
-    latencies: list[float] = []
+    """Both ways, one after the other."""
     server = psutil.Process(found.galley.process.pid)
     connector = aiohttp.TCPConnector(ssl=found.tls, limit=CALLERS)
     headers = {"Content-Type": "application/json"}
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-
-        async def ask() -> None:
-            async with session.post(
-                found.url + path, data=body, server_hostname=SERVER_NAME
-            ) as answer:
-                if not (await answer.json())["response"]["allowed"]:
-                    raise RuntimeError(await answer.text())
-
-        async def caller(ends: float) -> None:
-            while (begun := time.monotonic()) < ends:
-                await ask()
-                latencies.append(time.monotonic() - begun)
-
-        await ask()
+        asking = Asking(session, found, name)
+        await asking.once()
         before = server.cpu_times()
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(CALLERS):
-                tasks.create_task(caller(time.monotonic() + SECONDS))
+        asking.latencies.clear()
+        await asking.without_pause()
         after = server.cpu_times()
+        done = len(asking.latencies)
+        asking.latencies.clear()
+        await asking.at_a_rate()
     cpu = after.user + after.system - before.user - before.system
-    done = len(latencies)
     return {
         "name": name,
         "value": round(done / SECONDS, 1),
         "unit": "reviews/s",
-        "per_core": round(done / cpu, 1),
-        "p50_ms": round(statistics.median(latencies) * 1000, 2),
-        "p99_ms": round(statistics.quantiles(latencies, n=100)[98] * 1000, 2),
-        "server_cpu_ms_per_review": round(cpu / done * 1000, 3),
-        "resident_mib": round(server.memory_info().rss / 2**20, 1),
         "callers": CALLERS,
-        "python": platform.python_version(),
+        "per_core": round(done / cpu, 1),
+        "server_cpu_ms_per_review": round(cpu / done * 1000, 3),
+        "rate": RATE,
+        "p50_ms": round(statistics.median(asking.latencies) * 1000, 2),
+        "p99_ms": round(statistics.quantiles(asking.latencies, n=100)[98] * 1000, 2),
+        "resident_mib": round(server.memory_info().rss / 2**20, 1),
+        "load": round(psutil.getloadavg()[0], 1),
     }
 
 

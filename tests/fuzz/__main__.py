@@ -5,13 +5,16 @@
     python -m tests.fuzz --of parsers             Citadel's parsers of CSRs, tokens and headers only
     python -m tests.fuzz --of access              calls to workloads with drawn policies only
     python -m tests.fuzz --of injector            pods and annotations for the sidecar injector only
+    python -m tests.fuzz --of converter           objects of a cluster, and their changes, only
+    python -m tests.fuzz --of reviews             reviews for Galley's webhooks only
 
 Configuration comes in series, each a test of `tests/property/test_accepted_configuration.py` that
 is named after the seed it was drawn with; it stands for the same cases as long as the strategies
 do. So do calls, by `tests/property/test_authorization.py`. Of parsers every test of
 `tests/property/test_citadel_parsers.py` draws a tenth of the number, and so do those of
-Galley's decoder (`tests/property/test_galley_hostile.py`) and of the injector
-(`tests/property/test_injection.py`).
+Galley's decoder (`tests/property/test_galley_hostile.py`), of the injector
+(`tests/property/test_injection.py`), of service discovery (`tests/property/test_discovery.py`) and
+of the webhooks (`tests/property/test_reviews.py`).
 """
 
 from __future__ import annotations
@@ -27,9 +30,11 @@ ROOT = Path(__file__).parent.parent.parent
 TESTS = {
     "access": "tests/property/test_authorization.py",
     "configuration": "tests/property/test_accepted_configuration.py",
+    "converter": "tests/property/test_discovery.py",
     "decoder": "tests/property/test_galley_hostile.py",
     "injector": "tests/property/test_injection.py",
     "parsers": "tests/property/test_citadel_parsers.py",
+    "reviews": "tests/property/test_reviews.py",
 }
 
 

@@ -1,9 +1,13 @@
-"""Discovery that follows changes knows what one knows that is told the outcome at once."""
+"""Discovery that follows changes knows what one knows that is told the outcome at once.
+
+`python -m tests.fuzz --of converter` draws more; MAST_PARSER_CASES says how many of each.
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,7 +47,7 @@ ANY_TEXT = st.characters(codec=None)
 
 few = settings(
     deadline=None,
-    max_examples=100,
+    max_examples=int(os.environ.get("MAST_PARSER_CASES", "100")),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 names = st.builds(ObjectName, st.sampled_from(NAMESPACES), st.sampled_from(("web", "web", "api")))

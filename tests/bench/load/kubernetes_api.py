@@ -5,10 +5,10 @@
 It writes DIRECTORY/url, DIRECTORY/root.pem and DIRECTORY/kubeconfig, then a line. Everything it
 tells was written in JSON when it started, so that it is not what limits a benchmark.
 
-``POST /bench/endpoints``, ``/bench/configs`` or ``/bench/pods`` with ``rate`` and ``seconds``
-changes so many objects a second and answers with what it changed and when, by the clock that all
-processes of a machine have in common. ``POST /bench/slow`` with ``seconds`` lets every later answer
-wait.
+``POST /bench/endpoints``, ``/bench/configs``, ``/bench/pods`` or ``/bench/bad`` with ``rate`` and
+``seconds`` changes so many objects a second and answers with what it changed and when, by the clock
+that all processes of a machine have in common. ``POST /bench/slow`` with ``seconds`` lets every
+later answer wait.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ VIRTUAL_SERVICES = "/apis/networking.istio.io/v1/virtualservices"
 DESTINATION_RULES = "/apis/networking.istio.io/v1/destinationrules"
 TICK_SECONDS = 0.01
 BOOKMARK_SECONDS = 10.0
+# As deep and large as API servers let objects be, or deeper.
+DEPTH, ROUTES, TEXT = 900, 600, 1 << 20
 
 
 @dataclass
@@ -154,6 +156,35 @@ class Pods:
         return objects.pod_name(service, index)
 
 
+class Bad:
+    """Objects that no mesh can take: too deep, too large, of wrong types; another one each time."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._count = 0
+
+    def change(self) -> str:
+        """Spoil the last object of three kinds."""
+        self._count += 1
+        number = len(self._cluster.collections[VIRTUAL_SERVICES].items) - 1
+        found = objects.virtual_service(number)
+        deep: Any = str(self._count)
+        for _ in range(DEPTH):
+            deep = [deep]
+        large = [{"name": f"route-{each}", "route": deep} for each in range(ROUTES)]
+        found["spec"]["http"] = large if self._count % 2 else [{"route": deep, "x": "x" * TEXT}]
+        self._cluster.put(VIRTUAL_SERVICES, number, found)
+        size = self._cluster.size
+        sliced = objects.endpoint_slice(size.services - 1, size)
+        sliced["endpoints"] = [*sliced["endpoints"], {"addresses": deep}]
+        self._cluster.put(SLICES, size.services - 1, sliced)
+        whole = objects.pod(size.services - 1, 0, size)
+        whole["metadata"]["annotations"]["large"] = "x" * TEXT
+        whole["spec"]["containers"] = {"deep": deep}
+        self._cluster.put(PODS, size.endpoints - 1, whole)
+        return "bad"
+
+
 async def changes(change: Callable[[], str], rate: float, seconds: float) -> list[Any]:
     """Change at a constant rate; what was changed, and when."""
     done: list[Any] = []
@@ -175,6 +206,7 @@ class Handlers:
             "endpoints": Endpoints(cluster),
             "configs": Configs(cluster),
             "pods": Pods(cluster),
+            "bad": Bad(cluster),
         }
 
     async def change(self, request: web.Request) -> web.Response:

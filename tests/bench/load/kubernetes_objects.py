@@ -308,3 +308,35 @@ def everything(size: Size) -> Iterator[Object]:
         yield {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", **sliced}
         for index in range(size.pods_per_service):
             yield {"apiVersion": "v1", "kind": "Pod", **pod(number, index, size)}
+
+
+def new_pod(number: int) -> Object:
+    """A Pod as its ReplicaSet creates it: probes, settings, volumes, the token; about 4 KB."""
+    name = f"app-{number}"
+    labels = {"app": name, "version": "v1", "pod-template-hash": "7d9f8c6b54"}
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-7d9f8c6b54"}
+    container = _container("app", 8080)
+    container["livenessProbe"] = {"httpGet": {"path": "/live", "port": "http-app"}}
+    token = {"name": "kube-api-access", "projected": {"sources": [{"serviceAccountToken": {}}]}}
+    return {
+        "metadata": {
+            "generateName": f"{name}-7d9f8c6b54-",
+            "labels": labels,
+            "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": "8080"},
+            "ownerReferences": [{**owner, "uid": "7", "controller": True}],
+        },
+        "spec": {
+            "containers": [container],
+            "serviceAccountName": name,
+            "volumes": [*({"emptyDir": {}, "name": f"volume-{each}"} for each in range(8)), token],
+            "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}],
+        },
+    }
+
+
+def deployment(number: int) -> Object:
+    """What makes the Pods of a service."""
+    labels = {"app": f"app-{number}", "version": "v1"}
+    pod = {"metadata": {"labels": labels}, "spec": new_pod(number)["spec"]}
+    spec = {"replicas": 2, "selector": {"matchLabels": labels}, "template": pod}
+    return {"metadata": _metadata(f"app-{number}", namespace_of(number), labels), "spec": spec}

@@ -6,7 +6,7 @@ Section numbers are those of galley-and-kubernetes.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -307,7 +307,8 @@ class RegistrySource:
         return is_of_cluster(self._settings.cluster, entry.key, entry.value)
 
     async def _write(self, changed: set[str], guard: Compare) -> None:
-        for operations in _batches(changed, self._wanted):
+        ordered = await asyncio.to_thread(in_order, changed, self._wanted)
+        for operations in _batches(ordered, self._wanted):
             revision = await self._put(guard, operations)
             log.debug("source.stored", source_name=_SOURCE, keys=len(operations), revision=revision)
 
@@ -332,11 +333,11 @@ def _unpacked(value: bytes | None, message: Message) -> Message:
     return message
 
 
-def _batches(changed: set[str], wanted: Mapping[str, bytes]) -> Iterator[list[Put | Delete]]:
+def _batches(ordered: Iterable[str], wanted: Mapping[str, bytes]) -> Iterator[list[Put | Delete]]:
     """Writes of one transaction each."""
     batch: list[Put | Delete] = []
     size = 0
-    for key in in_order(changed, wanted):
+    for key in ordered:
         value = wanted.get(key)
         if value is not None and len(value) > VALUE_LIMIT_BYTES:
             log.error("source.too_large", source_name=_SOURCE, key=key, size_bytes=len(value))
