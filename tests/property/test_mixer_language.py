@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from mast.common.expressions.tree import EvaluationError, ExpressionError
 from mast.common.expressions.types import SIGNATURES, ValueType
+from mast.galley.core.rules.mixer_attributes import STANDARD
+from mast.galley.core.rules.mixer_expressions import judged
 from mast.mixer.core.bag import Tracker
 from mast.mixer.core.lang.dialects import Dialect
 from mast.mixer.core.lang.expression import compile_expression
@@ -202,3 +204,20 @@ def test_durations_read_as_they_are_written(ns: int) -> None:
 def test_a_value_is_the_same_as_its_text(value: Value) -> None:
     assert same(text(value), value)
     assert same(value, text(value))
+
+
+@given(sources | st.sampled_from(list(ValueType)).flatmap(lambda kind: typed(kind, 2)))
+@example("fuzzy(nobody)")
+@example('match(string1, "[")')
+@example('"a".matches("[")')
+@example('ip("x") == ip_address1')
+def test_galley_accepts_what_mixer_compiles(source: str) -> None:
+    """But for attributes that no manifest of Istio's has: of these it warns."""
+    types = {**STANDARD, **TYPES}
+    try:
+        compiled = compile_expression(source, types, outputs=True).type
+    except ExpressionError:
+        compiled = None
+    assert (not list(judged(source, compiled, (), TYPES))) is (compiled is not None)
+    other = ValueType.BOOL if compiled is ValueType.STRING else ValueType.STRING
+    assert list(judged(source, other, (), TYPES))
