@@ -55,6 +55,24 @@ spec:
   tcp: [{route: [{destination: {host: raw.shop.svc.cluster.local, subset: v2}}]}]
 ---
 apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: many, namespace: shop}
+spec:
+  hosts: [many.test]
+  gateways: [front]
+  http:
+  - match: [{headers: {a: {exact: b}}, port: 80}, {}]
+    directResponse: {status: 503}
+  - match: [{uri: {exact: /d}}]
+    delegate: {name: other, namespace: bank}
+  - route: [{destination: {host: raw.shop.svc.cluster.local}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews-elsewhere, namespace: default}
+spec: {host: reviews, subsets: [{name: v9, labels: {version: v9}}]}
+---
+apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: narrow, namespace: shop}
 spec: {egress: [{hosts: ["./*"]}]}
@@ -99,6 +117,10 @@ def test_a_workload(files: list[str]) -> None:
         "   Matching subsets: v1\n"
         "   (Non-matching subsets v2)\n"
         "   No traffic policy\n"
+        f"DestinationRule: default/reviews-elsewhere for 'reviews' ({files[3]}:56)\n"
+        "   (Non-matching subsets v9)\n"
+        "   No traffic policy\n"
+        "   WARNING: the workload is in none of the subsets\n"
         f"VirtualService: default/reviews ({MESH}:34)\n"
         "   http[0]: headers end-user exact jason -> reviews.default.svc.cluster.local subset v2"
         " (fault)\n"
@@ -124,7 +146,7 @@ def test_a_workload_without_a_service(files: list[str]) -> None:
 
 def test_a_service_with_what_is_odd_about_it(files: list[str]) -> None:
     (parts,) = json.loads(described(files, "svc", "raw", "-n", "shop", "-o", "json"))
-    service, rule, routes = parts
+    service, rule, routes, exposed = parts
     assert service["lines"] == ["Port: x 9000/sniffed targets port 9000", "Endpoints: 0, 0 healthy"]
     assert service["warnings"] == [
         "port 9000 does not say its protocol: it is found out by its bytes",
@@ -132,8 +154,17 @@ def test_a_service_with_what_is_odd_about_it(files: list[str]) -> None:
     ]
     assert service["object"]["kind"] == "ServiceEntry"
     assert rule["lines"] == ["Subsets: v1", "Traffic policy: connectionPool"]
-    assert rule["warnings"] == ["no subset v2, to which a VirtualService leads"]
+    assert "warnings" not in rule
+    assert routes["warnings"] == ["no DestinationRule has the subset v2"]
     assert routes["lines"] == ["tcp[0]: -> raw.shop.svc.cluster.local subset v2"]
+    assert exposed["title"] == "Exposed by VirtualService: shop/many"
+    assert exposed["lines"] == [
+        "Gateways: front",
+        "Hosts: many.test",
+        "http[0]: headers a exact b and port 80 or everything -> status 503",
+        "http[1]: uri exact /d -> delegate bank/other",
+        "http[2]: everything -> raw.shop.svc.cluster.local",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,20 @@ async def test_after_a_lost_version_only_differences_are_told(cluster: Cluster, 
         }
 
 
+async def test_what_a_server_says_twice_is_told_once(cluster: Cluster, api: Api) -> None:
+    """Events that come twice, and versions that are forgotten whenever the server likes."""
+    cluster.chaos.repeats = 1
+    put(cluster, "a", x="0")
+    async with following(api) as batches:
+        assert told(await anext(batches)) == {"a": {"x": "0"}}
+        for number in range(1, 4):
+            put(cluster, "a", x=str(number))
+            assert told(await anext(batches)) == {"a": {"x": str(number)}}
+            cluster.expire()
+        cluster.objects.delete(CONFIG_MAPS, "shop", "a")
+        assert told(await anext(batches)) == {"a": None}
+
+
 async def test_bookmarks_move_the_version(cluster: Cluster, api: Api) -> None:
     """What other kinds do ages the version; a bookmark keeps it fresh, so there is no relisting."""
     async with following(api) as batches:

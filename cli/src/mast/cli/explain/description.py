@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -114,15 +114,17 @@ def _traffic(
     service: Service, scope: Scope, around: Surroundings, labels: Labels | None
 ) -> Iterator[Part]:
     """Rules about traffic to a service; ``labels`` are those of the workload in question."""
-    for rule in next(iter(scope.destination_rules(service.host)), ()):
-        yield _destination_rule(rule, service, around, labels)
+    rules = next(iter(scope.destination_rules(service.host)), ())
     governing = scope.virtual_service(service.host)
+    for rule in rules:
+        yield _destination_rule(rule, around, labels)
+    known = {each.name for rule in rules for each in rule.spec.subsets}
     if governing is not None:
-        yield _virtual_service(governing, service, around)
+        yield _virtual_service(governing, service, known, around)
     for config in around.mesh.snapshot.index.collections.get(collection_names.VIRTUAL_SERVICES, ()):
         gateways = [each for each in config.spec.gateways if each != MESH]
         if gateways and _leads_to(config, service):
-            part = _virtual_service(config, service, around)
+            part = _virtual_service(config, service, known, around)
             part.title = f"Exposed by {part.title}"
             part.lines.insert(0, f"Gateways: {', '.join(gateways)}")
             part.lines.insert(1, f"Hosts: {', '.join(config.spec.hosts)}")
@@ -130,7 +132,7 @@ def _traffic(
 
 
 def _destination_rule(
-    rule: Config[DestinationRule], service: Service, around: Surroundings, labels: Labels | None
+    rule: Config[DestinationRule], around: Surroundings, labels: Labels | None
 ) -> Part:
     part = Part(
         f"DestinationRule: {_name(rule)} for {rule.spec.host!r}", cause=around.causes.of(rule)
@@ -149,18 +151,16 @@ def _destination_rule(
             part.lines.append(f"(Non-matching subsets {', '.join(others)})")
     policy = MessageToDict(rule.spec.traffic_policy)
     part.lines.append(f"Traffic policy: {', '.join(policy)}" if policy else "No traffic policy")
-    known = {each.name for each in subsets}
-    virtual = around.mesh.snapshot.scope(service.namespace).virtual_service(service.host)
-    missing = [each for each in _subsets(virtual, service) if each not in known] if virtual else []
-    if missing:
-        part.warnings.append(f"no subset {', '.join(missing)}, to which a VirtualService leads")
     return part
 
 
 def _virtual_service(
-    config: Config[VirtualService], service: Service, around: Surroundings
+    config: Config[VirtualService], service: Service, known: Collection[str], around: Surroundings
 ) -> Part:
+    """``known`` are the subsets of the service that there are."""
     part = Part(f"VirtualService: {_name(config)}", cause=around.causes.of(config))
+    if missing := [each for each in _subsets(config, service) if each not in known]:
+        part.warnings.append(f"no DestinationRule has the subset {', '.join(missing)}")
     for number, route in enumerate(config.spec.http):
         part.lines.append(f"http[{number}]: {_match(route)} -> {_outcome(route)}")
     for kind in ("tls", "tcp"):
