@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -25,6 +26,7 @@ from mast.galley.core.documents import documents as documents_of
 from mast.galley.core.earlier_versions import current
 from mast.galley.core.judge import judge
 from mast.galley.core.metadata import Metadata
+from mast.galley.core.nodes import opened
 from mast.galley.core.objects import (
     ROOT_NAMESPACE,
     SKIPPED,
@@ -161,22 +163,10 @@ def _read_all(
 def _walk(sources: Iterable[config_pb2.Source]) -> Iterator[Document]:
     """Every object of the texts in order; lists are opened."""
     for source in sources:
-        nodes, _ = documents_of(source.text)
-        for node in nodes:
-            yield from _opened(node, source.name)
-
-
-def _opened(node: Node, source: str) -> Iterator[Document]:
-    node = current(node)
-    content = node.value
-    if not isinstance(content, dict):
-        return
-    items = content.get("items")
-    if items is not None and isinstance(items.value, list):
-        for item in items.value:
-            yield from _opened(item, source)
-    else:
-        yield Document(source, node, content)
+        found, _ = documents_of(source.text)
+        for node in map(current, chain.from_iterable(map(opened, found))):
+            if isinstance(node.value, dict):
+                yield Document(source.name, node, node.value)
 
 
 def _ages(found: Iterable[Document]) -> tuple[Ages, list[Problem]]:
