@@ -70,7 +70,7 @@ class Site:
                     seen.setdefault(creator, []).append(revision)
             return [each[1:] for each in seen.values() if len(each) > PODS_EACH]
 
-        await until(lambda: len(new()) == CREATORS)
+        await until(lambda: len(new()) == CREATORS, seconds=60)
         return {revision for each in new() for revision in each}
 
     async def mastctl(self, *arguments: str) -> str:
