@@ -316,6 +316,7 @@ async def test_state_of_the_world_variant(
     env = capturing(plane, work, loopback(), ISTIO_DELTA_XDS="false")
     async with agent(work, env) as running:
         await running.ready()
+        await running.logged("ads.connected")
         assert {each["method"] for each in running.events("ads.connected")} == {
             "StreamAggregatedResources"
         }

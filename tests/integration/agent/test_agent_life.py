@@ -101,7 +101,7 @@ async def test_sigterm_drains_and_leaves_nothing(
             application.released.set()
         assert request.result() == 200, "a request under way is finished"
         assert await running.ended() == 0
-        assert running.events("envoy.draining")
+        await running.logged("envoy.draining")
         await gone(envoy)
         assert not (work / "etc/istio/proxy/XDS").exists()
         assert not (work / "etc/istio/proxy/envoy-rev.json").exists()

@@ -230,7 +230,12 @@ async def test_objects_that_cannot_be_read_are_left_out(etcd, store, tmp_path):
     async with pilot_process(etcd.endpoint, tmp_path) as pilot, client(pilot.ads) as stream:
         await stream.ask(EDS, CLUSTER)
         assert len(_endpoints(await stream.told())) == 1
-        assert [each["key"] for each in pilot.events if each["event"] == "object.kept_out"] == [key]
+        await until(lambda: _kept_out(pilot))
+        assert _kept_out(pilot) == [key]
+
+
+def _kept_out(pilot: PilotProcess) -> list[str]:
+    return [each["key"] for each in pilot.events if each["event"] == "object.kept_out"]
 
 
 async def test_it_ends_in_order(etcd, store, tmp_path):
