@@ -149,7 +149,16 @@ async def test_remote_clusters_come_change_and_go(local: Cluster, known: Cluster
             SECRETS, "istio-system", "remote-east", secret, "application/merge-patch+json"
         )
         await until_told(known, "east", "401")
+        register(local, "z-later", east=east.kubeconfig())
+        broken = {"data": {"east": base64.b64encode(b"]").decode(), "west": moved}}
+        local.objects.patch(
+            SECRETS, "istio-system", "remote-east", broken, "application/merge-patch+json"
+        )
+        await until_told(known, "west", "401")
+        assert "401" in await silence(known, "east"), "what was in force stays"
         local.objects.delete(SECRETS, "istio-system", "remote-east")
+        await until_known(known, "east")
+        local.objects.delete(SECRETS, "istio-system", "z-later")
         await until_told(known, "east", "'east' is not known")
 
 

@@ -18,7 +18,7 @@ from mast.cli.remote_commands import published, rows_of
 from mast.common.keys import clusters_status_key
 from mast.common.kubernetes import Access, Api, Forbidden, connect, kubeconfig
 from mast.common.kubernetes.objects import NAMESPACES, SECRETS, SERVICE_ACCOUNTS, Object
-from mast.galley.core.remote_clusters import remote_clusters
+from mast.common.kubernetes.remotes import remote_clusters
 from mast.galley.store.registry import FOLLOWED
 from mastapi.status.v1.status_pb2 import ClustersStatus, ClusterStatus
 from tests.fakes.kubernetes.server import Cluster, api_server

@@ -5,8 +5,6 @@ The local one, and those that Secrets in the control plane's namespace describe
 """
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +18,6 @@ from mast.common.identity.spiffe import SpiffeId
 from mast.common.kubernetes import (
     Api,
     ApiFailure,
-    Change,
     InvalidAccess,
     NotFound,
     Object,
@@ -31,23 +28,28 @@ from mast.common.kubernetes import (
     namespace_of,
 )
 from mast.common.kubernetes.objects import PODS, SECRETS, TOKEN_REVIEWS
+from mast.common.kubernetes.remotes import (
+    LABELS,
+    RemoteCluster,
+    RemoteClusters,
+    remote_clusters,
+)
 
 log = structlog.get_logger()
-
-REMOTES = "istio/multiCluster=true"
 
 
 @dataclass
 class Clusters:
     """``local`` is ""; remotes are known by the ids that their Secrets give them.
 
-    An id of our own, and one that another Secret took before, is not taken over.
+    A kubeconfig that cannot be used leaves the one before in force.
     """
 
     local: Api
     own_id: str
     namespace: str
-    _remotes: dict[str, tuple[str, Api]] = field(default_factory=dict, init=False)
+    _remotes: dict[str, Api] = field(default_factory=dict, init=False)
+    _wanted: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
 
     async def review(self, cluster: str, token: str, audiences: Sequence[str]) -> Review:
         """What the cluster's API server says of a token; Unreviewable if it says nothing."""
@@ -82,53 +84,67 @@ class Clusters:
             return self.local
         if cluster not in self._remotes:
             raise Unreviewable(f"cluster {cluster!r} is not known")
-        return self._remotes[cluster][1]
+        return self._remotes[cluster]
 
     async def run(self) -> None:
         """Keep the remote clusters as their Secrets say, for ever."""
+        secrets: dict[str, Object] = {}
+        told = RemoteClusters()
         async with asyncio.TaskGroup() as tasks:
-            connections: dict[str, list[asyncio.Task[None]]] = {}
-            following = follow(self.local, SECRETS, self.namespace, labels=REMOTES)
+            following = follow(self.local, SECRETS, self.namespace, labels=LABELS)
             async with aclosing(following) as batches:
                 async for batch in batches:
                     for change in batch.changes:
-                        for old in connections.pop(change.name, []):
-                            old.cancel()
-                        self._forget(change.name)
-                        connections[change.name] = [
-                            tasks.create_task(
-                                self._keep(change.name, *each), name=f"remote {each[0]}"
-                            )
-                            for each in self._described(change)
-                        ]
+                        secrets.pop(change.name, None)
+                        if change.object is not None:
+                            secrets[change.name] = change.object
+                    before, told = told, remote_clusters(secrets.values(), self.own_id)
+                    self._take(before, told, tasks)
 
-    def _described(self, change: Change) -> list[tuple[str, bytes]]:
-        """Cluster ids and kubeconfigs of a Secret."""
-        data = (change.object or {}).get("data") or {}
-        found = []
-        for cluster, text in data.items():
-            if cluster == self.own_id or cluster in self._remotes:
-                log.warning("remote_cluster.ignored", secret=change.name, cluster=cluster)
-                continue
-            try:
-                found.append((cluster, base64.b64decode(text, validate=True)))
-            except (binascii.Error, ValueError):
-                log.error("remote_cluster.rejected", secret=change.name, cluster=cluster)
-        return found
+    def _take(self, before: RemoteClusters, told: RemoteClusters, tasks: asyncio.TaskGroup) -> None:
+        for each in told.ignored:
+            if each not in before.ignored:
+                log.warning(
+                    "remote_cluster.ignored",
+                    secret=each.secret,
+                    cluster=each.cluster,
+                    reason=each.reason,
+                )
+        for cluster in before.wanted.keys() - told.wanted.keys():
+            self._wanted.pop(cluster).cancel()
+            log.info("remote_cluster.removed", cluster=cluster)
+        for cluster, remote in told.wanted.items():
+            known = before.wanted.get(cluster)
+            if known is None or known.kubeconfig != remote.kubeconfig:
+                former = self._wanted.get(cluster)
+                keeping = self._keep(remote, former)
+                self._wanted[cluster] = tasks.create_task(keeping, name=f"remote {cluster}")
 
-    async def _keep(self, secret: str, cluster: str, config: bytes) -> None:
+    async def _keep(self, remote: RemoteCluster, former: asyncio.Task[None] | None) -> None:
+        """Reach a cluster by a kubeconfig; by the former one until this one can be used."""
+        where = {"secret": remote.secret, "cluster": remote.cluster}
         try:
-            async with connect(kubeconfig(config)) as api:
-                self._remotes[cluster] = (secret, api)
-                log.info("remote_cluster.added", secret=secret, cluster=cluster)
-                await asyncio.Event().wait()
+            access = await asyncio.to_thread(kubeconfig, remote.kubeconfig)
+            async with connect(access) as api:
+                self._remotes[remote.cluster] = api
+                log.info("remote_cluster.added", **where)
+                if former is not None:
+                    former.cancel()
+                await self._until_cancelled(remote.cluster, api)
         except InvalidAccess as error:
-            log.error("remote_cluster.rejected", secret=secret, cluster=cluster, error=str(error))
+            log.error("remote_cluster.rejected", **where, error=str(error))
+            if former is not None:
+                await asyncio.wait([former])
+        finally:
+            if former is not None:
+                former.cancel()
 
-    def _forget(self, secret: str) -> None:
-        for cluster in [c for c, (of, _) in self._remotes.items() if of == secret]:
-            del self._remotes[cluster]
-            log.info("remote_cluster.removed", secret=secret, cluster=cluster)
+    async def _until_cancelled(self, cluster: str, api: Api) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if self._remotes.get(cluster) is api:
+                del self._remotes[cluster]
 
 
 @asynccontextmanager

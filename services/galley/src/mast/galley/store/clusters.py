@@ -16,17 +16,16 @@ import structlog
 from mast.common.etcd import Store
 from mast.common.kubernetes import Api, InvalidAccess, connect, follow, kubeconfig
 from mast.common.kubernetes.objects import SECRETS, Object
-from mast.common.latest import Latest
-from mast.galley.core.discovery.settings import Settings
-from mast.galley.core.remote_clusters import (
+from mast.common.kubernetes.remotes import (
     LABELS,
     Ignored,
     RemoteCluster,
     RemoteClusters,
-    Status,
-    Sync,
     remote_clusters,
 )
+from mast.common.latest import Latest
+from mast.galley.core.discovery.settings import Settings
+from mast.galley.core.remote_clusters import Status, Sync
 from mast.galley.store.leftovers import Leftovers
 from mast.galley.store.registry import RegistrySource
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mast.galley.core.remote_clusters import Ignored, remote_clusters
+from mast.common.kubernetes.remotes import Ignored, remote_clusters
 
 
 def secret(name: str, created: str = "2026-01-01T00:00:00Z", **data: str) -> dict[str, Any]:
