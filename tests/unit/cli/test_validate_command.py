@@ -84,10 +84,12 @@ def test_lines(text: str | bytes, arguments: list[str], status: int, lines: list
 def test_files_and_directories(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "bad.yaml").write_text(f"{SERVICE}---\n{BAD}")
+    (tmp_path / "a.yaml").write_text(SERVICE.replace("{name: s}", "{name: first}"))
     (tmp_path / "good.json").write_text(json.dumps({"kind": "List", "items": []}))
     (tmp_path / "notes.txt").write_text("a: [")
     (tmp_path / "z.yml").write_text(GOOD)
-    found = documents("-f", str(tmp_path), "-n", "web")
+    first, *found = documents("-f", str(tmp_path), "-n", "web")
+    assert (first["file"], first["name"]) == (str(tmp_path / "a.yaml"), "first")
     bad = str(tmp_path / "below" / "bad.yaml")
     assert [(each["file"], each["line"], each["kind"], each["valid"]) for each in found] == [
         (bad, 1, "Service", True),

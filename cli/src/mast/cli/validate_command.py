@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -61,9 +61,11 @@ def validate(
     """
     defaults = Defaults(namespace, skip_foreign=True)
     judges = Manifests(namespace, warnings=compat is Compat.CURRENT)
-    parts = list(_readings(filename, defaults, judges))
-    judgement = judge(Reading.joined(reading for reading, _ in parts), compat)
-    found = verdicts(judgement, (each for _, manifests in parts for each in manifests))
+    parts = list(_parts(filename, defaults, judges))
+    judgement = judge(Reading.joined(part.reading for part in parts), compat)
+    found = verdicts(judgement, (each for part in parts for each in part.manifests))
+    order = {part.source: number for number, part in enumerate(parts)}
+    found.sort(key=lambda each: order[each.source])
     for each in found:
         lines = [json.dumps(_as_json(each))] if output is Report.JSON else _lines(each)
         for line in lines:
@@ -77,10 +79,16 @@ def validate(
         typer.echo(f"{judged} document(s) valid{skipped}")
 
 
-def _readings(
-    paths: Iterable[Path], defaults: Defaults, judges: Manifests
-) -> Iterator[tuple[Reading, Sequence[Manifest]]]:
-    """Objects of the mesh, and what a cluster takes besides, file by file."""
+class _Part(NamedTuple):
+    """A file: its objects of the mesh, and what a cluster takes besides."""
+
+    source: str
+    reading: Reading
+    manifests: Sequence[Manifest] = ()
+
+
+def _parts(paths: Iterable[Path], defaults: Defaults, judges: Manifests) -> Iterator[_Part]:
+    """What files hold, in their order."""
     for path in paths:
         if str(path) != "-" and not path.exists():
             raise CommandError(f"{path} does not exist", status=2)
@@ -94,11 +102,11 @@ def _readings(
                 text = utf8(_content(file))
             except OSError as error:
                 unreadable = Problem("unreadable", f"cannot be read: {error}", source=source)
-                yield Reading((), (unreadable,)), ()
+                yield _Part(source, Reading((), (unreadable,)))
             else:
                 documents = list(parsed(text))
                 manifests = list(judges.judged(documents, source))
-                yield read_documents(documents, source, defaults), manifests
+                yield _Part(source, read_documents(documents, source, defaults), manifests)
 
 
 def _content(file: Path) -> bytes:
