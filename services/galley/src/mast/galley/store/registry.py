@@ -116,7 +116,7 @@ class RegistrySource:
     @property
     def trouble(self) -> str:
         """Why something cannot be followed, "" if everything is."""
-        return next(iter(self._troubles.values()), "")
+        return min(self._troubles.items(), default=("", ""))[1]
 
     async def run(self, api: Api) -> None:
         """Follow and store, for ever."""
