@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from ipaddress import ip_address
+from sys import intern
 from typing import Any, Final, TypeGuard
 
 from mast.galley.core.problem import Finding, Path, warning
@@ -49,6 +50,10 @@ class Fields:
             return value or ""
         self._complain((key,), value, "text")
         return ""
+
+    def shared(self, key: str) -> str:
+        """Text that many objects have in common, such as names of namespaces: once in memory."""
+        return intern(str(self.text(key)))
 
     def one_of(self, key: str, *allowed: str) -> str:
         """One of some words, the first if there is none."""
@@ -117,11 +122,11 @@ class Fields:
         return tuple(found)
 
     def texts(self, key: str) -> Mapping[str, str]:
-        """Texts by name: labels, annotations, selectors."""
+        """Texts by name: labels, annotations, selectors; equal ones are once in memory."""
         found = {}
         for name, value in self._mapping(key).items():
             if _is_text(value) and _is_text(name):
-                found[name] = value
+                found[intern(str(name))] = intern(str(value))
             else:
                 self._complain((key, name), value, "text")
         return found

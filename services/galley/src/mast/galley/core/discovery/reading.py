@@ -76,7 +76,7 @@ def identity(content: Mapping[str, Any]) -> ObjectName:
 
 def _id(fields: Fields) -> ObjectName:
     metadata = fields.child("metadata")
-    return ObjectName(metadata.text("namespace"), metadata.text("name"))
+    return ObjectName(metadata.shared("namespace"), metadata.text("name"))
 
 
 def _annotations(metadata: Fields) -> Mapping[str, str]:
@@ -184,7 +184,7 @@ def _backends(
     each: Fields, namespace: str, ports: tuple[tuple[str, int], ...]
 ) -> Iterator[Backend]:
     readiness = _readiness(each.child("conditions"))
-    node = each.text("nodeName") or each.child("topology").text(_HOSTNAME)
+    node = each.shared("nodeName") or each.child("topology").shared(_HOSTNAME)
     pod = _pod(each.child("targetRef"), namespace)
     for address in each.addresses("addresses"):
         yield Backend(address=address, ports=ports, readiness=readiness, pod=pod, node=node)
@@ -203,7 +203,7 @@ def _readiness(conditions: Fields) -> Readiness:
 def _pod(target: Fields, namespace: str) -> ObjectName | None:
     if target.text("kind") != "Pod" or not target.text("name"):
         return None
-    return ObjectName(target.text("namespace") or namespace, target.text("name"))
+    return ObjectName(target.shared("namespace") or namespace, target.text("name"))
 
 
 def _endpoints(fields: Fields) -> Slice | None:
@@ -254,8 +254,10 @@ def _whole_pod(fields: Fields) -> Pod:
         created=metadata.time("creationTimestamp"),
         addresses=tuple(dict.fromkeys(filter(None, (single, *several)))),
         on_host_network=spec.flag("hostNetwork") or False,
-        node=spec.text("nodeName"),
-        service_account=spec.text("serviceAccountName") or spec.text("serviceAccount") or "default",
+        node=spec.shared("nodeName"),
+        service_account=spec.shared("serviceAccountName")
+        or spec.shared("serviceAccount")
+        or "default",
         readiness=_pod_readiness(metadata, status),
         finished=phase in {"Succeeded", "Failed"},
         owner=_owner(metadata),
