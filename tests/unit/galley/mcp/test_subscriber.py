@@ -15,6 +15,7 @@ from mast.galley.core.mcp.subscriber import AWAITED, MESH_CONFIG, Subscriber
 from mast.galley.core.objects import Defaults
 
 RULES = "networking.istio.io/v1/DestinationRule"
+NODE = "sidecar~127.0.0.1~galley.istio-system~istio-system.svc.cluster.local"
 MADE = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -38,7 +39,7 @@ def response(*items: AnyMessage, type_url: str = RULES, version: str = "1") -> D
 
 
 def subscriber() -> Subscriber:
-    return Subscriber("canary", Defaults())
+    return Subscriber(NODE, "canary", Defaults())
 
 
 def hosts(found: Subscriber) -> dict[str, str]:
@@ -53,6 +54,7 @@ def test_every_type_is_asked_for_as_a_whole() -> None:
     assert {MESH_CONFIG, "rbac.istio.io/v1alpha1/ServiceRole"} <= asked
     assert not {each for each in asked if each.endswith("/Secret")}
     assert len(asked) == len(requests)
+    assert requests[0].node.id == NODE
     metadata = requests[0].node.metadata
     assert dict(metadata) == {"GENERATOR": "api", "ISTIO_REVISION": "canary"}
     assert {(tuple(r.resource_names), r.response_nonce) for r in requests} == {((), "")}

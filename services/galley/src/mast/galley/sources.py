@@ -109,7 +109,10 @@ class Trees:
         scheme, _, place = address.partition("://")
         if scheme == "fs":
             return DirectorySource(keeper, Path(place), defaults)
-        return XdsSource(keeper, Subscriber(config.revision, defaults), self._dial(place), random)
+        where = f"{config.namespace}.svc.{config.domain}"
+        node = f"sidecar~127.0.0.1~{self._identity}.{config.namespace}~{where}"
+        subscriber = Subscriber(node, config.revision, defaults)
+        return XdsSource(keeper, subscriber, self._dial(place), random)
 
     def _dial(self, address: str) -> Dial:
         def dial(options: tuple[tuple[str, int], ...]) -> aio.Channel:

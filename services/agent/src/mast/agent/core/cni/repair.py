@@ -22,7 +22,7 @@ class Remedy(StrEnum):
 
 def is_broken(pod: Pod) -> bool:
     """Whether its check of capture failed, and it waits for another try."""
-    return any(INVALID in _exits(each) for each in _statuses(pod)) and not _ended(pod)
+    return any(_exit(each) == INVALID for each in _statuses(pod)) and not _ended(pod)
 
 
 def is_labelled(pod: Pod, label: str, value: str) -> bool:
@@ -40,13 +40,12 @@ def _statuses(pod: Pod) -> Iterator[Mapping[str, Any]]:
     return (each for each in found if each.get("name") == VALIDATION)
 
 
-def _exits(status: Mapping[str, Any]) -> Iterator[int]:
+def _exit(status: Mapping[str, Any]) -> int | None:
     """How it ended now; while it waits or runs again, the last time."""
     now = (status.get("state") or {}).get("terminated")
     before = (status.get("lastState") or {}).get("terminated")
     ended = now or before
-    if ended is not None:
-        yield int(ended.get("exitCode", 0))
+    return None if ended is None else int(ended.get("exitCode", 0))
 
 
 def _ended(pod: Pod) -> bool:

@@ -46,9 +46,11 @@ class Subscriber:
 
     ``files`` of the tree are items: their paths are ``TYPE:NAMESPACE/NAME``. An item that is wrong
     keeps what was stored of it, and is named in a NACK. What was told stays when a stream ends;
-    the next one begins with ``requests``.
+    the next one begins with ``requests``. ``node`` is an id as proxies have it, of which Istio's
+    control plane reads the namespace.
     """
 
+    node: str
     revision: str
     defaults: Defaults
     _files: dict[str, dict[str, File]] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class Subscriber:
         """What a stream begins with: every type, as a whole."""
         for type_url in _asked():
             request = DiscoveryRequest(type_url=type_url)
-            request.node.id = "galley"
+            request.node.id = self.node
             request.node.metadata.update({"GENERATOR": "api", "ISTIO_REVISION": self.revision})
             yield request
 
