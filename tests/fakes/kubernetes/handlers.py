@@ -203,7 +203,7 @@ class Handlers:
         write = self._write(request, named, user)
         if verb == "get":
             found = objects.get(resource, named.namespace, named.name)
-            return web.json_response(write_version(write, found))
+            return web.json_response(_in_version(write, found))
         if verb == "delete":
             made = await write.delete(await _options(request))
             return _written(write, made, 200)
@@ -292,13 +292,13 @@ class Handlers:
         )
 
 
-def write_version(write: Write, found: Object) -> Object:
+def _in_version(write: Write, found: Object) -> Object:
     """An object in the version that is asked for."""
     return {**found, "apiVersion": write.resource.api_version}
 
 
 def _written(write: Write, made: Object, status: int) -> web.Response:
-    response = web.json_response(write_version(write, made), status=status)
+    response = web.json_response(_in_version(write, made), status=status)
     for name, value in warning_headers(write.warnings):
         response.headers.add(name, value)
     return response

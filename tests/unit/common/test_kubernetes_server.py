@@ -43,10 +43,13 @@ from tests.fakes.kubernetes.chaos import Delayed, Dropped, Fault, Halved
 from tests.fakes.kubernetes.kinds import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
+    CRDS,
+    EVENTS,
     ROLE_BINDINGS,
     ROLES,
 )
 from tests.fakes.kubernetes.objects import Objects
+from tests.fakes.kubernetes.patches import APPLY_PATCH, MERGE_PATCH
 from tests.fakes.kubernetes.rbac import Asked, allowed
 from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.fakes.kubernetes.status import Status
@@ -201,12 +204,18 @@ async def test_tokens_in_secrets(cluster: Cluster, api: Api) -> None:
             await reader.list(PODS)
 
 
-async def asked(cluster: Cluster, path: str) -> tuple[int, Any, Any]:
+async def asked(
+    cluster: Cluster, path: str, method: str = "GET", body: Any = None, kind: str = ""
+) -> tuple[int, Any, Any]:
+    """Status, body and headers of an answer."""
     context = ssl.create_default_context(cadata=cluster.authority.pem.decode())
-    headers = {"Authorization": "Bearer admin-token"}
+    headers = {"Authorization": "Bearer admin-token", **({"Content-Type": kind} if kind else {})}
+    data = None if body is None else json.dumps(body)
     async with (
         aiohttp.ClientSession() as session,
-        session.get(cluster.url + path, headers=headers, ssl=context) as answer,
+        session.request(
+            method, cluster.url + path, headers=headers, data=data, ssl=context
+        ) as answer,
     ):
         return answer.status, await answer.json(), answer.headers
 
@@ -238,6 +247,71 @@ async def test_listings_of_the_past_and_of_the_future(cluster: Cluster) -> None:
     ):
         status, found, _ = await asked(cluster, maps + query)
         assert (status, words in found["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "kind", "code", "words"),
+    [
+        ("PATCH", "", APPLY_PATCH, 422, "fieldManager: Required value"),
+        ("PATCH", "?force=true", MERGE_PATCH, 422, "force: Forbidden"),
+        ("PATCH", "", "text/plain", 415, "accepted media types include"),
+        ("PATCH", f"?fieldManager={'x' * 129}", MERGE_PATCH, 422, "Too long"),
+        ("POST", "", "", 405, "does not allow this method"),
+    ],
+)
+async def test_requests_that_make_no_sense(
+    cluster: Cluster, method: str, query: str, kind: str, code: int, words: str
+) -> None:
+    path = f"/api/v1/namespaces/shop/configmaps/a{query}"
+    status, body, _ = await asked(cluster, path, method, {}, kind)
+    assert (status, words in body["message"]) == (code, True), body
+
+
+async def test_preconditions(cluster: Cluster) -> None:
+    made = cluster.objects.create(CONFIG_MAPS, "shop", {"metadata": {"name": "kept"}})
+    path = "/api/v1/namespaces/shop/configmaps/kept"
+    for precondition in ({"uid": "x"}, {"resourceVersion": "1"}):
+        status, body, _ = await asked(cluster, path, "DELETE", {"preconditions": precondition})
+        assert (status, "Precondition failed" in body["message"]) == (409, True)
+    good = {"resourceVersion": made["metadata"]["resourceVersion"]}
+    assert (await asked(cluster, path, "DELETE", {"preconditions": good}))[0] == 200
+
+
+async def test_all_that_is_selected_is_deleted(cluster: Cluster, api: Api) -> None:
+    for name, color in (("one", "red"), ("two", "red"), ("three", "blue")):
+        body = {"metadata": {"name": name, "namespace": "other", "labels": {"color": color}}}
+        await api.create(SECRETS, body)
+    path = "/api/v1/namespaces/other/secrets?labelSelector=color%3Dred"
+    assert (await asked(cluster, path, "DELETE"))[0] == 200
+    assert [name_of(each) for each in (await api.list(SECRETS, "other")).objects] == ["three"]
+
+
+async def test_events_of_an_object(api: Api) -> None:
+    for name in ("web", "db"):
+        about = {"kind": "Pod", "name": name}
+        metadata = {"generateName": f"{name}-", "namespace": "shop"}
+        event = {"metadata": metadata, "involvedObject": about, "reason": "Started"}
+        await api.create(EVENTS, event)
+    found = await api.list(EVENTS, "shop", fields="involvedObject.name=web,reason=Started")
+    assert [name_of(each)[:4] for each in found.objects] == ["web-"]
+
+
+async def test_a_definition_is_served_once_it_is_established(cluster: Cluster, api: Api) -> None:
+    things = Resource("late.io", "v1", "things", "Thing")
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    spec = {
+        "group": "late.io",
+        "names": {"plural": "things", "kind": "Thing"},
+        "scope": "Namespaced",
+        "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+    }
+    cluster.objects.establishing = False
+    await api.create(CRDS, {"metadata": {"name": "things.late.io"}, "spec": spec})
+    with pytest.raises(NotFound):
+        await api.list(things)
+    cluster.objects.establish("things.late.io")
+    cluster.objects.establishing = True
+    assert (await api.list(things)).objects == ()
 
 
 async def test_what_the_server_has(cluster: Cluster) -> None:
