@@ -26,6 +26,9 @@ from typing import Any, Final
 import aiohttp
 import psutil
 
+from mast.common.etcd import EtcdConfig, connect
+from mast.common.keys import CONFIG, LEADER, REGISTRY
+from mast.common.process.telemetry import configure_logging
 from tests.bench.load.kubernetes_objects import Size
 from tests.support.etcd_server import EtcdServer, etcd_server
 from tests.support.service_process import ServiceProcess, service_process
@@ -131,7 +134,8 @@ class Bench:
             "webhook-configurations": "false",
         }
         line = [part for flag, value in flags.items() for part in (f"--{flag}", value)]
-        before, begun, became_ready = await self._counted(), time.monotonic(), asyncio.Event()
+        became_ready, revision = asyncio.Event(), await self._revision()
+        before, begun = await self._counted(), time.monotonic()
         async with service_process("galley", *line) as running, asyncio.TaskGroup() as tasks:
             found = Galley(running)
             asking = tasks.create_task(found.ask(became_ready))
@@ -141,7 +145,8 @@ class Bench:
             cost = await self._spent(before)
             cpu = {"cpu_seconds": round(found.usage.cpu_seconds, 2)}
             slowest = {"slowest_ready_ms": round(found.slowest_seconds * 1000, 1)}
-            self._show(name, seconds, "s", **cpu, **found.resident, **slowest, **cost)
+            written = {"written": await self._written(revision)}
+            self._show(name, seconds, "s", **cpu, **found.resident, **slowest, **cost, **written)
             yield found
             asking.cancel()
 
@@ -217,6 +222,19 @@ class Bench:
         ):
             return await answer.read()
 
+    async def _revision(self) -> int:
+        async with connect(EtcdConfig(endpoints=(self._etcd.endpoint,))) as store:
+            return (await store.list(LEADER)).revision
+
+    async def _written(self, revision: int) -> int:
+        """How many keys of configuration and registry were written after a revision."""
+        written = 0
+        async with connect(EtcdConfig(endpoints=(self._etcd.endpoint,))) as store:
+            for prefix in (CONFIG, REGISTRY):
+                for entry in (await store.list(prefix)).entries:
+                    written += entry.mod_revision > revision
+        return written
+
     async def _counted(self) -> Mapping[str, float]:
         """What etcd has counted so far."""
         counted = dict.fromkeys((WRITTEN, TRANSACTIONS, RECEIVED_BYTES), 0.0)
@@ -273,6 +291,7 @@ def _milliseconds(before: Usage, after: Usage, changes: int) -> float:
 
 async def main(size: Size, phases: Sequence[str]) -> None:
     """Sync, restart, change."""
+    configure_logging("bench", "error", "json")
     with tempfile.TemporaryDirectory(prefix="bks-") as name:
         directory = Path(name)
         arguments = (directory, size.services, size.pods_per_service, size.configs)
