@@ -154,7 +154,8 @@ async def http_server(
             ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
         )
         try:
-            bound = int(server.sockets[0].getsockname()[1])
+            # Of port 0 each family has one of its own; IPv4's is told.
+            bound = int(min(server.sockets, key=lambda each: each.family).getsockname()[1])
             log.info("service.listening", name=name, address=f"{host}:{bound}")
             yield bound
         finally:
