@@ -51,6 +51,9 @@ class Config:
     # by mutual TLS), the Kubernetes below (k8s://). Without any given, the directory above and
     # Kubernetes, of which the first to store an object keeps it.
     config_sources: tuple[str, ...] = ()
+    # A file with the mesh's settings, as Istio has them, whose configSources count at the start if
+    # none are given here.
+    mesh_config_file: Path | None = None
     # Namespace of documents that name none.
     default_namespace: str = "default"
     # By whose rules configuration is judged: current, or 1.4, which was stricter and never warned.

@@ -49,7 +49,7 @@ from mast.galley.platform import (
     webhooks,
 )
 from mast.galley.several_clusters import clusters
-from mast.galley.sources import Trees, later_than
+from mast.galley.sources import Trees, later_than, with_mesh_sources
 from mast.galley.store.configs import Configs
 from mast.galley.store.history import Histories
 from mast.galley.store.injection import InjectionSettings
@@ -70,6 +70,10 @@ _FELLOWS = ("pilot", "mixer", "citadel", "galley")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run Galley until SIGTERM."""
     config = parse(Config, sys.argv[1:] if argv is None else argv, os.environ, prefix="GALLEY")
+    try:
+        config = with_mesh_sources(config)
+    except (ValueError, OSError) as error:
+        sys.exit(f"mast-galley: --mesh-config-file: {error}")
     configure_logging("galley", config.log_level, config.log_format)
     gc.set_threshold(*_COLLECTION)
     sys.setswitchinterval(_SWITCH_SECONDS)

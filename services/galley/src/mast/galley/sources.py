@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from random import random
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from mast.common.latest import Latest
 from mast.galley.config import KUBERNETES_SOURCE, Config
 from mast.galley.core.cluster import source_of
 from mast.galley.core.mcp.subscriber import Subscriber
+from mast.galley.core.mesh_sources import mesh_sources
 from mast.galley.core.objects import Compat, Defaults
 from mast.galley.store.configs import Configs
 from mast.galley.store.directory import DirectorySource
@@ -45,6 +47,17 @@ def later_than(config: Config, address: str) -> tuple[str, ...]:
 def _earlier_than(config: Config, address: str) -> tuple[str, ...]:
     order = config.sources
     return tuple(source_name(config, each) for each in order[: order.index(address)])
+
+
+def with_mesh_sources(config: Config) -> Config:
+    """The settings with the ``configSources`` of the mesh's, if there is a file with these.
+
+    Raises ValueError that names what of them cannot be followed, and OSError.
+    """
+    path = config.mesh_config_file
+    if path is None or config.config_sources or config.config_dir:
+        return config
+    return replace(config, config_sources=mesh_sources(path.read_text(), str(path)))
 
 
 class Trees:

@@ -255,7 +255,7 @@ _WITHOUT_EFFECT = {
     "MeshConfig.sds_refresh_delay": _AGENT_SDS,
     "MeshConfig.enable_sds_token_mount": _AGENT_SDS,
     "MeshConfig.sds_use_k8s_sa_jwt": _AGENT_SDS,
-    "MeshConfig.config_sources": "Galley's --config-sources says it",
+    "MeshConfig.config_sources": "read by Galley at its start (--mesh-config-file)",
     "MeshConfig.certificates": "Citadel certifies workloads, no DNS names",
     "MeshConfig.ca": "agents find the authority by CA_ADDR",
     "MeshConfig.verify_certificate_at_client": "servers outside are always verified",
