@@ -33,6 +33,7 @@ from mast.common.kubernetes.objects import CONFIG_MAPS, NAMESPACES, PODS, SECRET
 from tests.fakes.kubernetes.callers import Rule
 from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.support.pki import Ca
+from tests.support.watching import watch
 
 THINGS = Resource("x.io", "v1", "things", "Thing")
 
@@ -167,7 +168,7 @@ async def test_watching_tells_what_happens_after_a_version(cluster: Cluster, api
     await api.update(CONFIG_MAPS, {**made, "data": {"b": "1"}})
     await api.delete(CONFIG_MAPS, "a", "shop")
     seen = []
-    watching = api.watch(CONFIG_MAPS, version, seconds=600)
+    watching = watch(api, CONFIG_MAPS, version, seconds=600)
     async with asyncio.timeout(30), aclosing(watching) as events:
         async for event in events:
             seen.append(event.type)
@@ -182,20 +183,20 @@ async def test_what_ceases_to_be_selected_is_gone_for_a_watcher(api: Api) -> Non
     made = await api.create(CONFIG_MAPS, config_map("a", {"app": "x"}))
     made["metadata"]["labels"] = {"app": "y"}
     await api.update(CONFIG_MAPS, made)
-    watching = api.watch(CONFIG_MAPS, version, labels="app=x", seconds=600)
+    watching = watch(api, CONFIG_MAPS, version, labels="app=x", seconds=600)
     async with asyncio.timeout(30), aclosing(watching) as events:
         assert [(await anext(events)).type for _ in range(2)] == ["ADDED", "DELETED"]
 
 
 async def test_a_watch_ends_when_it_is_told_to(api: Api) -> None:
     async with asyncio.timeout(30):
-        events = [e async for e in api.watch(CONFIG_MAPS, "", seconds=1)]
+        events = [e async for e in watch(api, CONFIG_MAPS, "", seconds=1)]
     assert {event.type for event in events} <= {"BOOKMARK"}
 
 
 async def test_an_old_version_cannot_be_watched(cluster: Cluster, api: Api) -> None:
     version = (await api.list(CONFIG_MAPS)).version
-    async with aclosing(api.watch(CONFIG_MAPS, version)) as events:
+    async with aclosing(watch(api, CONFIG_MAPS, version)) as events:
         cluster.objects.compact()
         with pytest.raises(Expired):
             await anext(events)
@@ -203,7 +204,7 @@ async def test_an_old_version_cannot_be_watched(cluster: Cluster, api: Api) -> N
 
 async def test_a_version_that_is_lost_in_between(cluster: Cluster, api: Api) -> None:
     version = (await api.list(CONFIG_MAPS)).version
-    async with asyncio.timeout(30), aclosing(api.watch(CONFIG_MAPS, version)) as events:
+    async with asyncio.timeout(30), aclosing(watch(api, CONFIG_MAPS, version)) as events:
         await api.create(CONFIG_MAPS, config_map("a"))
         assert (await anext(events)).type == "ADDED"
         cluster.objects.compact()

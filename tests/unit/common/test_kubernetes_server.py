@@ -53,6 +53,7 @@ from tests.fakes.kubernetes.patches import APPLY_PATCH, MERGE_PATCH
 from tests.fakes.kubernetes.rbac import Asked, allowed
 from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.fakes.kubernetes.status import Status
+from tests.support.watching import watch
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -325,7 +326,7 @@ async def test_what_the_server_has(cluster: Cluster) -> None:
 
 async def test_a_watch_may_begin_with_what_is_there(cluster: Cluster, api: Api) -> None:
     await api.create(CONFIG_MAPS, named("there", "other"))
-    async with asyncio.timeout(30), aclosing(api.watch(CONFIG_MAPS, "0", "other")) as events:
+    async with asyncio.timeout(30), aclosing(watch(api, CONFIG_MAPS, "0", "other")) as events:
         first = await anext(events)
     assert (first.type, name_of(first.object)) == ("ADDED", "there")
 
@@ -412,7 +413,7 @@ async def test_events_twice_and_old_ones(cluster: Cluster, api: Api) -> None:
     version = (await api.list(CONFIG_MAPS)).version
     cluster.chaos.repeats = cluster.chaos.replays = 1
     try:
-        async with asyncio.timeout(30), aclosing(api.watch(CONFIG_MAPS, version)) as events:
+        async with asyncio.timeout(30), aclosing(watch(api, CONFIG_MAPS, version)) as events:
             old = [(await anext(events)).object for _ in range(2)]
     finally:
         cluster.chaos.repeats = cluster.chaos.replays = 0
@@ -427,7 +428,7 @@ async def test_a_cache_that_stands_still(cluster: Cluster, api: Api) -> None:
     assert "late" not in {each["metadata"]["name"] for each in stale[1]["items"]}
     async with (
         asyncio.timeout(30),
-        aclosing(api.watch(CONFIG_MAPS, version, "other")) as events,
+        aclosing(watch(api, CONFIG_MAPS, version, "other")) as events,
     ):
         assert (await anext(events)).type == "BOOKMARK"
         cluster.resume()
@@ -443,7 +444,7 @@ async def _until_not_a_bookmark(events: Any) -> AsyncIterator[Any]:
 
 
 async def test_versions_that_are_forgotten_at_will(cluster: Cluster, api: Api) -> None:
-    async with asyncio.timeout(30), aclosing(api.watch(CONFIG_MAPS, "")) as events:
+    async with asyncio.timeout(30), aclosing(watch(api, CONFIG_MAPS, "")) as events:
         while (await anext(events)).type != "BOOKMARK":
             pass
         cluster.expire()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from mast.common.kubernetes.access import Access
-from mast.common.kubernetes.decoding import Decoder, Event, Page, decoded
+from mast.common.kubernetes.decoding import Decoder, Page, decoded
 from mast.common.kubernetes.errors import Expired, Unreachable, api_error
 from mast.common.kubernetes.objects import Object, Resource, name_of, namespace_of
 
@@ -190,36 +190,11 @@ class Api:
         labels: str = "",
         fields: str = "",
         seconds: int = 300,
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         """What happens after ``version``, for ``seconds`` at most; use it under ``aclosing``.
 
-        Raises Expired if the server does not know that version any more, at once or in between.
-        """
-        decoder = Decoder()
-        watched = self.watch_lines(
-            resource, version, namespace, labels=labels, fields=fields, seconds=seconds
-        )
-        async with aclosing(watched) as several:
-            async for lines in several:
-                for line in lines:
-                    event = decoder.event(line)
-                    if event.type == "ERROR":
-                        raise api_error(500, event.object)
-                    yield event
-
-    async def watch_lines(
-        self,
-        resource: Resource,
-        version: str,
-        namespace: str = "",
-        *,
-        labels: str = "",
-        fields: str = "",
-        seconds: int = 300,
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        """The same as lines of JSON, one for each event, all that are there at once.
-
-        An event may be an ERROR.
+        Events come as lines of JSON, all that are there at once; one may be an ERROR. Raises
+        Expired if the server does not know that version any more.
         """
         query = {
             **_selectors(labels, fields),

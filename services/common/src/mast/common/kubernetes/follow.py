@@ -269,7 +269,7 @@ class _Follower(Generic[T]):
     def _watch(self) -> AsyncGenerator[Sequence[bytes], None]:
         shortest, longest = _WATCH_SECONDS
         resource, namespace, labels, fields = self.selected
-        return self.api.watch_lines(
+        return self.api.watch(
             resource,
             self.version,
             namespace,
