@@ -167,6 +167,43 @@ def test_a_service_with_what_is_odd_about_it(files: list[str]) -> None:
     ]
 
 
+KUBERNETES = """
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  clusterIP: 10.96.0.5
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: web}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: to-web, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+"""
+
+
+def test_manifests_of_a_cluster(tmp_path: Path) -> None:
+    """Routes of Gateway API are told with what they were made from."""
+    (tmp_path / "cluster.yaml").write_text(KUBERNETES)
+    told = described(["-f", str(tmp_path)], "service", "web.shop")
+    assert "   Port: http 80/HTTP targets port 8080\n   Endpoints: 1, 1 healthy\n" in told
+    made = told.partition("VirtualService: ")[2].splitlines()
+    assert [line.strip() for line in made[1:]] == [
+        "Made from: HTTPRoute/to-web.shop",
+        "http[0]: uri prefix / -> web.shop.svc.cluster.local",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -12,6 +12,7 @@ from istio.networking.v1alpha3.destination_rule_pb2 import DestinationRule
 from istio.networking.v1alpha3.virtual_service_pb2 import HTTPRoute, VirtualService
 from mast.cli.explain.site import Side, Surroundings
 from mast.cli.explain.story import Cause
+from mast.pilot.core.gateway_api.generated import PARENTS
 from mast.pilot.core.model import collection_names
 from mast.pilot.core.model.model import Config, Health, Labels, Port, Protocol, Service, selects
 from mast.pilot.core.scope.scope import Scope
@@ -134,9 +135,8 @@ def _traffic(
 def _destination_rule(
     rule: Config[DestinationRule], around: Surroundings, labels: Labels | None
 ) -> Part:
-    part = Part(
-        f"DestinationRule: {_name(rule)} for {rule.spec.host!r}", cause=around.causes.of(rule)
-    )
+    title = f"DestinationRule: {_name(rule)} for {rule.spec.host!r}"
+    part = Part(title, _parents(rule), around.causes.of(rule))
     subsets = rule.spec.subsets
     if labels is None and subsets:
         part.lines.append(f"Subsets: {', '.join(each.name for each in subsets)}")
@@ -158,16 +158,15 @@ def _virtual_service(
     config: Config[VirtualService], service: Service, known: Collection[str], around: Surroundings
 ) -> Part:
     """``known`` are the subsets of the service that there are."""
-    part = Part(f"VirtualService: {_name(config)}", cause=around.causes.of(config))
+    part = Part(f"VirtualService: {_name(config)}", _parents(config), around.causes.of(config))
     if missing := [each for each in _subsets(config, service) if each not in known]:
         part.warnings.append(f"no DestinationRule has the subset {', '.join(missing)}")
     for number, route in enumerate(config.spec.http):
         part.lines.append(f"http[{number}]: {_match(route)} -> {_outcome(route)}")
     for kind in ("tls", "tcp"):
         for number, route in enumerate(getattr(config.spec, kind)):
-            targets = ", ".join(_target(each) for each in route.route)
-            part.lines.append(f"{kind}[{number}]: -> {targets}")
-    if not part.lines:
+            part.lines.append(f"{kind}[{number}]: -> {_targets(route.route)}")
+    if not (config.spec.http or config.spec.tls or config.spec.tcp):
         part.lines.append(f"No routes; hosts {', '.join(config.spec.hosts)}")
     return part
 
@@ -196,7 +195,7 @@ def _outcome(route: HTTPRoute) -> str:
         return f"status {route.direct_response.status}"
     if route.HasField("delegate"):
         return f"delegate {route.delegate.namespace or '.'}/{route.delegate.name}"
-    told = ", ".join(_target(each) for each in route.route)
+    told = _targets(route.route)
     extras = [
         name
         for name in ("fault", "rewrite", "mirror", "timeout", "retries")
@@ -205,11 +204,18 @@ def _outcome(route: HTTPRoute) -> str:
     return f"{told} ({', '.join(extras)})" if extras else told
 
 
+def _targets(routes: Sequence[Any]) -> str:
+    """Destinations with their shares, where there are several."""
+    total = sum(each.weight for each in routes)
+    return ", ".join(
+        _target(each) + (f" {100 * each.weight / total:g}%" if total and len(routes) > 1 else "")
+        for each in routes
+    )
+
+
 def _target(route: Any) -> str:
     to = route.destination
-    subset = f" subset {to.subset}" if to.subset else ""
-    weight = f" {route.weight}%" if route.weight else ""
-    return f"{to.host}{subset}{weight}"
+    return f"{to.host} subset {to.subset}" if to.subset else str(to.host)
 
 
 def _routes(config: Config[VirtualService]) -> Iterator[Any]:
@@ -242,6 +248,12 @@ def _policies(side: Side, around: Surroundings) -> list[Part]:
         for cause in around.causes.selecting(collection, side.proxy.namespace, side.proxy.labels)
     ]
     return found
+
+
+def _parents(config: Config[Any]) -> list[str]:
+    """What of Gateway API, or which Ingress, an object stands for."""
+    parents = config.meta.annotations.get(PARENTS)
+    return [f"Made from: {parents}"] if parents else []
 
 
 def _name(config: Config[Any]) -> str:
