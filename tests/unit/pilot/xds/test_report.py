@@ -4,7 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 from envoy.config.core.v3.base_pb2 import ControlPlane
 
-from mast.pilot.core.xds.report import Replica, Stream, control_plane, proxy_status
+from mast.pilot.core.xds.report import (
+    Replica,
+    Stream,
+    control_plane,
+    distribution_row,
+    proxy_status,
+)
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS, absent
 from mastapi.status.v1.status_pb2 import TypeStatus
 from tests.fakes.pilot_views import FakeMesh, assignment, eds_cluster, proxy
@@ -49,6 +55,29 @@ def test_a_proxy_may_tell_no_version():
     stream = Stream("x", proxy(), NOON, "", "", lambda at: NOON + at)
     session = Session(FakeMesh())
     assert proxy_status(stream, session.session.state, REPLICA).proxy_version == ""
+
+
+def test_how_far_a_proxy_is():
+    """Not before what is held back is sent, and everything acknowledged."""
+    mesh = FakeMesh()
+    mesh.put(eds_cluster("a"), eds_cluster("b"), assignment("a", [1]))
+    session = Session(mesh)
+    stream = Stream("x", proxy(), NOON, "", "", lambda at: NOON + at)
+
+    def row():
+        return distribution_row(stream, session.session.state, 7)
+
+    clusters = session.ask("cds")
+    assert row() == {"proxy": "web-1.shop", "revision": 7, "behind": ["cds"], "rejected": []}
+    session.ack(*clusters)
+    assert (row()["behind"], row()["rejected"]) == ([], [])
+    mesh.remove(CDS, "b")
+    assert session.push() == []  # no listener was asked for that could say who needs it
+    assert row()["behind"] == ["held"]
+    session.ack(*session.after(5))
+    assert row()["behind"] == []
+    session.nack(*session.ask("eds", "a"), "no good")
+    assert (row()["behind"], row()["rejected"]) == ([], ["eds"])
 
 
 def test_the_control_plane_tells_its_name():
