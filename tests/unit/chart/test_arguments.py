@@ -155,7 +155,11 @@ def test_values_reach_their_flags() -> None:
                 "multiCluster": {"clusterName": "east"},
                 "proxy": {"clusterDomain": "k8s.example"},
             },
-            "security": {"workloadCertTtl": "1h", "customDnsNames": ["a.b:c"]},
+            "security": {
+                "workloadCertTtl": "1h",
+                "customDnsNames": ["a.b:c"],
+                "revisions": ["next"],
+            },
             "mixer": {"telemetry": {"loadshedding": {"mode": "enforce"}}},
             "revision": "canary",
         },
@@ -171,10 +175,10 @@ def test_values_reach_their_flags() -> None:
         "spiffe://mesh.example/ns/istio-system/sa/istio-galley-service-account",
     )
     assert citadel.custom_dns_names[0] == "a.b:c"
-    assert (
-        "istio-pilot-service-account.istio-system:istiod-canary.istio-system.svc"
-        in citadel.custom_dns_names
-    )
+    assert {
+        "istio-pilot-service-account.istio-system:istiod-canary.istio-system.svc",
+        "istio-galley-service-account.istio-system:istio-galley-next.istio-system.svc",
+    } < set(citadel.custom_dns_names)
     assert (galley.compat, galley.revision, galley.workload_secrets) == ("1.4", "canary", True)
     assert galley.allowed_writers == ("spiffe://cluster.local/ns/ci/sa/deploy",)
     assert found["istio-telemetry"].loadshedding_mode == "enforce"

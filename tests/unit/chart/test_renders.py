@@ -218,8 +218,24 @@ def test_notes(values: Object, told: str) -> None:
     assert told in notes(values)
 
 
+def test_a_second_revision_stands_beside_the_first() -> None:
+    """The values of docs/install.md: no object is of both releases."""
+    text = (ROOT / "docs" / "install.md").read_text()
+    values = yaml.safe_load(text[text.index("revision: canary") :].partition("```")[0])
+    first, second = (
+        {(each["apiVersion"], name_of(each)) for each in rendered(given)} for given in ({}, values)
+    )
+    assert first & second == set()
+    assert {name for _, name in second} >= {
+        "Deployment/istio-pilot-canary",
+        "Deployment/istio-galley-canary",
+        "Service/istiod-canary",
+        "MutatingWebhookConfiguration/istio-sidecar-injector-canary",
+    }
+
+
 def test_names_move_with_the_namespace() -> None:
-    """Nothing but profiles of other namespaces' webhooks is named for istio-system."""
+    """Nothing is named for istio-system then."""
     found = rendered({}, "mesh")
     assert "istio-system" not in json.dumps(found)
     assert {each["metadata"].get("namespace", "mesh") for each in found} == {"mesh"}
