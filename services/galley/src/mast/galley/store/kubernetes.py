@@ -129,13 +129,16 @@ class KubernetesSource:
     async def _follow_maps(self, api: Api, tasks: asyncio.TaskGroup) -> None:
         """Follow every ConfigMap that something refers to, each alone: others hold no roots."""
         following: dict[str, asyncio.Task[None]] = {}
+        feeds: dict[str, Feed] = {}
         seen: frozenset[tuple[str, str]] | None = None
         while True:
             seen = await self._maps.after(seen)
-            feeds = {feed.name: feed for feed in map(map_feed, seen)}
+            before, feeds = feeds, {feed.name: feed for feed in map(map_feed, seen)}
             for name in following.keys() - feeds.keys():
                 following.pop(name).cancel()
                 self._drop(name)
+                feed = before[name]
+                self.observed.put(feed.resource, feed.namespace, feed.referred, None)
             for name in feeds.keys() - following.keys():
                 following[name] = tasks.create_task(
                     self._follow(api, feeds[name]), name=f"follow {name}"
