@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from aiohttp import web
 
-from mast.common.kubernetes.objects import CERTIFICATE_SIGNING_REQUESTS, SECRETS, Object
+from mast.common.kubernetes.objects import (
+    CERTIFICATE_SIGNING_REQUESTS,
+    NAMESPACES,
+    SECRETS,
+    Object,
+)
 from tests.fakes.kubernetes import discovery
 from tests.fakes.kubernetes.admission import warning_headers
 from tests.fakes.kubernetes.callers import LEGACY_TYPE, User
@@ -155,7 +160,20 @@ class Handlers:
     async def any(self, request: web.Request) -> web.StreamResponse:
         """Whatever is stored, by the path that it has."""
         found = target(self.cluster.objects.resources, request.match_info["path"])
+        self._check_subresource(found)
         return await (self._one(request, found) if found.name else self._all(request, found))
+
+    def _check_subresource(self, named: Target) -> None:
+        """404 for one that the kind does not have."""
+        home = self.cluster.objects.home(named.resource)
+        has = {
+            "": True,
+            "status": home in self.cluster.objects.with_status,
+            "approval": home == CERTIFICATE_SIGNING_REQUESTS,
+            "finalize": home == NAMESPACES,
+        }
+        if not has.get(named.subresource):
+            raise Status(404, "NotFound", "the server could not find the requested resource")
 
     async def _all(self, request: web.Request, named: Target) -> web.StreamResponse:
         asked = Asked(named.resource, named.namespace, request.query)

@@ -268,6 +268,23 @@ async def test_requests_that_make_no_sense(
     assert (status, words in body["message"]) == (code, True), body
 
 
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/api/v1/namespaces/shop/pods/there/status", 200),
+        ("/api/v1/namespaces/shop/configmaps/there/status", 404),
+        ("/api/v1/namespaces/shop/pods/there/approval", 404),
+        ("/api/v1/namespaces/shop/pods/there/nothing", 404),
+    ],
+)
+async def test_subresources(cluster: Cluster, path: str, code: int) -> None:
+    for kind in (PODS, CONFIG_MAPS):
+        if (kind, "shop", "there") not in cluster.objects.stored:
+            cluster.objects.create(kind, "shop", {"metadata": {"name": "there"}})
+    change = {"status": {"phase": "Running"}}
+    assert (await asked(cluster, path, "PATCH", change, MERGE_PATCH))[0] == code
+
+
 async def test_preconditions(cluster: Cluster) -> None:
     made = cluster.objects.create(CONFIG_MAPS, "shop", {"metadata": {"name": "kept"}})
     path = "/api/v1/namespaces/shop/configmaps/kept"
