@@ -149,6 +149,11 @@ def test_the_default_tag_takes_over(cluster: LiveCluster) -> None:
     assert deactivation(cluster.cluster.objects.list(HOOKS, "", lambda _: True)) is None
     data = json.loads(run(cluster, "tag", "list", "-o", "json").output)
     assert data == [{"tag": "default", "revision": "two", "namespaces": ["old"]}]
+    before = injector("default")["webhooks"]
+    run(cluster, "tag", "remove", "default", "-y")
+    after = stored(cluster, "istio-sidecar-injector")["webhooks"]
+    for name in ("namespaceSelector", "objectSelector"):
+        assert [each[name] for each in after] == [each[name] for each in before]
 
 
 def test_generate_prints_and_stores_nothing(cluster: LiveCluster) -> None:

@@ -72,7 +72,6 @@ def set_tag(
     istio_namespace: IstioNamespace = "istio-system",
 ) -> None:
     """Let a tag stand for a revision: pods of namespaces with its label are injected by that."""
-    from mast.common.kubernetes import Patch
     from mast.common.kubernetes.objects import MUTATING_WEBHOOK_CONFIGURATIONS
     from mast.galley.core.injection.tags import deactivation
     from mast.galley.core.injection.webhooks import DEFAULT_REVISION
@@ -94,9 +93,8 @@ def set_tag(
                 hint="name that with --webhook-name, or remove the tag first",
             )
         await api.apply(MUTATING_WEBHOOK_CONFIGURATIONS, made, force=True)
-        if tag == DEFAULT_REVISION and (ends := deactivation(there)) is not None:
-            name, change = ends
-            await api.patch(MUTATING_WEBHOOK_CONFIGURATIONS, name, change, how=Patch.STRATEGIC)
+        if tag == DEFAULT_REVISION:
+            await _patch(api, deactivation(there))
         return _revision(before) if before is not None else ""
 
     if overwrite and not skip_confirmation:
@@ -159,6 +157,8 @@ def remove(
 ) -> None:
     """Remove a tag: new pods of its namespaces get no proxies any more."""
     from mast.common.kubernetes.objects import MUTATING_WEBHOOK_CONFIGURATIONS
+    from mast.galley.core.injection.tags import reactivation
+    from mast.galley.core.injection.webhooks import DEFAULT_REVISION
 
     choice = ClusterChoice(kubeconfig, context)
     own = {each.name: each for each in choice.ask(_tags)}.get(tag)
@@ -171,7 +171,10 @@ def remove(
         )
 
     async def work(api: Api) -> None:
-        found = _configuration_of(tag, await _configurations(api))
+        there = await _configurations(api)
+        found = _configuration_of(tag, there)
+        if tag == DEFAULT_REVISION:  # first: to be injected twice is better than not at all
+            await _patch(api, reactivation(there))
         if found is not None:
             await api.delete(MUTATING_WEBHOOK_CONFIGURATIONS, found["metadata"]["name"])
 
@@ -184,6 +187,16 @@ async def _tags(api: Api) -> list[Tag]:
     from mast.galley.core.injection.tags import tags
 
     return tags(await _configurations(api), (await api.list(NAMESPACES)).objects)
+
+
+async def _patch(api: Api, wanted: tuple[str, Object] | None) -> None:
+    """Change a configuration by name, if there is anything to change."""
+    from mast.common.kubernetes import Patch
+    from mast.common.kubernetes.objects import MUTATING_WEBHOOK_CONFIGURATIONS
+
+    if wanted is not None:
+        name, change = wanted
+        await api.patch(MUTATING_WEBHOOK_CONFIGURATIONS, name, change, how=Patch.STRATEGIC)
 
 
 async def _configurations(api: Api) -> tuple[Object, ...]:

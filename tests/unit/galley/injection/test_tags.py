@@ -14,6 +14,7 @@ from mast.galley.core.injection.tags import (
     configuration_name,
     deactivation,
     injector_of,
+    reactivation,
     tags,
 )
 from mast.galley.core.injection.webhooks import SUFFIX, webhooks
@@ -116,6 +117,26 @@ def test_what_the_default_tag_takes_over() -> None:
         each["namespaceSelector"] = {"matchLabels": DEACTIVATED}
     assert deactivation(there) is None
     assert deactivation([installed("one")]) is None
+
+
+def test_what_is_given_back_with_the_default_tag() -> None:
+    there = [installed("default")]
+    assert reactivation(there) is None
+    assert reactivation([]) is None
+    for each in there[0]["webhooks"][2:]:
+        each["namespaceSelector"] = {"matchLabels": DEACTIVATED}
+    found = reactivation(there)
+    assert found is not None
+    _, change = found
+    own = {each.name: each for each in webhooks("default")}
+    assert [each["name"] for each in change["webhooks"]] == [
+        f"namespace.{SUFFIX}",
+        f"object.{SUFFIX}",
+    ]
+    for each in change["webhooks"]:
+        wanted = own[each["name"]]
+        assert each["namespaceSelector"] == {**wanted.namespaces, "matchLabels": None}
+        assert each["objectSelector"] == {**wanted.pods, "matchLabels": None}
 
 
 def test_who_uses_a_tag() -> None:

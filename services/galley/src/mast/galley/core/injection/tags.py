@@ -119,18 +119,46 @@ def deactivation(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, Obje
     The name of its configuration and a strategic merge patch; None if there is nothing to end.
     Without it two webhooks would inject into the same pods (IST0139).
     """
+    never = {"matchLabels": DEACTIVATED, "matchExpressions": None}
+    return _of_default(configurations, dict.fromkeys(_OF_DEFAULT, (never, never)), was=False)
+
+
+def reactivation(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, Object] | None:
+    """What gives that part back when the tag is removed; as ``deactivation``."""
+    own = {
+        each.name: (
+            {**each.namespaces, "matchLabels": None},
+            {**each.pods, "matchLabels": None},
+        )
+        for each in webhooks(DEFAULT_REVISION)
+        if each.name in _OF_DEFAULT
+    }
+    return _of_default(configurations, own, was=True)
+
+
+def _of_default(
+    configurations: Iterable[Mapping[str, Any]],
+    selectors: Mapping[str, tuple[Object, Object]],
+    *,
+    was: bool,
+) -> tuple[str, Object] | None:
+    """A patch of the selectors of webhooks that were deactivated, or were not."""
     try:
         found = injector_of(DEFAULT_REVISION, configurations)
     except TagRefused:
         return None
-    never = {"matchLabels": DEACTIVATED, "matchExpressions": None}
     changes = [
-        {"name": each["name"], "namespaceSelector": never, "objectSelector": never}
+        {"name": name, "namespaceSelector": namespaces, "objectSelector": pods}
         for each in _own(found)
-        if each["name"] in _OF_DEFAULT
-        and (each.get("namespaceSelector") or {}).get("matchLabels") != DEACTIVATED
+        for name in [each["name"]]
+        if name in selectors and _is_deactivated(each) is was
+        for namespaces, pods in [selectors[name]]
     ]
     return (found["metadata"]["name"], {"webhooks": changes}) if changes else None
+
+
+def _is_deactivated(webhook: Mapping[str, Any]) -> bool:
+    return (webhook.get("namespaceSelector") or {}).get("matchLabels") == DEACTIVATED
 
 
 def tags(
