@@ -54,6 +54,12 @@ def test_each_code_is_told_once_in_the_order_of_messages() -> None:
             id="mended",
         ),
         pytest.param({"validationMessages": []}, [], None, id="empty"),
+        pytest.param(
+            {"validationMessages": 7},
+            [],
+            {"validationMessages": None, "observedGeneration": 2},
+            id="odd",
+        ),
     ],
 )
 def test_change(status: Any, wanted: Any, change: Any) -> None:

@@ -102,6 +102,16 @@ FILLED_IN = {
         ),
         pytest.param({"conditions": [condition("Accepted")]}, None, None, id="not-ours"),
         pytest.param(
+            {"conditions": [{"type": []}], "parents": 1, "listeners": ["odd", {"name": {}}]},
+            {"conditions": [condition("Accepted")], "listeners": []},
+            {
+                "conditions": [{"type": []}, condition("Accepted", since=NOW)],
+                "parents": [],
+                "listeners": [],
+            },
+            id="odd-things",
+        ),
+        pytest.param(
             {"listeners": [{"name": "a", "conditions": [condition("Accepted", since=THEN)]}]},
             {
                 "listeners": [

@@ -39,7 +39,7 @@ def analysed(
     status; one that has none to be told any more loses ``validationMessages``.
     """
     change: dict[str, Any] = {}
-    if list(status.get("validationMessages") or ()) != list(wanted):
+    if (status.get("validationMessages") or []) != list(wanted):
         change["validationMessages"] = list(wanted) or None
     observed = status.get("observedGeneration")
     if generation and (change or observed is not None) and str(observed) != str(generation):

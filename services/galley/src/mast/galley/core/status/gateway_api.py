@@ -57,7 +57,7 @@ def newest_generation(wanted: Status) -> int:
 
 
 def _note(change: dict[str, Any], found: Status, name: str, value: Sequence[Any]) -> None:
-    if not _covers(list(found.get(name) or ()), value):
+    if not _covers(found.get(name) or [], value):
         change[name] = value
 
 
@@ -76,7 +76,7 @@ def _shared(found: Status, wanted: Status, name: str, now: str) -> Sequence[Any]
     reference, most = _SHARED[name]
     missing = list(wanted.get(name, ()))
     entries = []
-    for entry in found.get(name) or ():
+    for entry in _listed(found, name):
         if entry.get("controllerName") != CONTROLLER:
             entries.append(entry)
             continue
@@ -93,7 +93,7 @@ def _entry(found: Status, wanted: Status, now: str) -> Mapping[str, Any]:
 
 
 def _listeners(found: Status, wanted: Status, now: str) -> Iterator[Mapping[str, Any]]:
-    before = {each.get("name"): each for each in found.get("listeners") or ()}
+    before = {str(each.get("name")): each for each in _listed(found, "listeners")}
     for each in wanted["listeners"]:
         known = before.get(each["name"], {})
         yield {**each, "conditions": _conditions(known, each, now)}
@@ -102,14 +102,20 @@ def _listeners(found: Status, wanted: Status, now: str) -> Iterator[Mapping[str,
 def _conditions(found: Status, wanted: Status, now: str) -> Sequence[Condition]:
     """Ours, after those of types that are not ours."""
     types = {each["type"] for each in wanted["conditions"]} | _OURS
-    others = (each for each in found.get("conditions") or () if each.get("type") not in types)
+    others = (each for each in _listed(found, "conditions") if str(each.get("type")) not in types)
     return [*others, *_timed(found, wanted, now)]
 
 
 def _timed(found: Status, wanted: Status, now: str) -> Iterable[Condition]:
     """Conditions with the time since when their status is what it is."""
-    before = {each.get("type"): each for each in found.get("conditions") or ()}
+    before = {str(each.get("type")): each for each in _listed(found, "conditions")}
     for each in wanted["conditions"]:
         known = before.get(each["type"], {})
         since = known.get("lastTransitionTime") if known.get("status") == each["status"] else None
         yield {**each, "lastTransitionTime": since or now}
+
+
+def _listed(found: Status, name: str) -> Sequence[Mapping[str, Any]]:
+    """The entries of a list; where there is no schema, anybody may have written anything."""
+    value = found.get(name)
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
