@@ -146,3 +146,51 @@ def test_equal_endpoints_of_two_sources_count_once() -> None:
     registry.put_services("x", [contribution()])
     registry.settle()
     assert len(registry.snapshot().endpoints[KEY]) == 1
+
+
+def test_of_several_parts_one_that_stays_is_not_read_again() -> None:
+    registry = Registry()
+    registry.put_services("x", [contribution()])
+
+    def part(*addresses: str) -> EndpointShard:
+        shard = EndpointShard(host="a.test", namespace="shop", shard="east")
+        for address in addresses:
+            shard.endpoints.add(address=address, ports={"http": 80})
+        return shard
+
+    registry.put_shard("east", part("10.0.0.3", "10.0.0.1"))
+    registry.put_shard("east/0001", part("10.0.0.2"))
+    registry.settle()
+    before = registry.snapshot().endpoints[KEY]
+    registry.put_shard("east/0001", part("10.0.0.2", "10.0.0.4"))
+    registry.settle()
+    now = registry.snapshot().endpoints[KEY]
+    assert [each.address for each in now] == [f"10.0.0.{last}" for last in (1, 2, 3, 4)]
+    assert (now[0], now[2]) == (before[0], before[2])
+    assert now[0] is before[0]
+    registry.put_services("x", [contribution(Port(name="http", number=8080, target_port=80))])
+    registry.settle()
+    assert {port for each in registry.snapshot().endpoints[KEY] for port in each.ports} == {8080}
+    registry.put_shard("east", None)
+    registry.settle()
+    assert [each.address for each in registry.snapshot().endpoints[KEY]] == ["10.0.0.2", "10.0.0.4"]
+
+
+def test_workloads_of_a_platform_count_where_they_are_selected() -> None:
+    """Whatever the order: a service of the platform has its endpoints from shards."""
+    registry = Registry()
+    pod = replace(workload(), platform=True)
+    own = replace(contribution(selector={"app": "a"}), selects_platform=False)
+    registry.put_workload("w", pod)
+    registry.put_services("x", [own])
+    registry.settle()
+    assert KEY not in registry.snapshot().endpoints
+    registry.put_services("x", [replace(own, selects_platform=True)])
+    registry.settle()
+    assert [each.address for each in registry.snapshot().endpoints[KEY]] == ["10.0.0.1"]
+    registry.put_services("x", [own])
+    registry.settle()
+    assert KEY not in registry.snapshot().endpoints
+    registry.put_workload("w", replace(pod, platform=False))
+    registry.settle()
+    assert [each.address for each in registry.snapshot().endpoints[KEY]] == ["10.0.0.1"]

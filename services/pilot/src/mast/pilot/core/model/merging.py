@@ -2,17 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from mast.pilot.core.model.hosts import is_single_address
 from mast.pilot.core.model.model import Endpoint, Identities, Service, Way, Workload, selects
 from mast.pilot.core.model.proxy import NETWORK
-from mast.pilot.core.model.service_entries import Contribution, endpoint_of, from_shard
-from mastapi.registry.v1.registry_pb2 import EndpointShard
+from mast.pilot.core.model.service_entries import Contribution, endpoint_of
 
 CROSS_NETWORK_PORT: Final = 15443
 GATEWAY_PORT: Final = "networking.istio.io/gatewayPort"
 """Label or annotation of a gateway's service: its port for other networks."""
+
+_address = attrgetter("address")
 
 
 def considered(contributions: Iterable[Contribution]) -> Sequence[Contribution]:
@@ -112,7 +115,7 @@ def merged_endpoints(
     service: Service,
     contributions: Iterable[Contribution],
     workloads: Iterable[Workload],
-    shards: Mapping[str, EndpointShard],
+    shards: Mapping[str, Sequence[Endpoint]],
 ) -> tuple[Endpoint, ...]:
     """Endpoints of a merged service from all of its sources, sorted, each once.
 
@@ -128,11 +131,13 @@ def merged_endpoints(
             if selected_by(each, workload)
         )
     for origin in sorted(shards):
-        found += from_shard(shards[origin], service)
+        found += shards[origin]
     ordered: list[Endpoint] = []
-    for endpoint in sorted(found, key=_order):
-        if not ordered or ordered[-1] != endpoint:
-            ordered.append(endpoint)
+    for _, same in groupby(sorted(found, key=_address), key=_address):
+        alike = list(same)
+        for endpoint in sorted(alike, key=_order) if len(alike) > 1 else alike:
+            if not ordered or ordered[-1] != endpoint:
+                ordered.append(endpoint)
     return tuple(ordered)
 
 
@@ -144,8 +149,8 @@ def identities(endpoints: Iterable[Endpoint]) -> Identities:
 
 
 def _order(endpoint: Endpoint) -> tuple[object, ...]:
+    """Endpoints of one address."""
     return (
-        endpoint.address,
         sorted(endpoint.ports.items()),
         endpoint.cluster,
         endpoint.namespace,

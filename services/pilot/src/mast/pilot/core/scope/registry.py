@@ -15,7 +15,7 @@ from mast.pilot.core.model.merging import (
     with_distribution,
 )
 from mast.pilot.core.model.model import Endpoint, Identities, Service, ServiceKey, Workload
-from mast.pilot.core.model.service_entries import Contribution
+from mast.pilot.core.model.service_entries import Contribution, from_shard
 from mast.pilot.core.model.table import Groups, Table
 from mast.pilot.core.scope import memo
 from mast.pilot.core.scope.memo import Fact
@@ -47,6 +47,14 @@ class _Alias(NamedTuple):
     target: str
 
 
+class _Read(NamedTuple):
+    """What a shard comes to for a service."""
+
+    shard: EndpointShard
+    service: Service
+    endpoints: Sequence[Endpoint]
+
+
 class Registry:
     """Sources under their store keys; `settle` brings the merged tables up to date.
 
@@ -65,6 +73,7 @@ class Registry:
         self._selecting_all: dict[str, set[ServiceKey]] = defaultdict(set)
         self._shards: dict[ServiceKey, dict[str, EndpointShard]] = defaultdict(dict)
         self._shard_of: dict[str, ServiceKey] = {}
+        self._endpoints_in: dict[str, _Read] = {}
         self._auto: AutoAddresses[ServiceKey] = AutoAddresses()
         self._aliases: dict[str, _Alias] = {}
         self._names_of: dict[str, set[str]] = {}
@@ -139,6 +148,8 @@ class Registry:
         if old is not None:
             del self._shards[old][origin]
             self._stale_endpoints.add(old)
+        if shard is None:
+            self._endpoints_in.pop(origin, None)
         if shard is not None:
             key = self._shard_of[origin] = ServiceKey(shard.namespace, shard.host)
             self._shards[key][origin] = shard
@@ -285,6 +296,15 @@ class Registry:
             key.host, {each.namespace for each in before}, {each.namespace for each in now}
         )
 
+    def _read(self, key: ServiceKey, origin: str, service: Service) -> Sequence[Endpoint]:
+        """Endpoints in a shard; a large service has many, of which few change."""
+        shard = self._shards[key][origin]
+        known = self._endpoints_in.get(origin)
+        if known is None or known.shard is not shard or known.service is not service:
+            known = _Read(shard, service, from_shard(shard, service))
+            self._endpoints_in[origin] = known
+        return known.endpoints
+
     def _settle_endpoints(self, key: ServiceKey) -> None:
         service = self._merged.get(key)
         endpoints: Sequence[Endpoint] = ()
@@ -295,7 +315,7 @@ class Registry:
                 service,
                 self._considered(key),
                 workloads[key.namespace].values(),
-                self._shards.get(key, {}),
+                {each: self._read(key, each, service) for each in self._shards.get(key, ())},
             )
         old = self._endpoints.get(key) or ()
         if endpoints == old:
