@@ -73,6 +73,16 @@ def test_gateways_that_lead_to_a_service_are_ancestors_of_its_policies(route: st
     }
 
 
+def test_gateways_that_lead_elsewhere_are_no_ancestors() -> None:
+    """Neither to the Service of a policy nor into the mesh at all."""
+    backend = "{group: networking.istio.io, kind: Hostname, name: a.test, port: 80}"
+    spec = f"{{{TO_EDGE.replace('{name: a, port: 80}', backend)}}}"
+    found = told(service("a"), service("b"), GATEWAY + HTTP,
+                 described("HTTPRoute", "r", "shop", spec), POLICY)  # fmt: skip
+    ancestors = found["BackendTLSPolicy shop/p"]["ancestors"]
+    assert {each["ancestorRef"]["kind"] for each in ancestors} == {"Service"}
+
+
 def test_generations_are_those_of_where_objects_are_from() -> None:
     ours = OURS.replace('namespace: ""', "annotations: {mast.io/generation: '7'}")
     (condition,) = told(ours)["GatewayClass /own"]["conditions"]
