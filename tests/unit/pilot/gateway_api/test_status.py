@@ -73,12 +73,19 @@ def test_gateways_that_lead_to_a_service_are_ancestors_of_its_policies(route: st
     }
 
 
+ELSEWHERE = described("ServiceEntry", "out", "shop", "{hosts: [a.test], resolution: DNS,"
+                      " ports: [{number: 80, name: http, protocol: HTTP}]}")  # fmt: skip
+
+
 def test_gateways_that_lead_elsewhere_are_no_ancestors() -> None:
-    """Neither to the Service of a policy nor into the mesh at all."""
     backend = "{group: networking.istio.io, kind: Hostname, name: a.test, port: 80}"
     spec = f"{{{TO_EDGE.replace('{name: a, port: 80}', backend)}}}"
-    found = told(service("a"), service("b"), GATEWAY + HTTP,
-                 described("HTTPRoute", "r", "shop", spec), POLICY)  # fmt: skip
+    route = described("HTTPRoute", "r", "shop", spec)
+    found = told(service("a"), service("b"), ELSEWHERE, GATEWAY + HTTP, route, POLICY)
+    assert conditions(found["HTTPRoute shop/r"]["parents"][0]["conditions"]) == {
+        "Accepted": "Accepted",
+        "ResolvedRefs": "ResolvedRefs",
+    }
     ancestors = found["BackendTLSPolicy shop/p"]["ancestors"]
     assert {each["ancestorRef"]["kind"] for each in ancestors} == {"Service"}
 
