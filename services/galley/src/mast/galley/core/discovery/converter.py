@@ -34,7 +34,6 @@ from mast.galley.core.discovery.services import (
 )
 from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.discovery.workloads import canonical_workload, workload_key
-from mastapi.registry.v1.registry_pb2 import EndpointShard
 
 
 class Waiting(NamedTuple):
@@ -50,6 +49,13 @@ class _Entries(NamedTuple):
 
     slice: Slice | None
     made: Mapping[Backend, Entry | None]
+
+
+class _Parts(NamedTuple):
+    """What the endpoints of a Service were made of, part by part."""
+
+    draining: bool
+    made_of: Sequence[tuple[Entry, ...]]
 
 
 @dataclass
@@ -71,8 +77,8 @@ class Converter:
         self._everything = False
         self._resolved: dict[str, tuple[str, ...]] = {}
         self._entries: dict[SliceId, _Entries] = {}
-        # In how many parts the endpoints of a Service were told, if in several.
-        self._parts: dict[ObjectName, int] = {}
+        # Of what the endpoints of large Services were made.
+        self._parts: dict[ObjectName, _Parts] = {}
         # Hashes of what was told: all messages of a large cluster would take 250 MB.
         self._told: dict[str, int] = {}
 
@@ -201,6 +207,7 @@ class Converter:
         """Everything that there is, then that the rest of what was told is gone."""
         self._everything = False
         self._entries.clear()
+        self._parts.clear()
         services = set(self._cluster.services)
         gone = set(self._told)
         for key, message in self._derived(_Stale(services, services, set(self._cluster.pods))):
@@ -227,27 +234,27 @@ class Converter:
         return canonical_service(service, self._settings, known, self._resolved)
 
     def _shard_parts(self, name: ObjectName) -> Iterator[tuple[str, Message | None]]:
-        whole = self._shard(name)
-        found = (None,) if whole is None else parts(whole)
-        before = self._parts.pop(name, 1)
-        if len(found) > 1:
-            self._parts[name] = len(found)
-        for part, message in enumerate(found):
-            yield shard_key(name, self._settings, part), message
-        for part in range(len(found), before):
+        """Endpoints of a Service, without the parts that are made of what they were made of."""
+        service = self._cluster.services.get(name)
+        draining = service is not None and drains(service)
+        before = self._parts.pop(name, _Parts(draining, ((),)))
+        now = _Parts(draining, parts(self._entries_behind(service)))
+        if len(now.made_of) > 1:
+            self._parts[name] = now
+        comparable = before.draining == draining and len(before.made_of) == len(now.made_of)
+        for part, entries in enumerate(now.made_of):
+            if not comparable or before.made_of[part] != entries:
+                made = shard(name, entries, self._settings, drains=draining)
+                yield shard_key(name, self._settings, part), made
+        for part in range(len(now.made_of), len(before.made_of)):
             yield shard_key(name, self._settings, part), None
 
-    def _shard(self, name: ObjectName) -> EndpointShard | None:
-        """None if there is no endpoint, or no Service with endpoints of its own."""
-        service = self._cluster.services.get(name)
-        if service is None or service.alias_of or not self._sees(name.namespace):
-            return None
-        entries = [
-            each for found in self._cluster.counting(name) for each in self._entries_of(found)
-        ]
-        if not entries:
-            return None
-        return shard(name, entries, self._settings, drains=drains(service))
+    def _entries_behind(self, service: Service | None) -> Iterator[Entry]:
+        """None if there is no Service with endpoints of its own."""
+        if service is None or service.alias_of or not self._sees(service.id.namespace):
+            return
+        for found in self._cluster.counting(service.id):
+            yield from self._entries_of(found)
 
     def _workload(self, name: ObjectName) -> Message | None:
         pod = self._cluster.pods.get(name)

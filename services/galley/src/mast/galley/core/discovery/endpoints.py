@@ -37,25 +37,24 @@ def shard_key(service: ObjectName, settings: Settings, part: int = 0) -> str:
     return keys.endpoints_key(service.namespace, host(service, settings), settings.cluster, part)
 
 
-def parts(shard: registry.EndpointShard) -> Sequence[registry.EndpointShard]:
-    """A shard in as many parts as keep each at some hundred endpoints.
+def parts(entries: Iterable[Entry]) -> Sequence[tuple[Entry, ...]]:
+    """Addresses of a Service in as many parts as keep each at some hundred of them; none if none.
 
-    So a change of one endpoint writes these few, and no value grows beyond what the store takes.
-    An endpoint's address tells its part. Their number depends on the number of endpoints alone and
-    quadruples, so that it hardly ever changes and every replica finds the same.
+    So a change of one writes these few, and no value grows beyond what the store takes. An address
+    tells its part, for Pods of both families the first one. The number of parts depends on the
+    number of addresses alone and quadruples, so that it hardly ever changes and every replica finds
+    the same.
     """
-    number = 1
-    while len(shard.endpoints) > PART_ENDPOINTS * number:
+    found = [(each.pod[0] if each.pod else each.address, each) for each in entries]
+    if not found:
+        return ()
+    number, count = 1, len({first for first, _ in found})
+    while count > PART_ENDPOINTS * number:
         number *= 4
-    if number == 1:
-        return (shard,)
-    made = [
-        registry.EndpointShard(host=shard.host, namespace=shard.namespace, shard=shard.shard)
-        for _ in range(number)
-    ]
-    for each in shard.endpoints:
-        made[crc32(each.address.encode()) % number].endpoints.append(each)
-    return made
+    groups: list[list[Entry]] = [[] for _ in range(number)]
+    for first, each in found:
+        groups[crc32(first.encode()) % number].append(each)
+    return [tuple(group) for group in groups]
 
 
 def entry(
