@@ -173,15 +173,19 @@ class Configs:
 
     async def _plan(self, objects: Sequence[ConfigObject]) -> tuple[Plan, dict[str, Entry]]:
         """What writing objects would change, and what is stored now; raises NoSealingKey."""
-        objects = [sealed(obj, self.sealing_key) for obj in objects]
         entries = await self.store.get_many([obj.key for obj in objects])
-        current = {
-            obj.key: replaceable(obj, entry.value, entry.mod_revision)
-            for obj in objects
-            if (entry := entries.get(obj.key)) is not None
-        }
-        plan = await asyncio.to_thread(apply_plan, objects, current, self.now())
-        return plan, entries
+        now = self.now()
+
+        def planned() -> Plan:
+            own = [sealed(obj, self.sealing_key) for obj in objects]
+            current = {
+                obj.key: replaceable(obj, entry.value, entry.mod_revision)
+                for obj in own
+                if (entry := entries.get(obj.key)) is not None
+            }
+            return apply_plan(own, current, now)
+
+        return await asyncio.to_thread(planned), entries
 
     async def get(self, key: str) -> Stored | None:
         """One object."""
