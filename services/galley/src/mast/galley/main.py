@@ -58,9 +58,9 @@ log = structlog.get_logger()
 
 # A text of the longest kind, and what a request puts around it.
 _OPTIONS = (("grpc.max_receive_message_length", 2 * TEXT_LIMIT_BYTES),)
-_COLLECTION: Final = (50_000, 20, 50)
+_COLLECTION: Final = (20_000, 3, 1_000)
 """A large cluster is a million objects that stay: looking at all of them for garbage takes half a
-second, in which nobody is answered."""
+second, in which nobody is answered, and at the newest sixty thousand a fortieth of one."""
 _SWITCH_SECONDS: Final = 0.001
 """How long a thread that reads a cluster may keep webhooks waiting."""
 # The services that read configuration; another Galley, where this one is a source of it.

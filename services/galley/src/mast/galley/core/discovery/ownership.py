@@ -37,8 +37,15 @@ def in_order(changed: Iterable[str], wanted: Container[str]) -> Sequence[str]:
     Nothing is missing in between when endpoints move to other parts of a shard: those of higher
     numbers, which may be new, come first; what is not wanted any more goes last.
     """
-    order = ((each in wanted, each.split("/", 2)[2], each) for each in changed)
-    return [key for _, _, key in sorted(order, reverse=True)]
+    namespaces: dict[tuple[bool, str], list[tuple[str, str]]] = {}
+    for key in changed:
+        _, _, rest = key.split("/", 2)
+        place = key in wanted, rest.partition("/")[0]
+        namespaces.setdefault(place, []).append((rest, key))
+    found: list[str] = []
+    for place in sorted(namespaces, reverse=True):
+        found += [key for _, key in sorted(namespaces[place], reverse=True)]
+    return found
 
 
 def _registered_itself(value: bytes) -> bool:
