@@ -1,13 +1,14 @@
 """The monitoring endpoints over real HTTP."""
 
 import asyncio
+from datetime import timedelta
 
 import aiohttp
 import psutil
 import pytest
 from aiohttp import web
 
-from mast.common.process.monitoring import Readiness, monitoring
+from mast.common.process.monitoring import Readiness, http_server, monitoring
 from mast.common.process.telemetry import Metrics
 from tests.support.ads_server import until
 
@@ -98,3 +99,42 @@ async def test_the_process_is_described() -> None:
     assert float(samples["process_cpu_seconds_total"]) > 0
     assert 0 < float(samples["process_open_fds"]) < float(samples["process_max_fds"])
     assert "# TYPE process_cpu_seconds_total counter" in text
+
+
+async def test_whoever_keeps_connections_goes_when_the_server_leaves() -> None:
+    leaving = False
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="page")
+
+    async with (
+        http_server("127.0.0.1:0", {"/": page}, leaving=lambda: leaving) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        for leaving in (False, True):
+            async with session.get(f"http://127.0.0.1:{port}/") as answer:
+                assert (answer.status, await answer.text()) == (200, "page")
+                assert (answer.headers.get("connection") == "close") is leaving
+
+
+async def test_running_answers_are_given_time() -> None:
+    asked, answers = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: web.Request) -> web.Response:
+        asked.set()
+        await answers.wait()
+        return web.Response(text="at last")
+
+    async def call(port: int) -> str:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/") as answer,
+        ):
+            return await answer.text()
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        async with http_server("127.0.0.1:0", {"/": slow}, grace=timedelta(seconds=20)) as port:
+            calling = tasks.create_task(call(port))
+            await asked.wait()
+            asyncio.get_running_loop().call_later(0.05, answers.set)
+        assert await calling == "at last"

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from mast.common.process.serving import Listen, serving
 
 HEALTH = "grpc.health.v1.Health"
+LOCAL = "127.0.0.1:0"
 
 
 async def status(channel: grpc.aio.Channel, service: str = "") -> int:
@@ -24,7 +25,7 @@ async def status(channel: grpc.aio.Channel, service: str = "") -> int:
 
 
 async def test_health_follows_set_serving() -> None:
-    async with serving(lambda _: None, [Listen("127.0.0.1:0")], services=["demo.Demo"]) as running:
+    async with serving(lambda _: None, [Listen(LOCAL)], services=["demo.Demo"]) as running:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{running.ports[0]}") as channel:
             assert await status(channel, "demo.Demo") == health_pb2.HealthCheckResponse.NOT_SERVING
             await running.set_serving(True)
@@ -33,7 +34,7 @@ async def test_health_follows_set_serving() -> None:
 
 
 async def test_reflection_lists_the_services() -> None:
-    async with serving(lambda _: None, [Listen("127.0.0.1:0")]) as running:
+    async with serving(lambda _: None, [Listen(LOCAL)]) as running:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{running.ports[0]}") as channel:
             stub = reflection_pb2_grpc.ServerReflectionStub(channel)
             call = stub.ServerReflectionInfo(
@@ -45,7 +46,7 @@ async def test_reflection_lists_the_services() -> None:
 
 
 async def test_strangers_are_told_no_services() -> None:
-    async with serving(lambda _: None, [Listen("127.0.0.1:0")], public=True) as running:
+    async with serving(lambda _: None, [Listen(LOCAL)], public=True) as running:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{running.ports[0]}") as channel:
             ask = channel.unary_unary(f"/{reflection.SERVICE_NAME}/ServerReflectionInfo")
             assert await ask(b"", timeout=5).code() is grpc.StatusCode.UNIMPLEMENTED
@@ -70,7 +71,7 @@ async def refused(channel: grpc.aio.Channel, **call: Any) -> grpc.StatusCode:
 
 async def test_messages_and_headers_have_limits() -> None:
     exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
-    async with serving(lambda _: None, [Listen("127.0.0.1:0")]) as running:
+    async with serving(lambda _: None, [Listen(LOCAL)]) as running:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{running.ports[0]}") as channel:
             large = health_pb2.HealthCheckRequest(service="x" * (5 << 20))
             assert await refused(channel, request=large) is exhausted
@@ -83,7 +84,7 @@ async def test_connections_have_a_limit_that_services_choose() -> None:
     apart = [("grpc.use_local_subchannel_pool", 1)]
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(
-            serving(lambda _: None, [Listen("127.0.0.1:0")], options=options)
+            serving(lambda _: None, [Listen(LOCAL)], options=options)
         )
         codes = []
         for _ in range(3):
@@ -101,7 +102,7 @@ async def test_stale_socket_file_is_replaced(tmp_path: Path) -> None:
 
 
 async def test_a_taken_port_is_an_error_that_names_it() -> None:
-    async with serving(lambda _: None, [Listen("127.0.0.1:0")]) as running:
+    async with serving(lambda _: None, [Listen(LOCAL)]) as running:
         address = f"127.0.0.1:{running.ports[0]}"
         with pytest.raises(OSError, match=address):
             async with serving(lambda _: None, [Listen(address)]):
@@ -123,7 +124,7 @@ async def test_running_calls_finish_within_the_grace() -> None:
         )
 
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        running = serving(register, [Listen("127.0.0.1:0")], grace=timedelta(seconds=5))
+        running = serving(register, [Listen(LOCAL)], grace=timedelta(seconds=5))
         server = await running.__aenter__()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.ports[0]}") as channel:
             call = channel.unary_unary("/demo.Demo/Slow")(b"work", timeout=8)
@@ -137,3 +138,15 @@ async def test_running_calls_finish_within_the_grace() -> None:
 
 async def _answer(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> bytes:
     return await call
+
+
+async def test_who_leaves_says_so_and_still_serves() -> None:
+    async with asyncio.TaskGroup() as tasks, serving(lambda _: None, [Listen(LOCAL)]) as running:
+        await running.set_serving(True)
+        leaving = tasks.create_task(running.leave(timedelta(hours=1)))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{running.ports[0]}") as channel:
+            async with asyncio.timeout(30):
+                while await status(channel) != health_pb2.HealthCheckResponse.NOT_SERVING:
+                    pass
+        assert not leaving.done()
+        leaving.cancel()

@@ -140,6 +140,9 @@ class Config:
     # Touched whenever a CSR could be signed: a probe looks at its age (at most 125 s).
     liveness_file: Path | None = None
     liveness_interval: timedelta = timedelta(seconds=60)
+    # How long it goes on as before after SIGTERM, but unready: those who led callers here, such as
+    # Services of Kubernetes, are to hear of it before anything closes.
+    shutdown_delay: timedelta = timedelta(0)
     # Time for running calls when stopping.
     drain: timedelta = timedelta(seconds=5)
 

@@ -33,7 +33,7 @@ from mast.citadel.ways_in import open_ways
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.identity.spiffe import trust_domain
 from mast.common.latest import Latest
-from mast.common.process.lifecycle import run
+from mast.common.process.lifecycle import run, until_asked
 from mast.common.process.monitoring import Readiness, monitoring
 from mast.common.process.settings import parse
 from mast.common.process.telemetry import Metrics, configure_logging
@@ -79,14 +79,15 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             tasks.create_task(citadel.keep_authority(kept), name="authority"),
             tasks.create_task(citadel.keep_gauges(), name="gauges"),
             tasks.create_task(federation.run(), name="federation"),
-            tasks.create_task(
-                keep_house(store, citadel.authority, bundles, wall_clock, others=federation.others),
-                name="housekeeping",
-            ),
         ]
+        leading = {
+            "housekeeping": partial(
+                keep_house, store, citadel.authority, bundles, wall_clock, others=federation.others
+            )
+        }
         if kept.rotation is not None:
-            rotating = kept.rotation.run(citadel.authority)
-            background.append(tasks.create_task(rotating, name="rotation"))
+            leading["rotation"] = partial(kept.rotation.run, citadel.authority)
+        background.append(tasks.create_task(until_asked(stop, leading), name="leading"))
         authority = await _unless(stop, citadel.authority)
         if authority is not None:
             published = bundles.follow(citadel.domain, citadel.published)
@@ -182,7 +183,7 @@ class Citadel:
                 known,
                 lambda: certificate.value.material,
                 self._administration(store, kept),
-            ),
+            ) as ways,
         ):
             keeping = [
                 tasks.create_task(own.keep(self.authority, certificate), name="own cert"),
@@ -191,6 +192,7 @@ class Citadel:
             self._open = True
             await stop.wait()
             self._open = False
+            await ways.leave()
             for task in keeping:
                 task.cancel()
 

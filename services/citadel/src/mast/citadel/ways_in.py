@@ -1,9 +1,10 @@
 """Opens every way into Citadel: TLS, sockets, and a port without TLS if there is one (wiring)."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from mast.citadel.api.ledger import LedgerService
 from mast.citadel.callers import Callers
 from mast.citadel.config import Config
 from mast.common.identity.tls_front import Limits, Material, PeerTable, socket_front, tls_front
-from mast.common.process.serving import Listen, serving
+from mast.common.process.serving import Listen, Serving, serving
 
 # Connection age, grace and ping of CA and ADS ports (citadel-and-agent.md A6).
 _CONNECTIONS = (
@@ -38,13 +39,13 @@ _CONNECTIONS = (
 @asynccontextmanager
 async def open_ways(
     config: Config, callers: Callers, material: Callable[[], Material], service: AdminService
-) -> AsyncIterator[None]:
+) -> AsyncIterator["Ways"]:
     """Serve at every address of the configuration while the block lasts.
 
     Raises OSError if one of them cannot be had.
     """
     async with AsyncExitStack() as stack:
-        ways = _Ways(config, callers, Path(stack.enter_context(_private_directory())), stack)
+        ways = Ways(config, callers, Path(stack.enter_context(_private_directory())), stack)
         await ways.tls(material)
         if config.front_socket is not None:
             await ways.front(config.front_socket)
@@ -55,7 +56,7 @@ async def open_ways(
             await ways.workload_socket(config.workload_socket)
         if config.admin_socket is not None:
             await ways.admin(config.admin_socket, service)
-        yield
+        yield ways
 
 
 def _private_directory() -> tempfile.TemporaryDirectory[str]:
@@ -63,11 +64,20 @@ def _private_directory() -> tempfile.TemporaryDirectory[str]:
 
 
 @dataclass(frozen=True)
-class _Ways:
+class Ways:
+    """The ways in that are open."""
+
     config: Config
     callers: Callers
     private: Path
     stack: AsyncExitStack
+    servers: list[Serving] = field(default_factory=list)
+
+    async def leave(self) -> None:
+        """Have every server say that it is about to end, and go on for a time."""
+        async with asyncio.TaskGroup() as tasks:
+            for each in self.servers:
+                tasks.create_task(each.leave(self.config.shutdown_delay), name="leave")
 
     async def tls(self, material: Callable[[], Material]) -> None:
         """The port for everybody, where client certificates are verified if there are any."""
@@ -111,6 +121,7 @@ class _Ways:
                 grace=self.config.drain,
             )
         )
+        self.servers.append(running)
         await running.set_serving(True)
 
     async def _behind(
@@ -137,4 +148,5 @@ class _Ways:
                 public=True,
             )
         )
+        self.servers.append(running)
         await running.set_serving(True)

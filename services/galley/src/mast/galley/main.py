@@ -25,7 +25,7 @@ from mast.common.identity.mesh_trust import MeshTrust
 from mast.common.identity.mutual_tls import mutual_tls
 from mast.common.identity.spiffe import SpiffeId
 from mast.common.latest import Latest
-from mast.common.process.lifecycle import run
+from mast.common.process.lifecycle import Jobs, run, until_asked
 from mast.common.process.monitoring import Handler, Readiness, monitoring
 from mast.common.process.serving import Listen, Serving, serving
 from mast.common.process.settings import parse
@@ -89,7 +89,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set; etcd may be away, then calls end with UNAVAILABLE."""
     metrics = Metrics("galley")
     async with connect(etcd_config(config)) as store:
-        galley = Galley(config, store, GalleyMetrics(metrics))
+        galley = Galley(config, store, GalleyMetrics(metrics), stop)
         kubernetes_metrics = KubernetesMetrics(metrics)
         async with (
             monitoring(
@@ -101,16 +101,20 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             asyncio.TaskGroup() as tasks,
             galley.admin_entrance(),
         ):
+            leading: Jobs = {
+                "sources": galley.follow_sources,
+                "kubernetes": partial(galley.keep_kubernetes, kubernetes_metrics),
+                "history": galley.forget_history,
+            }
             background = [
                 tasks.create_task(galley.serve_securely(), name="secure"),
-                tasks.create_task(galley.follow_sources(), name="sources"),
+                tasks.create_task(until_asked(stop, leading), name="leading"),
                 tasks.create_task(galley.await_store(), name="store"),
-                tasks.create_task(galley.keep_kubernetes(kubernetes_metrics), name="kubernetes"),
                 tasks.create_task(galley.follow_injection(), name="injection"),
-                tasks.create_task(galley.forget_history(), name="history"),
                 tasks.create_task(galley.distribute(), name="distribution"),
             ]
             await stop.wait()
+            await asyncio.sleep(config.shutdown_delay.total_seconds())
             for task in background:
                 task.cancel()
 
@@ -118,8 +122,11 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
 class Galley:
     """The parts of one process."""
 
-    def __init__(self, config: Config, store: Store, metrics: GalleyMetrics) -> None:
+    def __init__(
+        self, config: Config, store: Store, metrics: GalleyMetrics, stop: asyncio.Event
+    ) -> None:
         self._config = config
+        self._stop = stop
         self._store = store
         self._metrics = metrics
         self._registrar: Latest[CaClient | None] = Latest(None)
@@ -167,7 +174,7 @@ class Galley:
             detail["services"] = "in sync" if self._services.synced else "not stored yet"
             detail["remote_clusters"] = "settled" if self._services.settled else "not settled yet"
             synced = synced and self._services.synced and self._services.settled
-        ready = self._reached and synced and self._certified
+        ready = self._reached and synced and self._certified and not self._stop.is_set()
         if self._config.webhook_listen:
             detail["injection"] = self._injection.problem or "configured"
             ready = ready and self._injection.ready
@@ -236,10 +243,19 @@ class Galley:
             listen = Listen(config.listen, tls, name="grpc-mtls")
             async with (
                 self._server(listen, self._access()) as running,
-                webhooks(config, certificates, first, self._injection.judge, self._metrics),
+                webhooks(
+                    config,
+                    certificates,
+                    first,
+                    self._injection.judge,
+                    self._metrics,
+                    self._stop.is_set,
+                ),
             ):
                 await running.set_serving(True)
                 self._certified = True
+                await self._stop.wait()
+                await running.set_serving(False)
                 await asyncio.Event().wait()
 
     async def keep_kubernetes(self, metrics: KubernetesMetrics) -> None:

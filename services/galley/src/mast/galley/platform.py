@@ -79,6 +79,7 @@ async def webhooks(
     first: KeyPair,
     injection: Injection,
     metrics: GalleyMetrics,
+    leaving: Callable[[], bool],
 ) -> AsyncIterator[None]:
     """Answer admission reviews by our own certificate, if there is a port for them."""
     if not config.webhook_listen:
@@ -86,7 +87,14 @@ async def webhooks(
         return
     defaults = Defaults(config.default_namespace, compat=Compat(config.compat))
     answering = Webhooks(defaults, metrics, injection)
-    async with webhook_server(config.webhook_listen, first, certificates.changed, answering):
+    async with webhook_server(
+        config.webhook_listen,
+        first,
+        certificates.changed,
+        answering,
+        leaving=leaving,
+        grace=config.drain,
+    ):
         yield
 
 

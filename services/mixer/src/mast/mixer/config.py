@@ -72,6 +72,9 @@ class Config:
     ca_root_file: Path | None = None
     ca_token_file: Path | None = None
 
+    # How long it goes on as before after SIGTERM, but unready: those who led callers here, such as
+    # Services of Kubernetes, are to hear of it before anything closes.
+    shutdown_delay: timedelta = timedelta(0)
     # Time for running calls when stopping.
     drain: timedelta = timedelta(seconds=5)
 

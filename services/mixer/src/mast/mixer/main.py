@@ -230,11 +230,12 @@ class Mixer:
     async def _serve(self, store: Store, engine: LiveEngine, stop: asyncio.Event) -> None:
         listen = [Listen(self._config.listen, name="grpc")]
         async with asyncio.TaskGroup() as tasks, self._server(engine, listen) as running:
-            secure = tasks.create_task(self._serve_securely(store, engine), name="secure")
+            secure = tasks.create_task(self._serve_securely(store, engine, stop), name="secure")
             await running.set_serving(True)
             self._open = True
             await stop.wait()
             self._open = False
+            await running.leave(self._config.shutdown_delay)
             tasks.create_task(self._hand_over(), name="hand over")
             secure.cancel()
 
@@ -244,7 +245,7 @@ class Mixer:
             async with asyncio.timeout(self._config.drain.total_seconds()):
                 await self._intake.close()
 
-    async def _serve_securely(self, store: Store, engine: LiveEngine) -> None:
+    async def _serve_securely(self, store: Store, engine: LiveEngine, stop: asyncio.Event) -> None:
         """Open the port with mutual TLS as soon as there is a certificate; until cancelled."""
         config = self._config
         if not config.ca_address:
@@ -269,6 +270,8 @@ class Mixer:
             listen = [Listen(config.secure_listen, tls, name="grpc-mtls")]
             async with self._server(engine, listen) as running:
                 await running.set_serving(True)
+                await stop.wait()
+                await running.set_serving(False)
                 await asyncio.Event().wait()
 
     def _server(

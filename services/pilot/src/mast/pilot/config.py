@@ -85,6 +85,9 @@ class Config:
     # policies chooses the URLs (Istio: BLOCKED_CIDRS_IN_JWKS_URIS).
     blocked_cidrs_in_jwks_uris: tuple[str, ...] = ()
 
+    # How long it goes on as before after SIGTERM, but unready: those who led callers here, such as
+    # Services of Kubernetes, are to hear of it before anything closes.
+    shutdown_delay: timedelta = timedelta(0)
     # Time over which streams are closed when stopping.
     drain: timedelta = timedelta(seconds=5)
 

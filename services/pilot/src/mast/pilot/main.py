@@ -21,7 +21,7 @@ from istio.networking.v1alpha3.workload_group_pb2 import WorkloadGroup
 from mast.common.etcd import Store, connect, etcd_config
 from mast.common.keys import proxy_status_key
 from mast.common.latest import Latest
-from mast.common.process.lifecycle import run
+from mast.common.process.lifecycle import run, until_asked
 from mast.common.process.monitoring import Readiness, http_server, monitoring
 from mast.common.process.settings import parse
 from mast.common.process.telemetry import Metrics, configure_logging
@@ -82,7 +82,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     metrics = Metrics("pilot", buckets=BUCKETS)
     with ThreadPoolExecutor(1, thread_name_prefix="world") as thread:
         async with connect(etcd_config(config)) as store:
-            pilot = Pilot(config, metrics, store, Worker(thread, SystemClock()))
+            pilot = Pilot(config, metrics, store, Worker(thread, SystemClock()), stop)
             async with (
                 monitoring(
                     config.monitoring_listen,
@@ -94,7 +94,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
                 asyncio.TaskGroup() as tasks,
             ):
                 background = pilot.start(tasks)
-                await pilot.serve(tasks, stop)
+                await pilot.serve(tasks)
                 for task in background:
                     task.cancel()
 
@@ -102,8 +102,16 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
 class Pilot:
     """The parts of one process."""
 
-    def __init__(self, config: Config, metrics: Metrics, store: Store, work: Worker) -> None:
+    def __init__(
+        self,
+        config: Config,
+        metrics: Metrics,
+        store: Store,
+        work: Worker,
+        stop: asyncio.Event,
+    ) -> None:
         self._config = config
+        self._stop = stop
         self._store = store
         self._clock = SystemClock()
         self._started = self._clock.instant()
@@ -208,7 +216,7 @@ class Pilot:
         health = self._store.health
         push = self._connections.push
         return Readiness(
-            push is not None and not self._connections.draining,
+            push is not None and not self._stop.is_set(),
             {
                 "etcd": "connected" if health.connected else f"disconnected: {health.detail}",
                 "snapshot": "none yet" if push is None else f"revision {push.snapshot.revision}",
@@ -221,16 +229,20 @@ class Pilot:
             tasks.create_task(self._mirror.run(), name="mirror"),
             tasks.create_task(self._changeover.run(), name="changeover"),
             tasks.create_task(self._statuses.run(), name="status"),
-            tasks.create_task(self._gateway_statuses.run(), name="gateway status"),
             tasks.create_task(self._registrations.run(), name="registrations"),
             tasks.create_task(self._findings.follow(_FINDINGS_EVERY), name="findings"),
             tasks.create_task(self._self_check.run(), name="self-check"),
-            tasks.create_task(self._keys.run(), name="public keys"),
+            tasks.create_task(self._lead(), name="leading"),
             tasks.create_task(self._keep_gauges(), name="gauges"),
         ]
 
-    async def serve(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        """Serve proxies until `stop` is set."""
+    async def _lead(self) -> None:
+        """What one replica does for all: another one takes over as soon as this one is to end."""
+        leading = {"gateway status": self._gateway_statuses.run, "public keys": self._keys.run}
+        await until_asked(self._stop, leading)
+
+    async def serve(self, tasks: asyncio.TaskGroup) -> None:
+        """Serve proxies until the process is asked to end."""
         ways_in = WaysIn(
             config=self._config,
             store=self._store,
@@ -240,7 +252,7 @@ class Pilot:
             index=lambda: self._index,
             service=self._service,
         )
-        await ways_in.serve(tasks, stop)
+        await ways_in.serve(tasks, self._stop)
 
     def _service(self, door: Door) -> AdsService:
         return AdsService(

@@ -50,6 +50,7 @@ class WaysIn:
             await self._ready_or(stop)
             await running.set_serving(True)
             await stop.wait()
+            await running.leave(self.config.shutdown_delay)
             self.connections.drain(self.config.drain * 0.8, random.random)
         await secure
 
@@ -106,6 +107,7 @@ class WaysIn:
             await self._ready_or(stop)
             await running.set_serving(True)
             await stop.wait()
+            await running.leave(self.config.shutdown_delay)
 
     @asynccontextmanager
     async def _server(self, listen: Sequence[Listen], door: Door) -> AsyncIterator[Serving]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 import structlog
 
 log = structlog.get_logger()
+
+Jobs = Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
+"""What is to be done, by name."""
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -25,6 +29,18 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
         for error in _leaves(crash):
             log.error("process.crashed", error=f"{type(error).__name__}: {error}", exc_info=error)
         sys.exit(1)
+
+
+async def until_asked(stop: asyncio.Event, jobs: Jobs) -> None:
+    """Do jobs, by name, until ``stop`` is set: those that other replicas take over meanwhile.
+
+    A leader among them steps down then, so another one leads before this process has ended.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(job(), name=name) for name, job in jobs.items()]
+        await stop.wait()
+        for each in running:
+            each.cancel()
 
 
 async def _supervised(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,11 @@ HANDSHAKE_SECONDS = 10
 """How long a TLS handshake may take."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def staying() -> bool:
+    """A server that is not about to end: it is not leaving."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +136,33 @@ async def http_server(
     tls: ssl.SSLContext | None = None,
     posts: Mapping[str, Handler] | None = None,
     longest_body: int = 0,
+    leaving: Callable[[], bool] = staying,
+    grace: timedelta = timedelta(seconds=2),
 ) -> AsyncIterator[int]:
     """Serve GET ``routes`` and POST ``posts`` on ``host:port``, plaintext without ``tls``.
 
     ``[::]`` stands for every address of both families, as on gRPC's ports.
     Yields the bound port. Headers are bounded by aiohttp (8 KiB a line), connections by
     :data:`CONNECTIONS`, bodies that handlers read by ``longest_body`` bytes (413).
+    While it is ``leaving`` every answer ends its connection, so that clients which keep connections
+    go elsewhere. On exit nothing new is accepted, running answers get ``grace`` to finish.
     """
-    app = web.Application(client_max_size=longest_body)
+
+    @web.middleware
+    async def parting(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if leaving():
+            response.force_close()
+        return response
+
+    app = web.Application(client_max_size=longest_body, middlewares=[parting])
     for path, handler in routes.items():
         app.router.add_get(path, handler)
     for path, handler in (posts or {}).items():
         app.router.add_post(path, handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, keepalive_timeout=30)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=grace.total_seconds(), keepalive_timeout=30
+    )
     await runner.setup()
     host, _, port = listen.rpartition(":")
     try:

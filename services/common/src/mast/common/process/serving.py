@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -59,6 +60,11 @@ class Serving:
         )
         for service in self._services:
             await self._health.set(service, status)
+
+    async def leave(self, delay: timedelta) -> None:
+        """Answer NOT_SERVING, but go on for ``delay``: callers hear of it before it ends."""
+        await self.set_serving(False)
+        await asyncio.sleep(delay.total_seconds())
 
 
 @asynccontextmanager

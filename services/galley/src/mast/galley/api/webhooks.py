@@ -17,7 +17,7 @@ from aiohttp import web
 
 from mast.common.identity.ca_client import KeyPair
 from mast.common.identity.tls_pair import load_pair
-from mast.common.process.monitoring import Handler, http_server
+from mast.common.process.monitoring import Handler, http_server, staying
 from mast.galley.api.metrics import GalleyMetrics
 from mast.galley.core.admission import validation
 from mast.galley.core.admission.review import BadReview, Judge, Review, Verdict, answer, review
@@ -144,9 +144,15 @@ def _unknown_place() -> web.HTTPNotFound:
 
 @asynccontextmanager
 async def webhook_server(
-    listen: str, first: KeyPair, changed: Changed, webhooks: Webhooks
+    listen: str,
+    first: KeyPair,
+    changed: Changed,
+    webhooks: Webhooks,
+    *,
+    leaving: Callable[[], bool] = staying,
+    grace: timedelta = timedelta(seconds=5),
 ) -> AsyncIterator[int]:
-    """Serve the webhooks on ``host:port``; yields the port.
+    """Serve the webhooks on ``host:port``; yields the port. See `http_server` for the end.
 
     ``first`` is presented, and then whatever it has ``changed`` to: new connections see that.
     """
@@ -165,6 +171,8 @@ async def webhook_server(
             tls=context,
             posts=posts,
             longest_body=LONGEST_BODY_BYTES,
+            leaving=leaving,
+            grace=grace,
         ) as port,
         asyncio.TaskGroup() as tasks,
     ):

@@ -113,6 +113,8 @@ class Connections:
         self._count(connection, 1)
         if self.push is not None and self.push is not seen:
             connection.offer(self.push)
+        if self.draining:  # it was admitted before
+            connection.close(self.facilities.clock.instant())
         try:
             yield
         finally:
