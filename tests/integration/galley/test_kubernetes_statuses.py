@@ -44,7 +44,7 @@ from tests.integration.galley.statuses_site import (
 from tests.support.custom_resources import definitions
 from tests.support.etcd_server import EtcdServer
 from tests.support.pilot_process import pilot_process
-from tests.support.service_process import service_process
+from tests.support.service_process import forked_service
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -332,12 +332,12 @@ async def test_a_galley_that_was_killed_is_replaced(site: Site, tmp_path: Path) 
     )
     jobs = (ANALYSIS, GATEWAYS, INGRESS, SOURCE)
     site.create(ROUTES, "before", **a_route("web"))
-    async with service_process("galley", *flags) as first:
+    async with forked_service("galley", *flags) as first:
         for job in jobs:
             await first.logged("leader.elected", what=job)
         await until(lambda: codes(site.status(ROUTES, "before")) == ["IST0101"])
         fence = await site.fence(SOURCE)
-        async with service_process("galley", *flags) as second:
+        async with forked_service("galley", *flags) as second:
 
             async def ready() -> bool:
                 return (await second.get("/ready"))[0] == 200
