@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from istio.auth.v1 import ca_pb2, ca_pb2_grpc
 from mast.common.identity.ca_client import new_key_and_csr
 from mast.common.kubernetes.objects import NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS, Object
-from mastapi.citadel.v1 import issued_pb2, issued_pb2_grpc
+from mastapi.citadel.v1 import issued_pb2, issued_pb2_grpc, relay_pb2_grpc
 from tests.fakes.kubernetes.callers import User
 from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.integration.citadel.process import Citadel, citadel
@@ -52,6 +52,8 @@ def account(namespace: str, name: str) -> str:
 REVIEWS = account("shop", "reviews")
 ZTUNNEL = account("istio-system", "ztunnel")
 GALLEY = account("istio-system", "istio-galley-service-account")
+PILOT = account("istio-system", "istio-pilot-service-account")
+CALLER = ("x-forwarded-for", "10.1.2.3")
 OPAQUE = (Status.UNAUTHENTICATED, "request authenticate failure")
 
 
@@ -70,11 +72,16 @@ class Site:
     @asynccontextmanager
     async def stub(
         self, way: str = "tls", pair: Pair | None = None
-    ) -> AsyncIterator[ca_pb2_grpc.IstioCertificateServiceStub]:
+    ) -> AsyncIterator[
+        ca_pb2_grpc.IstioCertificateServiceStub | relay_pb2_grpc.CertificateRelayStub
+    ]:
         """The certificate service at a way in."""
-        if way == "tls":
+        if way in {"tls", "relay"}:
             async with self.ca.channel(self.roots, pair) as channel:
-                yield ca_pb2_grpc.IstioCertificateServiceStub(channel)
+                if way == "relay":
+                    yield relay_pb2_grpc.CertificateRelayStub(channel)
+                else:
+                    yield ca_pb2_grpc.IstioCertificateServiceStub(channel)
             return
         address = await self.ca.service.address(way)
         async with grpc.aio.insecure_channel(address) as channel:
@@ -173,6 +180,7 @@ async def site() -> AsyncIterator[Site]:
                     *("--cluster-id", "home", "--cluster-aliases", "old-home=home"),
                     *("--trusted-node-accounts", "istio-system/ztunnel"),
                     *("--registrars", GALLEY),
+                    *("--relays", PILOT),
                     *("--jwt-rule", json.dumps(rule)),
                     *("--jwt-ca-file", str(directory / "kubernetes.pem")),
                     *("--mesh-jwt-keys", str(directory / "mesh.pem")),
@@ -380,6 +388,46 @@ async def test_a_registrar_speaks_for_anybody_by_its_certificate(site: Site) -> 
     foreign = "spiffe://partner.example/ns/a/sa/b"
     told = await site.refused(pair=galley, ImpersonatedIdentity=foreign)
     assert told == (Status.UNAUTHENTICATED, "request impersonation authentication failure")
+
+
+async def test_a_relay_passes_on_what_a_token_proves(site: Site) -> None:
+    pilot = await site.pair(PILOT)
+    token = bearer(site.token())
+    assert await site.names(token, CALLER, way="relay", pair=pilot) == [REVIEWS]
+    assert await site.names(token, CALLER, ("clusterid", "home"), way="relay", pair=pilot)
+    await site.ca.service.logged("certificate.issued", identity=REVIEWS, peer="10.1.2.3")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param((), id="nothing"),
+        pytest.param((bearer("no token"),), id="bad-token"),
+        pytest.param((forwarded(f"URI={REVIEWS}"),), id="xfcc"),
+    ],
+)
+async def test_a_relay_is_nobody_itself(site: Site, metadata: Metadata) -> None:
+    """Neither its own certificate nor its word counts, and it may not name anybody."""
+    pilot = await site.pair(PILOT)
+    assert await site.refused(*metadata, CALLER, way="relay", pair=pilot) == OPAQUE
+    named = {"ImpersonatedIdentity": REVIEWS}
+    assert await site.refused(*metadata, CALLER, way="relay", pair=pilot, **named) == OPAQUE
+
+
+async def test_others_are_no_relays(site: Site) -> None:
+    token = bearer(site.token())
+    told = (Status.PERMISSION_DENIED, "the caller is no relay")
+    assert await site.refused(token, CALLER, way="relay") == told
+    galley = await site.pair(GALLEY)
+    assert await site.refused(token, CALLER, way="relay", pair=galley) == told
+
+
+@pytest.mark.parametrize("address", ["", "web", "10.0.0.1,10.0.0.2"])
+async def test_a_relay_tells_who_called(site: Site, address: str) -> None:
+    pilot = await site.pair(PILOT)
+    given = ("x-forwarded-for", address)
+    told = await site.refused(bearer(site.token()), given, way="relay", pair=pilot)
+    assert told == (Status.INVALID_ARGUMENT, "metadata x-forwarded-for: want one IP address")
 
 
 # What is told and kept.

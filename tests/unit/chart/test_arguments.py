@@ -174,6 +174,9 @@ def test_values_reach_their_flags() -> None:
     assert citadel.registrars == (
         "spiffe://mesh.example/ns/istio-system/sa/istio-galley-service-account",
     )
+    pilot = found["istio-pilot-canary"]
+    account = f"spiffe://{pilot.trust_domain}/ns/{pilot.namespace}/sa/{pilot.service_account}"
+    assert citadel.relays == (account,)
     assert citadel.custom_dns_names[0] == "a.b:c"
     assert {
         "istio-pilot-service-account.istio-system:istiod-canary.istio-system.svc",
@@ -183,7 +186,6 @@ def test_values_reach_their_flags() -> None:
     assert galley.allowed_writers == ("spiffe://cluster.local/ns/ci/sa/deploy",)
     assert found["istio-telemetry"].loadshedding_mode == "enforce"
     assert found["istio-policy"].loadshedding_mode == "disabled"
-    pilot = found["istio-pilot-canary"]
     assert pilot.domain == "k8s.example"
     assert pilot.etcd_endpoints[2] == "mast-etcd-2.mast-etcd.istio-system.svc.k8s.example:2379"
 

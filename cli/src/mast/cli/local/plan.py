@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mast.cli.local import addresses, etcd
 from mast.cli.local.home import Home, Mesh
+from mast.common.identity.spiffe import SpiffeId
 
 SERVICE_ACCOUNTS: Mapping[str, str] = {
     name: f"istio-{name}-service-account" for name in ("citadel", "galley", "pilot", "mixer")
@@ -97,6 +98,7 @@ def services(home: Home, mesh: Mesh) -> tuple[Service, ...]:
             "citadel",
             listen=at["citadel"],
             admin_socket=_socket(at["citadel-admin"]),
+            relays=str(SpiffeId(mesh.trust_domain, SYSTEM_NAMESPACE, SERVICE_ACCOUNTS["pilot"])),
             ca_key_file=str(home.path("data", "ca.key")),
         ),
         _service(

@@ -53,6 +53,7 @@ class Callers:
     """Authenticators by way in, each in the order of A5, and the issuance behind all of them."""
 
     tls: Sequence[Authenticator]
+    network: Sequence[Authenticator]
     front: Sequence[Authenticator]
     plaintext: Sequence[Authenticator]
     workload_socket: Sequence[Authenticator]
@@ -196,6 +197,7 @@ class _Parts:
         by_user = SocketUser(users(config.socket_identities, self.domain))
         return Callers(
             tls=(ClientCertificate(self.domain, self.aliases), *network),
+            network=network,
             front=(*in_front, *before, *after),
             plaintext=network if config.xds_auth_plaintext else (),
             workload_socket=(*after, by_user),

@@ -117,6 +117,9 @@ class Config:
     trusted_node_accounts: tuple[str, ...] = ()
     # SPIFFE IDs that may ask for any identity of the mesh, by their certificate: as good as the CA.
     registrars: tuple[str, ...] = ()
+    # SPIFFE IDs of services that may pass on calls of workloads with their tokens, such as Pilot's:
+    # they are believed the workload's address, nothing else.
+    relays: tuple[str, ...] = ()
 
     # Networks of gateways whose header x-forwarded-client-cert is believed. With any, that of every
     # process of this machine is.

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from grpc import aio
 
-from mast.citadel.api import admin, certificates, ledger
+from mast.citadel.api import admin, certificates, ledger, relay
 from mast.citadel.api.admin import AdminService
 from mast.citadel.api.authenticators import Authenticator
 from mast.citadel.api.certificates import Entrance
@@ -22,8 +21,10 @@ from mast.citadel.api.entrances import (
     through_tls,
 )
 from mast.citadel.api.ledger import LedgerService
+from mast.citadel.api.relay import RelayService
 from mast.citadel.callers import Callers
 from mast.citadel.config import Config
+from mast.common.identity.spiffe import SpiffeId
 from mast.common.identity.tls_front import Limits, Material, PeerTable, socket_front, tls_front
 from mast.common.process.serving import Listen, Serving, serving
 
@@ -86,7 +87,13 @@ class Ways:
         front = await self.stack.enter_async_context(
             tls_front(config.listen, upstream, material, limits=limits, name="ca")
         )
-        await self._behind(upstream, "ca-upstream", self.callers.tls, through_tls(front.peers))
+        where = Listen(f"unix:{upstream}", name="ca-upstream")
+        relayed = self._relayed(front.peers) if config.relays else None
+        await self.serve(where, self.callers.tls, through_tls(front.peers), relayed)
+
+    def _relayed(self, peers: PeerTable) -> RelayService:
+        relays = frozenset(str(SpiffeId.parse(each)) for each in self.config.relays)
+        return RelayService(self.callers.issuance, self.callers.network, peers, relays)
 
     async def front(self, path: Path) -> None:
         """Where an Envoy beside us passes on what it took off TLS (A6), for our user only."""
@@ -100,8 +107,8 @@ class Ways:
         peers: PeerTable = await self.stack.enter_async_context(
             socket_front(path, upstream, name="workload-socket")
         )
-        entrants = self.callers.workload_socket
-        await self._behind(upstream, "workload-upstream", entrants, on_socket(peers))
+        where = Listen(f"unix:{upstream}", name="workload-upstream")
+        await self.serve(where, self.callers.workload_socket, on_socket(peers))
 
     async def admin(self, path: Path, service: AdminService) -> None:
         """Everything on one Unix socket, for whoever can open it: mode 0600 (A5)."""
@@ -124,27 +131,28 @@ class Ways:
         self.servers.append(running)
         await running.set_serving(True)
 
-    async def _behind(
-        self, upstream: Path, name: str, entrants: Sequence[Authenticator], transport: Transport
-    ) -> None:
-        await self.serve(Listen(f"unix:{upstream}", name=name), entrants, transport)
-
     async def serve(
         self,
         where: Listen,
         entrants: Sequence[Authenticator],
         transport: Transport,
-        options: Sequence[tuple[str, Any]] = _CONNECTIONS,
+        relayed: RelayService | None = None,
     ) -> None:
         """The certificate services at an address."""
         entrance = Entrance(entrants, transport)
+
+        def register(server: aio.Server) -> None:
+            certificates.register(server, self.callers.issuance, entrance)
+            if relayed is not None:
+                relay.register(server, relayed)
+
         running = await self.stack.enter_async_context(
             serving(
-                lambda server: certificates.register(server, self.callers.issuance, entrance),
+                register,
                 [where],
-                services=certificates.SERVICES,
+                services=(*certificates.SERVICES, *([relay.SERVICE] if relayed else ())),
                 grace=self.config.drain,
-                options=options,
+                options=_CONNECTIONS,
                 public=True,
             )
         )

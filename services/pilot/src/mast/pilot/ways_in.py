@@ -7,19 +7,27 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from grpc import aio
 
 from mast.common.etcd import Store
-from mast.common.identity.ca_client import KeyPair, WorkloadCertificates, service_certificates
+from mast.common.identity.ca_client import (
+    KeyPair,
+    WorkloadCertificates,
+    ca_roots,
+    encrypted,
+    service_certificates,
+)
 from mast.common.identity.mesh_trust import MeshTrust
 from mast.common.identity.spiffe import SpiffeId
-from mast.common.identity.tls_front import tls_front
+from mast.common.identity.tls_front import TlsFront, tls_front
 from mast.common.process.serving import Listen, Serving, serving
-from mast.pilot.api import ads, csds
+from mast.pilot.api import ads, certificate_relay, csds
 from mast.pilot.api.ads import AdsService, Door
+from mast.pilot.api.certificate_relay import CertificateRelay
 from mast.pilot.api.connections import Connections
 from mast.pilot.api.credentials import Credentials
 from mast.pilot.api.csds import ClientStatusService
@@ -85,16 +93,22 @@ class WaysIn:
             stopping = tasks.create_task(stop.wait(), name="stop")
             await asyncio.wait([getting, stopping], return_when=asyncio.FIRST_COMPLETED)
             if getting.done():
-                await self._behind_tls(certificates, getting.result(), stop)
+                roots = partial(ca_roots, config.ca_root_file, lambda: known.roots)
+                await self._behind_tls(certificates, roots, getting.result(), stop)
             for each in (trusting, renewing, getting, stopping):
                 each.cancel()
 
     async def _behind_tls(
-        self, certificates: WorkloadCertificates, first: KeyPair, stop: asyncio.Event
+        self,
+        certificates: WorkloadCertificates,
+        roots: Callable[[], bytes],
+        first: KeyPair,
+        stop: asyncio.Event,
     ) -> None:
-        material = Credentials(
-            self.config.trust_domain, lambda: certificates.current or first, self.index
-        )
+        def current() -> KeyPair:
+            return certificates.current or first
+
+        material = Credentials(self.config.trust_domain, current, self.index)
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="pilot-"))
             socket_path = Path(directory) / "ads"
@@ -103,22 +117,39 @@ class WaysIn:
             )
             door = Door(front.peers.identities, front.peers.address)
             listen = [Listen(f"unix:{socket_path}", name="grpc-behind-tls")]
-            running = await stack.enter_async_context(self._server(listen, door))
+            relay = self._relay(front, roots, current)
+            running = await stack.enter_async_context(self._server(listen, door, relay))
             await self._ready_or(stop)
             await running.set_serving(True)
             await stop.wait()
             await running.leave(self.config.shutdown_delay)
 
+    def _relay(
+        self, front: TlsFront, roots: Callable[[], bytes], current: Callable[[], KeyPair]
+    ) -> CertificateRelay | None:
+        """None if Citadel is not behind TLS: it knows no relays there."""
+        address = self.config.ca_address
+        if not encrypted(address):
+            return None
+        return CertificateRelay(
+            address=address, roots=roots, certificate=current, peers=front.peers
+        )
+
     @asynccontextmanager
-    async def _server(self, listen: Sequence[Listen], door: Door) -> AsyncIterator[Serving]:
+    async def _server(
+        self, listen: Sequence[Listen], door: Door, relay: CertificateRelay | None = None
+    ) -> AsyncIterator[Serving]:
         config, service = self.config, self.service(door)
         services = [ads.SERVICE] if door.identities is None else [ads.SERVICE, csds.SERVICE]
+        services += [certificate_relay.SERVICE] if relay else []
 
         def register(server: aio.Server) -> None:
             service.register(server)
             if door.identities is not None:
                 status = ClientStatusService(self.connections, door.identities, config.namespace)
                 status.register(server)
+            if relay is not None:
+                relay.register(server)
 
         options = (
             ("grpc.max_receive_message_length", config.max_message_size),

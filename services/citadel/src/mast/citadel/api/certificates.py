@@ -11,6 +11,7 @@ from mast.citadel.api.authenticators import Authenticator
 from mast.citadel.api.entrances import Transport, asked_by
 from mast.citadel.api.issuance import Issuance, Request
 from mast.citadel.api.status import CA_SERVICE, CERTIFICATE_SERVICE, Context, refusing
+from mast.citadel.core.authn import Credentials
 
 _LONGEST = 10**10
 
@@ -36,18 +37,30 @@ class CertificateService(ca_pb2_grpc.IstioCertificateServiceServicer):
         self, request: ca_pb2.IstioCertificateRequest, context: Context
     ) -> ca_pb2.IstioCertificateResponse:
         """``cert_chain`` is the leaf, each intermediate, last the whole root bundle."""
-        asked = request.metadata.fields
-        credentials = self.entrance.transport(context, asked["ImpersonatedIdentity"].string_value)
-        wanted = Request(
-            peer=asked_by(credentials),
-            credentials=credentials,
-            csr_pem=request.csr.encode(),
-            ttl=_ttl(request.validity_duration),
-            signer=asked["CertSigner"].string_value,
-        )
-        async with refusing(context, CERTIFICATE_SERVICE):
-            signed = await self.issuance.issue(wanted, self.entrance.authenticators)
-        return ca_pb2.IstioCertificateResponse(cert_chain=signed.cert_chain)
+        asked = request.metadata.fields["ImpersonatedIdentity"].string_value
+        credentials = self.entrance.transport(context, asked)
+        entrants = self.entrance.authenticators
+        return await answer(request, context, credentials, self.issuance, entrants)
+
+
+async def answer(
+    request: ca_pb2.IstioCertificateRequest,
+    context: Context,
+    credentials: Credentials,
+    issuance: Issuance,
+    authenticators: Sequence[Authenticator],
+) -> ca_pb2.IstioCertificateResponse:
+    """The certificate for whom the credentials prove; ends the call if that is refused."""
+    wanted = Request(
+        peer=asked_by(credentials),
+        credentials=credentials,
+        csr_pem=request.csr.encode(),
+        ttl=_ttl(request.validity_duration),
+        signer=request.metadata.fields["CertSigner"].string_value,
+    )
+    async with refusing(context, CERTIFICATE_SERVICE):
+        signed = await issuance.issue(wanted, authenticators)
+    return ca_pb2.IstioCertificateResponse(cert_chain=signed.cert_chain)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,9 @@ def through_front() -> Transport:
     def transport(context: Context, impersonated: str) -> Credentials:
         found = Credentials((), _metadata(context), impersonated, Way.FRONT)
         hops = ",".join(found.values(_FORWARDED_FOR)).split(",")
-        return Credentials((), found.metadata, impersonated, Way.FRONT, _address(hops[-1].strip()))
+        return Credentials(
+            (), found.metadata, impersonated, Way.FRONT, plain_address(hops[-1].strip())
+        )
 
     return transport
 
@@ -46,7 +48,7 @@ def in_plaintext() -> Transport:
 
     def transport(context: Context, impersonated: str) -> Credentials:
         host = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
-        address = _address(host)
+        address = plain_address(host)
         return Credentials((), _metadata(context), impersonated, Way.PLAINTEXT, address)
 
     return transport
@@ -74,7 +76,7 @@ def _metadata(context: Context) -> tuple[tuple[str, str | bytes], ...]:
     return tuple((str(k), v) for k, v in context.invocation_metadata() or ())
 
 
-def _address(text: str) -> str:
+def plain_address(text: str) -> str:
     """A valid address as it is usually written, "" for anything else."""
     try:
         address = ipaddress.ip_address(text)

@@ -43,6 +43,9 @@ _PLAINTEXT_PORT = "15010"
 _LOCAL_NAME = "istiod.istio-system.svc"
 _CURVES: Mapping[str, ec.EllipticCurve] = {"P256": ec.SECP256R1(), "P384": ec.SECP384R1()}
 
+# Attempts must not share a connection that just failed.
+_APART: Sequence[tuple[str, Any]] = [("grpc.use_local_subchannel_pool", 1)]
+
 # A wait never exceeds this, so that a clock that jumped (a laptop that slept) is noticed.
 _LONGEST_WAIT = timedelta(minutes=1)
 
@@ -148,6 +151,19 @@ def renewal_backoff() -> Backoff:
     return Backoff(timedelta(milliseconds=500), timedelta(seconds=60))
 
 
+def tls_channel(
+    address: str, root_pem: bytes, pair: tuple[bytes, bytes] | None, name: str
+) -> grpc.aio.Channel:
+    """A connection of its own to a CA that shows a certificate for ``name``.
+
+    ``root_pem`` may be b"" for the machine's roots; ``pair`` is PEM of (chain, key) to present.
+    """
+    chain, key = pair or (None, None)
+    credentials = grpc.ssl_channel_credentials(root_pem or None, key, chain)
+    options = [*_APART, ("grpc.ssl_target_name_override", name)]
+    return grpc.aio.secure_channel(address, credentials, options=options)
+
+
 async def _sleep(delay: timedelta) -> None:
     await asyncio.sleep(delay.total_seconds())
 
@@ -213,15 +229,10 @@ class CaClient:
             return response.cert_chain
 
     def _channel(self) -> grpc.aio.Channel:
-        # Attempts must not share a connection that just failed.
-        options: list[tuple[str, Any]] = [("grpc.use_local_subchannel_pool", 1)]
         if not encrypted(self.address):
-            return grpc.aio.insecure_channel(self.address, options=options)
-        chain, key = self._presentable() or (None, None)
-        credentials = grpc.ssl_channel_credentials(self.root_pem() or None, key, chain)
+            return grpc.aio.insecure_channel(self.address, options=_APART)
         name = server_name(self.address, self.tls_server_name)
-        options.append(("grpc.ssl_target_name_override", name))
-        return grpc.aio.secure_channel(self.address, credentials, options=options)
+        return tls_channel(self.address, self.root_pem(), self._presentable(), name)
 
     def _presentable(self) -> tuple[bytes, bytes] | None:
         pair = self.client_cert()
