@@ -4,12 +4,9 @@ Acceptance 6, 8 to 11, 37 of pilot.md; N5.
 """
 
 import asyncio
-import random
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 import aiohttp
 import grpc
@@ -20,8 +17,9 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from mast.common.etcd import Delete, EtcdConfig, Put, Store, connect
 from mast.pilot.core.xds.resources import CDS, EDS, LDS, RDS
 from mastapi.status.v1.status_pb2 import ProxyStatus, TypeStatus
-from tests.support.ads_server import Load, bootstrap, load, until
-from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
+from tests.support.ads_server import until
+from tests.support.ads_sidecar import WHO, Client, sidecar
+from tests.support.envoy_server import EnvoyServer
 from tests.support.etcd_server import EtcdServer, etcd_server, free_port
 from tests.support.http_probe import echo_server
 from tests.support.mesh_yaml import changes
@@ -29,7 +27,6 @@ from tests.support.pilot_process import PilotProcess, pilot_process
 from tests.support.tcp_proxy import tcp_proxy
 from tests.support.xds_client import node, xds_stream
 
-WHO = "sidecar~127.0.0.1~client-1.default~default.svc.cluster.local"
 CLUSTER = "outbound|80||web.default.svc.cluster.local"
 
 SERVICE = """
@@ -46,7 +43,6 @@ WITHOUT_MUTUAL_TLS = """
 ON_9080 = SERVICE.replace("number: 80", "number: 9080")
 ROUNDS = 30
 REQUESTS_ALONE = 1000
-LOST_STREAM = "gRPC config stream to xds-grpc closed"
 OTHER = SERVICE.replace("web", "other")
 
 
@@ -251,42 +247,6 @@ async def test_it_ends_in_order(etcd, store, tmp_path):
         assert (await stream.ended())[0] is grpc.StatusCode.OK
         async with asyncio.timeout(30):
             assert await pilot.process.wait() == 0
-
-
-@dataclass(frozen=True)
-class Client:
-    """A real Envoy without capture: `url` leads through it to the service."""
-
-    envoy: EnvoyServer
-    url: str
-
-    def load(self) -> AbstractAsyncContextManager[Load]:
-        return load(self.url, host="web.default.svc.cluster.local")
-
-
-@asynccontextmanager
-async def sidecar(port: int, directory: Path, *, alone: bool = False) -> AsyncIterator[Client]:
-    """With Envoy's log free of warnings, but for lost streams if it may be `alone` for a while."""
-    loopback = f"127.{random.randint(3, 250)}.{random.randint(1, 250)}"  # noqa: S311
-    config = bootstrap(
-        port,
-        delta=True,
-        metadata={
-            "NAMESPACE": "default",
-            "LABELS": {"app": "client"},
-            "INTERCEPTION_MODE": "NONE",
-            "INSTANCE_IPS": f"{loopback}.1",
-            "OUTBOUND_BIND": f"{loopback}.2",
-            "HTTP_PROXY_PORT": "15080",
-        },
-    )
-    config.node.id = WHO
-    async with envoy_server(config, directory) as envoy:
-        yield Client(envoy, f"http://{loopback}.2:9080/")
-        for name in ("cluster_manager.cds", "listener_manager.lds"):
-            assert await envoy.stat(f"{name}.update_rejected") == 0
-        told = complaints(envoy.log.read_text())
-        assert [each for each in told if not (alone and LOST_STREAM in each)] == []
 
 
 async def test_envoy_outlives_pilot_and_etcd(etcd, store, tmp_path):
