@@ -22,13 +22,14 @@ from mast.common.etcd import EtcdConfig, Put, Store, connect
 from mast.pilot.core.model.proxy import Proxy
 from tests.integration.mixer.process import mixer
 from tests.support.envoy_server import EnvoyServer, complaints, envoy_server
-from tests.support.etcd_server import etcd_server
+from tests.support.etcd_server import EtcdServer, etcd_server
 from tests.support.golden_view import resources_of, static
 from tests.support.http_probe import EchoServer, echo_server
 from tests.support.mesh_yaml import sidecar_proxy, world
 from tests.support.mixer_config import TELEMETRY, stored
 from tests.support.mixer_mesh import MIXER_PORT, POLICY
 from tests.support.pki import Ca
+from tests.support.ready_service import ReadyService
 from tests.support.secret_files import (
     cluster_with_secret_files,
     with_secret_files,
@@ -53,7 +54,7 @@ PORTS = {name: 8080 + number for number, name in enumerate(WORKLOADS)}
 MESH = f"""
 {{apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig,
  metadata: {{name: default, namespace: istio-system}},
- spec: {{mixerCheckServer: "{POLICY}:{MIXER_PORT}", disablePolicyChecks: false}}}}
+ spec: {{mixerCheckServer: "{POLICY}:{MIXER_PORT}", REPORTS disablePolicyChecks: false}}}}
 ---
 {{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {{name: default}},
  spec: {{mtls: {{mode: STRICT}}}}}}
@@ -148,6 +149,7 @@ async def _envoy(
 class Pair:
     """The mesh of these tests; requests go through both sidecars."""
 
+    etcd: EtcdServer
     store: Store
     mixers: Sequence[ServiceProcess]
     client: EnvoyServer
@@ -218,29 +220,46 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(directory: Path) -> AsyncIterator[Pair]:
-    """Run it all; Mixer has the default attributes and no rule."""
+async def pair(
+    directory: Path,
+    *,
+    flags: Sequence[str] = (),
+    front: ReadyService | None = None,
+    reports: bool = False,
+) -> AsyncIterator[Pair]:
+    """Run it all; Mixer has the default attributes and no rule.
+
+    With a ``front`` proxies know its address instead of those of Mixers, with ``reports`` they
+    report to Mixers, too.
+    """
     ca = Ca.root()
     async with AsyncExitStack() as stack:
         etcd = await stack.enter_async_context(etcd_server(directory))
         store = await stack.enter_async_context(connect(EtcdConfig(endpoints=(etcd.endpoint,))))
         objects = [Put(key, value) for key, value in stored(TELEMETRY).items()]
         await store.txn([], objects)
-        flags = ("--verdict-lifetime", f"{LIFETIME}s")
+        flags = ("--verdict-lifetime", f"{LIFETIME}s", *flags)
         async with asyncio.TaskGroup() as tasks:
             starting = [
                 tasks.create_task(stack.enter_async_context(mixer(etcd.endpoint, flags)))
                 for _ in range(2)
             ]
         mixers = [each.result() for each in starting]
-        ports = [int((await each.address("grpc")).rpartition(":")[2]) for each in mixers]
+        found = [await each.address("grpc") for each in mixers]
+        if front is not None:
+            for each in mixers:
+                await front.add(each)
+            found = [front.endpoint]
+        ports = [int(each.rpartition(":")[2]) for each in found]
+        server_of_reports = f'mixerReportServer: "{POLICY}:{MIXER_PORT}",' if reports else ""
+        mesh = MESH.replace("REPORTS", server_of_reports)
         app = await stack.enter_async_context(echo_server("app"))
         server = await stack.enter_async_context(
             _envoy(
                 directory / "server",
                 ca,
                 [_proxy(each, app.port) for each in WORKLOADS],
-                MESH,
+                mesh,
                 ONLY_MIXER,
                 _mixers(ports),
                 *map(_selected, WORKLOADS),
@@ -254,13 +273,13 @@ async def pair(directory: Path) -> AsyncIterator[Pair]:
                 directory / "client",
                 ca,
                 [sidecar_proxy("default", ip="127.0.0.2", INTERCEPTION_MODE="NONE")],
-                MESH,
+                mesh,
                 *reached,
             )
         )
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        yield Pair(store, mixers, client, server, app, session)
+        yield Pair(etcd, store, mixers, client, server, app, session)
 
 
 @dataclass
