@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 
+from tests.fakes.kubernetes.rollouts import rolling_out
 from tests.fakes.kubernetes.server import Cluster, api_server
 
 
@@ -22,13 +23,16 @@ class LiveCluster:
 
 
 @contextmanager
-def live_cluster(directory: Path) -> Iterator[LiveCluster]:
-    """An API server, and a kubeconfig for its administrator; ended with the block."""
+def live_cluster(directory: Path, stuck: Collection[str] = ()) -> Iterator[LiveCluster]:
+    """An API server, and a kubeconfig for its administrator; ended with the block.
+
+    What makes pods is at work at once, but for names that are ``stuck``.
+    """
     told: Queue[Cluster | BaseException] = Queue()
     ended = threading.Event()
 
     async def serve() -> None:
-        async with api_server() as cluster:
+        async with api_server() as cluster, rolling_out(cluster.objects, stuck):
             told.put(cluster)
             await asyncio.to_thread(ended.wait)
 

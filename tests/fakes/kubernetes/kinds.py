@@ -34,6 +34,10 @@ STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DAEMON_SETS = Resource("apps", "v1", "daemonsets", "DaemonSet")
 JOBS = Resource("batch", "v1", "jobs", "Job")
 CRON_JOBS = Resource("batch", "v1", "cronjobs", "CronJob")
+NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 _RBAC = "rbac.authorization.k8s.io"
 ROLES = Resource(_RBAC, "v1", "roles", "Role")
 ROLE_BINDINGS = Resource(_RBAC, "v1", "rolebindings", "RoleBinding")
@@ -57,6 +61,10 @@ BUILT_IN = (
     LEASES,
     EVENTS,
     *WORKLOADS,
+    NETWORK_POLICIES,
+    DISRUPTION_BUDGETS,
+    AUTOSCALERS,
+    CLAIMS,
     ROLES,
     ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -74,6 +82,9 @@ WITH_STATUS = {
     NODES,
     INGRESSES,
     *WORKLOADS,
+    DISRUPTION_BUDGETS,
+    AUTOSCALERS,
+    CLAIMS,
     CERTIFICATE_SIGNING_REQUESTS,
     CRDS,
 }
@@ -81,6 +92,8 @@ WITH_STATUS = {
 WITH_GENERATION = {
     INGRESSES,
     *WORKLOADS,
+    NETWORK_POLICIES,
+    DISRUPTION_BUDGETS,
     CRDS,
     MUTATING_WEBHOOK_CONFIGURATIONS,
     VALIDATING_WEBHOOK_CONFIGURATIONS,

@@ -31,6 +31,7 @@ from mast.common.kubernetes import (
 from mast.common.kubernetes.errors import api_error
 from mast.common.kubernetes.objects import CONFIG_MAPS, NAMESPACES, PODS, SECRETS, Object, Resource
 from tests.fakes.kubernetes.callers import Rule
+from tests.fakes.kubernetes.kinds import DEPLOYMENTS
 from tests.fakes.kubernetes.server import Cluster, api_server
 from tests.support.pki import Ca
 from tests.support.watching import watch
@@ -96,6 +97,36 @@ async def test_an_object_from_creation_to_deletion(api: Api) -> None:
     await api.delete(CONFIG_MAPS, "a", "shop", uid=patched["metadata"]["uid"])
     with pytest.raises(NotFound):
         await api.get(CONFIG_MAPS, "a", "shop")
+
+
+async def test_kinds_are_asked_for(api: Api) -> None:
+    found = {each.kind: each for each in await api.kinds("v1")}
+    assert (found["ConfigMap"], found["Namespace"]) == (CONFIG_MAPS, NAMESPACES)
+    assert DEPLOYMENTS in await api.kinds("apps/v1")
+    with pytest.raises(NotFound):
+        await api.kinds("monitoring.coreos.com/v1")
+
+
+async def test_who_applies_may_have_another_name(api: Api) -> None:
+    first = await api.apply(CONFIG_MAPS, {**config_map("a"), "data": {"x": "1"}}, manager="one")
+    assert [each["manager"] for each in first["metadata"]["managedFields"]] == ["one"]
+    with pytest.raises(Conflict, match='conflict with "one"'):
+        await api.apply(CONFIG_MAPS, {**config_map("a"), "data": {"x": "2"}})
+
+
+@pytest.mark.parametrize(("propagation", "left"), [("Background", False), ("Orphan", True)])
+async def test_what_becomes_of_dependents(
+    cluster: Cluster, api: Api, propagation: str, left: bool
+) -> None:
+    owner = await api.create(CONFIG_MAPS, config_map("owner"))
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner"}
+    uid = owner["metadata"]["uid"]
+    references = [{**reference, "uid": uid}]
+    body = {"metadata": {"name": "own", "ownerReferences": references}}
+    cluster.objects.create(CONFIG_MAPS, "shop", body)
+    await api.delete(CONFIG_MAPS, "owner", "shop", uid=uid, propagation=propagation)
+    names = [name_of(each) for each in (await api.list(CONFIG_MAPS, "shop")).objects]
+    assert names == (["own"] if left else [])
 
 
 async def test_a_dry_run_stores_nothing(api: Api) -> None:

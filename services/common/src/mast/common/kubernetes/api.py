@@ -84,6 +84,16 @@ class Api:
         """Which Kubernetes it is: ``gitVersion`` and the parts of it."""
         return await self._call("GET", "/version")
 
+    async def kinds(self, api_version: str) -> tuple[Resource, ...]:
+        """The kinds of a version of a group, such as ``apps/v1``; NotFound if it is not served."""
+        group, _, version = api_version.rpartition("/")
+        told = await self._call("GET", f"/apis/{api_version}" if group else f"/api/{version}")
+        return tuple(
+            Resource(group, version, each["name"], each["kind"], namespaced=each["namespaced"])
+            for each in told.get("resources") or ()
+            if "/" not in each["name"]
+        )
+
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
         """One object."""
         return await self._call("GET", resource.path(namespace, name))
@@ -160,25 +170,45 @@ class Api:
         path = resource.path(namespace, name, subresource)
         return await self._call("PATCH", path, body=change, content_type=how.value)
 
-    async def apply(self, resource: Resource, body: Object, *, force: bool = False) -> Object:
+    async def apply(
+        self,
+        resource: Resource,
+        body: Object,
+        *,
+        force: bool = False,
+        manager: str = FIELD_MANAGER,
+    ) -> Object:
         """Make an object have these fields, by server-side apply; creates it if it is not there.
 
-        What we applied before and do not now is removed. Conflict if others own fields that would
-        change, unless it is by force.
+        What the manager applied before and does not now is removed. Conflict if others own fields
+        that would change, unless it is by force.
         """
         path = resource.path(namespace_of(body), name_of(body))
-        query = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
+        query = {"fieldManager": manager, "force": str(force).lower()}
         kind = "application/apply-patch+yaml"  # of which JSON is a part
         return await self._call(
             "PATCH", path, body=_typed(body, resource), query=query, content_type=kind
         )
 
     async def delete(
-        self, resource: Resource, name: str, namespace: str = "", *, uid: str = ""
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str = "",
+        *,
+        uid: str = "",
+        propagation: str = "",
     ) -> None:
-        """Delete an object; with ``uid`` only that very one (else Conflict)."""
-        body = {"kind": "DeleteOptions", "apiVersion": "v1"}
-        options: Object = {**body, "preconditions": {"uid": uid}} if uid else dict(body)
+        """Delete an object; with ``uid`` only that very one (else Conflict).
+
+        ``propagation`` (Background, Foreground, Orphan) says what becomes of objects that it owns;
+        "" means what is usual for the kind, which for Jobs is that pods stay.
+        """
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if propagation:
+            options["propagationPolicy"] = propagation
         await self._call("DELETE", resource.path(namespace, name), body=options)
 
     async def watch(
