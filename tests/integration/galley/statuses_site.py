@@ -105,7 +105,6 @@ class Site:
         )
         source = KubernetesSource(
             Configs(self.store, now, 300, bytes(32)),
-            identity=identity,
             namespace="istio-system",
             revision=revision,
             defaults=Defaults(),
@@ -120,7 +119,7 @@ class Site:
             kubernetes = KubernetesMetrics(self.metrics)
             statuses = write_statuses(config, self.store, api, source, leading, kubernetes, now)
             running = [
-                tasks.create_task(source.run(api)),
+                tasks.create_task(source.run(api, leading.run)),
                 tasks.create_task(leading.follow_tag(api)),
                 tasks.create_task(statuses),
             ]

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,16 @@ import grpc.aio
 import pytest
 
 from mast.common.etcd import EtcdConfig, Store, connect
+from mast.galley.core.objects import Defaults
+from mast.galley.core.selection import selection
+from mast.galley.core.tree import Tree, read_tree
+from mast.galley.store.configs import Configs
+from mast.galley.store.trees import TreeKeeper
 from mastapi.galley.v1 import config_pb2 as api
 from mastapi.galley.v1 import history_pb2, history_pb2_grpc
 from tests.support.etcd_server import EtcdServer
 from tests.support.galley_server import SECONDS, RunningGalley, galley_server
+from tests.support.until import until
 
 
 def rule(name: str, host: str = "a.com") -> str:
@@ -254,6 +261,27 @@ async def test_one_of_several_replicas_writes_and_another_takes_over(
         await first.aclose()
         (config / "a.yaml").write_text(rule("x", "c.com"))
         await state.until(lambda hosts: hosts["x"] == "c.com")
+
+
+async def test_ready_is_what_was_stored(etcd: EtcdServer) -> None:
+    """A7: by the one that leads; not what was merely read."""
+    async with connect(EtcdConfig(endpoints=(etcd.endpoint,))) as store, asyncio.TaskGroup() as on:
+        configs = Configs(store, lambda: datetime(2026, 1, 1, tzinfo=UTC), 300)
+        tree = read_tree(Tree(), {"a.yaml": rule("x").encode()}, Defaults())
+        first, second = (
+            TreeKeeper(configs, name="files", identity=name, report=lambda *_: None)
+            for name in ("one", "two")
+        )
+        running = []
+        for keeper in (first, second):
+            keeper.take(tree)
+            assert not keeper.synced
+            running.append(on.create_task(keeper.run()))
+            await until(lambda each=keeper: each.synced)  # type: ignore[misc]
+            found, _ = await configs.list(selection((), "", ""))
+            assert [item.key.name for item in found] == ["x"]
+        for task in running:
+            task.cancel()
 
 
 async def test_a_former_leader_cannot_write(

@@ -23,6 +23,7 @@ from mast.galley.core.discovery.settings import CLUSTER
 from mast.galley.core.objects import Defaults, read_json
 from mast.galley.core.references import CONFIG_MAP
 from mast.galley.core.resources import Stored, stored
+from mast.galley.kubernetes.leading import Leading
 from mast.galley.store.configs import Configs
 from mast.galley.store.kubernetes import KubernetesSource
 from tests.fakes.kubernetes.objects import CRDS
@@ -103,7 +104,6 @@ class Site:
 
         source = KubernetesSource(
             self.configs,
-            identity=identity,
             namespace="istio-system",
             revision=revision,
             defaults=Defaults(),
@@ -115,7 +115,8 @@ class Site:
             connect_kubernetes(self.cluster.access()) as api,
             asyncio.TaskGroup() as tasks,
         ):
-            running = tasks.create_task(source.run(api))
+            leading = Leading(self.configs.store, identity, revision, cluster)
+            running = tasks.create_task(source.run(api, leading.run))
             try:
                 yield source
             finally:

@@ -268,12 +268,18 @@ async def test_ingresses_of_ours_tell_where_the_gateway_is_reached(site: Site) -
 
 async def test_the_default_revision_does_the_jobs(site: Site) -> None:
     """Another one does while there is none; the tag says which it is (A7)."""
+    for revision in ("default", "canary"):
+        labelled = {"name": revision, "labels": {"istio.io/rev": revision}}
+        site.create(ROUTES, revision, **a_route("web"), metadata=labelled)
     async with site.galley("b", "canary"):
-        for job in (ANALYSIS, GATEWAYS, INGRESS):
+        for job in (ANALYSIS, GATEWAYS, INGRESS, SOURCE):
             await site.led_by(job, "canary/b")
+        await until(lambda: site.is_stored("canary"))
         async with site.galley("a"):
-            for job in (ANALYSIS, GATEWAYS, INGRESS):
+            for job in (ANALYSIS, GATEWAYS, INGRESS, SOURCE):
                 await site.led_by(job, "default/a")
+            await until(lambda: site.is_stored("default"))
+            assert not await site.is_stored("canary")
             labels = {"istio.io/tag": "default", "istio.io/rev": "canary"}
             tag = {"metadata": {"name": "istio-revision-tag-default", "labels": labels}}
             site.cluster.objects.create(MUTATING_WEBHOOK_CONFIGURATIONS, "", tag)

@@ -147,7 +147,6 @@ class Galley:
         self._cluster = config_source(
             config,
             self._configs,
-            self._identity,
             metrics.source,
             later_than(config, KUBERNETES_SOURCE),
         )

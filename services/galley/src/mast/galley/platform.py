@@ -101,7 +101,6 @@ async def webhooks(
 def config_source(
     config: Config,
     configs: Configs,
-    identity: str,
     report: Callable[[str, int, int], None],
     later: tuple[str, ...] = (),
 ) -> KubernetesSource | None:
@@ -110,7 +109,6 @@ def config_source(
         return None
     return KubernetesSource(
         configs,
-        identity=identity,
         source=source_of(config.cluster),
         namespace=config.namespace,
         revision=config.revision,
@@ -144,7 +142,7 @@ async def keep_kubernetes(
         leading = Leading(store, identity, config.revision, config.cluster)
         tasks.create_task(leading.follow_tag(api), name="default revision")
         if source is not None:
-            tasks.create_task(source.run(api), name="kubernetes configuration")
+            tasks.create_task(source.run(api, leading.run), name="kubernetes configuration")
             if config.kubernetes_statuses:
                 statuses = write_statuses(config, store, api, source, leading, metrics, now)
                 tasks.create_task(statuses, name="kubernetes statuses")

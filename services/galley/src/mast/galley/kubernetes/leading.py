@@ -35,6 +35,8 @@ LEADER_TTL: Final = timedelta(seconds=10)
 _TAG: Final = "istio.io/tag=default"
 _AGAIN_AFTER: Final = timedelta(seconds=1)
 
+Job = Callable[[Leadership], Awaitable[None]]
+
 
 class Deposed(Exception):
     """Somebody else leads by now."""
@@ -66,18 +68,21 @@ class Leading:
         mirror = Mirror(api, MUTATING_WEBHOOK_CONFIGURATIONS, told, labels=_TAG)
         await mirror.run()
 
-    async def run(self, what: str, job: Callable[[Leadership], Awaitable[None]]) -> None:
-        """Do a job whenever this process is its leader, for ever."""
+    async def run(self, what: str, job: Job, others: Callable[[], None] = lambda: None) -> None:
+        """Do a job whenever this process is its leader, for ever.
+
+        ``others`` is called when somebody else leads who is not deposed.
+        """
         while True:
             try:
-                await self._candidacy(what, job)
+                await self._candidacy(what, job, others)
             except Deposed:
                 log.info("leader.fenced", what=what, identity=self.identity)
             except EtcdError as error:
                 log.warning("leader.interrupted", what=what, error=str(error))
                 await asyncio.sleep(_AGAIN_AFTER.total_seconds())
 
-    async def _candidacy(self, what: str, job: Callable[[Leadership], Awaitable[None]]) -> None:
+    async def _candidacy(self, what: str, job: Job, others: Callable[[], None]) -> None:
         """Until the default revision is another one while somebody else leads."""
         leading = asyncio.Event()
 
@@ -91,7 +96,13 @@ class Leading:
         async def stand() -> None:
             identity = f"{self.revision}/{self.identity}"
             lease = lease_of(what, self.cluster)
-            await self.store.lead(lease, identity, work, LEADER_TTL, self._outranks)
+            await self.store.lead(lease, identity, work, LEADER_TTL, outranks)
+
+        def outranks(held: str) -> bool:
+            if self._outranks(held):
+                return True
+            others()
+            return False
 
         async def reconsider() -> None:
             seen = self.default.value

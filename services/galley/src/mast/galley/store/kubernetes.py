@@ -6,10 +6,10 @@ Section numbers are those of galley-and-kubernetes.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -48,7 +48,18 @@ from mast.galley.store.kubernetes_feeds import DEFINITIONS, Feed, fixed_feeds, m
 
 log = structlog.get_logger()
 
-LEADER_TTL: Final = timedelta(seconds=10)
+LEASE: Final = f"galley-source-{SOURCE}"
+
+
+class Lead(Protocol):
+    """Does a job whenever this process is its leader, and says so when somebody else is."""
+
+    def __call__(
+        self,
+        what: str,
+        job: Callable[[Leadership], Awaitable[None]],
+        others: Callable[[], None],
+    ) -> Awaitable[None]: ...
 
 
 class KubernetesSource:
@@ -65,7 +76,6 @@ class KubernetesSource:
         self,
         configs: Configs,
         *,
-        identity: str,
         namespace: str,
         revision: str,
         defaults: Defaults,
@@ -75,7 +85,6 @@ class KubernetesSource:
         source: str = SOURCE,
     ) -> None:
         self._configs = configs
-        self._identity = identity
         self._source = source
         self._namespace = namespace
         self._revision = revision
@@ -106,8 +115,8 @@ class KubernetesSource:
         """Whether every kind was listed (A2.3), and stored once by the one that leads (A7)."""
         return self.listed.is_set() and self._agreed
 
-    async def run(self, api: Api) -> None:
-        """Follow and store, for ever."""
+    async def run(self, api: Api, lead: Lead) -> None:
+        """Follow, and store as long as this process leads; for ever."""
         feeds = fixed_feeds(self._namespace, self._revision, secrets=self._configs.keeps_secrets)
         self._missing = {DEFINITIONS.plural, *(feed.name for feed in feeds)}
         async with asyncio.TaskGroup() as tasks:
@@ -115,7 +124,7 @@ class KubernetesSource:
                 tasks.create_task(self._follow(api, feed), name=f"follow {feed.name}")
             tasks.create_task(self._follow_definitions(api, tasks), name="follow definitions")
             tasks.create_task(self._follow_maps(api, tasks), name="follow ConfigMaps")
-            tasks.create_task(self._store(), name=f"store source {self._source}")
+            tasks.create_task(self._store(lead), name=f"store source {self._source}")
 
     async def _follow_definitions(self, api: Api, tasks: asyncio.TaskGroup) -> None:
         """Follow every kind of ours as long as the API server knows it."""
@@ -255,23 +264,16 @@ class KubernetesSource:
             self._dirty |= keys
             self._news.set()
 
-    async def _store(self) -> None:
+    async def _store(self, lead: Lead) -> None:
         while True:
             try:
-                await self._configs.store.lead(
-                    f"galley-source-{self._source}",
-                    self._identity,
-                    self._lead,
-                    LEADER_TTL,
-                    self._yield_to,
-                )
+                await lead(LEASE, self._lead, self._yield)
             except Aborted as error:
                 log.info("source.deposed", source_name=self._source, detail=str(error))
 
-    def _yield_to(self, _: str) -> bool:
-        """Somebody else leads, and is not deposed."""
+    def _yield(self) -> None:
+        """Somebody else leads."""
         self._agreed = True
-        return False
 
     async def _lead(self, leadership: Leadership) -> None:
         """Store everything once, then what changes here or there."""

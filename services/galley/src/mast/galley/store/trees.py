@@ -59,8 +59,8 @@ class TreeKeeper:
         self._later = frozenset(later)
         self._tree: Latest[Tree | None] = Latest(None)
         self._told: frozenset[Problem] = frozenset()
-        self._stored: Tree | None = None
-        self._leading = False
+        # Whether the store is as the one that leads wants it: we do, or somebody else was seen to.
+        self._agreed = False
 
     @property
     def tree(self) -> Tree | None:
@@ -69,9 +69,8 @@ class TreeKeeper:
 
     @property
     def synced(self) -> bool:
-        """Whether the source was read and, by the one that leads, stored."""
-        read = self._tree.value is not None
-        return read and (not self._leading or self._stored is not None)
+        """Whether the source was read, and stored once by the one that leads (A7)."""
+        return self._tree.value is not None and self._agreed
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -98,15 +97,18 @@ class TreeKeeper:
         what = f"galley-source-{self.name}"
         while True:
             try:
-                await self._configs.store.lead(what, self._identity, self._lead, LEADER_TTL)
+                await self._configs.store.lead(
+                    what, self._identity, self._lead, LEADER_TTL, self._yield_to
+                )
             except Aborted as error:
                 log.info("source.deposed", source_name=self.name, detail=str(error))
-            finally:
-                self._leading = False
-                self._stored = None
+
+    def _yield_to(self, _: str) -> bool:
+        """Somebody else leads, and is not deposed."""
+        self._agreed = True
+        return False
 
     async def _lead(self, leadership: Leadership) -> None:
-        self._leading = True
         with ExitStack() as following:
             for prefix in (CONFIG, SECRETS) if self._earlier else ():
                 mirror = self._follow_earlier(prefix)
@@ -144,7 +146,8 @@ class TreeKeeper:
                 await asyncio.sleep(backoff.next(random.random()).total_seconds())  # noqa: S311
                 continue
             backoff.reset()
-            seen = self._stored = tree
+            self._agreed = True
+            seen = tree
 
     async def _reconcile(self, tree: Tree, guard: Compare) -> None:
         stored, _ = await self._configs.list(selection((), "", ""))
