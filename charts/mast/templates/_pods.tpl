@@ -157,9 +157,10 @@ readinessProbe:
 {{/* Deployment, autoscaler, disruption budget and account of a service.
 
 root, own: as above; name: of the objects; component: label; image; account; args, ports, volumes,
-mounts: YAML; scraped: port of metrics; token: whether the pod may speak to the API server; probes: YAML; grace: seconds. */}}
+mounts: YAML; scraped: port of metrics; token: whether the pod may speak to the API server; probes: YAML; drain:
+seconds for what is open when it ends, 5 unless given. */}}
 {{- define "mast.service" -}}
-{{- $root := .root }}{{ $own := .own }}
+{{- $root := .root }}{{ $own := .own }}{{ $drain := .drain | default 5 }}
 {{- $namespace := include "mast.namespace" $root }}
 {{- if not (eq (toString .makeAccount) "false") }}
 apiVersion: v1
@@ -184,6 +185,8 @@ spec:
   replicas: {{ $own.replicaCount }}
   {{- end }}
   revisionHistoryLimit: 3
+  # A new replica takes over a part of the work before the next old one is asked to end.
+  minReadySeconds: 5
   strategy:
     type: RollingUpdate
     rollingUpdate:
@@ -211,7 +214,8 @@ spec:
       serviceAccountName: {{ .account }}
       automountServiceAccountToken: {{ .token | default false }}
       enableServiceLinks: false
-      terminationGracePeriodSeconds: 30
+      # What it needs to end in order, and as much again as a slow machine may need.
+      terminationGracePeriodSeconds: {{ add $root.Values.global.shutdownDelaySeconds $drain 10 }}
       securityContext:
         {{- include "mast.podSecurity" $root | nindent 8 }}
       {{- include "mast.pullSecrets" $root | nindent 6 }}
@@ -224,6 +228,8 @@ spec:
           {{- end }}
           args:
             {{- .args | nindent 12 }}
+            - --shutdown-delay={{ $root.Values.global.shutdownDelaySeconds }}s
+            - --drain={{ $drain }}s
             {{- range $own.extraArgs }}
             - {{ . | quote }}
             {{- end }}
