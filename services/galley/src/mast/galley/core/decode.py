@@ -21,7 +21,7 @@ from mast.common.envoy import types
 from mast.galley.core import scalars
 from mast.galley.core.documents import Node
 from mast.galley.core.problem import Finding, Path, Position
-from mast.galley.core.scalars import WrongValue, shown
+from mast.galley.core.scalars import Reader, WrongValue, shown
 
 M = TypeVar("M", bound=Message)
 
@@ -72,7 +72,8 @@ class _Decoder:
         descriptor = descriptor_of(into)
         name = descriptor.full_name
         if name in WRAPPERS:
-            self._set(node, into, descriptor.fields_by_name["value"], at)
+            reader = scalars.reader(descriptor.fields_by_name["value"])
+            self._set(node, into, "value", reader, at)
         elif self._envoy and name == _ANY:
             self._typed(node, into, at)
         elif name in _SPECIAL:
@@ -103,68 +104,67 @@ class _Decoder:
                 self._found(Finding(here, "duplicate-key", message))
                 continue
             seen[field.name] = written
-            if value.value is None and not _takes_null(field):
+            if value.value is None and not field.takes_null:
                 continue
-            oneof = field.containing_oneof
-            if oneof is not None and chosen.setdefault(oneof.name, written) != written:
-                message = f"only one of {chosen[oneof.name]!r} and {written!r} may be set"
+            if field.oneof and chosen.setdefault(field.oneof, written) != written:
+                message = f"only one of {chosen[field.oneof]!r} and {written!r} may be set"
                 self._found(Finding(here, "one-of", message))
                 continue
             self._field(value, into, field, here)
 
-    def _field(self, node: Node, into: Message, field: FieldDescriptor, at: Path) -> None:
-        if is_map(field):
-            self._map(node, into, field, at)
-        elif field.is_repeated:
+    def _field(self, node: Node, into: Message, field: _Field, at: Path) -> None:
+        if field.entry is not None:
+            self._map(node, into, field.name, field.entry, at)
+        elif field.is_list:
             self._list(node, into, field, at)
-        elif field.message_type is not None:
+        elif field.reader is None:
             target = getattr(into, field.name)
             target.SetInParent()
             self.message(node, target, at)
         else:
-            self._set(node, into, field, at)
+            self._set(node, into, field.name, field.reader, at)
 
-    def _set(self, node: Node, into: Message, field: FieldDescriptor, at: Path) -> None:
+    def _set(self, node: Node, into: Message, name: str, reader: Reader, at: Path) -> None:
         try:
-            setattr(into, field.name, scalars.scalar(node, field))
+            setattr(into, name, reader(node))
         except WrongValue as error:
             self._wrong(at, error)
 
-    def _list(self, node: Node, into: Message, field: FieldDescriptor, at: Path) -> None:
+    def _list(self, node: Node, into: Message, field: _Field, at: Path) -> None:
         if not isinstance(node.value, list):
             return self._wrong(at, WrongValue(f"{shown(node)} is not a list"))
         target = getattr(into, field.name)
         for index, item in enumerate(node.value):
             here = (*at, index)
             self.positions[here] = item.position
-            if field.message_type is not None:
+            if field.reader is None:
                 # Added in any case: later paths count the items as they were written.
                 added = target.add()
-                if item.value is None and not _takes_null(field):
+                if item.value is None and not field.takes_null:
                     self._wrong(here, WrongValue("null is not allowed in a list"))
                 else:
                     self.message(item, added, here)
                 continue
             try:
-                target.append(scalars.scalar(item, field))
+                target.append(field.reader(item))
             except WrongValue as error:
                 self._wrong(here, error)
-                target.append("" if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else 0)
+                target.append("" if field.is_text else 0)
         return None
 
-    def _map(self, node: Node, into: Message, field: FieldDescriptor, at: Path) -> None:
+    def _map(self, node: Node, into: Message, name: str, entry: _Entry, at: Path) -> None:
         if not isinstance(node.value, dict):
             return self._wrong(at, WrongValue(f"{shown(node)} is not an object"))
-        target = getattr(into, field.name)
-        key_field, value_field = map_entry(field)
+        target = getattr(into, name)
+        of = entry.value
         for written, item in node.value.items():
             here = (*at, written)
             self.positions[here] = node.keys.get(written, item.position)
             try:
-                key = scalars.key(written, key_field)
-                if value_field.message_type is None:
-                    target[key] = scalars.scalar(item, value_field)
-                elif item.value is None and not _takes_null(value_field):
+                key = entry.key(written)
+                if of.reader is not None:
+                    target[key] = of.reader(item)
+                elif item.value is None and not of.takes_null:
                     # An empty object: users write `port:` and nothing after it.
                     target[key].SetInParent()
                 else:
@@ -237,17 +237,59 @@ class _Decoder:
             self.findings.append(Finding(finding.path, TOO_MANY, message))
 
 
-_NAMES: dict[str, dict[str, FieldDescriptor]] = {}
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What decoding asks of a field's descriptor, which takes its time to answer.
+
+    ``reader`` makes scalars of nodes, None if the values are messages; ``entry`` is of a map.
+    """
+
+    name: str
+    json_name: str
+    oneof: str
+    is_list: bool
+    is_text: bool
+    takes_null: bool
+    reader: Reader | None
+    entry: _Entry | None
 
 
-def _fields_by_name(descriptor: Descriptor) -> Mapping[str, FieldDescriptor]:
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    key: Callable[[str], str | int]
+    value: _Field
+
+
+_NAMES: dict[str, Mapping[str, _Field]] = {}
+
+
+def _fields_by_name(descriptor: Descriptor) -> Mapping[str, _Field]:
     """Fields by JSON name and by proto name."""
     found = _NAMES.get(descriptor.full_name)
     if found is None:
-        found = {field.name: field for field in descriptor.fields}
-        found.update({field.json_name: field for field in descriptor.fields})
+        fields = [_planned(field) for field in descriptor.fields]
+        found = {field.name: field for field in fields}
+        found |= {field.json_name: field for field in fields}
         _NAMES[descriptor.full_name] = found
     return found
+
+
+def _planned(field: FieldDescriptor) -> _Field:
+    of, entry = field.message_type, None
+    if is_map(field):
+        key_field, value_field = map_entry(field)
+        entry = _Entry(scalars.key_reader(key_field), _planned(value_field))
+    return _Field(
+        field.name,
+        field.json_name,
+        field.containing_oneof.name if field.containing_oneof is not None else "",
+        is_list=field.is_repeated,
+        is_text=field.cpp_type == FieldDescriptor.CPPTYPE_STRING,
+        # Only a free-form value may be null.
+        takes_null=of is not None and of.full_name == "google.protobuf.Value",
+        reader=scalars.reader(field) if of is None else None,
+        entry=entry,
+    )
 
 
 def descriptor_of(message: Message) -> Descriptor:
@@ -264,13 +306,6 @@ def map_entry(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]
 def is_map(field: FieldDescriptor) -> bool:
     """Whether a field is a map."""
     return field.message_type is not None and field.message_type.GetOptions().map_entry
-
-
-def _takes_null(field: FieldDescriptor) -> bool:
-    """Only a free-form value may be null."""
-    return field.message_type is not None and (
-        field.message_type.full_name == "google.protobuf.Value"
-    )
 
 
 def _duration(node: Node, into: Any) -> None:

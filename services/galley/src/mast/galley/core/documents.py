@@ -46,12 +46,12 @@ _REPLACEMENT = "\ufffd"
 _FIRST_FOREIGN_BYTE, _LAST_FOREIGN_BYTE = 0xDC80, 0xDCFF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Node:
-    """A mapping, a list or a scalar with its position.
+    """A mapping, a list or a scalar with its position; not to be changed.
 
     ``text`` is what was written for a plain scalar. ``keys`` holds where the keys of a mapping
-    stand.
+    stand. Not frozen, as an object has hundreds, and to make them would take seven times as long.
     """
 
     value: Scalar | list[Node] | dict[str, Node]

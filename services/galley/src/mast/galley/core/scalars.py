@@ -6,8 +6,8 @@ import base64
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from fractions import Fraction
+from functools import partial
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
@@ -40,7 +40,10 @@ _UNIT_NS = {
 }
 # Characters of the longest duration that is read; Python refuses to count beyond 4300 digits.
 _LONG = 256
-_MAX_DURATION = timedelta(days=3_652_500)
+_MAX_DURATION_NS = 3_652_500 * 24 * _UNIT_NS["h"]
+
+
+Reader = Callable[[Node], str | float | bool | bytes]
 
 
 class WrongValue(ValueError):
@@ -143,32 +146,40 @@ def duration_ns(node: Node) -> int:
     if not isinstance(text, str) or len(text) > _LONG or not _DURATION.fullmatch(text):
         raise WrongValue(f"{shown(node)} is not a duration; write for example 10s, 100ms, 1h30m")
     parts = _DURATION_PART.findall(text)
-    total = sum(Fraction("0" + amount) * _UNIT_NS[unit] for amount, unit in parts)
-    if total > _MAX_DURATION.total_seconds() * 1_000_000_000:
+    total = sum(_exactly(amount) * _UNIT_NS[unit] for amount, unit in parts)
+    if total > _MAX_DURATION_NS:
         raise WrongValue(f"{shown(node)} is too long; allowed: up to 10000 years")
     return int(-total if text[0] == "-" else total)
 
 
-def key(text: str, field: FieldDescriptor) -> str | int:
-    """A map key of the type that the map has: text or a whole number."""
+def _exactly(amount: str) -> int | Fraction:
+    return int(amount) if amount.isdigit() else Fraction("0" + amount)
+
+
+def key_reader(field: FieldDescriptor) -> Callable[[str], str | int]:
+    """What makes keys of the type that a map has: text or a whole number."""
     if field.type == FieldDescriptor.TYPE_STRING:
-        return unicode(text)
+        return unicode
+    return partial(_whole_key, kind=field.type)
+
+
+def _whole_key(text: str, kind: int) -> int:
     try:
-        return integer(Node(text), field.type)
+        return integer(Node(text), kind)
     except WrongValue as error:
         raise WrongValue(f"key {error}") from error
 
 
-def scalar(node: Node, field: FieldDescriptor) -> str | int | float | bool | bytes:
-    """The value of a scalar field; WrongValue says what is allowed."""
+def reader(field: FieldDescriptor) -> Reader:
+    """What makes values of a scalar field; its WrongValue says what is allowed."""
     if field.enum_type is not None:
-        return enumerated(node, field.enum_type)
+        return partial(enumerated, enum=field.enum_type)
     if field.type in _RANGES:
-        return integer(node, field.type)
-    return _READERS[field.type](node)
+        return partial(integer, kind=field.type)
+    return _READERS[field.type]
 
 
-_READERS: Mapping[int, Callable[[Node], str | float | bool | bytes]] = {
+_READERS: Mapping[int, Reader] = {
     FieldDescriptor.TYPE_STRING: string,
     FieldDescriptor.TYPE_BOOL: boolean,
     FieldDescriptor.TYPE_BYTES: octets,

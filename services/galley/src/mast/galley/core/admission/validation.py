@@ -92,7 +92,7 @@ def complaint(content: Any) -> str:
         for value in below:
             if isinstance(value, dict | list):
                 level.append(value)
-            elif isinstance(value, str) and not _is_unicode(value):
+            elif isinstance(value, str) and not (value.isascii() or _is_unicode(value)):
                 return "a text has half of a surrogate pair"
     return ""
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from google.api import field_behavior_pb2
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from mast.galley.core.decode import WRAPPERS, descriptor_of, is_map
@@ -161,25 +161,29 @@ class Rulebook:
             yield from rule(obj)
 
     def _walk(self, message: Message, at: Path) -> Iterator[Finding]:
-        name = descriptor_of(message).full_name
+        descriptor = descriptor_of(message)
+        name = descriptor.full_name
         if name in _FREE_FORM:
             return
-        for plan in self._plan(message):
+        given = {field.name: value for field, value in message.ListFields()}
+        for plan in self._plan(descriptor):
+            value = given.get(plan.name)
+            if value is None:
+                if plan.required:
+                    yield required((*at, plan.json_name), plan.json_name)
+                continue
             here = (*at, plan.json_name)
-            value = getattr(message, plan.name)
-            if plan.verdict is not None and is_set(message, plan.name):
+            if plan.verdict is not None:
                 finding = plan.verdict(here)
                 yield finding
                 if finding.severity is Severity.ERROR:
                     continue
-            if plan.required and not is_set(message, plan.name):
-                yield required(here, plan.json_name)
-            elif plan.is_map:
+            if plan.is_map:
                 yield from self._map(plan, value, here)
             elif plan.is_list:
                 for index, item in enumerate(value):
                     yield from self._value(plan, item, (*here, index))
-            elif message.HasField(plan.name) if plan.has_presence else value:
+            else:
                 yield from self._value(plan, value.value if plan.unwrap else value, here)
         rule = self._messages.get(name)
         if rule is not None:
@@ -200,11 +204,11 @@ class Rulebook:
         if plan.walk:
             yield from self._walk(value, at)
 
-    def _plan(self, message: Message) -> tuple[_FieldPlan, ...]:
-        descriptor = descriptor_of(message)
+    def _plan(self, descriptor: Descriptor) -> tuple[_FieldPlan, ...]:
+        """The fields that there may be something to say of, in their order."""
         plans = self._plans.get(descriptor.full_name)
         if plans is None:
-            plans = tuple(self._planned(f) for f in descriptor.fields)
+            plans = tuple(p for p in map(self._planned, descriptor.fields) if p.is_judged)
             self._plans[descriptor.full_name] = plans
         return plans
 
@@ -227,7 +231,6 @@ class Rulebook:
             unwrap=of is not None and of.full_name in WRAPPERS,
             is_map=is_map(descriptor),
             is_list=descriptor.is_repeated and not is_map(descriptor),
-            has_presence=descriptor.has_presence,
             required=field_behavior_pb2.REQUIRED in behaviour and name not in self._optional,
             verdict=self._verdict(descriptor),
         )
@@ -252,6 +255,9 @@ class _FieldPlan:
     unwrap: bool
     is_map: bool
     is_list: bool
-    has_presence: bool
     required: bool
     verdict: Callable[[Path], Finding] | None
+
+    @property
+    def is_judged(self) -> bool:
+        return bool(self.check or self.key_check or self.walk or self.required or self.verdict)
