@@ -17,6 +17,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "config_commands": ("apply", "delete", "get"),
     "validate_command": ("validate",),
     "history_commands": ("history", "rollback"),
+    "backup_commands": ("backup", "restore"),
     "analyze_command": ("analyze",),
     "proxy_commands": ("proxy-status", "ps", "diff"),
     "render_command": ("render",),

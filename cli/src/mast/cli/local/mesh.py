@@ -38,10 +38,12 @@ async def start(
     *,
     policy: int = 0,
     telemetry: int = 0,
+    prepare: Callable[[], None] | None = None,
 ) -> Mesh:
     """Start the control plane and give it its first configuration.
 
     One Mixer answers checks and takes reports, unless there are ``policy`` and ``telemetry`` ones.
+    ``prepare`` puts a state there to begin with, which then is the first configuration.
     Raises CommandError if a mesh already runs here or a part does not come up; nothing is left
     behind then.
     """
@@ -55,21 +57,51 @@ async def start(
         await remove(home, keep_lock=True)
         try:
             home.create()
+            if prepare is not None:
+                prepare()
             mesh = await _found(home, mode, now, policy, telemetry)
         except BaseException:
             await remove(home)
             raise
     try:
         await _until_ready(home, mesh, progress)
-        progress("storing the default configuration")
-        await configuration.apply(
-            mesh,
-            [configuration.mesh_config(), *configuration.mixer_services(mesh)],
-            configuration.telemetry_defaults(),
-        )
+        if prepare is None:
+            progress("storing the default configuration")
+            await configuration.apply(
+                mesh,
+                [configuration.mesh_config(), *configuration.mixer_services(mesh)],
+                configuration.telemetry_defaults(),
+            )
+        else:
+            await configuration.apply(mesh, configuration.mixer_services(mesh))
     except BaseException:
         await remove(home)
         raise
+    return mesh
+
+
+async def start_anew(
+    home: Home, now: datetime, progress: Progress, prepare: Callable[[], None]
+) -> Mesh:
+    """End the control plane of the mesh that is recorded here, if it runs, and start it again.
+
+    Addresses and workloads stay. ``prepare`` is called in between. The store gets certificates of
+    its users anew, so that there is an administrator for once. Raises CommandError if a part does
+    not come up; what is stored stays then, and another call tries again.
+    """
+    with home.lock():
+        mesh = home.mesh()
+        if mesh is None:
+            raise CommandError("there is no mesh here", hint="start one with: mastctl up")
+        progress("stopping the control plane")
+        await end([mesh.supervisor], timedelta(seconds=30))
+        await gone(home.services().values())
+        prepare()
+        etcd.write_pki(plan.etcd_pki(home), addresses.control(home.tag), now)
+        mesh = replace(mesh, supervisor=_supervise(home))
+        home.record_mesh(mesh)
+    await _until_ready(home, mesh, progress)
+    await configuration.apply(mesh, configuration.mixer_services(mesh))
     return mesh
 
 

@@ -16,6 +16,9 @@ SERVICE_ACCOUNTS: Mapping[str, str] = {
 }
 SYSTEM_NAMESPACE = "istio-system"
 
+# Where a backup waits for the store that is to take it.
+STAGED = ("data", "restore")
+
 # What is served, its usual port and whether workloads in namespaces must reach it.
 _PORTS: Mapping[str, tuple[int, bool]] = {
     "etcd": (2379, False),

@@ -53,11 +53,21 @@ class Supervisor:
             store = plan.etcd_service(self._home, self._mesh)
             tasks.create_task(self._keep(store, store_stop), name="keep-etcd")
             await _ready(store.ready, stop)
+            await self._put_back(stop)
             await self._enable_users(stop)
             async with asyncio.TaskGroup() as services:
                 for service in plan.services(self._home, self._mesh):
                     services.create_task(self._keep(service, stop), name=f"keep-{service.name}")
             store_stop.set()
+
+    async def _put_back(self, stop: asyncio.Event) -> None:
+        """Fill the store from a backup that waits for it, before any service sees it."""
+        if stop.is_set() or not self._home.path(*plan.STAGED).exists():
+            return
+        from mast.cli.local.restoring import put_back
+
+        await put_back(self._home, self._mesh)
+        log.info("backup.restored")
 
     async def _enable_users(self, stop: asyncio.Event) -> None:
         """Have the store ask who calls, before anybody does."""

@@ -18,6 +18,8 @@ REGISTRY_CLUSTERS = "registry/clusters/"
 TRUST = "trust/"
 JWKS = "jwks/"
 CA = "ca/"
+# There while a backup is put back: nobody makes a CA meanwhile.
+CA_RESTORING = "ca/restoring"
 QUOTA = "quota/"
 FLOWS = "flows/"
 STATUS = "status/"

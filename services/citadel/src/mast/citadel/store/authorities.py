@@ -28,8 +28,8 @@ from mast.citadel.core.sealing import (
 )
 from mast.citadel.store.key_managers.keyring import Keyring
 from mast.common.backoff import Backoff
-from mast.common.etcd import Change, Conflict, EtcdError, Store
-from mast.common.keys import CA
+from mast.common.etcd import Change, Compare, Conflict, EtcdError, Put, Store
+from mast.common.keys import CA, CA_RESTORING
 from mastapi.citadel.v1 import citadel_pb2
 
 log = structlog.get_logger()
@@ -41,6 +41,10 @@ AUTHORITY_KEY = f"{CA}authority"
 
 class UnusableAuthority(Exception):
     """The store holds an authority that cannot be used; a person must act."""
+
+
+class BeingRestored(Exception):
+    """A backup is being put back, and the authority in it is not there yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,8 @@ class StoredAuthority:
         """The authority that all replicas share, and its record.
 
         Raises UnusableAuthority if another key is needed or the record is damaged, EtcdError if
-        etcd does not answer, KeyUnavailable if a key manager does not.
+        etcd does not answer, KeyUnavailable if a key manager does not, BeingRestored if none may be
+        made.
         """
         while True:
             entry = await self.store.get(AUTHORITY_KEY)
@@ -72,11 +77,23 @@ class StoredAuthority:
                 return await self._open(entry.value, entry.mod_revision), entry.value
             authority = Authority(self.trust_domain, (await self.new_slot(),))
             try:
-                await self.store.compare_and_swap(AUTHORITY_KEY, self._sealed(authority), 0)
-            except Conflict:
+                stored = await self._first(self._sealed(authority))
+            except BeingRestored:
+                await self.forget(authority.active)
+                raise
+            if not stored:
                 await self.forget(authority.active)
                 continue  # another replica was faster: its authority counts
             log.info("authority.created", trust_domain=self.trust_domain, slot=authority.active.id)
+
+    async def _first(self, record: bytes) -> bool:
+        """Store a record where there is none; False if there is one. Raises BeingRestored."""
+        nothing = [Compare.absent(AUTHORITY_KEY), Compare.absent(CA_RESTORING)]
+        if (await self.store.txn(nothing, [Put(AUTHORITY_KEY, record)])).succeeded:
+            return True
+        if await self.store.get(AUTHORITY_KEY) is None:
+            raise BeingRestored(f"a backup is being put back ({CA_RESTORING})")
+        return False
 
     async def current(self) -> Authority:
         """The authority as it is stored now. Raises as `load_or_create`, and if there is none."""
@@ -150,18 +167,16 @@ class StoredAuthority:
         while True:
             try:
                 return await work()
-            except (EtcdError, KeyUnavailable) as error:
+            except (EtcdError, KeyUnavailable, BeingRestored) as error:
                 if not waiting:
                     log.warning("authority.unavailable", key=AUTHORITY_KEY, error=str(error))
                 waiting = True
                 await asyncio.sleep(backoff.next(self.random()).total_seconds())
 
     async def _restore(self, held: bytes) -> None:
-        try:
-            await self.store.compare_and_swap(AUTHORITY_KEY, held, 0)
-        except Conflict:
-            return  # there is one again, and the follower will tell
-        log.warning("authority.restored", key=AUTHORITY_KEY)
+        # If there is one again, the follower will tell.
+        if await self._first(held):
+            log.warning("authority.restored", key=AUTHORITY_KEY)
 
     async def _replacement(
         self, change: Change, authority: Authority, held: bytes

@@ -70,6 +70,10 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             reads=(keys.CONFIG, keys.STATUS_TRUST),
             writes=(keys.CA, keys.TRUST, f"{keys.LEADER}citadel-"),
         ),
+        # What a backup holds, and nothing to write: a restore is the administrator's.
+        "backup": Role(
+            reads=(keys.CONFIG, keys.SECRETS, keys.HISTORY, keys.TRUST, keys.JWKS, keys.CA)
+        ),
         "mastctl": Role(
             reads=(
                 keys.CONFIG,

@@ -123,6 +123,15 @@ class Store:
                     found[entry.key] = entry
         return found
 
+    async def cluster_id(self) -> int:
+        """Which etcd this is: members of one cluster say the same, another cluster something else.
+
+        Every user may ask.
+        """
+        request = rpc_pb2.RangeRequest(key=self._codec.key(""), keys_only=True)
+        response = await self._transport.call("get", lambda e: e.kv.Range, request, again=True)
+        return response.header.cluster_id
+
     async def list(self, prefix: str, page: int = PAGE) -> Listing:
         """Everything under a prefix at one revision, read in pages of at most ``page`` entries."""
         for _ in range(_LIST_ATTEMPTS):
@@ -141,13 +150,16 @@ class Store:
                 revision = each.revision
         return Listing(tuple(entries), revision)
 
-    async def pages(self, prefix: str, page: int = PAGE) -> AsyncGenerator[Listing, None]:
+    async def pages(
+        self, prefix: str, page: int = PAGE, revision: int = 0
+    ) -> AsyncGenerator[Listing, None]:
         """Everything under a prefix at one revision, page by page; use it under ``aclosing``.
 
-        There is at least one page. Raises Compacted if the revision is compacted meanwhile.
+        That is the newest one unless it is given, as it is to read several prefixes as they were at
+        the same time. There is at least one page. Raises Compacted if the revision is compacted
+        meanwhile.
         """
         start, end = self._codec.range(prefix, prefix=True)
-        revision = 0
         while True:
             request = rpc_pb2.RangeRequest(key=start, range_end=end, limit=page, revision=revision)
             response = await self._transport.call("list", lambda e: e.kv.Range, request, again=True)
