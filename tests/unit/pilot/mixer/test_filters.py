@@ -101,7 +101,8 @@ def test_the_call_waits_out_a_restart_of_mixer() -> None:
     assert call["envoy_grpc"] == {"cluster_name": POLICY_CLUSTER, "authority": "mixer"}
     assert call["timeout"] == "5s"
     assert call["retry_policy"] == {
-        "retry_on": "unavailable,connect-failure,refused-stream,reset-before-request,reset",
+        "retry_on": "cancelled,unavailable,connect-failure,refused-stream,"
+        "reset-before-request,reset",
         "num_retries": 20,
         "retry_back_off": {"base_interval": "0.080s", "max_interval": "1s"},
         # Of replicas that were not asked before.

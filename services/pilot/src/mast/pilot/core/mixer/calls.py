@@ -42,7 +42,8 @@ _BASE_WAIT: Final = timedelta(milliseconds=80)
 _LONGEST_WAIT: Final = timedelta(seconds=1)
 _HOST_ATTEMPTS: Final = 5
 """How often a replica is chosen anew that was asked before; then it is asked again."""
-_RETRY_ON: Final = "unavailable,connect-failure,refused-stream,reset-before-request,reset"
+_RETRY_ON: Final = "cancelled,unavailable,connect-failure,refused-stream,reset-before-request,reset"
+"""A Mixer that ends cancels calls that come in that very moment; gRPC gives it no other way."""
 
 
 @dataclass(frozen=True, kw_only=True)
