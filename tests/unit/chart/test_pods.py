@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from mast.common.process.settings import duration
 from tests.support.chart import (
     PROFILES,
     Object,
@@ -129,6 +131,40 @@ def test_replicas(values: Object) -> None:
         assert (name in guarded) == (least > 1), name
         keys = {c["topologyKey"] for c in spec["template"]["spec"]["topologySpreadConstraints"]}
         assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+
+
+@every_case
+def test_rolling_updates_take_nobody_away(values: Object) -> None:
+    """Nobody is asked to end before another one is ready, or killed before it has ended."""
+    updated = [each for each in rendered(values) if each["kind"] == "Deployment"]
+    for each in updated:
+        name, spec = name_of(each), each["spec"]
+        update = spec["strategy"]["rollingUpdate"]
+        assert (update["maxSurge"], update["maxUnavailable"]) == ("25%", 0), name
+        pod = spec["template"]["spec"]
+        flags = [flag for container in containers(spec["template"]) for flag in container["args"]]
+        if "--drain" not in "".join(flags):
+            continue  # a gateway, whose agent drains by itself
+        needed = sum(map(duration, ends(flags)), timedelta())
+        assert len(list(ends(flags))) == 2, name
+        assert pod["terminationGracePeriodSeconds"] == needed.total_seconds() + 10, name
+        assert spec["minReadySeconds"] > 0, name
+
+
+def test_the_time_to_end_is_a_value() -> None:
+    values = {"global": {"shutdownDelaySeconds": 30}, "pilot": {"drainSeconds": 120}}
+    found = named(rendered(merged(profile("default"), values)), "Deployment/istio-pilot")
+    pod = found["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 160
+    assert {"--shutdown-delay=30s", "--drain=120s"} <= {*pod["containers"][0]["args"]}
+
+
+def ends(flags: list[str]) -> Iterator[str]:
+    """The durations of what is done before the end."""
+    for flag in flags:
+        name, _, value = flag.partition("=")
+        if name in {"--shutdown-delay", "--drain"}:
+            yield value
 
 
 @every_case
