@@ -98,6 +98,12 @@ async def mastctl(*arguments: str) -> tuple[int, str, str]:
 async def test_status_difference_and_configuration(site: Site) -> None:
     pilot = ("--pilot", site.pilot.http)
     status, out, err = await mastctl("proxy-status", *pilot)
+    assert (status, err) == (0, "")
+    heading, row = out.splitlines()
+    assert " ".join(heading.split()) == "NAME CLUSTER ISTIOD VERSION SUBSCRIBED TYPES"
+    assert row.startswith("client-1.default ")
+    assert row.endswith(" 4 (CDS,LDS,EDS,RDS)")
+    status, out, err = await mastctl("ps", "-v", *pilot)
     assert status == 0, err
     heading, row = out.splitlines()
     assert " ".join(heading.split()) == "NAME CLUSTER CDS LDS EDS RDS ECDS ISTIOD VERSION"

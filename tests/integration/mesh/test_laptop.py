@@ -123,7 +123,7 @@ async def test_run_serve_call_and_leave_nothing(up: Laptop, tmp_path: Path) -> N
         "mixer",
     }
     assert [w["name"] for w in status["workloads"]] == ["details-v1-1"]
-    proxies = (await up.mastctl("proxy-status")).out
+    proxies = (await up.mastctl("proxy-status", "-v")).out
     assert "details-v1-1.default" in proxies
     assert "STALE" not in proxies
     assert json.loads((await up.mastctl("get", "se", "details", "-o", "json")).out)["spec"][

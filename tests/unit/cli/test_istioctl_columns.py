@@ -20,6 +20,7 @@ from mast.cli.errors import CommandError
 from mast.cli.inspect.access import COLUMNS as POLICIES
 from mast.cli.main import app
 from mast.cli.proxy_commands import COLUMNS as PROXIES
+from mast.cli.proxy_commands import VERBOSE_COLUMNS as VERBOSE_PROXIES
 from mast.cli.tag_commands import COLUMNS as TAGS
 from mast.galley.core.analysis.snapshot import Item, Message
 from tests.support.envoy_dumps import configuration, dump_of
@@ -115,7 +116,8 @@ def test_roots(dumps: dict[str, str], names: tuple[str, ...], expected: int, wor
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        (PROXIES, "NAME CLUSTER CDS LDS EDS RDS ECDS ISTIOD VERSION"),
+        (PROXIES, "NAME CLUSTER ISTIOD VERSION SUBSCRIBED TYPES"),
+        (VERBOSE_PROXIES, "NAME CLUSTER CDS LDS EDS RDS ECDS ISTIOD VERSION"),
         (POLICIES, "ACTION AuthorizationPolicy RULES"),
         (INJECTORS, "WEBHOOK REVISION INJECTED REASON"),
         (TAGS, "TAG REVISION NAMESPACES"),

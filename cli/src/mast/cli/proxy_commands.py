@@ -5,6 +5,7 @@ diff also compares configuration at two revisions, which history_commands knows.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -29,11 +30,13 @@ KINDS = {
     "RDS": "route",
     "ECDS": "extensionconfig",
 }
-COLUMNS = ("NAME", "CLUSTER", *KINDS, "ISTIOD", "VERSION")
+COLUMNS = ("NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES")
+VERBOSE_COLUMNS = ("NAME", "CLUSTER", *KINDS, "ISTIOD", "VERSION")
 
 EXAMPLES = """\b
 Examples:
   mastctl proxy-status
+  mastctl proxy-status -v                    (how far each is with each type)
   mastctl proxy-status reviews-v1            (what differs from what Pilot means)
   mastctl diff --admin 127.0.0.1:15000 --proxy reviews-v1.default --pilot 127.0.0.1:8080
   mastctl diff --revision 120..125 virtualservice/reviews
@@ -55,9 +58,12 @@ def proxy_status(
         str, typer.Option("-n", "--namespace", help="Only proxies of this namespace.")
     ] = "",
     pilot: Pilot = "",
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="A column for each type, with its state.")
+    ] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show for every connected proxy whether it has the configuration meant for it.
+    """Show every connected proxy, and which do not have the configuration meant for them.
 
     With a WORKLOAD: what its Envoy has otherwise than Pilot means it; exit status 1 if anything.
     """
@@ -71,21 +77,34 @@ def proxy_status(
     rejected = page(address, "/debug/push_status").get("rejected", {})
     replica = page(address, "/version").get("id", address)
     data = [status_of(each, rejected.get(each["proxy"], {}), replica) for each in proxies]
-    rows = [
-        [
-            each["proxy"],
-            each["cluster"] or "-",
-            *(each["types"][kind]["state"] for kind in KINDS),
-            each["istiod"],
-            each["version"] or "-",
-        ]
-        for each in data
-    ]
-    show(data, output, COLUMNS, rows)
+    if verbose:
+        show(data, output, VERBOSE_COLUMNS, [_states(each) for each in data])
+    else:
+        show(data, output, COLUMNS, [_subscriptions(each) for each in data])
     for each in data:
         for kind, state in each["types"].items():
             if reason := state.get("reason"):
                 note(f"{each['proxy']} rejects {kind}: {reason}")
+            elif state["state"] == "STALE":
+                note(f"{each['proxy']} has not answered yet: {kind}")
+
+
+def _states(proxy: Mapping[str, Any]) -> list[str]:
+    states = (proxy["types"][kind]["state"] for kind in KINDS)
+    return [
+        *(proxy["proxy"], proxy["cluster"] or "-", *states),
+        *(proxy["istiod"], proxy["version"] or "-"),
+    ]
+
+
+def _subscriptions(proxy: Mapping[str, Any]) -> list[str]:
+    """As today's istioctl has it: how many types it is sent, and which."""
+    sent = [kind for kind in KINDS if proxy["types"][kind]["state"] != "NOT SENT"]
+    types = f"{len(sent)} ({','.join(sent)})" if sent else "0"
+    return [
+        *(proxy["proxy"], proxy["cluster"] or "-"),
+        *(proxy["istiod"], proxy["version"] or "-", types),
+    ]
 
 
 def status_of(proxy: dict[str, Any], rejected: dict[str, str], replica: str) -> dict[str, Any]:
