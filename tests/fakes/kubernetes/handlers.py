@@ -349,6 +349,6 @@ async def _object(request: web.Request) -> Object:
 
 def _parsed(text: str, *, is_yaml: bool = False) -> Any:
     try:
-        return yaml.safe_load(text) if is_yaml else json.loads(text)
+        return yaml.load(text, yaml.CSafeLoader) if is_yaml else json.loads(text)
     except (ValueError, yaml.YAMLError) as error:
         raise bad_request(f"the object provided is unrecognized: {error}") from error

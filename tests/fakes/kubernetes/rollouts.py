@@ -27,7 +27,7 @@ async def rolling_out(objects: Objects, stuck: Collection[str] = ()) -> AsyncIte
         while True:
             change = objects.change
             for resource in _KINDS:
-                for found in objects.list(resource, "", lambda _: True):
+                for found in [*objects.shown(resource, "", lambda _: True)]:
                     _settle(objects, resource, found, stuck)
             await change.wait()
 

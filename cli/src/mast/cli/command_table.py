@@ -38,6 +38,10 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "wait_command": ("wait",),
     "describe_command": ("describe",),
     "precheck_command": ("precheck",),
+    "install_command": ("install", "upgrade"),
+    "uninstall_command": ("uninstall",),
+    "verify_install_command": ("verify-install",),
+    "manifest_commands": ("manifest", "profile"),
     "experimental_commands": ("x", "experimental"),
 }
 _MODULE_OF = {name: module for module, names in MODULES.items() for name in names}

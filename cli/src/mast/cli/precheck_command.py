@@ -62,7 +62,7 @@ def precheck(
     """
     from mast.galley.core.analysis.codes import CODES, Level
 
-    asked = ClusterChoice(kubeconfig, context).ask(lambda api: _messages(api, istio_namespace))
+    asked = ClusterChoice(kubeconfig, context).ask(lambda api: messages(api, istio_namespace))
     found = sorted([*asked, *_upgrade(from_version)], key=lambda each: each.rank)
     problems = asyncio.run(etcd_problems(etcd, etcd_ca, etcd_cert, etcd_key)) if etcd else []
     if output is AnalysisFormat.LOG:
@@ -78,7 +78,8 @@ def precheck(
             note("\u2714 No issues found when checking the cluster: Mast can be installed.")
 
 
-async def _messages(api: Api, namespace: str) -> list[Message]:
+async def messages(api: Api, namespace: str) -> list[Message]:
+    """What of a cluster is in the way of an installation into a namespace."""
     from mast.common.kubernetes import Object, Resource
     from mast.common.kubernetes.objects import (
         MUTATING_WEBHOOK_CONFIGURATIONS,

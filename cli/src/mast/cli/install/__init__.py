@@ -1,0 +1,1 @@
+"""The chart as mastctl installs it: what is wanted, what it comes to, and what is there."""
