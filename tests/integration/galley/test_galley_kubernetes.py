@@ -22,6 +22,7 @@ from mast.common.keys import STATUS_CLUSTERS, cluster_key, service_key, trust_ke
 from mast.common.kubernetes import ApiError
 from mast.common.kubernetes.objects import (
     CONFIG_MAPS,
+    MUTATING_WEBHOOK_CONFIGURATIONS,
     NAMESPACES,
     SECRETS,
     SERVICE_ACCOUNTS,
@@ -34,6 +35,7 @@ from tests.fakes.kubernetes.callers import Rule
 from tests.fakes.kubernetes.kinds import SERVICES
 from tests.fakes.kubernetes.server import api_server
 from tests.integration.galley.site import GALLEY, RULES, VALIDATORS, Site, running_site
+from tests.support.documented import documented_webhooks
 from tests.support.galley_server import RunningGalley
 from tests.support.pki import Ca
 from tests.support.until import until
@@ -42,6 +44,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOT_MAP, CRL_MAP = "istio-ca-root-cert", "istio-ca-crl"
 MERGE = "application/merge-patch+json"
+BUNDLE_SECONDS = 5
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -138,11 +141,20 @@ async def test_services_of_the_cluster_are_in_the_registry(site: Site) -> None:
 async def test_other_clusters(site: Site) -> None:
     """They get the roots of the mesh as well, and everybody is told how far they are (D3)."""
     async with api_server() as remote:
+        injector = next(each for each in documented_webhooks() if each["kind"].startswith("Mut"))
+        remote.objects.create(MUTATING_WEBHOOK_CONFIGURATIONS, "", injector)
         remote.objects.create(NAMESPACES, "", {"metadata": {"name": "shop"}})
         data = {"east": base64.b64encode(remote.kubeconfig().encode()).decode()}
         metadata = {"name": "east", "labels": {"istio/multiCluster": "true"}}
         site.cluster.objects.create(SECRETS, "istio-system", {"metadata": metadata, "data": data})
         await until(lambda: (CONFIG_MAPS, "shop", ROOT_MAP) in remote.objects.stored)
+
+        def trusted() -> set[bytes]:
+            name = injector["metadata"]["name"]
+            found = remote.objects.get(MUTATING_WEBHOOK_CONFIGURATIONS, "", name)["webhooks"]
+            return {base64.b64decode(each["clientConfig"].get("caBundle", "")) for each in found}
+
+        await until(lambda: trusted() == {site.roots})
         galley = site.galleys[0]
         await galley.page_with("/debug/clusterz", '"id": "east"')
         await galley.page_with("/metrics", 'istiod_managed_clusters{cluster_type="remote"} 1')
@@ -308,7 +320,7 @@ async def test_a_bundle_is_put_back_by_one_replica(site: Site) -> None:
         site.cluster.objects.patch(
             VALIDATING_WEBHOOK_CONFIGURATIONS, "", name, steps, "application/json-patch+json"
         )
-        await until(lambda: site.bundles() == {site.roots})
+        await until(lambda: site.bundles() == {site.roots}, seconds=BUNDLE_SECONDS)
     assert {name: site.changes(name) for name in VALIDATORS} == {
         name: count + 2 for name, count in before.items()
     }

@@ -110,6 +110,7 @@ class Site:
             revision="default",
             random=lambda: 0.5,
             metrics=WebhookMetrics(self.metrics),
+            kinds=(VALIDATING_WEBHOOK_CONFIGURATIONS, MUTATING_WEBHOOK_CONFIGURATIONS),
         )
         async with asyncio.TaskGroup() as tasks:
             keeping = tasks.create_task(keeper.run())

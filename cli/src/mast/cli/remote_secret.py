@@ -35,6 +35,11 @@ _RULES: Final[list[dict[str, list[str]]]] = [
         "resources": ["configmaps"],
         "verbs": [*_READ, "create", "update", "delete"],
     },
+    {
+        "apiGroups": ["admissionregistration.k8s.io"],
+        "resources": ["mutatingwebhookconfigurations"],
+        "verbs": ["list", "watch", "patch"],
+    },
     {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
 ]
 

@@ -89,8 +89,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set; etcd may be away, then calls end with UNAVAILABLE."""
     metrics = Metrics("galley")
     async with connect(etcd_config(config)) as store:
-        galley = Galley(config, store, GalleyMetrics(metrics), stop)
         kubernetes_metrics = KubernetesMetrics(metrics)
+        galley = Galley(config, store, GalleyMetrics(metrics), kubernetes_metrics, stop)
         async with (
             monitoring(
                 config.monitoring_listen,
@@ -103,7 +103,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         ):
             leading: Jobs = {
                 "sources": galley.follow_sources,
-                "kubernetes": partial(galley.keep_kubernetes, kubernetes_metrics),
+                "kubernetes": galley.keep_kubernetes,
                 "history": galley.forget_history,
             }
             background = [
@@ -123,12 +123,18 @@ class Galley:
     """The parts of one process."""
 
     def __init__(
-        self, config: Config, store: Store, metrics: GalleyMetrics, stop: asyncio.Event
+        self,
+        config: Config,
+        store: Store,
+        metrics: GalleyMetrics,
+        kubernetes_metrics: KubernetesMetrics,
+        stop: asyncio.Event,
     ) -> None:
         self._config = config
         self._stop = stop
         self._store = store
         self._metrics = metrics
+        self._kubernetes_metrics = kubernetes_metrics
         self._registrar: Latest[CaClient | None] = Latest(None)
         self._identity = f"{socket.gethostname()}-{os.getpid()}"
         key = None
@@ -150,7 +156,7 @@ class Galley:
             metrics.source,
             later_than(config, KUBERNETES_SOURCE),
         )
-        self._services = clusters(config, store, self._identity)
+        self._services = clusters(config, store, self._identity, kubernetes_metrics.webhooks)
         self._certified = not config.ca_address
         self._reached = False
 
@@ -257,7 +263,7 @@ class Galley:
                 await running.set_serving(False)
                 await asyncio.Event().wait()
 
-    async def keep_kubernetes(self, metrics: KubernetesMetrics) -> None:
+    async def keep_kubernetes(self) -> None:
         """What comes from Kubernetes, and what the leader does there; until cancelled."""
         await keep_kubernetes(
             self._config,
@@ -267,7 +273,7 @@ class Galley:
             self._services,
             self._registrar,
             self._injection.kubelets,
-            metrics,
+            self._kubernetes_metrics,
             wall_clock,
         )
 

@@ -31,10 +31,15 @@ from mast.galley.core.objects import Compat, Defaults
 from mast.galley.core.workload_secrets import SecretPolicy
 from mast.galley.kubernetes.kubelets import follow_kubelets
 from mast.galley.kubernetes.leading import NAMESPACES, Leading, lease_of
-from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics, WebhookMetrics
-from mast.galley.kubernetes.webhooks import WebhookConfigurations
+from mast.galley.kubernetes.metrics import KubernetesMetrics, SecretMetrics
 from mast.galley.kubernetes.workload_secrets import Sign, WorkloadSecrets
-from mast.galley.several_clusters import count, publish_statuses, root_maps
+from mast.galley.several_clusters import (
+    count,
+    publish_statuses,
+    root_maps,
+    webhook_configurations,
+    webhooks_lease,
+)
 from mast.galley.status_jobs import write_statuses
 from mast.galley.store.clusters import Clusters
 from mast.galley.store.configs import Configs
@@ -162,24 +167,10 @@ async def keep_kubernetes(
         if config.webhook_listen:
             tasks.create_task(follow_kubelets(api, kubelets), name="kubelets")
         if config.webhook_listen and config.webhook_configurations:
-            webhooks = _webhook_configurations(config, store, api, metrics.webhooks)
-            what = lease_of(f"galley-webhooks-{config.revision}", config.cluster)
+            webhooks = webhook_configurations(config, store, api, metrics.webhooks)
+            what = lease_of(webhooks_lease(config), config.cluster)
             work = store.lead(what, identity, lambda _: webhooks().run())
             tasks.create_task(work, name="webhook configurations")
-
-
-def _webhook_configurations(
-    config: Config, store: Store, api: Api, metrics: WebhookMetrics
-) -> Callable[[], WebhookConfigurations]:
-    return lambda: WebhookConfigurations(
-        api=api,
-        store=store,
-        trust_domain=config.trust_domain,
-        namespace=config.namespace,
-        revision=config.revision,
-        random=random,
-        metrics=metrics,
-    )
 
 
 def _workload_secrets(

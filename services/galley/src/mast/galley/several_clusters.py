@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from random import random
@@ -10,30 +11,47 @@ from typing import Final
 from mast.common.etcd import Store
 from mast.common.etcd.on_lease import publish_latest
 from mast.common.keys import clusters_status_key
-from mast.common.kubernetes import Api
+from mast.common.kubernetes import Api, Resource
+from mast.common.kubernetes.objects import (
+    MUTATING_WEBHOOK_CONFIGURATIONS,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
+)
 from mast.galley.config import Config
 from mast.galley.core.discovery.settings import Settings
 from mast.galley.core.remote_clusters import Status, Sync
 from mast.galley.core.root_maps import MapNames
-from mast.galley.kubernetes.leading import NAMESPACES, Leading
-from mast.galley.kubernetes.metrics import ClusterMetrics
+from mast.galley.kubernetes.leading import NAMESPACES, Leading, lease_of
+from mast.galley.kubernetes.metrics import ClusterMetrics, WebhookMetrics
 from mast.galley.kubernetes.root_maps import RootMaps
+from mast.galley.kubernetes.webhooks import WebhookConfigurations
 from mast.galley.store.clusters import Clusters
 from mastapi.status.v1.status_pb2 import ClustersStatus, ClusterStatus
 
 _STATUS_TTL: Final = timedelta(seconds=30)
+# What another cluster has of ours: objects of the mesh are written, and judged, in its own one.
+_INJECTORS: Final = (MUTATING_WEBHOOK_CONFIGURATIONS,)
 
 
-def clusters(config: Config, store: Store, identity: str) -> Clusters | None:
+def clusters(
+    config: Config, store: Store, identity: str, metrics: WebhookMetrics
+) -> Clusters | None:
     """Where services of Kubernetes come from, if they are wanted and there is a Kubernetes."""
     if not config.kubernetes_services or not (config.in_cluster or config.kubeconfig):
         return None
 
     async def duties(cluster: str, api: Api) -> None:
-        if config.root_maps:
-            leading = Leading(store, identity, config.revision, cluster)
-            maps = root_maps(config, store, api)
-            await leading.run(NAMESPACES, lambda _: maps().run())
+        """Its namespaces have the roots of the mesh, and its injectors are trusted by them."""
+        async with asyncio.TaskGroup() as tasks:
+            if config.root_maps:
+                leading = Leading(store, identity, config.revision, cluster)
+                maps = root_maps(config, store, api)
+                work = leading.run(NAMESPACES, lambda _: maps().run())
+                tasks.create_task(work, name=f"root maps of {cluster}")
+            if config.webhook_listen and config.webhook_configurations:
+                injectors = webhook_configurations(config, store, api, metrics, _INJECTORS)
+                what = lease_of(webhooks_lease(config), cluster)
+                work = store.lead(what, identity, lambda _: injectors().run())
+                tasks.create_task(work, name=f"webhook configurations of {cluster}")
 
     return Clusters(
         store,
@@ -53,6 +71,31 @@ def root_maps(config: Config, store: Store, api: Api) -> Callable[[], RootMaps]:
         config.namespace if config.legacy_security_map else "",
     )
     return lambda: RootMaps(api, store, config.trust_domain, names, random)
+
+
+def webhook_configurations(
+    config: Config,
+    store: Store,
+    api: Api,
+    metrics: WebhookMetrics,
+    kinds: tuple[Resource, ...] = (*_INJECTORS, VALIDATING_WEBHOOK_CONFIGURATIONS),
+) -> Callable[[], WebhookConfigurations]:
+    """What keeps webhook configurations of our revision working."""
+    return lambda: WebhookConfigurations(
+        api=api,
+        store=store,
+        trust_domain=config.trust_domain,
+        namespace=config.namespace,
+        revision=config.revision,
+        random=random,
+        metrics=metrics,
+        kinds=kinds,
+    )
+
+
+def webhooks_lease(config: Config) -> str:
+    """Every revision has a leader of its own for its configurations."""
+    return f"galley-webhooks-{config.revision}"
 
 
 async def count(known: Clusters, metrics: ClusterMetrics) -> None:

@@ -16,7 +16,6 @@ from mast.common.etcd import Store
 from mast.common.kubernetes import Api, ApiError, ApiFailure, Change, NotFound, Object, Patch
 from mast.common.kubernetes import Resource as Kind
 from mast.common.kubernetes.objects import (
-    MUTATING_WEBHOOK_CONFIGURATIONS,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
 )
 from mast.common.latest import Latest
@@ -48,7 +47,7 @@ class NotYet(Exception):
 
 @dataclass
 class WebhookConfigurations:
-    """One process of a revision does this at a time: whoever leads."""
+    """One process of a revision does this at a time: whoever leads. ``kinds`` are looked after."""
 
     api: Api
     store: Store
@@ -57,6 +56,7 @@ class WebhookConfigurations:
     revision: str
     random: Callable[[], float]
     metrics: WebhookMetrics
+    kinds: tuple[Kind, ...]
     _trust: Latest[Trust | None] = field(default_factory=lambda: Latest(None), init=False)
 
     async def run(self) -> None:
@@ -71,7 +71,7 @@ class WebhookConfigurations:
         )
         self._mirrors = {
             kind: Mirror(self.api, kind, _adding(work, kind), labels=selector(self.revision))
-            for kind in (VALIDATING_WEBHOOK_CONFIGURATIONS, MUTATING_WEBHOOK_CONFIGURATIONS)
+            for kind in self.kinds
         }
 
         def everything() -> None:
