@@ -15,20 +15,22 @@ from pathlib import Path
 import aiohttp
 import grpc
 import pytest
+from envoy.config.core.v3.base_pb2 import Node
 
 from mast.common.etcd import Delete, EtcdConfig, Put, Store, connect
 from mast.pilot.core.xds.resources import EDS
+from tests.integration.citadel.process import citadel
 from tests.integration.scaling.rolling import DELAY, DRAIN, replace_all
 from tests.support.ads_sidecar import Client, sidecar
 from tests.support.etcd_server import EtcdServer
 from tests.support.http_probe import echo_server
 from tests.support.mesh_yaml import changes
-from tests.support.ready_service import ReadyService, ready_service
+from tests.support.ready_service import ReadyService, ready, ready_service
 from tests.support.scrape import scraped
 from tests.support.service_process import ServiceProcess, forked_service
 from tests.support.steady import steadily
 from tests.support.until import until
-from tests.support.xds_client import node, xds_stream
+from tests.support.xds_client import XdsStream, node, xds_stream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -110,13 +112,17 @@ async def series(pilot: ServiceProcess, name: str, **labels: str) -> float:
     )
 
 
+def who(number: int) -> Node:
+    """One of many proxies."""
+    name = f"sidecar~127.0.1.{number}~c-{number}.default~default.svc.cluster.local"
+    return node(name, NAMESPACE="default", SERVICE_ACCOUNT="c")
+
+
 async def client(pilots: ReadyService, number: int) -> None:
     """Asks for endpoints, and again whenever its stream was ended; for ever."""
-    who = node(f"sidecar~127.0.1.{number}~c-{number}.default~default.svc.cluster.local")
-    who.metadata.update({"NAMESPACE": "default"})
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
     while True:
-        async with xds_stream(pilots.endpoint, who=who, options=options) as stream:
+        async with xds_stream(pilots.endpoint, who=who(number), options=options) as stream:
             await stream.ask(EDS, STILL)
             try:
                 while True:
@@ -143,6 +149,18 @@ async def spread(pilots: ReadyService, proxies: int) -> bool:
     """Whether they serve so many proxies, each a few of them."""
     found = await shares(pilots)
     return sum(found) == proxies and min(found) >= 2
+
+
+async def alone(pilots: ReadyService, proxies: int) -> bool:
+    """Whether the only Pilot that lives serves so many."""
+    living = [each for each in pilots.replicas if each.process.returncode is None]
+    return [await series(each, "pilot_xds") for each in living] == [proxies]
+
+
+async def pushed(pilot: ServiceProcess) -> float:
+    """Responses about anything but endpoints."""
+    kinds = ("cds", "lds", "rds")
+    return sum([await series(pilot, "pilot_xds_pushes", type=each) for each in kinds])
 
 
 async def taken_over(proxy: Client) -> dict[str, int]:
@@ -183,7 +201,10 @@ async def get(proxy: Client) -> None:
 async def test_pilots_are_replaced_under_requests(
     etcd: EtcdServer, root: str, tmp_path: Path
 ) -> None:
-    """No request fails, nothing is sent again that did not change, and proxies are spread."""
+    """No request fails, nothing is sent again that did not change, and proxies are spread.
+
+    In the end one Pilot is killed, and the other one has all proxies.
+    """
     async with mesh(etcd, root) as running, AsyncExitStack() as stack:
         first, second = [await stack.enter_async_context(echo_server(each)) for each in "ab"]
         await running.put(
@@ -195,8 +216,8 @@ async def test_pilots_are_replaced_under_requests(
         port = int(running.pilots.endpoint.rpartition(":")[2])
         for name in ("one", "two"):
             (tmp_path / name).mkdir()
-            who = f"sidecar~127.0.0.1~{name}.default~default.svc.cluster.local"
-            proxy = sidecar(port, tmp_path / name, alone=True, who=who)
+            identity = f"sidecar~127.0.0.1~{name}.default~default.svc.cluster.local"
+            proxy = sidecar(port, tmp_path / name, alone=True, who=identity)
             running.proxies.append(await stack.enter_async_context(proxy))
         one, two = running.proxies
         async with (
@@ -210,12 +231,16 @@ async def test_pilots_are_replaced_under_requests(
                 for _ in range(2):
                     new = await replace_all([running.pilots], running.start)
                     await until(lambda: spread(running.pilots, PROXIES))
+            assert [await pushed(each) for each in new] == [0, 0]
+            killed, last = new
+            killed.process.kill()
+            await killed.ended()
+            await until(lambda: alone(running.pilots, PROXIES))
             seen = len(second.seen)
             await until(lambda: len(second.seen) > seen)
         assert by_one.failures == by_two.failures == []
         assert [await taken_over(each) for each in running.proxies] == before
-        for kind in ("cds", "lds", "rds"):
-            assert [await series(each, "pilot_xds_pushes", type=kind) for each in new] == [0, 0]
+        assert await pushed(last) == 0
 
 
 async def test_another_pilot_gets_its_share(etcd: EtcdServer, root: str) -> None:
@@ -224,14 +249,55 @@ async def test_another_pilot_gets_its_share(etcd: EtcdServer, root: str) -> None
         await running.put(service("still", 9081), workload("still-1", "still", 80))
         await running.pilots.add(await running.start("--connection-age", "1s"))
         async with clients(running.pilots):
-            await until(lambda: alone(running.pilots))
+            await until(lambda: alone(running.pilots, CLIENTS))
             await running.pilots.add(await running.start("--connection-age", "1s"))
             await until(lambda: shared(running.pilots), seconds=60)
 
 
-async def alone(pilots: ReadyService) -> bool:
-    return await shares(pilots) == [CLIENTS]
-
-
 async def shared(pilots: ReadyService) -> bool:
     return min(await shares(pilots)) >= 2
+
+
+async def ends(stream: XdsStream) -> grpc.StatusCode:
+    """The status of a stream, behind what it still has to tell."""
+    try:
+        while True:
+            await stream.told()
+    except EOFError:
+        return (await stream.ended())[0]
+
+
+async def test_proxies_behind_tls_are_sent_away_one_by_one(
+    etcd: EtcdServer, root: str, tmp_path: Path
+) -> None:
+    """By the port that proxies use: streams are ended in order, and the process after them."""
+    async with (
+        mesh(etcd, root) as running,
+        citadel(etcd.endpoint, tmp_path, ("--etcd-root", root)) as ca,
+        AsyncExitStack() as stack,
+    ):
+        await running.put(service("still", 9081), workload("still-1", "still", 80))
+        token = tmp_path / "token"
+        token.write_text(await ca.join_token("istio-system", "istio-pilot-service-account"))
+        authority = ("--ca-address", await ca.service.address("ca"), "--ca-token-file", str(token))
+        pilot = await running.start("--secure-listen", "127.0.0.1:0", *authority)
+        address = await pilot.address("grpc-tls")
+        await until(lambda: ready(pilot))
+        pair, _ = await ca.new_pair(await ca.join_token("default", "c"))
+        credentials = grpc.ssl_channel_credentials(await ca.roots(), pair.key, pair.chain)
+        options = [
+            ("grpc.ssl_target_name_override", "istiod.istio-system.svc"),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        streams = []
+        for number in range(3):
+            stream = await stack.enter_async_context(
+                xds_stream(address, who=who(number), credentials=credentials, options=options)
+            )
+            await stream.ask(EDS, STILL)
+            await stream.ack(await stream.told())
+            streams.append(stream)
+        assert await pilot.stop() == 0
+        assert [await ends(each) for each in streams] == [grpc.StatusCode.OK] * 3
+        why = "this replica is shutting down"
+        await pilot.logged("proxy.disconnected", count=3, reason=why)
