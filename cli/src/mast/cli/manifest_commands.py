@@ -144,11 +144,11 @@ def dump_profile(
 ) -> None:
     """Print all values of a profile, those of the chart included; `install -f` takes them."""
     from mast.cli.install.chart import DEFAULT_PROFILE
-    from mast.cli.install.values import merged, value_at
+    from mast.cli.install.values import merged, said, value_at
 
     chart, wishes = wanted(files, settings, name, "", manifests)
     profile = chart.profile(wishes.profile or DEFAULT_PROFILE)
-    values = merged(merged(chart.defaults, profile), wishes.values)
+    values = said(merged(merged(chart.defaults, profile), wishes.values))
     found = value_at(values, *config_path.split(".")) if config_path else values
     if found is None:
         raise CommandError(f"--config-path {config_path}: there is no such value")

@@ -35,3 +35,12 @@ def value_at(values: Mapping[str, Any], *place: str) -> Any:
     for part in place:
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
+
+
+def said(values: Mapping[str, Any]) -> Object:
+    """Values without those that are null: to Helm a null takes away what the chart has there."""
+    return {
+        key: said(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is not None
+    }
